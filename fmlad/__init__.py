@@ -1,0 +1,53 @@
+"""A handful of normal images in; whether a new image is wrong, where, and what, out.
+
+>>> import fmlad
+>>> detector = fmlad.Detector.from_shots("normal_images/", profile="builtin")  # doctest: +SKIP
+>>> print(detector.predict("query.jpg").explain())  # doctest: +SKIP
+
+Everything is imported on first use, so that ``import fmlad`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. A module of its own name stands for itself.
+_HOMES = {
+    "Detector": "fmlad.detector",
+    "Failure": "fmlad.prediction",
+    "Finding": "fmlad.findings",
+    "Prediction": "fmlad.prediction",
+    "Segmentation": "fmlad.prediction",
+    "list_backbones": "fmlad.profiles",
+    "list_methods": "fmlad.methods.registry",
+    "list_profiles": "fmlad.profiles",
+}
+_MODULES = ("datasets", "errors", "metrics")
+
+__all__ = ["__version__", *sorted(_HOMES), *_MODULES]
+
+if TYPE_CHECKING:
+    from fmlad import datasets, errors, metrics
+    from fmlad.detector import Detector
+    from fmlad.findings import Finding
+    from fmlad.methods.registry import list_methods
+    from fmlad.prediction import Failure, Prediction, Segmentation
+    from fmlad.profiles import list_backbones, list_profiles
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"fmlad.{name}")
+    else:
+        raise AttributeError(f"module 'fmlad' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Datasets: sample worlds made by the program, and real layouts on disk."""
