@@ -4,7 +4,8 @@ Files may come from anyone, so nothing in them is trusted: only still raster for
 each by its own reader after a look at the first bytes (never by suffix), sizes are checked before
 memory is spent on them, and whatever a reader raises becomes an error that names the image.
 Embedded colour profiles are ignored. Pillow's ``ImageFile.LOAD_TRUNCATED_IMAGES`` is left as it is
-(off), so that a torn file is an error.
+(off), so that a torn file is an error; what a reader lets pass all the same (grey blocks in a
+damaged JPEG, missing rows of a PNG whose data end tidily) passes here too.
 """
 
 from __future__ import annotations
@@ -173,18 +174,19 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         ShotsError: The folder does not exist, cannot be read or holds no images; where its
             sub-folders hold some, they are named.
     """
-    path = Path(folder)
     try:
+        path = Path(folder)
         if found := _only_images(path.iterdir()):
             return found
         others = sorted(p.name for p in path.iterdir())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ShotsError(
             f"{source_name(folder)} cannot be listed ({_reason(error)}); expected a folder."
             " Pass the folder that holds the images."
         ) from error
     walk = islice(os.walk(path), 1000)
     inner = sorted(root for root, _, names in walk if any(map(_has_image_suffix, names)))
+    inner = [root for root in inner if not Path(root).name.startswith(".")]
     if inner:
         more = f" and {len(inner) - 3} more" if len(inner) > 3 else ""
         raise ShotsError(

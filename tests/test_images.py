@@ -722,9 +722,9 @@ def test_folders_that_hold_no_images(tmp_path: Path) -> None:
     (tmp_path / "train" / "good" / "1.png").touch()
     with pytest.raises(ShotsError, match=r"no images itself; its sub-folders do: .*train.good"):
         expand_sources(tmp_path)
-    for wrong in (tmp_path / "nowhere", tmp_path / "notes.txt", "a\0b"):
+    for wrong in (tmp_path / "nowhere", tmp_path / "notes.txt", "a\0b", None):
         with pytest.raises(ShotsError, match=r"cannot be listed.*Pass the folder"):
-            list_images(wrong)
+            list_images(wrong)  # type: ignore[arg-type]
 
 
 def test_one_image_of_any_kind_stays_one(shots: Path) -> None:
