@@ -27,7 +27,20 @@ _HOMES = {
 }
 _MODULES = ("datasets", "errors", "metrics")
 
-__all__ = ["__version__", *sorted(_HOMES), *_MODULES]
+__all__ = [
+    "Detector",
+    "Failure",
+    "Finding",
+    "Prediction",
+    "Segmentation",
+    "__version__",
+    "datasets",
+    "errors",
+    "list_backbones",
+    "list_methods",
+    "list_profiles",
+    "metrics",
+]
 
 if TYPE_CHECKING:
     from fmlad import datasets, errors, metrics

@@ -11,13 +11,12 @@ damaged JPEG, missing rows of a PNG whose data end tidily) passes here too.
 from __future__ import annotations
 
 import difflib
-import glob
 import io
 import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -35,7 +34,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from fmlad.errors import InvalidImageError, OptionError, ShotsError
+from fmlad.errors import InvalidImageError, OptionError
 
 ImageSource: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
@@ -44,7 +43,6 @@ ImageSource: TypeAlias = (
 DEFAULT_MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 50
-MAX_SOURCES = 1_000_000  # an endless iterator must end somewhere
 _PAGES_COUNTED = 100
 _OVERSHOOT = 1e-3  # of floats beyond 0..1, a quarter of a grey level: resizing leaves that
 
@@ -77,7 +75,6 @@ _FOREIGN = (
 )
 _FORMATS = "a PNG, JPEG, BMP, GIF, TIFF, WebP or PPM picture"
 _RAISE = "Scale it down or raise the limit (max_pixels, or environment variable FMLAD_MAX_PIXELS)"
-_WANTED = "Pass a folder, one image, or a list of paths, PIL images or arrays"
 
 # What an EXIF orientation asks for, on (H, W, 3).
 _TURNS: dict[object, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -156,142 +153,13 @@ def source_name(source: object, index: int | None = None) -> str:
             text = f"PIL image {source.width}x{source.height}"
         elif isinstance(source, bytes | bytearray | memoryview):
             text = f"bytes ({len(source)})"
-        elif _is_tensor(source):
+        elif is_tensor(source):
             text = f"torch tensor {tuple(source.shape)}"  # type: ignore[attr-defined]
         elif hasattr(source, "read"):
             text = f"open file {getattr(source, 'name', kind)}"
     if len(text) > 300:  # base64 passed as a path must not fill the screen
         text = f"{text[:120]}... ({len(text)} characters)"
     return text if index is None else f"image {index}: {text}"
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Lists the images of one folder in natural order (``img2`` before ``img10``).
-
-    Chosen by suffix in either case; hidden files and sub-folders are left out.
-
-    Raises:
-        ShotsError: The folder does not exist, cannot be read or holds no images; where its
-            sub-folders hold some, they are named.
-    """
-    try:
-        path = Path(folder)
-        if found := _only_images(path.iterdir()):
-            return found
-        others = sorted(p.name for p in path.iterdir())
-    except (OSError, ValueError, TypeError) as error:
-        raise ShotsError(
-            f"{source_name(folder)} cannot be listed ({_reason(error)}); expected a folder."
-            " Pass the folder that holds the images."
-        ) from error
-    walk = islice(os.walk(path), 1000)
-    inner = sorted(root for root, _, names in walk if any(map(_has_image_suffix, names)))
-    inner = [root for root in inner if not Path(root).name.startswith(".")]
-    if inner:
-        more = f" and {len(inner) - 3} more" if len(inner) > 3 else ""
-        raise ShotsError(
-            f"{path} holds no images itself; its sub-folders do: {', '.join(inner[:3])}{more}."
-            " Pass the one with the normal images."
-        )
-    held = f"{len(others)} other entries such as {others[0]}" if others else "nothing"
-    raise ShotsError(f"{path} holds {held}; expected images such as .png or .jpg. {_WANTED}.")
-
-
-def expand_sources(sources: object, *, strict: bool = True) -> list[ImageSource]:
-    """Turns whatever names images into a flat list of single images, in order.
-
-    A folder becomes its images, a pattern such as ``"shots/*.png"`` (where no file has that very
-    name) the images that match, a 4-D array its slices, and a list, tuple or iterator the images,
-    folders and patterns in it; one image stays one. Nothing is decoded.
-
-    Args:
-        sources: One image of any kind, a folder, a pattern, or an iterable of these.
-        strict: Whether a missing path in a list is an error at once. Otherwise it stays in the
-            list, so that :func:`load_image` reports it and the others go on.
-
-    Returns:
-        At least one source, each for :func:`load_image`.
-
-    Raises:
-        ShotsError: There is no image at all, or nothing that could hold images.
-        InvalidImageError: A path that does not exist.
-    """
-    items: Iterable[object]
-    if _is_single(sources):
-        items, strict = (sources,), True
-    elif isinstance(sources, Iterable) and not isinstance(sources, Mapping | set | frozenset):
-        items = sources
-    else:
-        raise ShotsError(f"Got {source_name(sources)}; expected images in some order. {_WANTED}.")
-    found: list[ImageSource] = []
-    for item in items:
-        found.extend(_expand_one(item, strict=strict))
-        if len(found) > MAX_SOURCES:
-            raise ShotsError(f"Got more than {MAX_SOURCES:,} images. Pass fewer at a time.")
-    if not found:
-        raise ShotsError(f"Got {source_name(sources)} without any image in it. {_WANTED}.")
-    return found
-
-
-# --- folders and paths ----------------------------------------------------------------------------
-
-
-def _is_tensor(source: object) -> bool:
-    return type(source).__module__.split(".")[0] == "torch" and hasattr(source, "shape")
-
-
-def _is_single(source: object) -> bool:
-    if isinstance(source, np.ndarray):
-        return not (source.ndim == 1 and source.dtype.kind in "OU")  # an array of paths
-    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
-    return isinstance(source, single) or hasattr(source, "read") or _is_tensor(source)
-
-
-def _expand_one(item: object, *, strict: bool) -> list[ImageSource]:
-    if isinstance(item, np.ndarray) and item.ndim == 4:
-        return list(item)
-    if isinstance(item, str | os.PathLike):
-        with suppress(OSError, ValueError, TypeError):  # a path that cannot even be looked up
-            path = Path(os.fsdecode(item))
-            if path.is_dir():
-                return list(list_images(path))
-            if not os.path.lexists(path) and glob.has_magic(str(path)):
-                matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 (absolute as well)
-                if found := _only_images(Path(match) for match in islice(matches, MAX_SOURCES)):
-                    return list(found)
-            if strict and not os.path.lexists(path):
-                raise _missing(item)
-    return [cast(ImageSource, item)]  # load_image says what is wrong with it, if anything
-
-
-def _has_image_suffix(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-
-
-def _only_images(paths: Iterable[Path]) -> list[Path]:
-    def natural(path: Path) -> tuple[list[str | int], str]:
-        # Splitting at digits alternates text and number, so that like is compared with like.
-        parts = re.split(r"([0-9]+)", str(path).casefold())
-        return [int(p) if i % 2 else p for i, p in enumerate(parts)], str(path)
-
-    # Not is_file(): a broken link called img.png shall be reported, not passed over.
-    return sorted((p for p in paths if _has_image_suffix(p.name) and not p.is_dir()), key=natural)
-
-
-def _missing(source: str | os.PathLike[str]) -> InvalidImageError:
-    name, hint = source_name(source), "Check the spelling and the working directory."
-    if re.match(r"(https?|ftp|s3|gs|data):", name, re.I):
-        return _bad(f"{name} is an address", "a local file", "Download it first")
-    with suppress(OSError, ValueError):
-        path = Path(os.fsdecode(source)).absolute()
-        while not path.parent.is_dir():
-            path = path.parent
-        names = [p.name for p in islice(path.parent.iterdir(), 5000) if p.name != path.name]
-        near = difflib.get_close_matches(path.name, names, 1)
-        where = f"{path.parent} has no {path.name!r}"
-        hint = f"{where}; did you mean {near[0]!r}?" if near else f"{where}."
-    wanted = "an image, a folder or a pattern"
-    return InvalidImageError(f"{name} does not exist; expected {wanted}. {hint}")
 
 
 # --- limits and errors ----------------------------------------------------------------------------
@@ -301,7 +169,7 @@ def _bad(came: str, expected: str, advice: str) -> InvalidImageError:
     return InvalidImageError(f"{came}; expected {expected}. {advice}.")
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:150]
 
@@ -317,7 +185,7 @@ def _blaming(came: str) -> Iterator[None]:
         raise _bad(f"{came} (out of memory)", "a smaller picture", "Scale it down") from error
     except Exception as error:
         advice = "Open it in a viewer and export or copy it again"
-        raise _bad(f"{came} ({_reason(error)})", f"{_FORMATS}, complete", advice) from error
+        raise _bad(f"{came} ({reason(error)})", f"{_FORMATS}, complete", advice) from error
 
 
 def _pixel_limit(max_pixels: int | None) -> int:
@@ -344,6 +212,26 @@ def _check_size(width: int, height: int, name: str, limit: int) -> None:
         raise _bad(f"{size}, {width * height:,} in all", f"at most {limit:,}", _RAISE)
 
 
+def missing_path(source: str | os.PathLike[str]) -> InvalidImageError:
+    name, hint = source_name(source), "Check the spelling and the working directory."
+    if re.match(r"(https?|ftp|s3|gs|data):", name, re.I):
+        return _bad(f"{name} is an address", "a local file", "Download it first")
+    with suppress(OSError, ValueError):
+        path = Path(os.fsdecode(source)).absolute()
+        while not path.parent.is_dir():
+            path = path.parent
+        names = [p.name for p in islice(path.parent.iterdir(), 5000) if p.name != path.name]
+        near = difflib.get_close_matches(path.name, names, 1)
+        where = f"{path.parent} has no {path.name!r}"
+        hint = f"{where}; did you mean {near[0]!r}?" if near else f"{where}."
+    wanted = "an image, a folder or a pattern"
+    return InvalidImageError(f"{name} does not exist; expected {wanted}. {hint}")
+
+
+def is_tensor(source: object) -> bool:
+    return type(source).__module__.split(".")[0] == "torch" and hasattr(source, "shape")
+
+
 # --- encoded pictures -----------------------------------------------------------------------------
 
 
@@ -362,7 +250,7 @@ def _stream(source: object, name: str, most: int) -> Iterator[BinaryIO]:
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise _missing(source) from None
+            raise missing_path(source) from None
         if not stat.S_ISREG(status.st_mode):  # before opening: a FIFO would wait for ever
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
             raise _bad(f"{name} is {kind}", "one image file", "Pass a file")
@@ -385,7 +273,7 @@ def _stream(source: object, name: str, most: int) -> Iterator[BinaryIO]:
         yield stream
     else:
         advice = "Pass a path, bytes, an open binary file, a PIL image or a NumPy array"
-        if _is_tensor(source):
+        if is_tensor(source):
             advice = "Convert it: tensor.permute(1, 2, 0).cpu().numpy(), with values in 0..1"
         raise _bad(f"Got {name}", "one image", advice)
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from fmlad.errors import FmladError, InvalidImageError, OptionError, ShotsError
-from fmlad.images import IMAGE_SUFFIXES, expand_sources, list_images, load_image, source_name
+from fmlad.images import IMAGE_SUFFIXES, load_image, source_name
+from fmlad.sources import expand_sources, list_images
 from tests.image_corpus import encode, exif, interlaced_png, picture, png, png_chunk, valid_files
 
 RGB = picture()
@@ -705,7 +706,7 @@ def test_a_broken_link_is_listed_so_that_it_is_reported(shots: Path) -> None:
 
 @given(st.lists(st.from_regex(r"[a-zA-Z0-9٣²]{1,8}", fullmatch=True), unique=True, max_size=8))
 def test_natural_order_never_fails(names: list[str]) -> None:
-    from fmlad.images import _only_images
+    from fmlad.sources import _only_images
 
     paths = [Path(f"{name}.png") for name in names]
     assert sorted(_only_images(paths)) == sorted(paths)
@@ -805,7 +806,7 @@ def test_an_endless_iterator_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             yield RGB
 
-    monkeypatch.setattr("fmlad.images.MAX_SOURCES", 1000)
+    monkeypatch.setattr("fmlad.sources.MAX_SOURCES", 1000)
     with pytest.raises(ShotsError, match="more than 1,000 images"):
         expand_sources(endless())
 

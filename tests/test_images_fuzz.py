@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fmlad.errors import FmladError
-from fmlad.images import MIN_SIDE, expand_sources, load_image
+from fmlad.images import MIN_SIDE, load_image
+from fmlad.sources import expand_sources
 from tests.image_corpus import mutate, valid_files
 
 SEED = int(os.environ.get("FMLAD_FUZZ_SEED", "0"))

@@ -1,0 +1,179 @@
+"""Roles: what a backbone can do, in shapes.
+
+A method asks for roles and never for a network, so it runs on ``builtin`` without weights and on
+``foundation`` with them through the same code. A backbone may fill several roles.
+
+Pixels enter as ``uint8 (B, 3, H, W)`` RGB at the image's own size; resizing and normalising is the
+backbone's own affair and part of its fingerprint. Everything that comes out spans the whole image:
+cell ``(r, c)`` of an ``(h, w)`` grid covers rows ``[r / h, (r + 1) / h)`` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Dense features of a batch of images.
+
+    Attributes:
+        levels: Stride in the backbone's own input pixels -> float32 ``(B, C, h, w)``.
+        pooled: One vector an image, float32 ``(B, C)``.
+    """
+
+    levels: Mapping[int, Tensor]
+    pooled: Tensor
+
+    def __getitem__(self, index: int) -> Pyramid:
+        """The pyramid of one image of the batch (batch size 1, memory not shared)."""
+        one = slice(index, index + 1)
+        return Pyramid(
+            {stride: level[one].clone() for stride, level in self.levels.items()},
+            self.pooled[one].clone(),
+        )
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Object proposals of one image.
+
+    Attributes:
+        masks: bool ``(n, h, w)`` on the proposer's grid, which spans the image.
+        boxes: float32 ``(n, 4)``, ``xyxy`` in input pixels.
+        scores: float32 ``(n,)``, quality in [0, 1], higher is better.
+    """
+
+    masks: npt.NDArray[np.bool_]
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What every backbone tells about itself.
+
+    Attributes:
+        name: As users write it, with a revision: ``"builtin:handmade@1"``.
+        fingerprint: Changes whenever the output for the same pixels could change: weights,
+            preprocessing, settings. Part of cache keys and of saved detectors.
+        expensive: Whether reading a stored result beats computing it again (disk cache).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def expensive(self) -> bool: ...
+
+
+@runtime_checkable
+class FeatureExtractor(Backbone, Protocol):
+    """Dense and pooled features."""
+
+    def encode(self, images: Tensor) -> Pyramid:
+        """``uint8 (B, 3, H, W)`` -> :class:`Pyramid`; deterministic, no gradients."""
+        ...
+
+
+@runtime_checkable
+class TextAligner(FeatureExtractor, Protocol):
+    """Features that words can be compared with."""
+
+    def ground(
+        self,
+        pyramid: Pyramid,
+        words: Sequence[str],
+        regions: npt.NDArray[np.bool_] | None = None,
+    ) -> Tensor:
+        """Similarity of every place, or of every region, to every word.
+
+        Args:
+            pyramid: Of one image, from this backbone.
+            words: Phrases.
+            regions: bool ``(R, h, w)``, or None for dense similarities.
+
+        Returns:
+            float32 ``(n_words, h, w)``, or ``(n_words, R)`` with regions.
+        """
+        ...
+
+
+@runtime_checkable
+class MaskProposer(Backbone, Protocol):
+    """Object masks without being told what to look for, or prompted by boxes or points."""
+
+    def propose(self, image: Tensor) -> Masks:
+        """All objects of ``uint8 (1, 3, H, W)``, best quality first."""
+        ...
+
+    def prompt(
+        self,
+        image: Tensor,
+        boxes: npt.NDArray[np.float32] | None = None,
+        points: npt.NDArray[np.float32] | None = None,
+    ) -> Masks:
+        """One mask per box ``(n, 4) xyxy`` or per point ``(n, 2) xy``, in input pixels."""
+        ...
+
+
+@runtime_checkable
+class Grounder(Backbone, Protocol):
+    """Boxes for phrases."""
+
+    def ground(
+        self, image: Tensor, phrases: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Boxes ``(n, 4) xyxy`` in input pixels, phrase index and score in [0, 1], ``(n,)``."""
+        ...
+
+
+@runtime_checkable
+class Tagger(Backbone, Protocol):
+    """Words for a whole image."""
+
+    def tags(self, image: Tensor) -> list[str]:
+        """Tags of ``uint8 (1, 3, H, W)``, most certain first."""
+        ...
+
+
+@runtime_checkable
+class Upsampler(Backbone, Protocol):
+    """Sharper feature maps, guided by the image."""
+
+    def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
+        """``(B, C, h, w)`` and ``uint8 (B, 3, H, W)`` -> ``(B, C, factor * h, factor * w)``."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Backbone, Protocol):
+    """A trainable network for the methods that learn."""
+
+    def build(self) -> nn.Module:
+        """A fresh module; its forward gives maps at strides 4, 8 and 16, finest first."""
+        ...
+
+
+# Any, because mypy takes a protocol class for an abstract one here.
+ROLES: Mapping[str, Any] = {
+    "feature_extractor": FeatureExtractor,
+    "text_aligner": TextAligner,
+    "mask_proposer": MaskProposer,
+    "grounder": Grounder,
+    "tagger": Tagger,
+    "upsampler": Upsampler,
+    "encoder": Encoder,
+}

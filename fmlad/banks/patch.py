@@ -1,0 +1,85 @@
+"""Patch distances: to the nearest patch anywhere in the shots, or around the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Patches per block of the distance matrix, of the query and of the bank: bounds its memory.
+CHUNK, BANK_CHUNK = 4096, 65_536
+
+
+def flatten(level: Tensor) -> Tensor:
+    """``(1, C, h, w)`` -> patches ``(h * w, C)``, row by row."""
+    return level[0].flatten(1).T.contiguous()
+
+
+class PatchIndex:
+    """Exact nearest-neighbour search over the patches of some shots.
+
+    faiss on the CPU; torch on an accelerator, and on the CPU where faiss is not installed. Both are
+    exact, so the answer is the same.
+    """
+
+    def __init__(self, shots: Sequence[Tensor]) -> None:
+        """Indexes patches.
+
+        Args:
+            shots: One or more ``(n_i, C)``, float32, on one device.
+        """
+        self._bank = torch.cat(list(shots))
+        self._index = None
+        if self._bank.device.type == "cpu":
+            try:
+                import faiss
+            except ImportError:
+                return
+            self._index = faiss.IndexFlatL2(self._bank.shape[1])
+            self._index.add(self._bank.numpy())
+
+    def __len__(self) -> int:
+        return len(self._bank)
+
+    def distances(self, patches: Tensor) -> Tensor:
+        """Euclidean distance of each patch ``(n, C)`` to its nearest neighbour, ``(n,)``."""
+        if self._index is not None:
+            squared, _ = self._index.search(patches.numpy(), 1)
+            return torch.from_numpy(squared[:, 0]).clamp_min(0).sqrt()
+        return torch.cat([self._chunk(block) for block in torch.split(patches, CHUNK)])
+
+    def _chunk(self, patches: Tensor) -> Tensor:
+        best = torch.full((len(patches),), torch.inf, device=patches.device)
+        norms = patches.square().sum(1, keepdim=True)
+        for bank in torch.split(self._bank, BANK_CHUNK):
+            squared = norms - 2 * patches @ bank.T + bank.square().sum(1)
+            best = torch.minimum(best, squared.min(1).values)
+        return best.clamp_min(0).sqrt()
+
+
+def same_place_distances(query: Tensor, shot: Tensor, grid: Tensor, radius: int) -> Tensor:
+    """Euclidean distance of each query cell to the best shot cell around the same place.
+
+    The shot's map is resampled onto the query's cells, so that a shift by a fraction of a cell
+    costs nothing; then all offsets up to ``radius`` cells compete.
+
+    Args:
+        query: ``(1, C, h, w)``.
+        shot: ``(1, C, h', w')``.
+        grid: Where the query's cells lie in the shot, ``(1, h, w, 2)`` for ``grid_sample``.
+        radius: Half width of the search window in cells; 0 compares the very same place.
+
+    Returns:
+        ``(h, w)``.
+    """
+    height, width = query.shape[-2:]
+    aligned = F.grid_sample(shot, grid, padding_mode="border", align_corners=False)
+    padded = F.pad(aligned, (radius, radius, radius, radius), mode="replicate")
+    best = torch.full((height, width), torch.inf, device=query.device)
+    for top in range(2 * radius + 1):
+        for left in range(2 * radius + 1):
+            there = padded[..., top : top + height, left : left + width]
+            best = torch.minimum(best, (query - there).square().sum(1)[0])
+    return best.sqrt()

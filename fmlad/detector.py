@@ -1,0 +1,364 @@
+"""The front door: from k normal images to verdicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad import pipeline, profiles, storage
+from fmlad.cache import DiskCache
+from fmlad.errors import FmladError, OptionError, ShotsError
+from fmlad.images import ImageSource, load_image, source_name
+from fmlad.methods.registry import create_method
+from fmlad.prediction import Failure, Prediction
+from fmlad.scoring.calibration import Calibration
+from fmlad.sources import expand_sources
+from fmlad.views import Eyes, ImageView, prepare
+
+if TYPE_CHECKING:
+    from fmlad.backbones.roles import Backbone
+    from fmlad.methods.protocol import Method
+
+Sources = ImageSource | Iterable[ImageSource]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class ShotReport:
+    """How one shot looks to the others.
+
+    Attributes:
+        name: What the shot was called.
+        score: Its leave-one-out score, on the scale of all scores; None with a single shot, or
+            where it was not among those left out.
+        duplicate_of: Index of an earlier shot with the very same pixels, or None.
+        suspicious: Whether it is far odder than the others (more than twice the median), so that
+            it may not be normal at all; look at it.
+    """
+
+    name: str
+    score: float | None
+    duplicate_of: int | None
+    suspicious: bool
+
+
+class Detector:
+    """Judges images by a handful of normal ones.
+
+    Example:
+        >>> detector = Detector.from_shots("normal_images/", profile="builtin")  # doctest: +SKIP
+        >>> detector.predict("query.jpg").score  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, fitted: pipeline.Fitted, eyes: Eyes, record: storage.Record, shots: list[ImageView]
+    ) -> None:
+        """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
+        self._fitted = fitted
+        self._eyes = eyes
+        self._record = record
+        self._shots = shots
+
+    @classmethod
+    def from_shots(
+        cls,
+        shots: Sources,
+        *,
+        method: str | None = None,
+        prompts: Any = None,
+        labels: Sequence[npt.NDArray[np.integer]] | None = None,
+        unlabeled: Sources = (),
+        profile: str | None = None,
+        backbones: Mapping[str, str | Backbone] | None = None,
+        validation: Sources = (),
+        device: str = "auto",
+        seed: int = 0,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Detector:
+        """Fits a detector to k normal images; one is enough, more say more.
+
+        Args:
+            shots: A folder, one image, or several: paths, bytes, PIL images, arrays ``(H, W, 3)``.
+                Sizes and aspect ratios may differ.
+            method: Name of a method (``fmlad.list_methods()``); None means ``"banks"``.
+            prompts: A prompt set, for methods that read.
+            labels: Part masks ``(H, W)``, one a shot, for methods that learn from them.
+            unlabeled: Further images of unknown state, for methods that learn from them.
+            profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
+                else ``"foundation"``.
+            backbones: Role -> backbone name or object, overriding the profile.
+            validation: Further normal images, used to set the threshold and for nothing else.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+            seed: For everything left to chance.
+            progress: Called as ``progress(done, total, what)``.
+            **options: Options of the method.
+
+        Raises:
+            ShotsError: There are no shots.
+            InvalidImageError: A shot or validation image cannot be read.
+            OptionError: An argument or option does not exist or does not fit.
+            WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
+        """
+        name = method or "banks"
+        chosen_method = create_method(name, options)
+        given = {"prompts": prompts is not None, "labels": labels is not None}
+        _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
+        profile = profiles.profile_name(profile)
+        chosen = profiles.resolve(
+            chosen_method.needs, profile, chosen_method.declared.get(profile), backbones
+        )
+        device = profiles.pick_device(device)
+        # Images first: a typo in a path should not cost the loading of a network.
+        pictures = _load_all(shots, "shots")
+        held_out = _load_all(validation, "validation") if _given(validation) else []
+        extra = _load_all(unlabeled, "unlabeled") if _given(unlabeled) else []
+        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default())
+        views = [eyes.view(pixels, label) for label, pixels in pictures]
+        fitted = pipeline.fit(
+            chosen_method,
+            views,
+            validation=[eyes.view(pixels, label) for label, pixels in held_out],
+            labels=labels,
+            unlabeled=[eyes.view(pixels, label) for label, pixels in extra],
+            prompts=prompts,
+            seed=seed,
+            progress=progress or _silent,
+        )
+        record = storage.Record(name, profile, chosen, seed, len(held_out))
+        return cls(fitted, eyes, record, views)
+
+    def predict(self, image: ImageSource) -> Prediction:
+        """Judges one image: a path, bytes, a PIL image or an array ``(H, W, 3)``.
+
+        Raises:
+            InvalidImageError: The image cannot be read.
+        """
+        return pipeline.judge(pipeline.open_view(image, self._eyes), self._fitted)
+
+    def predict_many(self, images: Sources, batch_size: int = 8) -> Iterator[Prediction | Failure]:
+        """Judges images one by one in order; a bad one yields a :class:`Failure`.
+
+        Args:
+            images: A folder, or any iterable of images; consumed as results are.
+            batch_size: Images of one size that a backbone sees together.
+
+        Raises:
+            OptionError: ``batch_size`` is not a positive whole number.
+            ShotsError: ``images`` is an empty or missing folder.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise OptionError(f"batch_size must be a positive whole number, got {batch_size!r}.")
+        return self._judge_in_batches(iter(_one_by_one(images)), batch_size)
+
+    def add_shots(self, images: Sources) -> None:
+        """Takes further normal images into account, as if they had been given at first.
+
+        A threshold set by hand stays; one that was measured is measured again.
+
+        Raises:
+            OptionError: The detector was loaded from disk, which keeps no originals.
+        """
+        self._refit(
+            [*self._originals(), *(self._eyes.view(p, n) for n, p in _load_all(images, "shots"))]
+        )
+
+    def remove_shot(self, index: int) -> None:
+        """Forgets one shot, as if it had never been given.
+
+        Raises:
+            ShotsError: There is no such shot, or it is the last one.
+            OptionError: The detector was loaded from disk, which keeps no originals.
+        """
+        views = self._originals()
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(views):
+            raise ShotsError(
+                f"There is no shot {index!r}; shots are numbered 0 to {len(views) - 1}."
+            )
+        if len(views) == 1:
+            raise ShotsError("The last shot cannot be removed; a detector needs at least one.")
+        self._refit([view for i, view in enumerate(views) if i != index])
+
+    @property
+    def shots(self) -> list[ShotReport]:
+        """A report on each shot: leave-one-out score, duplicates, suspicion."""
+        scores = self._fitted.shot_scores
+        known = [score for score in scores if score is not None]
+        # With two shots each is as far from the other as the other from it: nothing can be said.
+        limit = 2 * float(np.median(known)) if len(known) >= 3 else float("inf")
+        keys = self._shot_keys()
+        return [
+            ShotReport(
+                name,
+                score,
+                keys.index(keys[i]) if keys.index(keys[i]) < i else None,
+                score is not None and score > limit,
+            )
+            for i, (name, score) in enumerate(zip(self._fitted.shots, scores, strict=True))
+        ]
+
+    @property
+    def threshold(self) -> float | None:
+        """Scores above it are anomalous; None means that nothing is decided. Settable."""
+        return self._fitted.calibration.threshold
+
+    @threshold.setter
+    def threshold(self, value: float | None) -> None:
+        self._fitted = pipeline.with_threshold(self._fitted, value)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The threshold with the normal scores it was read off and how."""
+        return self._fitted.calibration
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self._record.method
+
+    @property
+    def profile(self) -> str:
+        """Name of the profile."""
+        return self._record.profile
+
+    def save(self, folder: str | os.PathLike[str], *, thumbnails: bool = True) -> Path:
+        """Writes the detector to a folder: safetensors and JSON, never pickle.
+
+        Written beside it first and renamed into place, so that a kill leaves either the old
+        detector or the new one.
+
+        Args:
+            folder: Created, or replaced if it holds a detector; anything else there is refused.
+            thumbnails: Whether to store small pictures of the shots for people to look at.
+
+        Raises:
+            OptionError: The folder exists and is not a saved detector, or cannot be written.
+        """
+        pictures = [view.pixels for view in self._shots] if thumbnails else []
+        record = replace(self._record, shot_keys=tuple(self._shot_keys()))
+        return storage.save(Path(folder), self._fitted, record, self._eyes.backbones, pictures)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        device: str = "auto",
+        profile: str | None = None,
+    ) -> Detector:
+        """Reads a saved detector.
+
+        Args:
+            folder: As given to :meth:`save`.
+            device: As in :meth:`from_shots`.
+            profile: Take the backbones of this profile instead of the recorded ones; they must be
+                the very weights it was fitted with.
+
+        Raises:
+            CorruptDetectorError: A file is missing, truncated, changed or of an unknown format.
+            BackboneMismatchError: The backbones are not the ones it was fitted with.
+            WeightsUnavailableError: Their weights are not on this machine.
+        """
+        saved = storage.read(Path(folder))
+        method = saved.method
+        chosen: Mapping[str, str | Backbone] = saved.record.backbones
+        if profile is not None:
+            profile = profiles.profile_name(profile)
+            chosen = profiles.resolve(method.needs, profile, method.declared.get(profile))
+        device = profiles.pick_device(device)
+        backbones = profiles.load_backbones(chosen, device)
+        storage.check_backbones(saved, backbones)
+        return cls(
+            storage.restore(saved, device), Eyes(backbones, DiskCache.default()), saved.record, []
+        )
+
+    def _judge_in_batches(
+        self, sources: Iterator[ImageSource], batch_size: int
+    ) -> Iterator[Prediction | Failure]:
+        while batch := list(islice(sources, batch_size)):
+            opened = [self._open(source) for source in batch]
+            views = [view for view in opened if isinstance(view, ImageView)]
+            prepare(views, self._fitted.method.needs)
+            for item in opened:
+                if isinstance(item, Failure):
+                    yield item
+                    continue
+                try:
+                    yield pipeline.judge(item, self._fitted)
+                except FmladError as error:
+                    yield Failure(item.name, error)
+
+    def _open(self, source: ImageSource) -> ImageView | Failure:
+        try:
+            return pipeline.open_view(source, self._eyes)
+        except FmladError as error:
+            return Failure(source_name(source), error)
+
+    def _shot_keys(self) -> list[str]:
+        """Pixel hashes of the shots: from the originals, or as they were saved."""
+        return [view.key for view in self._shots] or list(self._record.shot_keys)
+
+    def _originals(self) -> list[ImageView]:
+        if not self._shots:
+            raise OptionError(
+                "This detector was loaded from disk and keeps no original shots; build it again "
+                "with Detector.from_shots and all images."
+            )
+        return self._shots
+
+    def _refit(self, views: list[ImageView]) -> None:
+        if self._record.validation:
+            raise OptionError(
+                "This detector was calibrated on validation images, which are not kept; build it "
+                "again with Detector.from_shots and all images."
+            )
+        by_hand = self.calibration if self.calibration.source == "user" else None
+        self._fitted = pipeline.fit(
+            self._fitted.method, views, seed=self._record.seed, progress=_silent
+        )
+        self._shots = views
+        if by_hand is not None:
+            self.threshold = by_hand.threshold
+
+
+def _load_all(sources: Sources, role: str) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+    """Decodes all images of an argument; the first bad one is reported with its place."""
+    expanded = expand_sources(sources)
+    several = len(expanded) > 1
+    return [
+        (source_name(source, index if several else None), load_image(source))
+        for index, source in enumerate(expanded)
+    ]
+
+
+def _one_by_one(images: Sources) -> Iterable[ImageSource]:
+    """Folders and single images are expanded; anything else is consumed lazily."""
+    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+    if isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable):
+        return expand_sources(images)
+    return images
+
+
+def _given(sources: Sources) -> bool:
+    """Whether an optional argument was given: anything but an empty list or tuple."""
+    return not (isinstance(sources, list | tuple) and len(sources) == 0)
+
+
+def _check_taken(method: Method, given: Mapping[str, bool]) -> None:
+    """Refuses arguments that the method would ignore."""
+    for argument, present in given.items():
+        if present and argument not in method.takes:
+            raise OptionError(
+                f"The method {method.name!r} makes no use of {argument}=; leave it out, or choose "
+                f"another method."
+            )
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Progress for nobody."""

@@ -1,0 +1,86 @@
+"""Pictures from predictions. Everything here returns a new image and leaves its input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from fmlad.findings import Finding
+    from fmlad.prediction import Prediction
+
+BOX_COLOUR = (255, 255, 255)
+BOX_EDGE = (20, 20, 20)
+# Anchors of the heat colours from cold to hot: dark violet, red, orange, pale yellow.
+_HEAT = np.array([[40, 10, 90], [190, 30, 90], [250, 140, 20], [255, 245, 160]], dtype=np.float32)
+
+
+def overlay(prediction: Prediction) -> Image.Image:
+    """The query with its heat layer and its findings' numbered boxes."""
+    top = prediction.threshold if prediction.threshold else 1.0
+    picture = heat(prediction.pixels, prediction.anomaly_map, start=0.5 * top, full=2.0 * top)
+    return boxes(picture, prediction.findings)
+
+
+def heat(
+    pixels: npt.NDArray[np.uint8],
+    anomaly_map: npt.NDArray[np.float32],
+    start: float,
+    full: float,
+) -> Image.Image:
+    """Lays a map over an image on a fixed scale.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)``.
+        anomaly_map: float32 ``(H, W)``.
+        start: Map value at which colour begins; below it the image shows as it is.
+        full: Map value of the hottest colour.
+    """
+    level = np.clip((anomaly_map - start) / max(full - start, 1e-9), 0, 1)[..., None]
+    positions = np.linspace(0, 1, len(_HEAT))
+    colour = np.stack([np.interp(level[..., 0], positions, c) for c in _HEAT.T], axis=-1)
+    # Cold places stay a photograph; the layer never hides what is under it completely.
+    opacity = np.minimum(0.75, 1.5 * level)
+    mixed = pixels * (1 - opacity) + colour * opacity
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
+    """Draws the findings' boxes, numbered as in the sentences of ``explain``."""
+    result = picture.copy()
+    draw = ImageDraw.Draw(result)
+    unit = max(1, round(max(picture.size) / 400))
+    font = ImageFont.load_default(size=max(10, 9 * unit))
+    for number, finding in enumerate(findings, start=1):
+        if finding.box is None:
+            continue
+        x0, y0, x1, y1 = finding.box
+        frame = (
+            max(0.0, x0 - unit),
+            max(0.0, y0 - unit),
+            min(picture.width - 1.0, max(x1, x0) + unit),
+            min(picture.height - 1.0, max(y1, y0) + unit),
+        )
+        draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
+        draw.rectangle(frame, outline=BOX_COLOUR, width=unit)
+        _tag(draw, str(number), frame, font, picture.height)
+    return result
+
+
+def _tag(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    frame: tuple[float, float, float, float],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    height: int,
+) -> None:
+    """A number on a dark plate above the frame, or inside it where there is no room above."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    wide, high = right - left + 6, bottom - top + 6
+    y = frame[1] - high if frame[1] >= high else min(frame[1], height - high)
+    draw.rectangle((frame[0], y, frame[0] + wide, y + high), fill=BOX_EDGE)
+    draw.text((frame[0] + 3 - left, y + 3 - top), text, fill=BOX_COLOUR, font=font)

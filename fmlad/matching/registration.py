@@ -1,0 +1,236 @@
+"""Similarity registration of a query to a shot, with a confidence.
+
+Where a fixture holds the product still, a query differs from a shot by a small shift, turn and
+zoom. Knowing them lets a patch be compared with the same place instead of with every place, which
+is what makes a correct-looking patch in the wrong place visible. Where there is no such fixture the
+confidence stays low and nobody should use the transform.
+
+Estimated on edge strength (robust to lighting) in two steps: all shifts at a fan of angles by
+cross-correlation in the Fourier domain, then robust Gauss-Newton refinement of shift, turn and zoom
+(inverse compositional image alignment: Baker and Matthews, IJCV 2004).
+
+Coordinates: ``(x, y)`` from the image centre, right and down, in halves of the longer side, so that
+the longer side spans [-1, 1] and circles stay circles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COARSE = 96  # px of the canvas on which shifts and angles are searched
+REFINE = (128, 256)  # px of the canvases on which the transform is refined, in order
+ANGLES = tuple(range(-15, 16, 3))  # degrees; the refinement closes gaps of +- 1.5 degrees
+STEPS = 8  # Gauss-Newton steps per canvas
+MAX_ZOOM = 1.3  # a "registration" beyond this, or its inverse, is taken for a failure
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Edge strength of one image on square canvases, ready to be registered.
+
+    Attributes:
+        coarse: ``(COARSE, COARSE)``, zero mean, tapered towards the border.
+        fine: One ``(n, n)`` per entry of ``REFINE``, in [0, 1] before standardising.
+        half: Half width and half height of the picture on the canvas, the longer one is 1.
+    """
+
+    coarse: Tensor
+    fine: tuple[Tensor, ...]
+    half: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Fan:
+    """Spectra of one image's edges, turned by each of ``ANGLES``: the shot's side of the search."""
+
+    spectra: Tensor
+    edges: Edges
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where the query's points lie in the shot.
+
+    Attributes:
+        matrix: ``(2, 3)`` maps query ``(x, y, 1)`` to shot ``(x, y)``.
+        confidence: Correlation of the edges after alignment, in [0, 1].
+    """
+
+    matrix: Tensor
+    confidence: float
+
+    @property
+    def angle(self) -> float:
+        """Turn in degrees, clockwise on the screen when positive."""
+        return math.degrees(math.atan2(float(self.matrix[1, 0]), float(self.matrix[0, 0])))
+
+    @property
+    def zoom(self) -> float:
+        """Scale factor from query to shot."""
+        return math.hypot(float(self.matrix[0, 0]), float(self.matrix[1, 0]))
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Shift of the centre, in halves of the longer side."""
+        return float(self.matrix[0, 2]), float(self.matrix[1, 2])
+
+
+def edges(grey: Tensor) -> Edges:
+    """Prepares one image.
+
+    Args:
+        grey: Lightness ``(H, W)`` in [0, 1].
+    """
+    height, width = grey.shape
+    longer = max(height, width)
+    canvases = [_on_canvas(grey, size) for size in (COARSE, *REFINE)]
+    taper = torch.hann_window(COARSE, periodic=False, dtype=grey.dtype, device=grey.device).sqrt()
+    coarse = (canvases[0] - canvases[0].mean()) * taper[:, None] * taper[None, :]
+    return Edges(coarse, tuple(canvases[1:]), (width / longer, height / longer))
+
+
+def fan(shot: Edges) -> Fan:
+    """Prepares the shot's side of the search: its edges turned by every angle, transformed."""
+    turned = torch.stack([_warp(shot.coarse, _rotation(angle).to(shot.coarse)) for angle in ANGLES])
+    return Fan(torch.fft.rfft2(turned, s=(2 * COARSE, 2 * COARSE)), shot)
+
+
+def register(query: Edges, shot: Fan) -> Registration:
+    """Estimates the similarity transform from query to shot.
+
+    Always returns the best transform found; whether to use it is for the caller to decide by its
+    ``confidence``.
+    """
+    matrix = _search(query.coarse, shot.spectra)
+    for q, s in zip(query.fine, shot.edges.fine, strict=True):
+        matrix = _refine(q, s, matrix)
+    zoom = math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))
+    if not 1 / MAX_ZOOM <= zoom <= MAX_ZOOM:
+        return Registration(torch.eye(2, 3).to(matrix), 0.0)
+    q, s = query.fine[-1], shot.edges.fine[-1]
+    return Registration(matrix, max(0.0, _correlation(q, s, matrix)))
+
+
+def sample_grid(
+    registration: Registration,
+    query_half: tuple[float, float],
+    shot_half: tuple[float, float],
+    size: tuple[int, int],
+) -> Tensor:
+    """Sampling grid that brings the shot's feature map onto the query's cells.
+
+    Args:
+        registration: From query to shot.
+        query_half: ``Edges.half`` of the query.
+        shot_half: ``Edges.half`` of the shot.
+        size: Cells ``(h, w)`` of the query's feature map, which spans the whole image.
+
+    Returns:
+        ``(1, h, w, 2)`` for ``torch.nn.functional.grid_sample(..., align_corners=False)``.
+    """
+    height, width = size
+    matrix = registration.matrix
+    y = (torch.arange(height, device=matrix.device) + 0.5) * 2 / height - 1
+    x = (torch.arange(width, device=matrix.device) + 0.5) * 2 / width - 1
+    points = torch.stack(
+        [
+            (x * query_half[0]).expand(height, width),
+            (y * query_half[1])[:, None].expand(height, width),
+            torch.ones(height, width, device=matrix.device),
+        ],
+        dim=-1,
+    ).to(matrix)
+    found = points @ matrix.T
+    return (found / found.new_tensor(shot_half))[None]
+
+
+def _on_canvas(grey: Tensor, size: int) -> Tensor:
+    """Edge strength on a square canvas: longer side ``size``, centred, nothing around it."""
+    height, width = grey.shape
+    scale = size / max(height, width)
+    target = (max(2, round(height * scale)), max(2, round(width * scale)))
+    small = F.interpolate(grey[None, None], target, mode="bilinear", antialias=True)
+    small = _smooth(small)
+    padded = F.pad(small, (1, 1, 1, 1), mode="replicate")
+    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    # The root keeps one strong contour from outvoting everything else.
+    strength = _smooth((dx.square() + dy.square() + 1e-8).sqrt().sqrt())[0, 0]
+    top, left = (size - target[0]) // 2, (size - target[1]) // 2
+    return F.pad(strength, (left, size - target[1] - left, top, size - target[0] - top))
+
+
+def _smooth(image: Tensor) -> Tensor:
+    kernel = image.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    padded = F.pad(
+        image, (2, 2, 2, 2), mode="replicate" if min(image.shape[-2:]) > 2 else "constant"
+    )
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 5)), kernel.view(1, 1, 5, 1))
+
+
+def _rotation(degrees: float) -> Tensor:
+    radians = math.radians(degrees)
+    cos, sin = math.cos(radians), math.sin(radians)
+    return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+
+
+def _warp(image: Tensor, matrix: Tensor) -> Tensor:
+    grid = F.affine_grid(matrix[None], [1, 1, *image.shape], align_corners=False)
+    return F.grid_sample(image[None, None], grid, padding_mode="zeros", align_corners=False)[0, 0]
+
+
+def _search(query: Tensor, spectra: Tensor) -> Tensor:
+    """Best angle and shift by cross-correlation over all shifts at once."""
+    size = 2 * COARSE
+    product = spectra * torch.fft.rfft2(query, s=(size, size)).conj()
+    correlation = torch.fft.irfft2(product, s=(size, size))
+    best = int(correlation.argmax())
+    angle, row, column = best // size**2, best % size**2 // size, best % size
+    # The turned shot, shifted by this much, lies on the query; circular, so wrap to +- half.
+    dx, dy = ((v + size // 2) % size - size // 2 for v in (column, row))
+    turn = _rotation(ANGLES[angle]).to(query)
+    shift = query.new_tensor([dx, dy]) * 2 / COARSE
+    return torch.cat([turn[:, :2], (turn[:, :2] @ shift)[:, None]], dim=1)
+
+
+def _refine(query: Tensor, shot: Tensor, matrix: Tensor) -> Tensor:
+    """Robust Gauss-Newton over shift, turn and zoom (inverse compositional)."""
+    size = query.shape[0]
+    axis = (torch.arange(size, device=query.device, dtype=query.dtype) + 0.5) * 2 / size - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    target = _standardise(query)
+    # Slopes per coordinate unit: a pixel is 2 / size wide.
+    gy, gx = torch.gradient(target, spacing=2 / size)
+    jacobian = torch.stack([gx * x + gy * y, gy * x - gx * y, gx, gy], dim=-1).reshape(-1, 4)
+    for _ in range(STEPS):
+        error = (_standardise(_warp(shot, matrix)) - target).reshape(-1)
+        # Cauchy weights: what differs because it is wrong must not pull the transform.
+        spread = error.abs().mean() + 1e-6
+        weighted = jacobian / (1 + (error / spread).square())[:, None]
+        hessian = weighted.T @ jacobian
+        hessian = hessian + 1e-6 * (hessian.trace() + 1e-6) * torch.eye(4).to(hessian)
+        zoom, turn, dx, dy = torch.linalg.solve(hessian, weighted.T @ error).tolist()
+        step = matrix.new_tensor([[1 + zoom, -turn, dx], [turn, 1 + zoom, dy], [0, 0, 1]])
+        matrix = matrix @ torch.linalg.inv(step)
+        if max(abs(zoom), abs(turn), abs(dx), abs(dy)) * size < 0.02:
+            break
+    return matrix
+
+
+def _standardise(image: Tensor) -> Tensor:
+    return (image - image.mean()) / (image.std() + 1e-6)
+
+
+def _correlation(query: Tensor, shot: Tensor, matrix: Tensor) -> float:
+    """Pearson correlation over the part of the query that the shot covers."""
+    covered = _warp(torch.ones_like(shot), matrix) > 0.5
+    if int(covered.sum()) < covered.numel() // 4:
+        return 0.0
+    a, b = query[covered], _warp(shot, matrix)[covered]
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / (a.norm() * b.norm() + 1e-6))

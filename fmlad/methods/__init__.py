@@ -1,0 +1,1 @@
+"""Methods: published systems, or our own, that turn images into evidence."""

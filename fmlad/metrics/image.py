@@ -1,0 +1,73 @@
+"""Image-level metrics over one score per image."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.errors import OptionError
+
+Labels = npt.ArrayLike
+Scores = npt.ArrayLike
+
+
+def _checked(
+    labels: Labels, scores: Scores
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    truth = np.asarray(labels)
+    values = np.asarray(scores, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != values.shape:
+        raise OptionError(
+            f"labels {truth.shape} and scores {values.shape} must be two lists of the same length."
+        )
+    if not np.isin(truth, (0, 1)).all():
+        raise OptionError("labels must be 0 (normal) or 1 (anomalous).")
+    if not np.isfinite(values).all():
+        raise OptionError("scores must be finite numbers; found NaN or infinity.")
+    truth = truth.astype(bool)
+    if truth.all() or not truth.any():
+        raise OptionError(
+            f"the metric needs normal and anomalous images; of {truth.size} images "
+            f"{int(truth.sum())} are anomalous."
+        )
+    return truth, values
+
+
+def auroc(labels: Labels, scores: Scores) -> float:
+    """Area under the ROC curve: the chance that an anomalous image outscores a normal one.
+
+    Args:
+        labels: ``(n,)``, 1 = anomalous, 0 = normal.
+        scores: ``(n,)``, higher = more anomalous; ties count one half.
+
+    Returns:
+        A value in [0, 1].
+
+    Raises:
+        OptionError: Lengths differ, a score is not finite, or one of the two classes is absent.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    truth, values = _checked(labels, scores)
+    return float(roc_auc_score(truth, values))
+
+
+def average_precision(labels: Labels, scores: Scores) -> float:
+    """Area under the precision-recall curve as a step function (arguments: :func:`auroc`)."""
+    from sklearn.metrics import average_precision_score
+
+    truth, values = _checked(labels, scores)
+    return float(average_precision_score(truth, values))
+
+
+def f1_max(labels: Labels, scores: Scores) -> float:
+    """Best F1 over all thresholds (see :func:`auroc` for arguments).
+
+    Its floor is the F1 of calling every image anomalous, ``2p / (1 + p)`` at a share ``p`` of
+    anomalous images; print that floor beside it.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    truth, values = _checked(labels, scores)
+    precision, recall, _ = precision_recall_curve(truth, values)
+    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))

@@ -1,0 +1,170 @@
+"""load -> view -> evidence -> fuse -> calibrate -> prediction: the one inference path.
+
+Everything that scores an image goes through :func:`judge`, so that Python, the command line, the
+page and the benchmarks cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.errors import OptionError
+from fmlad.findings import Finding, defects
+from fmlad.images import ImageSource, load_image, source_name
+from fmlad.methods.protocol import Evidence, Method, Progress, State
+from fmlad.prediction import Prediction
+from fmlad.scoring.calibration import Calibration
+from fmlad.scoring.fusion import AdaptiveMaximum
+from fmlad.views import Eyes, ImageView, prepare
+
+LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted method with its scales.
+
+    Attributes:
+        method: The method.
+        state: What it remembers.
+        fusion: From branch scores to the score.
+        calibration: From the score to a decision.
+        shots: Name of each shot, in order.
+        shot_scores: Leave-one-out score per shot; None where it was not left out.
+    """
+
+    method: Method
+    state: State
+    fusion: AdaptiveMaximum
+    calibration: Calibration
+    shots: tuple[str, ...]
+    shot_scores: tuple[float | None, ...]
+
+
+def open_view(source: ImageSource, eyes: Eyes, name: str | None = None) -> ImageView:
+    """Loads one image and looks at it through some backbones.
+
+    Raises:
+        InvalidImageError: The source is not one readable picture.
+    """
+    return eyes.view(load_image(source), name or source_name(source))
+
+
+def fit(
+    method: Method,
+    views: Sequence[ImageView],
+    *,
+    validation: Sequence[ImageView] = (),
+    labels: Sequence[npt.NDArray[np.integer]] | None = None,
+    unlabeled: Sequence[ImageView] = (),
+    prompts: Any = None,
+    seed: int = 0,
+    progress: Progress,
+) -> Fitted:
+    """Fits a method to shots, scales its branches and sets the threshold.
+
+    Branches are scaled by leave-one-out over the shots (PSAD's adaptive scaling), or over gently
+    altered copies where there is only one shot. The threshold is the largest of those scores, or
+    of the validation images' where there are any.
+    """
+    rng = np.random.default_rng(seed)
+    for done, view in enumerate(views, start=1):
+        prepare([view], method.needs)
+        progress(done, len(views), "looking at shots")
+    state = method.fit(
+        views, labels=labels, unlabeled=unlabeled, prompts=prompts, rng=rng, progress=progress
+    )
+    left_out: dict[int, Evidence] = {}
+    if len(views) == 1:
+        trials = [method.evidence(copy, state) for copy in views[0].gentle_copies]
+    else:
+        count = min(len(views), LEFT_OUT)
+        for done, index in enumerate(sorted(rng.permutation(len(views))[:count].tolist()), start=1):
+            left_out[index] = method.evidence(views[index], state, frozenset({index}))
+            progress(done, count, "judging each shot by the others")
+        trials = list(left_out.values())
+    fusion = AdaptiveMaximum.fit([trial.scores for trial in trials])
+
+    scores = [fusion.fused(trial.scores) for trial in trials]
+    calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
+    if validation:
+        held_out = []
+        for done, view in enumerate(validation, start=1):
+            held_out.append(fusion.fused(method.evidence(view, state).scores))
+            progress(done, len(validation), "judging validation images")
+        calibration = Calibration.fit(held_out, "validation")
+    return Fitted(
+        method,
+        state,
+        fusion,
+        calibration,
+        tuple(view.name for view in views),
+        tuple(
+            fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
+        ),
+    )
+
+
+def judge(view: ImageView, fitted: Fitted) -> Prediction:
+    """The verdict for one view."""
+    evidence = fitted.method.evidence(view, fitted.state)
+    score = fitted.fusion.fused(evidence.scores)
+    if not np.isfinite(score):
+        raise OptionError(
+            f"{view.name}: the method {fitted.method.name!r} gave no finite score ({score}); "
+            f"check the weights of its backbones."
+        )
+    anomaly_map = _at_size(fitted.fusion.fused_map(evidence.maps), view.size)
+    calibration = fitted.calibration
+    return Prediction(
+        name=view.name,
+        score=score,
+        threshold=calibration.threshold,
+        is_anomalous=calibration.decide(score),
+        p_value=calibration.p_value(score),
+        anomaly_map=anomaly_map,
+        branch_scores=fitted.fusion.scaled(evidence.scores),
+        segmentation=evidence.segmentation,
+        findings=_findings(evidence, anomaly_map, fitted),
+        notes=[*evidence.notes, *_calibration_notes(calibration)],
+        pixels=view.pixels,
+    )
+
+
+def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
+    """A copy that decides at another threshold."""
+    return replace(fitted, calibration=fitted.calibration.with_threshold(threshold))
+
+
+def _findings(
+    evidence: Evidence, anomaly_map: npt.NDArray[np.float32], fitted: Fitted
+) -> list[Finding]:
+    """Typed differences on the common scale, then what else stands out on the map."""
+    scales: Mapping[str, float] = fitted.fusion.scales
+    typed = [
+        Finding(d.kind, d.part, d.expected, d.observed, d.box, d.score / scales[d.branch], d.text)
+        for d in evidence.differences
+    ]
+    threshold = fitted.calibration.threshold
+    plain = defects(anomaly_map, threshold) if threshold is not None else []
+    return sorted([*typed, *plain], key=lambda finding: -finding.score)
+
+
+def _calibration_notes(calibration: Calibration) -> list[str]:
+    if calibration.source == "augmentations":
+        return [f"one shot only: the threshold is {calibration.describe()}"]
+    return []
+
+
+def _at_size(small: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Bilinear resize of a map ``(h, w)`` to the input's size; values stay within its range."""
+    import torch
+    import torch.nn.functional as F
+
+    resized = F.interpolate(torch.from_numpy(small)[None, None], size, mode="bilinear")[0, 0]
+    return resized.numpy()

@@ -1,0 +1,119 @@
+"""The verdict for one query, and what stands in for it when a file cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.errors import FmladError
+from fmlad.findings import Finding
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Which part each pixel belongs to.
+
+    Attributes:
+        labels: int ``(H, W)``; an index into ``names``, 0 is the background.
+        names: Part names; ``names[0]`` is the background.
+        objects: Number of objects per part, where objects were told apart.
+    """
+
+    labels: npt.NDArray[np.integer]
+    names: list[str]
+    objects: Mapping[str, int] = field(default_factory=dict)
+
+    def areas(self) -> dict[str, float]:
+        """Share of the image that each part covers, in [0, 1], background included."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
+        return {
+            name: float(n) / self.labels.size for name, n in zip(self.names, counts, strict=True)
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Number of objects per part; empty where objects were not told apart."""
+        return dict(self.objects)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The verdict for one query.
+
+    Attributes:
+        name: What the query was called: its path, or a description.
+        score: Higher is more anomalous; 1.0 is as odd as the oddest shot was to the others.
+        threshold: Scores above it are called anomalous; None where none could be set.
+        is_anomalous: The decision, or None without a threshold.
+        p_value: Share of calibration images at least as odd, ``(1 + n) / (1 + all)``, in (0, 1];
+            None without calibration images. Its floor is one over their number plus one.
+        anomaly_map: float32 ``(H, W)`` at the input's size, on the score's scale.
+        branch_scores: Scaled score of each branch; the score is their sum.
+        segmentation: Parts, where the method finds any.
+        findings: Most important first.
+        notes: How the verdict came about, in plain sentences.
+        pixels: uint8 ``(H, W, 3)``, the query as it was read, for drawing.
+    """
+
+    name: str
+    score: float
+    threshold: float | None
+    is_anomalous: bool | None
+    p_value: float | None
+    anomaly_map: npt.NDArray[np.float32]
+    branch_scores: Mapping[str, float]
+    segmentation: Segmentation | None
+    findings: list[Finding]
+    notes: list[str]
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+
+    def explain(self) -> str:
+        """The verdict and its findings in words."""
+        from fmlad.explain import explain
+
+        return explain(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; without the map and the pixels."""
+        return {
+            "name": self.name,
+            "score": self.score,
+            "threshold": self.threshold,
+            "is_anomalous": self.is_anomalous,
+            "p_value": self.p_value,
+            "branch_scores": dict(self.branch_scores),
+            "size": {"height": self.pixels.shape[0], "width": self.pixels.shape[1]},
+            "areas": self.segmentation.areas() if self.segmentation else None,
+            "counts": self.segmentation.counts() if self.segmentation else None,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+    def overlay(self) -> Image.Image:
+        """The query with its map as a heat layer and numbered boxes, at the input's size."""
+        from fmlad.draw import overlay
+
+        return overlay(self)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A query that could not be judged.
+
+    Attributes:
+        source: What the query was called.
+        error: Why.
+    """
+
+    source: str
+    error: FmladError
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"name": self.source, "error": str(self.error)}

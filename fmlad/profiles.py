@@ -1,0 +1,206 @@
+"""Which backbone fills which role, by name.
+
+A profile is a default per role. A method may declare its paper's choice per profile, and the user
+may override any role; :func:`resolve` applies the three in that order of rank.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from fmlad.backbones.roles import ROLES, Backbone
+from fmlad.errors import OptionError, UnknownNameError
+
+PROFILE_VARIABLE = "FMLAD_PROFILE"
+DEFAULT_PROFILE = "foundation"
+ENTRY_POINTS = "fmlad.backbones"
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """One registered backbone, or a family of them.
+
+    Attributes:
+        name: Full name with revision (``"builtin:handmade@1"``), or a family (``"dinov2:*"``)
+            whose ``*`` stands for an identifier on the hub or a local folder.
+        roles: Roles it fills.
+        factory: ``"module:callable"``, called with ``(name, device)``; imported only when used.
+        summary: One line for listings.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    factory: str
+    summary: str
+
+    def matches(self, name: str) -> bool:
+        """Whether a full backbone name belongs to this entry."""
+        if self.name.endswith("*"):
+            return name.startswith(self.name[:-1]) and len(name) >= len(self.name)
+        return name == self.name
+
+
+_BACKBONES = (
+    BackboneEntry(
+        "builtin:handmade@1",
+        ("feature_extractor",),
+        "fmlad.backbones.builtin:HandmadeFeatures",
+        "colour, oriented gradients and texture energy; no weights",
+    ),
+    BackboneEntry(
+        "builtin:regions@1",
+        ("mask_proposer",),
+        "fmlad.backbones.regions:RegionProposer",
+        "objects that stand out from the background; no weights",
+    ),
+    BackboneEntry(
+        "dinov2:*",
+        ("feature_extractor",),
+        "fmlad.backbones.dinov2:load",
+        "DINOv2 through transformers: a hub identifier or a local folder",
+    ),
+)
+
+# The foundation and light profiles grow a role with every backbone that arrives.
+PROFILES: Mapping[str, Mapping[str, str]] = {
+    "builtin": {
+        "feature_extractor": "builtin:handmade@1",
+        "mask_proposer": "builtin:regions@1",
+    },
+    "light": {"feature_extractor": "dinov2:facebook/dinov2-small"},
+    "foundation": {"feature_extractor": "dinov2:facebook/dinov2-small"},
+}
+
+
+def list_profiles() -> list[str]:
+    """Names of all profiles."""
+    return sorted(PROFILES)
+
+
+def list_backbones(role: str | None = None) -> list[str]:
+    """Names of all backbones that fill a role (``None``: any role).
+
+    Raises:
+        UnknownNameError: There is no such role.
+    """
+    if role is not None and role not in ROLES:
+        raise UnknownNameError.of("role", role, ROLES)
+    return sorted(e.name for e in _entries() if role is None or role in e.roles)
+
+
+def profile_name(profile: str | None) -> str:
+    """The profile in force: the argument, else ``$FMLAD_PROFILE``, else ``"foundation"``.
+
+    Raises:
+        UnknownNameError: There is no such profile.
+    """
+    name = profile if profile is not None else os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+    if name not in PROFILES:
+        raise UnknownNameError.of("profile", name, PROFILES)
+    return name
+
+
+def resolve(
+    needs: Iterable[str],
+    profile: str,
+    declared: Mapping[str, str] | None = None,
+    override: Mapping[str, str | Backbone] | None = None,
+) -> dict[str, str | Backbone]:
+    """Chooses a backbone for every needed role without loading anything.
+
+    Args:
+        needs: Roles the method asks for.
+        profile: Name of the profile.
+        declared: The method's own choice for this profile, by role.
+        override: The user's ``backbones=`` argument, by role: a name, or a live object.
+
+    Raises:
+        UnknownNameError: An override names a role or backbone that does not exist.
+        OptionError: Nobody offers a needed role, or a backbone does not fill its role.
+    """
+    chosen: dict[str, str | Backbone] = {**PROFILES[profile], **(declared or {})}
+    for role, backbone in (override or {}).items():
+        if role not in ROLES:
+            raise UnknownNameError.of("role", role, ROLES)
+        chosen[role] = backbone
+    result = {}
+    for role in needs:
+        if role not in chosen:
+            raise OptionError(
+                f"Profile {profile!r} has no backbone for the role {role!r}. Pass one as "
+                f"backbones={{{role!r}: NAME}}; known for it: "
+                f"{', '.join(list_backbones(role)) or 'none yet'}."
+            )
+        _check_role(role, chosen[role])
+        result[role] = chosen[role]
+    return result
+
+
+def load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> dict[str, Backbone]:
+    """Builds what :func:`resolve` chose; the same name is built once per process and device."""
+    return {
+        role: _build(backbone, device) if isinstance(backbone, str) else backbone
+        for role, backbone in chosen.items()
+    }
+
+
+def pick_device(device: str) -> str:
+    """Turns ``"auto"`` into what this machine has.
+
+    Raises:
+        OptionError: The device does not exist here.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"The device {device!r} is not usable here ({str(error).splitlines()[0]}). "
+            f"Use device='auto' or device='cpu'."
+        ) from error
+    return device
+
+
+def _check_role(role: str, backbone: str | Backbone) -> None:
+    if not isinstance(backbone, str):
+        if not isinstance(backbone, ROLES[role]):
+            raise OptionError(
+                f"backbones[{role!r}] is a {type(backbone).__name__}; it does not fill the role; "
+                f"see fmlad.backbones.roles.{ROLES[role].__name__} for what it must offer."
+            )
+        return
+    entry = _entry(backbone)
+    if role not in entry.roles:
+        raise OptionError(
+            f"The backbone {backbone!r} does not fill the role {role!r} (it fills "
+            f"{', '.join(entry.roles)}). Known for it: {', '.join(list_backbones(role)) or 'none'}."
+        )
+
+
+def _entry(name: str) -> BackboneEntry:
+    for entry in _entries():
+        if entry.matches(name):
+            return entry
+    raise UnknownNameError.of("backbone", name, (e.name for e in _entries()))
+
+
+@lru_cache(maxsize=1)
+def _entries() -> tuple[BackboneEntry, ...]:
+    plugged = (point.load() for point in entry_points(group=ENTRY_POINTS))
+    return (*_BACKBONES, *cast("Iterable[BackboneEntry]", plugged))
+
+
+@lru_cache(maxsize=8)
+def _build(name: str, device: str) -> Backbone:
+    module, _, attribute = _entry(name).factory.partition(":")
+    factory: Any = getattr(importlib.import_module(module), attribute)
+    return cast(Backbone, factory(name, device))

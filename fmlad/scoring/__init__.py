@@ -1,0 +1,1 @@
+"""How branch scores become one score, and how a score becomes a decision."""

@@ -1,0 +1,95 @@
+"""From a score to a decision, with the record of where the threshold came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from fmlad.errors import CorruptDetectorError, OptionError
+
+Source = Literal["leave-one-out", "augmentations", "validation", "user"]
+
+_HOW = {
+    "leave-one-out": "the largest leave-one-out score of {n} shots",
+    "augmentations": "the largest score of {n} gentle alterations of the only shot, "
+    "which says little about real variation",
+    "validation": "the largest score of {n} validation images",
+    "user": "set by the user",
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and the normal scores it was read off.
+
+    The threshold is the largest normal score seen. By exchangeability one more normal image exceeds
+    the largest of ``n`` with a chance of about ``1 / (n + 1)``: with four shots one in five. That
+    is what a handful of images can promise; more shots, or ``validation`` images, promise more.
+
+    Attributes:
+        threshold: Scores above it are anomalous; None means no decision.
+        source: Where it came from.
+        scores: The normal scores, ascending.
+    """
+
+    threshold: float | None
+    source: Source
+    scores: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, scores: list[float], source: Source) -> Calibration:
+        """Takes the largest of some normal scores as the threshold."""
+        return cls(max(scores) if scores else None, source, tuple(sorted(scores)))
+
+    def with_threshold(self, threshold: float | None) -> Calibration:
+        """A copy with a threshold of the user's own.
+
+        Raises:
+            OptionError: The threshold is not a finite number.
+        """
+        if threshold is not None:
+            if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+                raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
+            if not math.isfinite(threshold):
+                raise OptionError(f"threshold must be finite, got {threshold!r}.")
+            threshold = float(threshold)
+        return replace(self, threshold=threshold, source="user")
+
+    def decide(self, score: float) -> bool | None:
+        """Whether a score is anomalous; None without a threshold."""
+        return None if self.threshold is None else score > self.threshold
+
+    def p_value(self, score: float) -> float | None:
+        """Conformal p-value ``(1 + #{normal >= score}) / (1 + n)``; None without normal scores."""
+        if not self.scores:
+            return None
+        return (1 + sum(s >= score for s in self.scores)) / (1 + len(self.scores))
+
+    def describe(self) -> str:
+        """How the threshold came about, in one phrase."""
+        return _HOW[self.source].format(n=len(self.scores))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"threshold": self.threshold, "source": self.source, "scores": list(self.scores)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """Back from :meth:`to_dict`.
+
+        Raises:
+            CorruptDetectorError: A field is missing or of the wrong type.
+        """
+        threshold, source, scores = (data.get(k) for k in ("threshold", "source", "scores"))
+        if (
+            not (threshold is None or isinstance(threshold, float))
+            or source not in _HOW
+            or not isinstance(scores, list)
+            or not all(isinstance(score, float) for score in scores)
+        ):
+            raise CorruptDetectorError(
+                f"The calibration of the saved detector is unreadable: {data!r}."
+            )
+        return cls(threshold, source, tuple(scores))

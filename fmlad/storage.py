@@ -1,0 +1,320 @@
+"""Saved detectors: a folder of JSON, safetensors and small pictures, checked through and through.
+
+``detector.json``     what the detector is, with a hash of every other file and of itself
+``state.safetensors`` what its method remembers
+``shots/000.jpg``     thumbnails for people; optional
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import fmlad
+from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError
+from fmlad.methods.registry import create_method
+from fmlad.pipeline import Fitted
+from fmlad.scoring.calibration import Calibration
+from fmlad.scoring.fusion import AdaptiveMaximum
+
+if TYPE_CHECKING:
+    from fmlad.backbones.roles import Backbone
+    from fmlad.methods.protocol import Method
+
+FORMAT = 1
+MANIFEST, STATE = "detector.json", "state.safetensors"
+THUMBNAIL_SIDE = 160
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a detector was asked for.
+
+    Attributes:
+        method: Name of the method.
+        profile: Name of the profile.
+        backbones: Role -> backbone, by name or as the object that was given.
+        seed: For refitting.
+        validation: Number of validation images that set the threshold.
+        shot_keys: Pixel hash of each shot; empty while the originals are at hand.
+    """
+
+    method: str
+    profile: str
+    backbones: Mapping[str, str | Backbone]
+    seed: int
+    validation: int
+    shot_keys: tuple[str, ...] = ()
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Backbone(_Strict):
+    name: str
+    fingerprint: str
+
+
+class _Shot(_Strict):
+    name: str
+    key: str
+    score: float | None
+
+
+class _Manifest(_Strict):
+    format: int
+    fmlad: str
+    method: str
+    config: dict[str, Any]
+    profile: str
+    seed: int
+    validation: int
+    backbones: dict[str, _Backbone]
+    fusion: dict[str, Any]
+    calibration: dict[str, Any]
+    shots: list[_Shot]
+    thumbnails: list[str]
+    prompts: None
+    state: dict[str, Any]
+    files: dict[str, str]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved detector, read and verified, its backbones not yet loaded."""
+
+    folder: Path
+    record: Record
+    method: Method
+    manifest: _Manifest
+    state: bytes
+
+
+def save(
+    folder: Path,
+    fitted: Fitted,
+    record: Record,
+    backbones: Mapping[str, Backbone],
+    pictures: Sequence[npt.NDArray[np.uint8]],
+) -> Path:
+    """Writes a detector beside ``folder`` and renames it into place.
+
+    Raises:
+        OptionError: ``folder`` holds something else, or cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    _check_target(folder)
+    contents: dict[str, bytes] = {STATE: to_bytes(fitted.state.tensors())}
+    thumbnails = [f"shots/{index:03d}.jpg" for index in range(len(pictures))]
+    contents |= dict(zip(thumbnails, map(_thumbnail, pictures), strict=True))
+    manifest = {
+        "format": FORMAT,
+        "fmlad": fmlad.__version__,
+        "method": record.method,
+        "config": dataclasses.asdict(fitted.method.config),
+        "profile": record.profile,
+        "seed": record.seed,
+        "validation": record.validation,
+        "backbones": {
+            role: {"name": backbone.name, "fingerprint": backbone.fingerprint}
+            for role, backbone in backbones.items()
+        },
+        "fusion": fitted.fusion.to_dict(),
+        "calibration": fitted.calibration.to_dict(),
+        "shots": [
+            {"name": name, "key": key, "score": score}
+            for name, key, score in zip(
+                fitted.shots, record.shot_keys, fitted.shot_scores, strict=True
+            )
+        ],
+        "thumbnails": thumbnails,
+        "prompts": None,
+        "state": fitted.state.meta(),
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+    }
+    # Through JSON first, so that what is hashed is what will be read (tuples become lists).
+    manifest = json.loads(json.dumps(manifest))
+    manifest["sha256"] = _own_hash(manifest)
+    contents[MANIFEST] = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    try:
+        _replace(folder, contents)
+    except OSError as error:
+        raise OptionError(f"The detector could not be written to {folder}: {error}.") from error
+    return folder
+
+
+def read(folder: Path) -> Saved:
+    """Reads and verifies a saved detector.
+
+    Raises:
+        CorruptDetectorError: Something is missing, changed or unknown; the message names it.
+    """
+    if not folder.exists() and _previous(folder).exists():
+        _previous(folder).rename(folder)  # a save was killed between its two renames
+    if not folder.is_dir():
+        raise CorruptDetectorError(
+            f"There is no saved detector at {folder}; expected a folder with {MANIFEST}."
+        )
+    manifest = _read_manifest(folder)
+    for name, digest in manifest.files.items():
+        if name != STATE and not re.fullmatch(r"shots/\d{3,}\.jpg", name):
+            raise _corrupt(folder, f"{MANIFEST} lists a file {name!r}, which no detector has")
+        if hashlib.sha256(_bytes(folder, name)).hexdigest() != digest:
+            raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
+    if set(manifest.files) != {STATE, *manifest.thumbnails}:
+        raise _corrupt(folder, f"{MANIFEST} does not list its own files")
+    record = Record(
+        manifest.method,
+        manifest.profile,
+        {role: backbone.name for role, backbone in manifest.backbones.items()},
+        manifest.seed,
+        manifest.validation,
+        tuple(shot.key for shot in manifest.shots),
+    )
+    method = create_method(manifest.method, manifest.config)
+    return Saved(folder, record, method, manifest, _bytes(folder, STATE))
+
+
+def check_backbones(saved: Saved, backbones: Mapping[str, Backbone]) -> None:
+    """Refuses to score with other weights than the detector was fitted with.
+
+    Raises:
+        BackboneMismatchError: A fingerprint differs.
+    """
+    for role, recorded in saved.manifest.backbones.items():
+        present = backbones[role].fingerprint if role in backbones else "nothing"
+        if present != recorded.fingerprint:
+            raise BackboneMismatchError(
+                f"The detector in {saved.folder} was fitted with {recorded.name!r} as {role} "
+                f"(fingerprint {recorded.fingerprint}), but {present} is here. Bring the same "
+                f"weights, or fit the detector again."
+            )
+
+
+def restore(saved: Saved, device: str) -> Fitted:
+    """Turns a verified folder back into a fitted method.
+
+    Raises:
+        CorruptDetectorError: The state does not fit the method.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    manifest = saved.manifest
+    try:
+        state = saved.method.restore(load(saved.state), manifest.state, device)
+        return Fitted(
+            saved.method,
+            state,
+            AdaptiveMaximum.from_dict(manifest.fusion),
+            Calibration.from_dict(manifest.calibration),
+            tuple(shot.name for shot in manifest.shots),
+            tuple(shot.score for shot in manifest.shots),
+        )
+    except SafetensorError as error:
+        raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
+    except CorruptDetectorError as error:
+        raise _corrupt(saved.folder, str(error).rstrip(".")) from error
+
+
+def _read_manifest(folder: Path) -> _Manifest:
+    try:
+        data = json.loads(_bytes(folder, MANIFEST))
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(folder, f"{MANIFEST} is not JSON ({error})") from error
+    if not isinstance(data, dict) or "format" not in data:
+        raise _corrupt(folder, f"{MANIFEST} has no format version")
+    if data["format"] != FORMAT:
+        raise _corrupt(
+            folder,
+            f"its format is {data['format']!r}, and this is fmlad {fmlad.__version__}, which reads "
+            f"format {FORMAT}; load it with the version that saved it ({data.get('fmlad')!r})",
+        )
+    try:
+        manifest = _Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _corrupt(folder, f"{MANIFEST}: {place}: {first['msg']}") from error
+    if _own_hash(data) != manifest.sha256:
+        raise _corrupt(folder, f"{MANIFEST} was changed after saving (wrong hash)")
+    return manifest
+
+
+def _own_hash(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise _corrupt(folder, f"{name} cannot be read ({error.strerror})") from error
+
+
+def _corrupt(folder: Path, what: str) -> CorruptDetectorError:
+    return CorruptDetectorError(
+        f"The saved detector in {folder} is damaged: {what}. Restore the folder from a copy, or "
+        f"fit the detector again."
+    )
+
+
+def _check_target(folder: Path) -> None:
+    if folder.is_file() or folder.is_symlink():
+        raise OptionError(f"{folder} is a file or a link; give a folder to save the detector to.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise OptionError(
+            f"{folder} holds files that are not a saved detector; give a new or empty folder."
+        )
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+    try:
+        for name, data in contents.items():
+            path = fresh / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+        fresh.chmod(0o755)  # mkdtemp makes it private; a saved detector is an ordinary folder
+        previous = _previous(folder)
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            folder.rename(previous)
+        fresh.rename(folder)
+        shutil.rmtree(previous, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _thumbnail(pixels: npt.NDArray[np.uint8]) -> bytes:
+    import io
+
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()

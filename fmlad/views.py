@@ -1,0 +1,175 @@
+"""An image with its memoised role outputs.
+
+Methods see views and nothing else. Every backbone runs at most once per image however many
+methods, leave-one-out rounds or pages ask, because they all ask the same view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fmlad import augment
+from fmlad.backbones.roles import Backbone, FeatureExtractor, MaskProposer, Masks, Pyramid
+from fmlad.matching import registration
+
+if TYPE_CHECKING:
+    from fmlad.cache import DiskCache
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The backbones in use, by role, and the cache their results go to."""
+
+    backbones: Mapping[str, Backbone]
+    cache: DiskCache | None = None
+
+    def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
+        """A view on ``uint8 (H, W, 3)`` RGB pixels."""
+        return ImageView(pixels, name, self)
+
+
+class ImageView:
+    """One decoded image and all that backbones say about it, computed on first use.
+
+    Attributes:
+        pixels: uint8 ``(H, W, 3)`` RGB, read-only.
+        name: For messages and reports.
+    """
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], name: str, eyes: Eyes) -> None:
+        self.pixels = pixels.view()
+        self.pixels.flags.writeable = False
+        self.name = name
+        self._eyes = eyes
+        self._pyramids: dict[str, Pyramid] = {}
+        self._masks: dict[str, Masks] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the pixels, the same for the same picture from any source."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()
+
+    @property
+    def tensor(self) -> Tensor:
+        """uint8 ``(1, 3, H, W)``."""
+        # A writable copy: torch cannot mark a tensor as read-only.
+        return torch.from_numpy(np.array(self.pixels.transpose(2, 0, 1)))[None]
+
+    @cached_property
+    def edges(self) -> registration.Edges:
+        """Edge strength for registration."""
+        return registration.edges(_lightness(self.pixels))
+
+    @cached_property
+    def edge_fan(self) -> registration.Fan:
+        """The view as a shot that others register to."""
+        return registration.fan(self.edges)
+
+    def pyramid(self, role: str = "feature_extractor") -> Pyramid:
+        """Dense features from the backbone in ``role`` (batch size 1)."""
+        encode_together([self], role)
+        return self._pyramids[self._eyes.backbones[role].fingerprint]
+
+    def masks(self, role: str = "mask_proposer") -> Masks:
+        """Object proposals, best first."""
+        backbone = cast(MaskProposer, self._eyes.backbones[role])
+        if backbone.fingerprint not in self._masks:
+            self._masks[backbone.fingerprint] = self._propose(backbone)
+        return self._masks[backbone.fingerprint]
+
+    def again(self, pixels: npt.NDArray[np.uint8], what: str) -> ImageView:
+        """A view on a changed copy of this image, through the same backbones."""
+        return ImageView(pixels, f"{self.name} ({what})", self._eyes)
+
+    @cached_property
+    def gentle_copies(self) -> tuple[ImageView, ...]:
+        """Gently altered copies: the only normal variation that a single shot can show."""
+        return tuple(
+            self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
+        )
+
+    def _propose(self, backbone: MaskProposer) -> Masks:
+        cache = self._eyes.cache if backbone.expensive else None
+        key = f"masks {backbone.fingerprint} {self.key}"
+        stored = cache.get(key) if cache else None
+        if stored is not None and stored.keys() == {"masks", "boxes", "scores"}:
+            return Masks(**{name: tensor.numpy() for name, tensor in stored.items()})
+        masks = backbone.propose(self.tensor)
+        if cache:
+            parts = {"masks": masks.masks, "boxes": masks.boxes, "scores": masks.scores}
+            cache.put(key, {name: torch.from_numpy(part) for name, part in parts.items()})
+        return masks
+
+
+def encode_together(views: Sequence[ImageView], role: str = "feature_extractor") -> None:
+    """Fills the views' pyramids: cached ones from disk, the rest in one batch per image size.
+
+    All views must come from the same :class:`Eyes`.
+    """
+    pending: dict[tuple[int, int], list[ImageView]] = {}
+    for view in views:
+        backbone = cast(FeatureExtractor, view._eyes.backbones[role])
+        if backbone.fingerprint in view._pyramids:
+            continue
+        stored = _stored_pyramid(view, backbone)
+        if stored is not None:
+            view._pyramids[backbone.fingerprint] = stored
+        else:
+            pending.setdefault(view.size, []).append(view)
+    for group in pending.values():
+        backbone = cast(FeatureExtractor, group[0]._eyes.backbones[role])
+        pyramid = backbone.encode(torch.cat([view.tensor for view in group]))
+        for index, view in enumerate(group):
+            view._pyramids[backbone.fingerprint] = pyramid[index] if len(group) > 1 else pyramid
+            _store_pyramid(view, backbone)
+
+
+def prepare(views: Sequence[ImageView], roles: Iterable[str]) -> None:
+    """Runs the dense backbones that a method needs over a batch of views."""
+    for role in roles:
+        if views and isinstance(views[0]._eyes.backbones[role], FeatureExtractor):
+            encode_together(views, role)
+
+
+def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | None:
+    cache = view._eyes.cache if backbone.expensive else None
+    stored = cache.get(f"pyramid {backbone.fingerprint} {view.key}") if cache else None
+    if stored is None or "pooled" not in stored:
+        return None
+    pooled = stored.pop("pooled")
+    return Pyramid({int(stride): level for stride, level in stored.items()}, pooled)
+
+
+def _store_pyramid(view: ImageView, backbone: FeatureExtractor) -> None:
+    if view._eyes.cache is None or not backbone.expensive:
+        return
+    pyramid = view._pyramids[backbone.fingerprint]
+    tensors = {str(stride): level for stride, level in pyramid.levels.items()}
+    view._eyes.cache.put(
+        f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
+    )
+
+
+def _lightness(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """Luma in [0, 1], float32 ``(H, W)`` (ITU-R BT.601 weights)."""
+    weights = torch.tensor([0.299, 0.587, 0.114]) / 255
+    # Large photographs are thinned first: registration works on 256 px.
+    step = max(1, min(pixels.shape[:2]) // 1024)
+    thinned = np.array(pixels[::step, ::step])
+    return torch.from_numpy(thinned).float() @ weights
