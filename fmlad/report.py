@@ -1,0 +1,126 @@
+"""A self-contained HTML page with pictures and verdicts."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from fmlad.detector import Detector
+from fmlad.explain import verdict_word
+from fmlad.images import load_image
+from fmlad.prediction import Prediction
+
+PICTURE_SIDE = 420  # px of the embedded pictures' longer side
+
+
+@dataclass(frozen=True)
+class Case:
+    """A judged picture with what is known about it.
+
+    Attributes:
+        prediction: The verdict.
+        truth: What it really is, in words.
+        anomalous: Whether it really is anomalous.
+    """
+
+    prediction: Prediction
+    truth: str
+    anomalous: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether the verdict agrees with the truth."""
+        return self.prediction.is_anomalous == self.anomalous
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    shots: Sequence[Path],
+    detector: Detector,
+    cases: Sequence[Case],
+) -> Path:
+    """Writes one HTML file that needs nothing beside it.
+
+    Args:
+        path: The file.
+        title: Heading.
+        lead: What was done, in a sentence or two.
+        shots: The pictures the detector was fitted on.
+        detector: For the threshold and where it came from.
+        cases: The judged pictures, in the order shown.
+    """
+    right = sum(case.right for case in cases)
+    threshold = detector.threshold
+    parts = [
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(lead)}</p>",
+        f"<p class=big>{right} of {len(cases)} verdicts are right.</p>",
+        "<h2>How to read this</h2><ul>",
+        "<li><b>Score</b>: 1.0 is as odd as the oddest normal picture is to the others; "
+        f"above {threshold:.2f} a picture is called anomalous "
+        f"({html.escape(detector.calibration.describe())})."
+        if threshold is not None
+        else "<li><b>Score</b>: higher is odder; no threshold is set.",
+        "<li><b>Heat</b>: from violet to yellow where the picture differs from all normal ones; "
+        "places below half of the threshold keep their colours.",
+        "<li><b>Numbered boxes</b> belong to the numbered sentences.</ul>",
+        "<h2>The normal pictures</h2><div class=shots>",
+        *(f"<img src='{_embed(Image.fromarray(load_image(shot)))}' alt=shot>" for shot in shots),
+        "</div><h2>The verdicts</h2>",
+        *(_case(case) for case in cases),
+    ]
+    page = _PAGE.replace("%TITLE%", html.escape(title)).replace("%BODY%", "\n".join(parts))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _case(case: Case) -> str:
+    prediction = case.prediction
+    sentences = "".join(f"<li>{html.escape(f.text)}</li>" for f in prediction.findings)
+    notes = "".join(f"<p class=note>{html.escape(note)}</p>" for note in prediction.notes)
+    mark = "right" if case.right else "wrong"
+    return (
+        f"<section class='{mark}'>"
+        f"<img src='{_embed(Image.fromarray(prediction.pixels))}' alt='the picture'>"
+        f"<img src='{_embed(prediction.overlay())}' alt='heat and boxes'>"
+        f"<div><h3>{html.escape(verdict_word(prediction))}"
+        f" <small>score {prediction.score:.2f}</small></h3>"
+        f"<p>In truth: <b>{html.escape(case.truth)}</b>"
+        f" <span class=mark>{'&#10003; right' if case.right else '&#10007; wrong'}</span></p>"
+        f"<ol>{sentences}</ol>{notes}</div></section>"
+    )
+
+
+def _embed(picture: Image.Image) -> str:
+    small = picture.copy()
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+_PAGE = """<!doctype html>
+<html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
+<title>%TITLE%</title><style>
+body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
+h1{margin-bottom:.2em}.big{font-size:1.3em}small{font-weight:normal;color:#666}
+.shots img{height:150px;margin:0 6px 6px 0;border-radius:4px}
+section{display:grid;grid-template-columns:1fr 1fr 1.1fr;gap:14px;margin:0 0 18px;padding:12px;
+border:1px solid #ddd;border-left:6px solid #3a9a5b;border-radius:6px}
+section.wrong{border-left-color:#c9473d}section img{width:100%;border-radius:4px}
+h3{margin:0}ol{padding-left:1.2em;margin:.3em 0}p{margin:.4em 0}.note{color:#666;font-size:.9em}
+.right .mark{color:#2c7a47}.wrong .mark{color:#b3362d}
+@media(max-width:800px){section{grid-template-columns:1fr}}
+</style></head><body>
+%BODY%
+</body></html>
+"""
