@@ -1,0 +1,192 @@
+"""Thresholds and p-values: what they are, what they promise, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.scoring.calibration import Calibration, Source
+
+FINITE = st.floats(-1e6, 1e6)
+NORMAL = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out")
+
+
+def test_the_threshold_is_the_largest_normal_score() -> None:
+    assert NORMAL.threshold == 1.0
+    assert NORMAL.scores == (0.25, 0.5, 1.0)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=8))
+def test_no_normal_score_is_called_anomalous(scores: list[float]) -> None:
+    calibration = Calibration.fit(scores, "validation")
+    assert not any(calibration.decide(score) for score in scores)
+    assert calibration.decide(math.nextafter(max(scores), math.inf)) is True
+
+
+def test_nothing_known_means_no_decision() -> None:
+    calibration = Calibration.fit([], "validation")
+    assert calibration.threshold is None
+    assert calibration.decide(1e9) is None
+    assert calibration.p_value(1e9) is None
+
+
+@given(st.lists(FINITE, min_size=1, max_size=8), FINITE)
+def test_the_p_value_is_the_rank(scores: list[float], score: float) -> None:
+    p = Calibration.fit(scores, "validation").p_value(score)
+    at_least = sum(1 for s in scores if s >= score)
+    assert p == (1 + at_least) / (1 + len(scores))
+    assert 1 / (1 + len(scores)) <= p <= 1
+
+
+@given(st.lists(FINITE, min_size=1, max_size=8), FINITE, FINITE)
+def test_odder_is_never_more_probable(scores: list[float], a: float, b: float) -> None:
+    calibration = Calibration.fit(scores, "validation")
+    low, high = calibration.p_value(min(a, b)), calibration.p_value(max(a, b))
+    assert low is not None
+    assert high is not None
+    assert low >= high
+
+
+def test_above_the_threshold_is_the_lowest_p_value() -> None:
+    for score in (0.3, 1.0, 1.0 + 1e-9, 4.0):
+        assert NORMAL.decide(score) == (NORMAL.p_value(score) == 0.25)
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_p_values_of_normal_images_are_uniform_on_their_ranks(n: int) -> None:
+    """The conformal promise: P(p <= k / (n + 1)) = k / (n + 1) for exchangeable scores."""
+    rng = np.random.default_rng(n)
+    rounds = 4000
+    p = [
+        Calibration.fit(rng.gamma(2, size=n).tolist(), "validation").p_value(rng.gamma(2))
+        for _ in range(rounds)
+    ]
+    shares = np.bincount(np.rint(np.array(p) * (n + 1)).astype(int), minlength=n + 2)[1:] / rounds
+    spread = np.sqrt(1 / (n + 1) * n / (n + 1) / rounds)
+    assert np.abs(shares - 1 / (n + 1)).max() < 4 * spread
+
+
+def test_ties_only_make_p_values_cautious() -> None:
+    rng = np.random.default_rng(0)
+    p = np.array(
+        [
+            Calibration.fit(rng.integers(0, 3, 4).tolist(), "validation").p_value(
+                rng.integers(0, 3)
+            )
+            for _ in range(2000)
+        ]
+    )
+    for level in (0.2, 0.4, 0.6, 0.8):
+        assert (p <= level + 1e-9).mean() <= level + 0.03
+
+
+def test_a_threshold_of_the_users_own_keeps_the_scores() -> None:
+    changed = NORMAL.with_threshold(2)
+    assert (changed.threshold, changed.source) == (2.0, "user")
+    assert type(changed.threshold) is float
+    assert changed.scores == NORMAL.scores
+    assert changed.p_value(0.7) == NORMAL.p_value(0.7)
+    assert NORMAL.threshold == 1.0
+    assert changed.decide(1.5) is False
+
+
+def test_a_threshold_can_be_taken_away() -> None:
+    changed = NORMAL.with_threshold(None)
+    assert changed.decide(1e9) is None
+    assert changed.source == "user"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), True, "1", [1], 1j])
+def test_a_threshold_that_is_no_finite_number_is_refused(value: Any) -> None:
+    with pytest.raises(OptionError, match="threshold must be"):
+        NORMAL.with_threshold(value)
+
+
+@pytest.mark.xfail(reason="with_threshold takes int and float only", raises=OptionError)
+@pytest.mark.parametrize("value", [np.float32(0.5), np.int64(2)])
+def test_a_threshold_may_be_any_real_scalar(value: Any) -> None:
+    assert NORMAL.with_threshold(value).threshold == value
+
+
+@pytest.mark.xfail(reason="math.isfinite overflows on huge integers", raises=OverflowError)
+def test_a_huge_integer_threshold_is_refused() -> None:
+    with pytest.raises(OptionError):
+        NORMAL.with_threshold(10**400)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("leave-one-out", "3 shots"),
+        ("augmentations", "3 gentle alterations"),
+        ("validation", "3 validation images"),
+        ("user", "by the user"),
+    ],
+)
+def test_it_says_where_the_threshold_came_from(source: Source, says: str) -> None:
+    assert says in Calibration(1.0, source, (0.1, 0.2, 1.0)).describe()
+
+
+@given(st.none() | FINITE, st.lists(FINITE, max_size=5), st.sampled_from(["validation", "user"]))
+def test_it_survives_json(threshold: float | None, scores: list[float], source: Source) -> None:
+    calibration = Calibration(threshold, source, tuple(sorted(scores)))
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
+
+
+GOOD = NORMAL.to_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": "1.0"},
+        {"threshold": True},
+        {"threshold": [1.0]},
+        {"source": "guessed"},
+        {"source": None},
+        {"scores": None},
+        {"scores": "0.5"},
+        {"scores": {"a": 0.5}},
+        {"scores": [0.5, None]},
+        {"scores": [0.5, "1"]},
+        {"scores": [True]},
+    ],
+)
+def test_rubbish_is_refused(change: dict[str, Any]) -> None:
+    assert Calibration.from_dict(GOOD) == NORMAL
+    with pytest.raises(CorruptDetectorError, match="calibration"):
+        Calibration.from_dict({**GOOD, **change})
+
+
+@pytest.mark.xfail(reason="from_dict lets NaN, infinity and an unhashable source through")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": float("nan")},
+        {"threshold": float("inf")},
+        {"scores": [0.5, float("nan")]},
+        {"source": ["user"]},
+    ],
+)
+def test_more_rubbish_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(CorruptDetectorError):
+        Calibration.from_dict({**GOOD, **change})
+
+
+@pytest.mark.parametrize("key", ["source", "scores"])
+def test_a_missing_key_is_refused(key: str) -> None:
+    with pytest.raises(CorruptDetectorError, match="calibration"):
+        Calibration.from_dict({k: v for k, v in GOOD.items() if k != key})
+
+
+@pytest.mark.xfail(reason="a threshold that is missing reads as 'no decision'")
+def test_a_missing_threshold_is_refused() -> None:
+    with pytest.raises(CorruptDetectorError):
+        Calibration.from_dict({k: v for k, v in GOOD.items() if k != "threshold"})

@@ -1,0 +1,141 @@
+"""Verdicts in words and in JSON, and the parts of a picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmlad.errors import InvalidImageError
+from fmlad.findings import Finding
+from fmlad.prediction import Failure, Prediction, Segmentation
+
+PARTS = Segmentation(
+    np.array([[0, 0, 1], [2, 1, 1]]), ["background", "pin", "slot"], {"pin": 2, "slot": 1}
+)
+FINDINGS = [
+    Finding("missing", "pin", 3.0, 2.0, (0.0, 0.0, 2.0, 1.0), 2.0, "a pin is missing"),
+    Finding("extra", "slot", None, None, None, 1.5, "a slot too many"),
+]
+
+
+def prediction(**changes: Any) -> Prediction:
+    pixels = np.zeros((2, 3, 3), dtype=np.uint8)
+    whole = Prediction(
+        "query.png",
+        1.25,
+        1.0,
+        True,
+        0.2,
+        np.zeros((2, 3), dtype=np.float32),
+        {"patch": 1.0, "histogram": 0.25},
+        PARTS,
+        FINDINGS,
+        ["registered to 2 shots"],
+        pixels,
+    )
+    return replace(whole, **changes)
+
+
+def test_areas_are_shares_of_the_picture() -> None:
+    assert PARTS.areas() == pytest.approx({"background": 2 / 6, "pin": 3 / 6, "slot": 1 / 6})
+    assert PARTS.counts() == {"pin": 2, "slot": 1}
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_areas_add_up_to_one(parts: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, parts, (7, 5))
+    areas = Segmentation(labels, [f"part-{i}" for i in range(parts)]).areas()
+    assert sum(areas.values()) == pytest.approx(1)
+    assert len(areas) == parts
+
+
+def test_a_part_that_is_not_there_covers_nothing() -> None:
+    found = Segmentation(np.zeros((4, 4), dtype=np.uint8), ["background", "pin"])
+    assert found.areas() == {"background": 1.0, "pin": 0.0}
+    assert found.counts() == {}
+
+
+def test_counts_are_a_copy() -> None:
+    PARTS.counts()["pin"] = 99
+    assert PARTS.counts()["pin"] == 2
+
+
+@pytest.mark.parametrize(
+    ("decided", "word"), [(True, "anomalous"), (False, "normal"), (None, "not decided")]
+)
+def test_the_first_line_is_the_verdict(decided: bool | None, word: str) -> None:
+    first = prediction(is_anomalous=decided).explain().splitlines()[0]
+    assert first == f"query.png: {word} (score 1.25, threshold 1.00)"
+
+
+def test_without_a_threshold_none_is_told() -> None:
+    first = prediction(is_anomalous=None, threshold=None).explain().splitlines()[0]
+    assert first == "query.png: not decided (score 1.25)"
+
+
+def test_every_finding_is_told_with_its_number_in_order() -> None:
+    lines = prediction().explain().splitlines()
+    assert lines[1:3] == ["  1. a pin is missing", "  2. a slot too many"]
+    many = [replace(FINDINGS[0], text=f"finding {i}") for i in range(1, 13)]
+    told = prediction(findings=many).explain()
+    assert all(f"  {i}. finding {i}\n" in told for i in range(1, 13))
+
+
+def test_every_note_is_told() -> None:
+    assert "note: registered to 2 shots" in prediction().explain()
+
+
+@pytest.mark.parametrize(("decided", "told"), [(True, True), (False, False), (None, False)])
+def test_an_anomaly_without_a_place_says_so(decided: bool | None, told: bool) -> None:
+    text = prediction(is_anomalous=decided, findings=[]).explain()
+    assert ("no single place" in text) is told
+    assert "no single place" not in prediction().explain()
+
+
+def test_the_dictionary_is_plain_json() -> None:
+    whole = prediction().to_dict()
+    read = json.loads(json.dumps(whole, allow_nan=False))
+    assert read["name"] == "query.png"
+    assert (read["score"], read["threshold"], read["p_value"]) == (1.25, 1.0, 0.2)
+    assert read["is_anomalous"] is True
+    assert read["size"] == {"height": 2, "width": 3}
+    assert read["branch_scores"] == {"patch": 1.0, "histogram": 0.25}
+    assert read["areas"]["pin"] == 0.5
+    assert read["counts"] == {"pin": 2, "slot": 1}
+    assert [f["kind"] for f in read["findings"]] == ["missing", "extra"]
+    assert read["findings"][0]["box"] == [0, 0, 2, 1]
+    assert read["findings"][1]["box"] is None
+    assert read["notes"] == ["registered to 2 shots"]
+
+
+def test_what_is_unknown_is_null() -> None:
+    changes = {"threshold": None, "is_anomalous": None, "p_value": None, "segmentation": None}
+    read = json.loads(json.dumps(prediction(**changes).to_dict()))
+    assert all(read[key] is None for key in (*list(changes)[:3], "areas", "counts"))
+
+
+def test_the_dictionary_is_a_copy() -> None:
+    whole = prediction()
+    whole.to_dict()["branch_scores"]["patch"] = 99
+    whole.to_dict()["notes"].clear()
+    assert whole.branch_scores["patch"] == 1.0
+    assert whole.notes
+
+
+def test_printing_does_not_spill_the_pixels() -> None:
+    assert "pixels" not in repr(prediction())
+
+
+def test_a_failure_names_its_source_and_reason() -> None:
+    failure = Failure("bad.png", InvalidImageError("bad.png is no picture."))
+    assert json.loads(json.dumps(failure.to_dict())) == {
+        "name": "bad.png",
+        "error": "bad.png is no picture.",
+    }

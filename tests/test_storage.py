@@ -1,0 +1,869 @@
+"""Saved detectors: the same scores afterwards, and a clear word about any damage.
+
+Two kinds of damage. Accidents change bytes and are caught by hashes. To see that the checks behind
+the hashes speak too, the other tests repair every hash after doing harm.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from fmlad import storage
+from fmlad.backbones.builtin import HandmadeFeatures
+from fmlad.detector import Detector
+from fmlad.errors import (
+    BackboneMismatchError,
+    CorruptDetectorError,
+    FmladError,
+    OptionError,
+    UnknownNameError,
+)
+
+MANIFEST, STATE = storage.MANIFEST, storage.STATE
+Manifest = dict[str, Any]
+Place = tuple[str | int, ...]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small tensors: on a busy machine a second thread costs far more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def picture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
+    """The same coloured blocks every time, with noise of its own."""
+    blocks = np.random.default_rng(5).integers(0, 200, (height // 8, width // 8, 3))
+    noise = np.random.default_rng(seed).integers(0, 30, (height, width, 3))
+    return (blocks.repeat(8, axis=0).repeat(8, axis=1) + noise).astype(np.uint8)
+
+
+def query() -> np.ndarray:
+    pixels = picture(99)
+    pixels[30:50, 60:80] = (255, 0, 200)
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.from_shots([picture(1), picture(2)], profile="builtin", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def original(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return detector.save(tmp_path_factory.mktemp("saved") / "original")
+
+
+@pytest.fixture
+def saved(original: Path, tmp_path: Path) -> Path:
+    """A copy to do harm to."""
+    return Path(shutil.copytree(original, tmp_path / "saved"))
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+
+def manifest_of(folder: Path) -> Manifest:
+    read: Manifest = json.loads((folder / MANIFEST).read_bytes())
+    return read
+
+
+def write_manifest(folder: Path, manifest: Manifest, repair: bool = True) -> None:
+    if repair and "sha256" in manifest:
+        rest = {key: value for key, value in manifest.items() if key != "sha256"}
+        text = json.dumps(rest, sort_keys=True).encode()
+        manifest = {**manifest, "sha256": hashlib.sha256(text).hexdigest()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def change_manifest(folder: Path, place: Place, value: Any) -> None:
+    """Sets one value, hashes repaired."""
+    manifest = manifest_of(folder)
+    at(manifest, place[:-1])[place[-1]] = value
+    write_manifest(folder, manifest)
+
+
+def change_state(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Changes the tensors, hashes repaired."""
+    tensors = from_bytes((folder / STATE).read_bytes())
+    change(tensors)
+    write_state(folder, to_bytes(tensors))
+
+
+def write_state(folder: Path, data: bytes) -> None:
+    (folder / STATE).write_bytes(data)
+    change_manifest(folder, ("files", STATE), hashlib.sha256(data).hexdigest())
+
+
+def at(tree: Any, place: Place) -> Any:
+    for step in place:
+        tree = tree[step]
+    return tree
+
+
+def places(tree: Any, here: Place = ()) -> Iterator[Place]:
+    """Every key and index of a tree of dictionaries and lists."""
+    steps: list[str | int] = []
+    if isinstance(tree, dict):
+        steps = list(tree)
+    elif isinstance(tree, list):
+        steps = list(range(len(tree)))
+    for step in steps:
+        yield (*here, step)
+        yield from places(tree[step], (*here, step))
+
+
+def assert_alike(one: Any, two: Any) -> None:
+    """JSON trees with the same content, numbers to 1e-6."""
+    assert list(places(one)) == list(places(two))
+    for place in places(one):
+        a, b = at(one, place), at(two, place)
+        if not isinstance(a, dict | list):
+            assert a == (pytest.approx(b, abs=1e-6) if isinstance(a, float) else b), place
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files_of(folder)}
+
+
+def outcome(folder: Path) -> str:
+    """``"works"``, ``"corrupt: message"`` or what escaped, of loading and then judging."""
+    try:
+        Detector.load(folder, device="cpu").predict(query())
+    except CorruptDetectorError as error:
+        return f"corrupt: {error}"
+    except Exception as error:  # the point is to see what else there is
+        return f"{type(error).__name__}: {error}"
+    return "works"
+
+
+def refused(folder: Path, *says: str) -> None:
+    with pytest.raises(CorruptDetectorError) as caught:
+        Detector.load(folder, device="cpu")
+    message = str(caught.value)
+    assert str(folder) in message
+    for text in says:
+        assert text in message
+
+
+# --- round trips ---------------------------------------------------------------------------------
+
+
+def test_a_loaded_detector_gives_the_same_verdict(detector: Detector, original: Path) -> None:
+    before, loaded = detector.predict(query()), Detector.load(original, device="cpu")
+    after = loaded.predict(query())
+    assert after.score == pytest.approx(before.score, abs=1e-6)
+    assert np.allclose(after.anomaly_map, before.anomaly_map, atol=1e-6)
+    assert_alike(before.to_dict(), after.to_dict())
+    assert before.score > 1.5  # a score that says something
+    assert loaded.threshold == detector.threshold
+    assert loaded.calibration == detector.calibration
+    assert loaded.shots == detector.shots
+    assert (loaded.method, loaded.profile) == (detector.method, detector.profile)
+
+
+def test_another_process_gives_the_same_verdict(
+    detector: Detector, original: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "query.npy", query())
+    script = (
+        "import sys, numpy, fmlad\n"
+        "detector = fmlad.Detector.load(sys.argv[1], device='cpu')\n"
+        "print(repr(detector.predict(numpy.load(sys.argv[2])).score))"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", script, str(original), str(tmp_path / "query.npy")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert float(there.stdout) == pytest.approx(detector.predict(query()).score, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shots", "options"),
+    [
+        ([picture(1)], {}),
+        ([picture(1), picture(2, 64, 160)], {"levels": 2}),
+        ([picture(1), picture(2)], {"symmetry": "all", "banks": "patch", "smoothing": 0}),
+        ([picture(1), picture(2)], {"registration": False}),
+    ],
+)
+def test_every_kind_of_detector_comes_back(
+    shots: list[np.ndarray], options: dict[str, Any], tmp_path: Path
+) -> None:
+    fitted = Detector.from_shots(shots, profile="builtin", device="cpu", **options)
+    loaded = Detector.load(fitted.save(tmp_path / "d"), device="cpu")
+    before, after = fitted.predict(query()), loaded.predict(query())
+    assert after.score == pytest.approx(before.score, abs=1e-6)
+    assert_alike(before.to_dict(), after.to_dict())
+
+
+def test_saving_what_was_loaded_changes_nothing_that_counts(original: Path, tmp_path: Path) -> None:
+    again = Detector.load(original, device="cpu").save(tmp_path / "again")
+    assert (again / STATE).read_bytes() == (original / STATE).read_bytes()
+    old, new = manifest_of(original), manifest_of(again)
+    for key in set(old) - {"files", "sha256", "thumbnails"}:
+        assert new[key] == old[key], key
+
+
+@pytest.mark.xfail(reason="a loaded detector forgets the thumbnails")
+def test_thumbnails_survive_loading_and_saving(original: Path, tmp_path: Path) -> None:
+    again = Detector.load(original, device="cpu").save(tmp_path / "again")
+    assert files_of(again) == files_of(original)
+
+
+def test_a_threshold_of_the_users_own_is_kept(original: Path, tmp_path: Path) -> None:
+    loaded = Detector.load(original, device="cpu")
+    for value in (2.5, None):
+        loaded.threshold = value
+        again = Detector.load(loaded.save(tmp_path / "again"), device="cpu")
+        assert again.threshold == value
+        assert again.calibration.source == "user"
+        assert again.predict(query()).threshold == value
+
+
+def test_thumbnails_are_optional(detector: Detector, tmp_path: Path) -> None:
+    folder = detector.save(tmp_path / "d", thumbnails=False)
+    assert files_of(folder) == [MANIFEST, STATE]
+    assert outcome(folder) == "works"
+
+
+def test_a_saved_detector_can_be_moved(saved: Path, tmp_path: Path) -> None:
+    moved = saved.rename(tmp_path / "elsewhere and otherwise")
+    assert outcome(moved) == "works"
+
+
+def test_the_folder_may_be_given_in_any_way(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, detector: Detector
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    for given in ("saved", "./saved/", str(saved), Path("saved")):
+        assert Detector.load(given, device="cpu").threshold == detector.threshold
+    detector.save("relative/deep/folder")
+    assert outcome(saved.parent / "relative/deep/folder") == "works"
+
+
+def test_there_is_no_pickle_in_it(original: Path) -> None:
+    magics = {".json": b"{", ".safetensors": None, ".jpg": b"\xff\xd8\xff"}
+    for name, data in tree_of(original).items():
+        suffix = Path(name).suffix
+        assert suffix in magics
+        magic = magics[suffix]
+        assert magic is None or data.startswith(magic)
+        assert not data.startswith((b"\x80", b"PK"))
+    state = (original / STATE).read_bytes()
+    length = int.from_bytes(state[:8], "little")
+    assert json.loads(state[8 : 8 + length])  # a JSON header, then plain numbers
+
+
+# --- accidents -----------------------------------------------------------------------------------
+
+
+def names(original: Path) -> list[str]:
+    found = files_of(original)
+    assert {MANIFEST, STATE, "shots/000.jpg", "shots/001.jpg"} == set(found)
+    return found
+
+
+def test_a_missing_file_is_named(original: Path, saved: Path) -> None:
+    for name in names(original):
+        data = (saved / name).read_bytes()
+        (saved / name).unlink()
+        refused(saved, name)
+        (saved / name).mkdir()
+        refused(saved, name)
+        (saved / name).rmdir()
+        (saved / name).write_bytes(data)
+    assert outcome(saved) == "works"
+
+
+def test_a_truncated_file_is_named(original: Path, saved: Path) -> None:
+    for name in names(original):
+        data = (saved / name).read_bytes()
+        for length in {0, 1, 8, 100, len(data) // 2, len(data) - 1}:
+            (saved / name).write_bytes(data[:length])
+            refused(saved, name)
+        (saved / name).write_bytes(data)
+
+
+def test_a_flipped_bit_is_noticed(original: Path, saved: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in names(original):
+        data = (saved / name).read_bytes()
+        spots = [0, 7, 8, 9, len(data) - 1, *rng.integers(0, len(data), 25).tolist()]
+        for spot in spots:
+            harmed = bytearray(data)
+            harmed[spot] ^= 1 << int(rng.integers(0, 8))
+            (saved / name).write_bytes(harmed)
+            if name == MANIFEST and same_content(data, bytes(harmed)):
+                continue
+            refused(saved)
+        (saved / name).write_bytes(data)
+    assert outcome(saved) == "works"
+
+
+def same_content(one: bytes, two: bytes) -> bool:
+    """Whether JSON texts differ in white space at most."""
+    try:
+        return bool(json.loads(one) == json.loads(two))
+    except ValueError:
+        return False
+
+
+def test_an_appended_byte_is_noticed(original: Path, saved: Path) -> None:
+    for name in names(original):
+        data = (saved / name).read_bytes()
+        (saved / name).write_bytes(data + b"x")
+        refused(saved, name)
+        (saved / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", "3", '"detector"', "{", "[" * 100_000, "\ufeff{}", '{"format": 1}'],
+)
+def test_a_manifest_that_is_none_is_refused(saved: Path, text: str) -> None:
+    (saved / MANIFEST).write_text(text, encoding="utf-8")
+    refused(saved, MANIFEST)
+
+
+def test_bytes_that_are_no_text_are_refused(saved: Path) -> None:
+    (saved / MANIFEST).write_bytes(b"\xff\xfe\x00{")
+    refused(saved, MANIFEST)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for name in ("nothing", "file", "empty"):
+        with pytest.raises(CorruptDetectorError, match=name):
+            Detector.load(tmp_path / name)
+
+
+# --- the manifest, hashes repaired or not --------------------------------------------------------
+
+# Without these an older or newer state could hardly be told from damage; but they pass so far.
+UNNOTICED = {
+    ("config", "*"),
+    ("fusion", "scales", "*"),
+    ("calibration", "threshold"),
+    ("backbones", "*"),
+}
+
+
+def is_unnoticed(place: Place) -> bool:
+    return any(
+        len(known) == len(place) and all(k in ("*", p) for k, p in zip(known, place, strict=True))
+        for known in UNNOTICED
+    )
+
+
+def without(manifest: Manifest, place: Place) -> Manifest:
+    changed = copy.deepcopy(manifest)
+    del at(changed, place[:-1])[place[-1]]
+    return changed
+
+
+def test_removing_anything_at_all_is_noticed(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    every = list(places(manifest))
+    assert len(every) > 50
+    for place in every:
+        write_manifest(saved, without(manifest, place), repair=False)
+        refused(saved, MANIFEST)
+
+
+def test_removing_a_key_is_noticed_even_with_hashes_repaired(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    keys = [p for p in places(manifest) if isinstance(p[-1], str) and not is_unnoticed(p)]
+    assert len(keys) > 30
+    for place in keys:
+        write_manifest(saved, without(manifest, place))
+        assert outcome(saved).startswith("corrupt"), place
+
+
+def test_removing_an_item_is_noticed_or_harmless(saved: Path) -> None:
+    """An item less of a list can be a good detector; then it must work as one."""
+    manifest = manifest_of(saved)
+    elsewhere = ("config", "halves")  # see the tests below
+    items = [p for p in places(manifest) if isinstance(p[-1], int) and not {*p} & {*elsewhere}]
+    assert len(items) > 6
+    for place in items:
+        write_manifest(saved, without(manifest, place))
+        got = outcome(saved)
+        assert got == "works" or got.startswith("corrupt"), (place, got)
+
+
+@pytest.mark.xfail(reason="an IndexError escapes from the bank's reader")
+def test_removing_half_a_shape_is_noticed(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for place in places(manifest["state"]["halves"], ("state", "halves")):
+        write_manifest(saved, without(manifest, place))
+        assert outcome(saved).startswith("corrupt"), place
+
+
+@pytest.mark.xfail(reason="the option's default of today is taken instead")
+def test_removing_an_option_is_noticed(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for place in places(manifest["config"], ("config",)):
+        write_manifest(saved, without(manifest, place))
+        assert outcome(saved).startswith("corrupt"), place
+
+
+@pytest.mark.xfail(reason="a KeyError escapes, at the first prediction")
+@pytest.mark.parametrize(
+    "place", [("fusion", "scales", "patch"), ("backbones", "feature_extractor")]
+)
+def test_removing_a_scale_or_a_backbone_is_noticed(saved: Path, place: Place) -> None:
+    write_manifest(saved, without(manifest_of(saved), place))
+    refused(saved, place[-1])
+
+
+def test_an_extra_key_is_refused(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for place in ((), ("shots", 0), ("backbones", "feature_extractor")):
+        changed = copy.deepcopy(manifest)
+        at(changed, place)["surprise"] = 1
+        write_manifest(saved, changed)
+        refused(saved, MANIFEST, "surprise")
+
+
+@pytest.mark.parametrize("place", [("fusion",), ("calibration",), ("state",)])
+def test_an_extra_key_further_down_breaks_the_hash_at_least(saved: Path, place: Place) -> None:
+    manifest = manifest_of(saved)
+    at(manifest, place)["surprise"] = 1
+    write_manifest(saved, manifest, repair=False)
+    refused(saved, "wrong hash")
+
+
+def test_every_value_is_covered_by_the_hash(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    leaves = [p for p in places(manifest) if not isinstance(at(manifest, p), dict | list)]
+    for place in leaves:
+        changed = copy.deepcopy(manifest)
+        old = at(changed, place)
+        new = {bool: not old, str: f"{old}x", type(None): "x"}.get(type(old))
+        at(changed, place[:-1])[place[-1]] = old + 1 if new is None else new
+        write_manifest(saved, changed, repair=False)
+        refused(saved)
+
+
+def test_every_hash_is_checked(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for name, digest in manifest["files"].items():
+        write_manifest(saved, manifest)
+        for wrong in ("0" * 64, "", digest.upper(), digest[:-1]):
+            change_manifest(saved, ("files", name), wrong)
+            refused(saved, name, "wrong hash")
+
+
+JUNK: list[Any] = [None, True, -1, 1.5, "x", "", [], {}, [None], {"a": None}]
+
+
+def test_rubbish_in_place_of_any_top_level_value_never_crashes(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for key in manifest:
+        for junk in JUNK:
+            write_manifest(saved, {**manifest, key: junk}, repair=key != "sha256")
+            got = outcome(saved)
+            # "seed" and its like may hold another plain value and still be a detector.
+            fine = got.startswith("corrupt") or (
+                got == "works" and type(junk) is type(manifest[key])
+            )
+            known = key in ("method", "config", "backbones")  # see the tests below
+            assert fine or known, (key, junk, got)
+
+
+@pytest.mark.xfail(reason="errors about options and names are not turned into damage")
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("method",), "no-such-method"),
+        (("config", "levels"), -5),
+        (("config", "surprise"), 1),
+        (("config", "banks"), 7),
+        (("config", "symmetry"), None),
+    ],
+)
+def test_a_method_or_option_that_cannot_be_is_damage(saved: Path, place: Place, value: Any) -> None:
+    change_manifest(saved, place, value)
+    refused(saved)
+
+
+def test_a_method_or_option_that_cannot_be_is_an_error_of_ours_at_least(saved: Path) -> None:
+    change_manifest(saved, ("method",), "no-such-method")
+    with pytest.raises(FmladError, match="no-such-method"):
+        Detector.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("state", "levels"), "many"),
+        (("state", "levels"), 0),
+        (("state", "levels"), 9),
+        (("state", "ratio"), float("nan")),
+        (("state", "ratio"), 0.0),
+        (("state", "ratio"), -1.0),
+        (("state", "ratio"), "x"),
+        (("state", "shots"), []),
+        (("state", "shots"), None),
+        (("state", "halves"), [None]),
+        (("fusion", "kind"), "another"),
+        (("fusion", "scales", "patch"), 0.0),
+        (("calibration", "source"), "guessed"),
+        (("calibration", "scores"), ["x"]),
+        (("shots", 0, "score"), "high"),
+        (("thumbnails"), ["shots/000.jpg"]),
+        (("prompts"), {}),
+        (("seed"), "0"),
+    ],
+)
+def test_a_value_that_cannot_be_is_damage(saved: Path, place: Place | str, value: Any) -> None:
+    change_manifest(saved, (place,) if isinstance(place, str) else place, value)
+    refused(saved)
+
+
+@pytest.mark.xfail(reason="other errors escape from restoring, or nothing is noticed")
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("state", "levels"), float("inf")),
+        (("state", "halves", 0), [1.0]),
+        (("state", "halves", 0), [0.0, 0.0]),
+        (("state", "halves", 0, 0), float("nan")),
+        (("state", "placed"), "no"),
+        (("state", "shots", 1), 7),
+        (("calibration", "source"), ["user"]),
+        (("calibration", "threshold"), float("nan")),
+        (("fusion", "scales"), {}),
+        (("shots",), []),
+        (("profile",), "no-such-profile"),
+    ],
+)
+def test_more_values_that_cannot_be_are_damage(saved: Path, place: Place, value: Any) -> None:
+    change_manifest(saved, place, value)
+    refused(saved)
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", 1.5, None, True, [1]])
+def test_an_unknown_format_is_named_with_the_version_that_wrote_it(
+    saved: Path, version: Any
+) -> None:
+    manifest = manifest_of(saved)
+    write_manifest(saved, {**manifest, "format": version, "fmlad": "9.9.9", "new": 1})
+    refused(saved, *([] if version is True else [repr(version), "9.9.9"]))
+
+
+def test_no_path_leads_out_of_the_folder(saved: Path) -> None:
+    secret = saved.parent / "secret.jpg"
+    secret.write_bytes(b"secret")
+    digest = hashlib.sha256(b"secret").hexdigest()
+    for name in (
+        "../secret.jpg",
+        str(secret),
+        "shots/../../secret.jpg",
+        "shots/../000.jpg",
+        "shots/000.jpg/../../../secret.jpg",
+        "shots\\000.jpg",
+        "shots/0.jpg",
+        "shots/000.jpg\n",
+        "shots/000.png",
+        "state.pkl",
+        "",
+        ".",
+        "\0",
+    ):
+        manifest = manifest_of(saved)
+        changed = copy.deepcopy(manifest)
+        changed["files"][name] = digest
+        changed["thumbnails"].append(name)
+        write_manifest(saved, changed)
+        refused(saved, repr(name), "no detector has")
+        write_manifest(saved, manifest)
+
+
+def test_files_that_are_not_listed_are_not_needed(saved: Path) -> None:
+    (saved / "notes.txt").write_text("mine")
+    assert outcome(saved) == "works"
+
+
+# --- the state, hashes repaired ------------------------------------------------------------------
+
+
+def test_every_missing_tensor_is_named(saved: Path) -> None:
+    tensors = from_bytes((saved / STATE).read_bytes())
+    assert len(tensors) == 10
+    for name in tensors:
+        write_state(saved, to_bytes({k: v for k, v in tensors.items() if k != name}))
+        refused(saved, name)
+
+
+def test_every_extra_tensor_is_named(saved: Path) -> None:
+    for extra in ("surprise", "2.pooled", "0.level1"):
+        change_state(saved, lambda t, extra=extra: t.update({extra: torch.zeros(1)}))
+        refused(saved, extra)
+        change_state(saved, lambda t, extra=extra: t.pop(extra))
+    assert outcome(saved) == "works"
+
+
+WRONG: dict[str, Callable[[Tensor], Tensor]] = {
+    "float64": lambda t: t.double(),
+    "float16": lambda t: t.half(),
+    "integers": lambda t: t.int(),
+    "one dimension more": lambda t: t[None],
+    "flat": lambda t: t.flatten()[None, None, None, None, None],
+    "NaN": lambda t: torch.cat([t.flatten()[:-1], torch.tensor([torch.nan])]).view(t.shape),
+    "infinity": lambda t: torch.cat([t.flatten()[:-1], torch.tensor([torch.inf])]).view(t.shape),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_every_wrong_tensor_is_named(saved: Path, how: str) -> None:
+    tensors = from_bytes((saved / STATE).read_bytes())
+    for name, tensor in tensors.items():
+        harmed = WRONG[how](tensor).contiguous()
+        write_state(saved, to_bytes({**tensors, name: harmed}))
+        refused(saved, name)
+
+
+def test_canvases_of_another_size_are_named(saved: Path) -> None:
+    tensors = from_bytes((saved / STATE).read_bytes())
+    for name in ("0.edges.coarse", "1.edges.128", "1.edges.256"):
+        write_state(saved, to_bytes({**tensors, name: tensors[name][:-1].contiguous()}))
+        refused(saved, name)
+
+
+@pytest.mark.xfail(reason="levels are not compared with each other or with the backbone")
+@pytest.mark.parametrize("how", ["fewer channels", "no cells", "short pooled"])
+def test_features_that_do_not_fit_each_other_are_named(saved: Path, how: str) -> None:
+    name = "1.pooled" if how == "short pooled" else "1.level0"
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "fewer channels": lambda t: t[:, :-1],
+        "no cells": lambda t: t[..., :0],
+        "short pooled": lambda t: t[:-1],
+    }
+    change_state(saved, lambda t: t.update({name: changes[how](t[name]).contiguous()}))
+    refused(saved, name)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 8,
+        b"\xff" * 64,
+        b"PK\x03\x04 a zip file",
+        b"\x80\x04\x95 a pickle.",
+        (2).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+    ],
+)
+def test_a_state_that_is_none_is_refused(saved: Path, data: bytes) -> None:
+    write_state(saved, data)
+    refused(saved)
+
+
+def test_a_truncated_state_is_refused_behind_its_hash_too(saved: Path) -> None:
+    data = (saved / STATE).read_bytes()
+    for length in (7, 8, 100, len(data) // 2, len(data) - 4):
+        write_state(saved, data[:length])
+        refused(saved, STATE)
+
+
+# --- backbones -----------------------------------------------------------------------------------
+
+
+def test_other_weights_are_refused(saved: Path) -> None:
+    place = ("backbones", "feature_extractor", "fingerprint")
+    change_manifest(saved, place, "builtin:handmade@0")
+    with pytest.raises(BackboneMismatchError) as caught:
+        Detector.load(saved, device="cpu")
+    for text in ("feature_extractor", "builtin:handmade@0", "builtin:handmade@1", str(saved)):
+        assert text in str(caught.value)
+
+
+def test_weights_that_changed_under_the_same_name_are_refused(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HandmadeFeatures, "fingerprint", "other")
+    with pytest.raises(BackboneMismatchError, match="other"):
+        Detector.load(saved, device="cpu")
+
+
+def test_a_backbone_that_nobody_knows_is_named(saved: Path) -> None:
+    change_manifest(saved, ("backbones", "feature_extractor", "name"), "builtin:handmade@0")
+    with pytest.raises(UnknownNameError, match="builtin:handmade@0"):
+        Detector.load(saved, device="cpu")
+
+
+def test_a_profile_must_bring_the_same_weights(saved: Path) -> None:
+    assert Detector.load(saved, "cpu", profile="builtin").predict(query()).score > 1
+    with pytest.raises(UnknownNameError, match="no-such"):
+        Detector.load(saved, "cpu", profile="no-such")
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def others(folder: Path) -> list[str]:
+    """What lies beside the folder."""
+    return sorted(path.name for path in folder.parent.iterdir() if path != folder)
+
+
+def broken(real: Callable[..., Any], call: int) -> Callable[..., Any]:
+    """A function that works until its nth call, which finds the disk full."""
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(28, "No space left on device")
+        return real(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_a_full_disk_leaves_the_old_detector_and_nothing_else(
+    saved: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    before = tree_of(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", broken(Path.write_bytes, call))
+        with pytest.raises(OptionError, match="No space left"):
+            detector.save(saved)
+    assert tree_of(saved) == before
+    assert others(saved) == []
+    assert outcome(saved) == "works"
+
+
+def test_a_full_disk_leaves_nothing_where_nothing_was(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", broken(Path.write_bytes, 2))
+        with pytest.raises(OptionError):
+            detector.save(tmp_path / "d")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_failing_rename_leaves_a_detector_that_loads(
+    saved: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    before = tree_of(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", broken(Path.rename, call))
+        with pytest.raises(OptionError):
+            detector.save(saved)
+    assert outcome(saved) == "works"
+    assert tree_of(saved) == before
+    assert others(saved) == []
+
+
+def test_a_kill_between_the_renames_is_mended_by_reading(saved: Path) -> None:
+    before = tree_of(saved)
+    saved.rename(saved.with_name(f".{saved.name}.previous"))
+    shutil.copytree(saved.with_name(f".{saved.name}.previous"), saved.with_name(".saved.new-abc"))
+    assert outcome(saved) == "works"
+    assert tree_of(saved) == before
+
+
+def test_a_kill_between_the_renames_does_not_stop_the_next_save(
+    saved: Path, detector: Detector
+) -> None:
+    saved.rename(saved.with_name(f".{saved.name}.previous"))
+    detector.save(saved)
+    assert outcome(saved) == "works"
+    assert others(saved) == []
+
+
+def test_saving_again_replaces_everything(saved: Path, detector: Detector) -> None:
+    detector.save(saved, thumbnails=False)
+    assert files_of(saved) == [MANIFEST, STATE]
+    assert others(saved) == []
+    assert outcome(saved) == "works"
+
+
+def test_saving_over_a_damaged_detector_mends_it(saved: Path, detector: Detector) -> None:
+    (saved / STATE).unlink()
+    (saved / MANIFEST).write_text("rubbish")
+    detector.save(saved)
+    assert outcome(saved) == "works"
+
+
+def test_an_empty_folder_may_be_filled(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    assert outcome(detector.save(tmp_path / "d")) == "works"
+
+
+def test_other_peoples_files_are_left_alone(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    before = tree_of(tmp_path)
+    for name in ("folder", "file", "link", "dangling", "file/below"):
+        with pytest.raises(OptionError, match=name):
+            detector.save(tmp_path / name)
+    assert tree_of(tmp_path) == before
+    assert others(tmp_path / "x") == ["dangling", "file", "folder", "link"]
+
+
+@pytest.mark.xfail(reason="beside a detector.json, files of the user's own are deleted")
+@pytest.mark.parametrize("name", ["notes.txt", "shots/mine.png", "archive/detector.json"])
+def test_files_of_the_users_own_beside_a_detector_are_not_lost(
+    saved: Path, detector: Detector, name: str
+) -> None:
+    (saved / name).parent.mkdir(exist_ok=True)
+    (saved / name).write_text("mine")
+    with pytest.raises(OptionError):
+        detector.save(saved)
+    assert (saved / name).read_text() == "mine"
+
+
+@pytest.mark.xfail(reason="any detector.json will do")
+def test_a_manifest_of_some_other_program_is_not_overwritten(
+    detector: Detector, tmp_path: Path
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / MANIFEST).write_text('{"camera": "front left"}')
+    (tmp_path / "d" / "weights.bin").write_bytes(b"hours of work")
+    with pytest.raises(OptionError):
+        detector.save(tmp_path / "d")
+    assert (tmp_path / "d" / "weights.bin").exists()
+
+
+def test_a_saved_folder_is_an_ordinary_one(saved: Path, detector: Detector) -> None:
+    """Readable for the colleague or service that loads it."""
+    folder = detector.save(saved.parent / "new")
+    assert folder.stat().st_mode & 0o055 == 0o055
+    for name in files_of(folder):
+        assert (folder / name).stat().st_mode & 0o400
