@@ -1,0 +1,397 @@
+"""From uploaded files to everything the page shows; knows nothing of gradio.
+
+Uploads are decoded here and handed on as arrays: each bad file is reported under the name that it
+was uploaded by, the others go on, and no message tells where the server keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fmlad.detector import Detector, Progress, ShotReport
+from fmlad.errors import FmladError, InvalidImageError
+from fmlad.explain import verdict_word
+from fmlad.findings import Finding
+from fmlad.images import load_image, source_name
+
+Role = Literal["normal image", "image to judge"]
+Key = tuple[str, ...]
+
+MAX_SHOTS = 64
+MAX_QUERIES = 32
+PICTURE_SIDE = 1600  # longest side in pixels of pictures sent to a browser
+THUMBNAIL_SIDE = 160
+
+_log = logging.getLogger(__name__)
+# Warning filters belong to the process: two threads must not exchange them at once.
+_warnings_lock = threading.Lock()
+# Folders in front of a file name. What follows a colon, a slash or a word is an address or a ratio.
+_FOLDERS = re.compile(r"(?<![\w:/\\.~-])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/])*(?=[^\s\\/'\"])")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One uploaded file that could be read.
+
+    Attributes:
+        name: Its file name.
+        pixels: uint8 ``(H, W, 3)`` RGB.
+        key: Hash of the file's bytes.
+        remark: What the reader had to say about it (more than one frame), or None.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    key: str
+    remark: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One uploaded file that could not be used.
+
+    Attributes:
+        role: What it was uploaded as.
+        name: Its file name.
+        reason: Why, in a sentence or two.
+    """
+
+    role: Role
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One uploaded file at a glance.
+
+    Attributes:
+        name: Its file name.
+        picture: It, longest side at most :data:`THUMBNAIL_SIDE`; None if it cannot be read.
+        reason: Why it cannot be read, or None.
+    """
+
+    name: str
+    picture: Image.Image | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is kept of one query; not its pixels and map, which are large.
+
+    Attributes:
+        name: File name of the query.
+        score: The exact score.
+        threshold: Scores above it are anomalous, or None.
+        decision: ``"anomalous"``, ``"normal"`` or ``"not decided"``.
+        findings: Their order is the numbering of the boxes.
+        notes: How the verdict came about.
+        data: JSON-ready, as ``Prediction.to_dict``.
+        picture: Heat layer and numbered boxes, longest side at most :data:`PICTURE_SIDE`.
+        map_file: The anomaly map, float32 ``(H, W)`` at the query's size, as ``.npy``; None if no
+            files were asked for.
+    """
+
+    name: str
+    score: float
+    threshold: float | None
+    decision: str
+    findings: list[Finding]
+    notes: list[str]
+    data: dict[str, Any]
+    picture: Image.Image
+    map_file: Path | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that comes of one press of the button.
+
+    Attributes:
+        method: The method asked for.
+        profile: The profile asked for.
+        error: Why nothing could be judged, or None.
+        problems: Files that could not be used, whether or not the rest could.
+        verdicts: One per readable query, in order.
+        shots: One report per readable shot, in order.
+        remarks: On shots that were read with a reservation.
+        calibration: How the threshold came about, in one phrase.
+        refitted: False where an earlier detector of the same shots was at hand.
+    """
+
+    method: str
+    profile: str
+    error: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    shots: list[ShotReport] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    calibration: str | None = None
+    refitted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, numbers unrounded. ``duplicate_of`` counts readable shots from 0."""
+        return {
+            "error": self.error,
+            "method": self.method,
+            "profile": self.profile,
+            "calibration": self.calibration,
+            "verdicts": [verdict.data for verdict in self.verdicts],
+            "shots": [asdict(shot) for shot in self.shots],
+            "remarks": list(self.remarks),
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+class DetectorCache:
+    """The last few detectors, so that asking again about the same shots is quick.
+
+    Keyed by the files' contents, so that visitors may share it without seeing each other's.
+    """
+
+    def __init__(self, limit: int = 4) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[Key, Detector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Detector | None:
+        """The detector of this key, which becomes the last to go."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: Key, detector: Detector) -> None:
+        """Keeps a detector; the one unused for longest goes where there are too many."""
+        with self._lock:
+            self._kept[key] = detector
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def judge(
+    shots: Sequence[str | Path],
+    queries: Sequence[str | Path],
+    *,
+    method: str,
+    profile: str,
+    detectors: DetectorCache,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Judges some files by others. Whatever is wrong with them is told in the result.
+
+    Args:
+        shots: Files of normal images.
+        queries: Files of images to judge.
+        method: Name of a method.
+        profile: Name of a profile.
+        detectors: Where fitted detectors are kept.
+        folder: Existing folder for the anomaly maps; None writes none.
+        progress: Called as ``progress(done, total, what)``.
+    """
+    problems: list[Problem] = []
+
+    def failed(message: str) -> Result:
+        return Result(method, profile, error=without_folders(message), problems=problems)
+
+    try:
+        if complaint := _wrong_number(shots, queries):
+            return failed(complaint)
+        pictures = _read_all(shots, "normal image", problems)
+        if not pictures:
+            return failed(
+                "None of the normal images could be read. Upload at least one picture of a product "
+                "that is as it should be."
+            )
+        detector, refitted = _fitted(pictures, method, profile, detectors, progress)
+        verdicts = []
+        for number, path in enumerate(queries, start=1):
+            # One at a time: a photograph with its map takes a hundred megabytes.
+            for picture in _read_all([path], "image to judge", problems):
+                verdict = _judge_one(detector, picture, number, folder, problems)
+                verdicts += [verdict] if verdict else []
+            if progress:
+                progress(number, len(queries), "judging images")
+        return Result(
+            method,
+            profile,
+            None if verdicts else "None of the images to judge could be judged.",
+            problems,
+            verdicts,
+            [
+                replace(report, name=picture.name)
+                for report, picture in zip(detector.shots, pictures, strict=True)
+            ],
+            [picture.remark for picture in pictures if picture.remark],
+            detector.calibration.describe(),
+            refitted,
+        )
+    except FmladError as error:
+        return failed(str(error))
+    except Exception as error:
+        # The page must say something in place of a verdict; the cause goes to the server's log.
+        _log.exception("judging failed")
+        return failed(
+            f"Something went wrong inside fmlad ({type(error).__name__}), which is not your fault; "
+            f"the log of the server says more. Another method or profile may work."
+        )
+
+
+def look(paths: Sequence[str | Path], role: Role) -> list[Seen]:
+    """What was uploaded, in order: small pictures of what can be read, and why the rest cannot."""
+    seen = []
+    for path in paths[: MAX_SHOTS if role == "normal image" else MAX_QUERIES]:
+        problems: list[Problem] = []
+        pictures = _read_all([path], role, problems)
+        small = [shrunk(Image.fromarray(p.pixels), THUMBNAIL_SIDE) for p in pictures]
+        seen.append(
+            Seen(
+                Path(path).name,
+                small[0] if small else None,
+                problems[0].reason if problems else None,
+            )
+        )
+    return seen
+
+
+def read_file(path: str | Path) -> Picture:
+    """Decodes one uploaded file.
+
+    Raises:
+        FmladError: It is not a readable picture; the message names the file without its folder.
+    """
+    name = Path(path).name
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidImageError(
+            f"{name} could not be opened ({reason}); expected an uploaded file. Upload it again."
+        ) from error
+    # Bytes have no path that a message could tell; it calls them by their length.
+    nameless = source_name(content)
+    try:
+        with _warnings_lock, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            pixels = load_image(content)
+    except FmladError as error:
+        raise type(error)(str(error).replace(nameless, name)) from error
+    remarks = [str(w.message) for w in caught if str(w.message).startswith(nameless)]
+    return Picture(
+        name,
+        pixels,
+        hashlib.sha256(content).hexdigest(),
+        remarks[0].replace(nameless, name) if remarks else None,
+    )
+
+
+def shrunk(picture: Image.Image, side: int) -> Image.Image:
+    """The picture itself, or a copy whose longest side is ``side`` pixels."""
+    if max(picture.size) <= side:
+        return picture
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small
+
+
+def without_folders(message: str) -> str:
+    """A message with only the last component of every absolute path in it."""
+    return _FOLDERS.sub("", message)
+
+
+def _wrong_number(shots: Sequence[object], queries: Sequence[object]) -> str | None:
+    if not shots:
+        return "There are no normal images. Upload one or more pictures of good products first."
+    if not queries:
+        return "There is no image to judge. Upload one or more."
+    for given, limit, what in (
+        (shots, MAX_SHOTS, "normal images"),
+        (queries, MAX_QUERIES, "images to judge"),
+    ):
+        if len(given) > limit:
+            return (
+                f"Got {len(given)} {what}; this page takes at most {limit} at a time. "
+                f"Use fewer, or fmlad from Python or the command line."
+            )
+    return None
+
+
+def _read_all(paths: Sequence[str | Path], role: Role, problems: list[Problem]) -> list[Picture]:
+    """Decodes what can be decoded and adds the rest to ``problems``."""
+    pictures = []
+    for path in paths:
+        try:
+            pictures.append(read_file(path))
+        except FmladError as error:
+            problems.append(Problem(role, Path(path).name, without_folders(str(error))))
+    return pictures
+
+
+def _fitted(
+    pictures: Sequence[Picture],
+    method: str,
+    profile: str,
+    detectors: DetectorCache,
+    progress: Progress | None,
+) -> tuple[Detector, bool]:
+    """A detector of these shots, and whether it had to be fitted."""
+    key = (method, profile, *(picture.key for picture in pictures))
+    detector = detectors.get(key)
+    if detector is not None:
+        return detector, False
+    detector = Detector.from_shots(
+        [picture.pixels for picture in pictures], method=method, profile=profile, progress=progress
+    )
+    detectors.put(key, detector)
+    return detector, True
+
+
+def _judge_one(
+    detector: Detector,
+    picture: Picture,
+    number: int,
+    folder: Path | None,
+    problems: list[Problem],
+) -> Verdict | None:
+    try:
+        prediction = replace(detector.predict(picture.pixels), name=picture.name)
+    except FmladError as error:
+        problems.append(Problem("image to judge", picture.name, without_folders(str(error))))
+        return None
+    notes = [*prediction.notes, *([picture.remark] if picture.remark else [])]
+    prediction = replace(prediction, notes=notes)
+    map_file = None
+    if folder is not None:
+        # Numbered, since two files of one name may come from different folders.
+        map_file = folder / f"map-{number}-{Path(picture.name).stem}.npy"
+        np.save(map_file, prediction.anomaly_map)
+    return Verdict(
+        picture.name,
+        prediction.score,
+        prediction.threshold,
+        verdict_word(prediction),
+        prediction.findings,
+        notes,
+        prediction.to_dict(),
+        shrunk(prediction.overlay(), PICTURE_SIDE),
+        map_file,
+    )
