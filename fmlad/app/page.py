@@ -16,7 +16,9 @@ from fmlad.errors import OptionError
 from fmlad.profiles import profile_name
 
 HOST = "127.0.0.1"
-MAX_FILE_SIZE = "50mb"
+# Four times what the service takes: gradio drops a whole upload for one file above its limit,
+# the service reports such a file by name and goes on.
+MAX_UPLOAD = 4 * service.MAX_FILE_BYTES
 QUEUE = 16  # waiting visitors; the next one is told that the page is busy
 HOUR = 3600
 
@@ -62,7 +64,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
                     chosen = gr.Dropdown(
                         list_profiles(),
                         value=profile_name(profile),
-                        label="Profile (builtin: no download)",
+                        label="Profile",
                         min_width=120,
                     )
                 button = gr.Button("Judge", variant="primary", elem_id="judge")
@@ -126,7 +128,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": gr.themes.Default(primary_hue="blue", neutral_hue="slate"),
         "css": words.STYLE,
-        "max_file_size": MAX_FILE_SIZE,
+        "max_file_size": MAX_UPLOAD,
         "share": False,
         "footer_links": ["api"],
         # Pictures of a production line have no business in a browser's history.
@@ -164,7 +166,7 @@ def _upload(label: str, name: str, role: service.Role) -> gr.File:
     """A place to drop files, and what of them can be used right beneath it."""
     # A File, not a Gallery: a Gallery refuses a whole upload for one file that is no picture.
     files = gr.File(
-        label=f"{label} (up to {MAX_FILE_SIZE[:-2]} MB each)",
+        label=f"{label} (up to {service.MAX_FILE_BYTES // 2**20} MB each)",
         file_count="multiple",
         height=150,
         elem_id=name,

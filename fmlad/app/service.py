@@ -32,6 +32,7 @@ Key = tuple[str, ...]
 
 MAX_SHOTS = 64
 MAX_QUERIES = 32
+MAX_FILE_BYTES = 50 * 2**20
 PICTURE_SIDE = 1600  # longest side in pixels of pictures sent to a browser
 THUMBNAIL_SIDE = 160
 
@@ -260,16 +261,11 @@ def look(paths: Sequence[str | Path], role: Role) -> list[Seen]:
     """What was uploaded, in order: small pictures of what can be read, and why the rest cannot."""
     seen = []
     for path in paths[: MAX_SHOTS if role == "normal image" else MAX_QUERIES]:
-        problems: list[Problem] = []
-        pictures = _read_all([path], role, problems)
-        small = [shrunk(Image.fromarray(p.pixels), THUMBNAIL_SIDE) for p in pictures]
-        seen.append(
-            Seen(
-                Path(path).name,
-                small[0] if small else None,
-                problems[0].reason if problems else None,
-            )
-        )
+        try:
+            small = shrunk(Image.fromarray(read_file(path).pixels), THUMBNAIL_SIDE)
+            seen.append(Seen(Path(path).name, small, None))
+        except FmladError as error:
+            seen.append(Seen(Path(path).name, None, without_folders(str(error))))
     return seen
 
 
@@ -281,12 +277,18 @@ def read_file(path: str | Path) -> Picture:
     """
     name = Path(path).name
     try:
-        content = Path(path).read_bytes()
+        size = Path(path).stat().st_size
+        content = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InvalidImageError(
             f"{name} could not be opened ({reason}); expected an uploaded file. Upload it again."
         ) from error
+    if size > MAX_FILE_BYTES:
+        raise InvalidImageError(
+            f"{name} has {size / 2**20:.0f} MB; expected at most {MAX_FILE_BYTES // 2**20} MB. "
+            f"Scale it down or save it as JPEG."
+        )
     # Bytes have no path that a message could tell; it calls them by their length.
     nameless = source_name(content)
     try:

@@ -62,7 +62,8 @@ EMPTY = (
     "<li>Upload a few pictures of good products: one is enough, four to ten are better.</li>"
     "<li>Upload one or more pictures to judge.</li>"
     "<li>Press <b>Judge</b>. The verdict, a heat map and the places that look wrong appear "
-    "here.</li></ol></div></div>"
+    'here.</li></ol><p class="quiet">The profile <b>builtin</b> needs no download; the others see '
+    "more and fetch their weights once.</p></div></div>"
 )
 
 

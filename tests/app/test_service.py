@@ -243,6 +243,16 @@ def test_frames_are_remarked_on(tmp_path: Path, files: dict[str, Path]) -> None:
     assert picture.remark == "two.tif holds 2 frames; only the first is used."
 
 
+def test_a_large_file_is_told_like_any_other(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_FILE_BYTES", 2**20)
+    (tmp_path / "large.png").write_bytes(bytes(3 * 2**20))
+    seen = service.look([tmp_path / "large.png", files["fine"]], "image to judge")
+    assert str(seen[0].reason).startswith("large.png has 3 MB; expected at most 1 MB.")
+    assert seen[1].picture is not None
+
+
 def test_look_keeps_the_order_and_says_why(files: dict[str, Path], tmp_path: Path) -> None:
     seen = service.look([files["good-1"], files["torn"], tmp_path / "gone.png"], "normal image")
     assert [one.name for one in seen] == ["good-1.png", "torn.png", "gone.png"]
