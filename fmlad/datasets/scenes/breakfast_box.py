@@ -26,7 +26,7 @@ from fmlad.datasets.scenes.canvas import (
     pillow,
     value_noise,
 )
-from fmlad.datasets.scenes.defects import STRUCTURAL
+from fmlad.datasets.scenes.defects import LOOSE, STRUCTURAL
 from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
 
 HALF_U, HALF_V, RIM = 226.0, 176.0, 13.0  # half size of the box and its rim, pixels
@@ -34,8 +34,9 @@ LEFT, RIGHT = (-112.0, 97.0), (108.0, 101.0)  # centre u, half width of the two 
 INSIDE_V = HALF_V - RIM
 SPLIT = 8.0  # v of the border between cereals and mix
 RADIUS = {"tangerine": 47.0, "nectarine": 51.0}
-FRUIT_AREA, NUT_AREA, CHIP_AREA, CEREAL_AREA = 6900.0, 6500.0, 10500.0, 21000.0
-LOOSE = ("cereals", "almonds", "banana chips")
+# Typical visible pixels; the mix is almonds and banana chips together.
+TANGERINE_AREA, NECTARINE_AREA = 6650.0, 7800.0
+ALMOND_AREA, CHIP_AREA, MIX_AREA = 10000.0, 12000.0, 22000.0
 
 
 def build(stage: Stage, defect: str | None, variant: int | None) -> Mark | None:
@@ -247,8 +248,8 @@ def _loose(
     for _ in range(12 if len(names) > 1 else 0):
         a = rng.uniform(inner[0] + 14, inner[1] - 14)
         spots.append((a, rng.uniform(mix_span[0] + 14, mix_span[1] - 14), "almonds"))
-    chip = between(rng, (0.78, 0.62, 0.32), (0.86, 0.76, 0.50))
-    almond = between(rng, (0.42, 0.24, 0.12), (0.56, 0.36, 0.19))
+    chip = between(rng, (0.72, 0.56, 0.30), (0.78, 0.68, 0.44))
+    almond = between(rng, (0.46, 0.28, 0.15), (0.58, 0.38, 0.21))
     for i in rng.permutation(len(spots)):
         a, b, name = spots[i]
         a = min(max(a, inner[0] + 13), inner[1] - 13)
@@ -290,19 +291,19 @@ def _oats(
         a, b = rng.uniform(-1, 1) * (half_u - 8), rng.uniform(-1, 1) * (half_v - 7)
         px, py = frame.at(mid_u + a, mid_v + b - lean * a)
         size = rng.uniform(6.5, 11.0) * frame.scale
-        tile = stage.window(px, py, size + 2)
+        tile = stage.window(px, py, size + 4)
         p, q = tile.local(px, py, rng.uniform(0, math.pi))
         flake = ellipse(p, q, size, size * rng.uniform(0.5, 0.85))
         tilt = rng.uniform(-0.4, 0.4, 2)
         bowl = pillow(flake, 3.0) + tilt[0] * p + tilt[1] * q + 0.03 * p * p
         colour = jitter_colour(rng, tone, 0.22)
         colour = (colour[0] * 1.25, colour[1] * 1.25, colour[2] * 1.2)
-        stage.put(tile, flake, colour, bowl, ident=ident, gloss=0.12, lift=2)
+        stage.put(tile, flake, colour, bowl, ident=ident, gloss=0.1, lift=2, crumb=True)
 
 
 def _almond(stage: Stage, pose: Frame, colour: Colour, ident: int) -> None:
     rng = stage.rng
-    window = stage.window(pose.cx, pose.cy, 20 * pose.scale)
+    window = stage.window(pose.cx, pose.cy, 21 * pose.scale)
     u, v = pose.grid(window)
     sdf = ellipse(u, v * (1 + 0.014 * u), 15.0, 8.8)
     ridges = 0.35 * np.sin(v * 2.1 + 0.8 * np.sin(u * 0.3 + rng.uniform(0, 6)))
@@ -314,8 +315,9 @@ def _almond(stage: Stage, pose: Frame, colour: Colour, ident: int) -> None:
         np.asarray(colour) * tone[..., None],
         surface,
         ident=ident,
-        gloss=0.12,
-        lift=5,
+        gloss=0.1,
+        lift=4,
+        crumb=True,
     )
 
 
@@ -338,9 +340,10 @@ def _chip(stage: Stage, pose: Frame, colour: Colour, ident: int) -> None:
         np.asarray(colour) * tone[..., None],
         surface,
         ident=ident,
-        gloss=0.3,
+        gloss=0.18,
         shine=14,
-        lift=4,
+        lift=3,
+        crumb=True,
     )
 
 
@@ -356,14 +359,14 @@ SPEC = CategorySpec(
         *((part, slot) for part in LOOSE for slot in ("upper right", "lower right")),
     ),
     logical=(
-        DefectKind("missing_tangerine", "missing", FRUIT_AREA, relative=False),
-        DefectKind("nectarine_for_tangerine", "extra", FRUIT_AREA, relative=False),
-        DefectKind("missing_almonds", "missing", NUT_AREA, relative=False),
-        DefectKind("swapped_sides", "misplaced", CEREAL_AREA, relative=False),
+        DefectKind("missing_tangerine", "missing", TANGERINE_AREA, relative=False),
+        DefectKind("nectarine_for_tangerine", "extra", NECTARINE_AREA, relative=False),
+        DefectKind("missing_almonds", "missing", ALMOND_AREA, relative=False),
+        DefectKind("swapped_sides", "misplaced", MIX_AREA, relative=False),
         DefectKind("too_many_cereals", "resized", 1.0),
-        DefectKind("extra_tangerine", "extra", FRUIT_AREA, relative=False),
+        DefectKind("extra_tangerine", "extra", TANGERINE_AREA, relative=False),
         DefectKind("missing_banana_chips", "missing", CHIP_AREA, relative=False),
-        DefectKind("missing_nectarine", "missing", FRUIT_AREA, relative=False),
+        DefectKind("missing_nectarine", "missing", NECTARINE_AREA, relative=False),
     ),
     structural=STRUCTURAL,
     targets=("box", "tangerine", "nectarine", *LOOSE),

@@ -78,21 +78,24 @@ def between(rng: np.random.Generator, first: Colour, second: Colour) -> Colour:
 
 def circle(u: Floats, v: Floats, radius: float) -> Floats:
     """Signed distance to a disc about the origin."""
-    return np.hypot(u, v) - radius
+    return np.asarray(np.sqrt(u * u + v * v) - radius)
 
 
 def ellipse(u: Floats, v: Floats, a: float, b: float) -> Floats:
     """Signed distance (first order) to an ellipse with half axes a, b."""
-    level = np.hypot(u / a, v / b)
-    slope = np.hypot(u / a**2, v / b**2) / np.maximum(level, 1e-6)
+    p, q = u / a, v / b
+    level = np.sqrt(p * p + q * q)
+    slope = np.sqrt((p / a) ** 2 + (q / b) ** 2) / np.maximum(level, 1e-6)
     return (level - 1.0) / np.maximum(slope, 1e-6)
 
 
 def box(u: Floats, v: Floats, half_u: float, half_v: float, radius: float = 0.0) -> Floats:
     """Signed distance to a rectangle with rounded corners."""
     qu, qv = np.abs(u) - half_u + radius, np.abs(v) - half_v + radius
-    outside = np.hypot(np.maximum(qu, 0), np.maximum(qv, 0))
-    return outside + np.minimum(np.maximum(qu, qv), 0) - radius
+    inside = np.minimum(np.maximum(qu, qv), 0) - radius
+    np.maximum(qu, 0, out=qu)
+    np.maximum(qv, 0, out=qv)
+    return np.asarray(np.sqrt(qu * qu + qv * qv) + inside)
 
 
 def hexagon(u: Floats, v: Floats, radius: float) -> Floats:
@@ -106,7 +109,8 @@ def capsule(u: Floats, v: Floats, start: Point, end: Point, radius: float) -> Fl
     du, dv = end[0] - start[0], end[1] - start[1]
     length2 = max(du * du + dv * dv, 1e-9)
     t = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / length2, 0, 1)
-    return np.hypot(u - start[0] - t * du, v - start[1] - t * dv) - radius
+    off_u, off_v = u - start[0] - t * du, v - start[1] - t * dv
+    return np.asarray(np.sqrt(off_u * off_u + off_v * off_v) - radius)
 
 
 def pillow(sdf: Floats, bevel: float, rise: float | None = None) -> Floats:
@@ -257,6 +261,7 @@ class Stage:
         metal: float = 0.0,
         lift: float = 3.0,
         opacity: float | Floats = 1.0,
+        crumb: bool = False,
     ) -> None:
         """Paints one body: its shadow on what lies below, then its lit surface.
 
@@ -271,9 +276,13 @@ class Stage:
             metal: Share of mirrored surroundings, in [0, 1].
             lift: Height above what lies below, pixels: length and softness of the shadow.
             opacity: Of the body, in [0, 1].
+            crumb: A small thing in a heap: its shadow is read off the signed distance, without a
+                blur. The window must reach `1 + lift` pixels beyond the outline.
         """
         alpha = np.clip(0.5 - sdf, 0, 1) * opacity
-        if lift > 0:
+        if crumb:
+            self._cast_crumb(window, sdf, lift)
+        elif lift > 0:
             self.cast(window, alpha, lift)
         lit = self.shade(albedo, surface, window.shape, gloss, shine, metal)
         below = self.rgb[window.slices]
@@ -300,6 +309,17 @@ class Stage:
         height, width = outer.shape
         shadow = shadow[top : top + height, left : left + width]
         self.rgb[outer.slices] *= 1.0 - strength * np.minimum(shadow, 1.0)[..., None]
+
+    def _cast_crumb(self, window: Window, sdf: Floats, lift: float) -> None:
+        shadow = np.clip(0.5 - sdf / (2 + 2 * lift), 0, 1)
+        dx, dy = -round(self.light.x * lift), -round(self.light.y * lift)
+        x0, y0 = max(window.x0 + dx, 0), max(window.y0 + dy, 0)
+        x1, y1 = min(window.x1 + dx, self.width), min(window.y1 + dy, self.height)
+        if x0 >= x1 or y0 >= y1:
+            return
+        top, left = y0 - dy - window.y0, x0 - dx - window.x0
+        cut = shadow[top : top + y1 - y0, left : left + x1 - x0]
+        self.rgb[y0:y1, x0:x1] *= 1.0 - 0.55 * cut[..., None]
 
     def shade(
         self,

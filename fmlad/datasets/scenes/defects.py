@@ -31,6 +31,9 @@ STRUCTURAL = (
     DefectKind("contamination", "defect"),
 )
 
+# A heap has no outline of its own that could be dented.
+LOOSE = ("cereals", "almonds", "banana chips")
+
 
 def damage(stage: Stage, name: str, targets: tuple[str, ...]) -> Mark:
     """Damages one of the target parts (the background now and then).
@@ -44,6 +47,10 @@ def damage(stage: Stage, name: str, targets: tuple[str, ...]) -> Mark:
         The mark of the damage.
     """
     rng = stage.rng
+    if name == "deformation":
+        targets = tuple(part for part in targets if part not in LOOSE)
+    if name == "crack":  # what bends does not crack
+        targets = tuple(part for part in targets if not part.endswith("cable"))
     visible = [p for p in stage.objects if p.part in targets and (stage.ids == p.ident).any()]
     # Large containers and small parts are hit alike: first the kind, then the object.
     kinds = sorted({p.part for p in visible})
@@ -54,17 +61,27 @@ def damage(stage: Stage, name: str, targets: tuple[str, ...]) -> Mark:
     inner = ndimage.binary_erosion(mask, iterations=3)
     inner = inner if inner.any() else mask
     if name == "deformation":
-        region = deform(stage, mask)
-    else:
+        return Mark(deform(stage, mask), target.part, None, None, target.slot)
+    # A crack ends where the body ends, and nothing clings to the air beside a standing bottle.
+    solid = stage.ids > 0
+    clip = name == "crack" or (stage.height > stage.width and name != "contamination")
+    y, x = _pick(stage, inner)
+    for _ in range(8 if clip else 0):
+        if solid[max(y - 16, 0) : y + 17, max(x - 16, 0) : x + 17].mean() > 0.8:
+            break
         y, x = _pick(stage, inner)
-        if name == "scratch":
-            region = scratch(stage, x, y, _direction(mask, rng))
-        elif name == "stain":
-            region = stain(stage, x, y)
-        elif name == "crack":
-            region = crack(stage, x, y)
-        else:
-            region = contaminate(stage, x, y)
+    before = stage.rgb.copy()
+    if name == "scratch":
+        region = scratch(stage, x, y, _direction(mask, rng))
+    elif name == "stain":
+        region = stain(stage, x, y)
+    elif name == "crack":
+        region = crack(stage, x, y)
+    else:
+        region = contaminate(stage, x, y)
+    if clip:
+        stage.rgb[~solid] = before[~solid]
+        region &= solid
     return Mark(region, target.part, None, None, target.slot)
 
 
@@ -101,51 +118,62 @@ def _whole(stage: Stage, window: Window, mask: Bools) -> Bools:
 
 
 def scratch(stage: Stage, x: float, y: float, angle: float) -> Bools:
-    """A thin bent line, lighter or darker than its surroundings, with a burr at its side."""
+    """One to three thin bent lines side by side, lighter or darker than the ground, with a burr."""
     rng = stage.rng
-    length, bend = rng.uniform(22, 44), rng.normal(0, 5)
-    width = rng.uniform(0.9, 1.5)
+    length, bend = rng.uniform(22, 42), rng.normal(0, 5)
     cos, sin = math.cos(angle), math.sin(angle)
-    points: list[Point] = []
-    for t in np.linspace(-1, 1, 14):
-        side = bend * (1 - t * t) + rng.normal(0, 0.35)
-        points.append((x + t * length * cos - side * sin, y + t * length * sin + side * cos))
-    window = stage.window(x, y, length + 8)
-    distance = stroke_distance(window, points, 6.0)
+    window = stage.window(x, y, length + 14)
+    alpha = np.zeros(window.shape)
+    distance = np.full(window.shape, 1e3)
+    for track in range(int(rng.integers(1, 4))):
+        reach, aside = length * (1.0 if track == 0 else rng.uniform(0.4, 0.8)), 4.6 * track
+        points: list[Point] = []
+        for t in np.linspace(-1, 1, 14):
+            side = bend * (1 - t * t) + rng.normal(0, 0.35) + aside
+            points.append((x + t * reach * cos - side * sin, y + t * reach * sin + side * cos))
+        line = stroke_distance(window, points, 6.0)
+        alpha = np.maximum(alpha, np.clip(rng.uniform(1.0, 1.7) + 0.5 - line, 0, 1))
+        distance = np.minimum(distance, line)
     luma = float(_surround(stage, x, y).mean())
-    light = luma < 0.45 or (luma < 0.6 and rng.uniform() < 0.5)
-    colour = np.full(3, luma + 0.45 if light else max(luma - 0.42, 0.03))
-    alpha = np.clip(width + 0.5 - distance, 0, 1) * rng.uniform(0.8, 0.95)
+    light = luma < 0.45 or (luma < 0.55 and rng.uniform() < 0.5)
+    colour = np.full(3, min(luma + 0.6, 1.05) if light else max(luma - 0.55, 0.02))
+    alpha *= rng.uniform(0.85, 0.97)
     shifted = ndimage.shift(distance, (1.6, 1.2), order=1, mode="nearest")
-    burr = np.clip(width + 0.2 - shifted, 0, 1) * 0.4 * (alpha < 0.3)
-    _blend(stage, window, burr, np.full(3, 0.08 if light else min(luma + 0.3, 0.95)))
+    burr = np.clip(1.4 - shifted, 0, 1) * 0.45 * (alpha < 0.3)
+    _blend(stage, window, burr, np.full(3, 0.05 if light else min(luma + 0.35, 1.0)))
     _blend(stage, window, alpha, colour)
     return _whole(stage, window, (alpha > 0.3) | (burr > 0.15))
 
 
 def stain(stage: Stage, x: float, y: float) -> Bools:
-    """A soaked-in blotch with a darker rim."""
+    """A blotch of ink, mould or juice with a dark rim and a few splashes around."""
     rng = stage.rng
-    radius = rng.uniform(9, 17)
-    window = stage.window(x, y, radius * 2)
+    radius = rng.uniform(11, 18)
+    window = stage.window(x, y, radius * 2.6)
     u, v = window.local(x, y, rng.uniform(0, math.pi))
     wobble = value_noise(rng, *window.shape, radius * 0.8, 3)
     sdf = np.hypot(u, v * rng.uniform(1.0, 1.5)) - radius + 2.6 * wobble
-    alpha = np.clip(0.5 - sdf / 2.2, 0, 1)
-    rim = np.exp(-((sdf + 2.0) ** 2) / 5.0)
+    for _ in range(int(rng.integers(6, 13))):
+        far, around = radius * rng.uniform(1.1, 2.0), rng.uniform(0, 2 * math.pi)
+        drop = np.hypot(u - far * math.cos(around), v - far * math.sin(around))
+        sdf = np.minimum(sdf, drop - rng.uniform(1.4, 3.4))
+    alpha = np.clip(0.5 - sdf / 1.2, 0, 1)
+    rim = np.exp(-((sdf + 1.6) ** 2) / 2.0)
     here = _surround(stage, x, y)
     inks: tuple[Colour, ...] = (
-        (0.18, 0.10, 0.05),
-        (0.07, 0.08, 0.14),
-        (0.16, 0.19, 0.06),
-        (0.30, 0.06, 0.08),
-        (0.86, 0.84, 0.76),
+        (0.06, 0.06, 0.42),
+        (0.06, 0.36, 0.08),
+        (0.42, 0.03, 0.36),
+        (0.04, 0.05, 0.06),
+        (0.93, 0.95, 0.90),
     )
     # The ink must differ from where it falls, or nobody could see it.
-    visible = [ink for ink in inks if np.abs(np.array(ink) - here).mean() > 0.22] or [inks[1]]
-    colour = np.array(visible[int(rng.integers(len(visible)))])
-    strength = rng.uniform(0.62, 0.85) * alpha * (0.85 + 0.1 * wobble.clip(-1, 1))
-    _blend(stage, window, np.clip(strength + 0.2 * rim * alpha, 0, 0.95), colour)
+    contrast = [float(np.abs(np.array(ink) - here).mean()) for ink in inks]
+    visible = np.argsort(contrast)[-2:]
+    colour = np.array(inks[int(visible[int(rng.integers(2))])])
+    strength = rng.uniform(0.84, 0.95) * alpha * (0.92 + 0.06 * wobble.clip(-1, 1))
+    _blend(stage, window, np.clip(strength, 0, 0.95), colour)
+    _blend(stage, window, 0.5 * rim * alpha, colour * 0.4)
     return _whole(stage, window, alpha > 0.35)
 
 
@@ -167,14 +195,14 @@ def crack(stage: Stage, x: float, y: float) -> Bools:
     window = stage.window(x, y, 46)
     distance = np.minimum.reduce([stroke_distance(window, path, 6.0) for path in paths])
     u, v = window.local(x, y)
-    width = 1.9 * np.clip(1.15 - np.hypot(u, v) / 42, 0.2, 1)
+    width = 2.3 * np.clip(1.15 - np.hypot(u, v) / 42, 0.2, 1)
     here = _surround(stage, x, y)
     # On a dark ground a crack shows by its broken edge, which is lighter.
     dark = float(here.mean()) > 0.2
     alpha = np.clip(width + 0.4 - distance, 0, 1)
     offset = (-1.4 * stage.light.y, -1.4 * stage.light.x)
     lip = np.clip(width + 0.4 - ndimage.shift(distance, offset, order=1, mode="nearest"), 0, 1)
-    _blend(stage, window, 0.55 * lip * (1 - alpha), np.clip(here * 1.5 + 0.12, 0, 1))
+    _blend(stage, window, 0.75 * lip * (1 - alpha), np.clip(here * 1.7 + 0.2, 0, 1))
     _blend(stage, window, 0.92 * alpha, here * 0.12 if dark else here * 0.5 + 0.42)
     return _whole(stage, window, (alpha > 0.3) | (lip > 0.6))
 
@@ -192,20 +220,23 @@ def contaminate(stage: Stage, x: float, y: float) -> Bools:
             points.append((px, py))
             angle += curl + rng.normal(0, 0.12)
             px, py = px + 3.4 * math.cos(angle), py + 3.4 * math.sin(angle)
-        sdf = stroke_distance(window, points, 7.0) - rng.uniform(1.3, 1.9)
+        sdf = stroke_distance(window, points, 7.0) - rng.uniform(1.9, 2.6)
     else:  # an angular splinter: a few half planes
         u, v = window.local(x, y, rng.uniform(0, math.pi))
         sdf = np.full(window.shape, -1e3)
         for k in range(5):
             side = 2 * math.pi * k / 5 + rng.normal(0, 0.25)
-            sdf = np.maximum(sdf, u * math.cos(side) + v * math.sin(side) - rng.uniform(5, 9.5))
-    choices: tuple[Colour, ...] = ((0.05, 0.06, 0.09), (0.9, 0.9, 0.88), (0.1, 0.32, 0.24))
+            sdf = np.maximum(sdf, u * math.cos(side) + v * math.sin(side) - rng.uniform(8, 13))
+    choices: tuple[Colour, ...] = ((0.05, 0.22, 0.62), (0.92, 0.92, 0.9), (0.08, 0.55, 0.28))
     distances = [float(np.abs(np.array(colour) - here).sum()) for colour in choices]
     order = np.argsort(distances)
     colour = choices[int(order[1 + int(rng.integers(2))])]
     height = np.clip(-sdf, 0, 3) + 0.8 * value_noise(rng, *window.shape, 5, 2)
+    # Broken facets: some catch the light, some do not.
+    facets = np.where(value_noise(rng, *window.shape, 7, 1) > 0.1, 1.15, 0.3)
+    paint = np.asarray(colour) * facets[..., None]
     before = stage.rgb[window.slices].copy()
-    stage.put(window, sdf, colour, height, gloss=0.3, lift=2.5)
+    stage.put(window, sdf, paint, height, gloss=0.6, shine=24, lift=3.5)
     changed = np.abs(stage.rgb[window.slices] - before).mean(axis=2) > 0.12
     return _whole(stage, window, (sdf < 0.0) | (changed & (sdf < 2.0)))
 
@@ -216,6 +247,7 @@ def deform(stage: Stage, mask: Bools) -> Bools:
     The mask is where the move changed the picture visibly.
     """
     rng = stage.rng
+    mask = ndimage.binary_fill_holes(mask)  # of a container the outside, not where things lie
     rim = mask & ~ndimage.binary_erosion(mask)
     smooth = ndimage.gaussian_filter(mask.astype(np.float64), 4.0)
     slope_y, slope_x = np.gradient(smooth)
@@ -223,9 +255,9 @@ def deform(stage: Stage, mask: Bools) -> Bools:
     for _ in range(8):
         y, x = _pick(stage, rim)
         norm = math.hypot(slope_y[y, x], slope_x[y, x]) + 1e-9
-        push = rng.uniform(9, 14) * (1 if rng.uniform() < 0.6 else -1)
+        push = rng.uniform(12, 18) * (1 if rng.uniform() < 0.6 else -1)
         du, dv = push * slope_x[y, x] / norm, push * slope_y[y, x] / norm
-        radius = rng.uniform(22, 32)
+        radius = rng.uniform(26, 38)
         window = stage.window(x, y, radius)
         u, v = window.local(x, y)
         weight = np.maximum(1 - (u * u + v * v) / radius**2, 0) ** 2
@@ -238,6 +270,13 @@ def deform(stage: Stage, mask: Bools) -> Bools:
             ],
             axis=2,
         )
+        # A dent catches the light: its slopes shade the picture, in folds across the push.
+        ripple = np.cos((u * du + v * dv) / abs(push) * rng.uniform(0.2, 0.32) + rng.uniform(0, 6))
+        dent = 9.0 * weight * (1 + 0.35 * ripple)
+        slope_v, slope_u = np.gradient(dent)
+        lit = 1 - 0.95 * (slope_u * stage.light.x + slope_v * stage.light.y) / stage.light.z
+        body = ndimage.map_coordinates(mask.astype(np.float64), (rows, columns), order=1)
+        moved *= 1 + (np.clip(lit, 0.45, 1.45) - 1)[..., None] * body[..., None]
         change = np.abs(moved - stage.rgb[window.slices]).mean(axis=2) > 0.06
         area = int(change.sum())
         if best is None or area > best[0]:

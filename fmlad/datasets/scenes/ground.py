@@ -79,7 +79,7 @@ def clutter(stage: Stage, keep: float, most: int = 3) -> None:
         tone = rng.uniform(0.15, 0.8)
         sdf = box(u, v, size, size * rng.uniform(0.5, 1.2), 0.5)
         stage.put(window, sdf, (tone, tone * 0.9, tone * 0.78), lift=1.0, gloss=0)
-    for _ in range(int(rng.integers(0, most + 1))):
+    for _ in range(int(rng.integers(0, most + 1)) * (rng.uniform() < 0.6)):
         angle = rng.uniform(0, 2 * math.pi)
         reach = keep * rng.uniform(1.0, 1.12)
         square = max(abs(math.cos(angle)), abs(math.sin(angle)))
@@ -106,11 +106,11 @@ def _thing(stage: Stage, x: float, y: float) -> None:
     elif which == 2:  # a scrap of paper with a line of writing
         sdf = box(u, v, 34, 22)
         tone = (
-            np.full((*window.shape, 3), 0.86)
+            np.full((*window.shape, 3), 0.74)
             - 0.03 * value_noise(rng, *window.shape, 20)[..., None]
         )
         ink = (np.abs(np.mod(v, 8) - 4) < 0.8) & (np.abs(u) < 26)
-        tone[ink] *= 0.55
+        tone[ink] *= 0.75
         stage.put(window, sdf, tone, gloss=0, lift=1.5)
     else:  # an elastic band
         sdf = np.abs(circle(u * rng.uniform(0.7, 1.0), v, 17)) - 1.5

@@ -38,7 +38,7 @@ BASE, TOP, BODY, NECK = 482.0, 34.0, 76.0, 27.0  # pixels: y, y, half width, hal
 LEVEL = 112.0  # y of the surface of the juice
 LABEL_V, LABEL_HALF_U, LABEL_HALF_V = 318.0, 58.0, 60.0
 TEXT_V, TEXT_HALF_U, TEXT_HALF_V = 421.0, 52.0, 19.0
-ICON_AREA, TEXT_AREA, LABEL_AREA = 1500.0, 3900.0, 13000.0  # typical visible pixels
+ICON_AREA, SMALL_ICON_AREA, TEXT_AREA = 1350.0, 860.0, 4100.0  # typical visible pixels
 
 # Letters as strokes on a grid 4 wide and 6 high, so that no font is needed.
 STROKES: dict[str, tuple[tuple[int, int, int, int], ...]] = {
@@ -295,7 +295,7 @@ def _icon(stage: Stage, fruit: str, paper: Paper, offset: float, size: float, id
         ink = np.broadcast_to(np.array([0.70, 0.07, 0.12]), (*window.shape, 3)).copy()
         ink[np.minimum(first, second) > np.minimum(stems, leaf)] = (0.22, 0.42, 0.14)
         for x, y in ((-14, 5), (8, 8)):
-            ink[circle(p - x, q - y, 2.6) < 0] = (0.94, 0.72, 0.72)
+            ink[circle(p - x, q - y, 2.6) < 0] = (0.86, 0.42, 0.44)
     tint = np.asarray(jitter_colour(rng, (0.9, 0.9, 0.9), 0.08))
     stage.put(
         window, sdf * size, ink * tint * (shade * light)[..., None], None, ident=ident, lift=0
@@ -315,7 +315,7 @@ def _text(stage: Stage, paper: Paper) -> None:
             end = (left + x1 * unit, (y1 - 3) * unit * 1.2)
             sdf = np.minimum(sdf, capsule(bent, along, start, end, 1.0))
     rule = np.minimum(box(bent, along - 12, 42, 0.7), box(bent, along + 12, 42, 0.7))
-    stage.put(window, np.minimum(sdf, rule), (0.16, 0.15, 0.17), None, lift=0, opacity=0.85)
+    stage.put(window, np.minimum(sdf, rule), (0.30, 0.29, 0.31), None, lift=0, opacity=0.8)
 
 
 def _reflections(stage: Stage, u: Floats, v: Floats, width: Floats, outline: Floats) -> None:
@@ -364,9 +364,9 @@ SPEC = CategorySpec(
         DefectKind("swapped_labels", "misplaced", TEXT_AREA, relative=False),
         DefectKind("missing_icon", "missing", ICON_AREA, relative=False),
         DefectKind("overfilled", "resized", 1.0),
-        DefectKind("misplaced_label", "misplaced", LABEL_AREA, relative=False),
+        DefectKind("misplaced_label", "misplaced", 1.0),
         DefectKind("extra_text_label", "extra", TEXT_AREA, relative=False),
-        DefectKind("extra_icon", "extra", ICON_AREA * 0.6, relative=False),
+        DefectKind("extra_icon", "extra", SMALL_ICON_AREA, relative=False),
     ),
     structural=STRUCTURAL,
     targets=("bottle", "label", "text label", *(f"{fruit} juice" for fruit in FRUITS)),

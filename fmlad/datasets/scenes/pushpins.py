@@ -37,7 +37,7 @@ SHADES: dict[str, tuple[Colour, Colour]] = {
 }
 PITCH_U, PITCH_V = 91.0, 88.0  # between the centres of neighbouring compartments, pixels
 CELL = 40.5  # half side of a compartment, pixels
-PIN_AREA = 480.0  # typical visible pixels of a pin
+PIN_AREA = 570.0  # typical visible pixels of a pin
 
 Place = tuple[int, int]  # row, column
 
@@ -100,11 +100,11 @@ def build(stage: Stage, defect: str | None, variant: int | None) -> Mark | None:
             side = 1 if number == 0 else -1
             du = -math.sin(turn) * shift * side + rng.uniform(-8, 8)
             dv = math.cos(turn) * shift * side + rng.uniform(-8, 8)
-            stretch = 1.75 if spot == long_pin else rng.uniform(0.92, 1.08)
+            stretch = 2.1 if spot == long_pin else rng.uniform(0.92, 1.08)
             x, y = frame.at(u + du, v + dv)
             _pin(
                 stage,
-                Frame(x, y, angle + frame.angle, frame.scale * rng.uniform(1.08, 1.26)),
+                Frame(x, y, angle + frame.angle, frame.scale * rng.uniform(1.12, 1.24)),
                 jitter_colour(rng, shades[colour], 0.1),
                 ident,
                 stretch,
@@ -177,7 +177,7 @@ def _tray(stage: Stage, frame: Frame, ident: int) -> None:
 def _pin(stage: Stage, pose: Frame, colour: Colour, ident: int, stretch: float) -> None:
     """A pin lying on its side: steel needle, collar, waist and cap, seen from above."""
     rng = stage.rng
-    window = stage.window(pose.cx, pose.cy, 34 * pose.scale)
+    window = stage.window(pose.cx, pose.cy, 42 * pose.scale)
     u, v = pose.grid(window)
     u = u + 3
     tip = 11 + 15 * stretch
@@ -199,7 +199,7 @@ def _pin(stage: Stage, pose: Frame, colour: Colour, ident: int, stretch: float) 
     tone = tone * (1 - 0.25 * np.exp(-(circle(u - 4.5, v * 0.3, 0.5) ** 2) / 2.5))[..., None]
     shine = rng.uniform(20, 36)
     stage.put(
-        window, body, tone, height, ident=ident, gloss=rng.uniform(0.5, 0.8), shine=shine, lift=6
+        window, body, tone, height, ident=ident, gloss=rng.uniform(0.3, 0.5), shine=shine, lift=6
     )
 
 

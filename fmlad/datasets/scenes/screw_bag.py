@@ -30,7 +30,7 @@ from fmlad.datasets.scenes.defects import STRUCTURAL
 from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
 
 NORMAL = {"washer": 2, "nut": 2, "long screw": 1, "short screw": 1}
-AREAS = {"washer": 1650.0, "nut": 1050.0, "long screw": 2150.0, "short screw": 1450.0}
+AREAS = {"washer": 1660.0, "nut": 980.0, "long screw": 2040.0, "short screw": 1320.0}
 HALF_U, HALF_V = 206.0, 146.0  # half size of the bag, pixels
 INSIDE_U, INSIDE_V, INSIDE_Y = 190.0, 112.0, 20.0  # of where parts may lie, and its shift down
 WASHER, NUT = 27.0, 20.0  # outer radius; inner radius of the hexagon
@@ -191,7 +191,7 @@ def _paint(stage: Stage, part: str, pose: Frame, colour: Colour, ident: int) -> 
     u, v = pose.grid(window)
     wear = 1 + 0.05 * value_noise(rng, *window.shape, (9.0, 2.0), 2)
     albedo = np.asarray(colour) * wear[..., None]
-    gloss, metal = rng.uniform(0.4, 0.8), rng.uniform(0.55, 0.8)
+    gloss, metal = rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.7)
     if part == "washer":
         sdf = np.maximum(circle(u, v, WASHER), 13.0 - np.hypot(u, v))
         surface = pillow(sdf, 2.2) + rng.normal(0, 0.03) * u + rng.normal(0, 0.03) * v
@@ -230,15 +230,15 @@ def _screw(
     head_end, thread_start = -half + 13, -half + 13 + half * 0.5
     thread = (u > thread_start).astype(np.float64)
     ridge = np.sin(2 * math.pi * (u + 0.16 * v) / 4.4)
-    radius = 6.2 + thread * (0.3 + 0.55 * ridge)
+    radius = 6.2 + thread * (0.3 + 0.45 * ridge)
     radius = radius - 2.2 * np.clip((u - half + 6) / 6, 0, 1)
     shank = np.maximum(np.abs(v) - radius, np.maximum(head_end - u - 2, u - half))
     head = box(u + half - 6.5, v, 6.5, 12.0, 3.0)
-    tube = np.sqrt(np.maximum(6.6**2 - v**2, 0)) + 0.7 * thread * ridge
+    tube = np.sqrt(np.maximum(6.6**2 - v**2, 0)) + 0.45 * thread * ridge
     knob = np.sqrt(np.maximum(12.4**2 - v**2, 0)) * (1 - 0.05 * np.abs(u + half - 6.5))
     sdf = np.minimum(shank, head)
     surface = np.where(head < 0.6, knob, tube)
-    groove = 1 - 0.35 * thread * np.clip(-ridge, 0, 1)
+    groove = 1 - 0.25 * thread * np.clip(-ridge, 0, 1)
     stage.put(
         window,
         sdf * pose.scale,

@@ -35,7 +35,7 @@ SHADES: dict[int, tuple[Colour, Colour]] = {
     5: ((0.66, 0.08, 0.08), (0.80, 0.24, 0.10)),
 }
 PITCH, HALF_LENGTH, CABLE_RADIUS = 24.0, 47.0, 4.6  # pixels
-CABLE_AREA, END_AREA, CONNECTOR_AREA = 1900.0, 350.0, 4600.0  # typical visible pixels
+CABLE_AREA, END_AREA, CONNECTOR_AREA = 1950.0, 350.0, 4800.0  # typical visible pixels
 SIDES = ("left", "right")
 
 
@@ -77,7 +77,7 @@ def build(stage: Stage, defect: str | None, variant: int | None) -> Mark | None:
         sign = 2 * side - 1
         pose = Frame(
             stage.width / 2 + shift_x + sign * (150 * scale + rng.uniform(-6, 6)),
-            stage.height / 2 + shift_y + rng.uniform(-7, 7),
+            stage.height / 2 + shift_y + rng.uniform(-4, 4),
             rng.normal(0, 0.03),
             scale,
         )
@@ -134,7 +134,7 @@ def _table(stage: Stage) -> None:
         ground.slab(stage, between(rng, (0.42, 0.44, 0.46), (0.70, 0.68, 0.64)))
     else:
         ground.cloth(stage, between(rng, (0.44, 0.42, 0.40), (0.62, 0.58, 0.52)), 7.5, 0.16)
-    ground.clutter(stage, 1.0, 2)
+    ground.clutter(stage, 1.0, 1)
 
 
 def _entry(pose: Frame, clamps: int, position: int, sign: int) -> Point:
@@ -165,11 +165,11 @@ def _connector(stage: Stage, pose: Frame, clamps: int, sign: int, ident: int) ->
     )
     hole = box(u - HALF_LENGTH + 6, lane, 4.5, 7.0, 3.5) * pose.scale
     hole = np.maximum(hole, body + 1.5)
-    stage.put(window, hole, (0.10, 0.10, 0.11), None, ident=ident, lift=0)
+    stage.put(window, hole, (0.19, 0.19, 0.19), None, ident=ident, lift=0)
     tint = between(rng, (0.86, 0.36, 0.06), (0.80, 0.48, 0.14))
     lever = box(u + 13, lane, 27.0, 8.8, 3.0) * pose.scale
     lever = np.maximum(lever, body + 1.0)
-    ribs = 0.7 * np.sin(u * 1.5) * (u < -24)
+    ribs = 0.35 * np.sin(u * 1.5) * (u < -24)
     tone = np.asarray(jitter_colour(rng, tint, 0.1)) * cloud[..., None]
     stage.put(
         window,
@@ -177,7 +177,7 @@ def _connector(stage: Stage, pose: Frame, clamps: int, sign: int, ident: int) ->
         tone,
         pillow(lever, 4.0) + ribs,
         ident=ident,
-        gloss=rng.uniform(0.3, 0.6),
+        gloss=rng.uniform(0.2, 0.4),
         shine=24,
         lift=3,
     )
@@ -191,8 +191,8 @@ def _cable(stage: Stage, poses: list[Frame], tips: list[Point], colour: Colour, 
     scale = poses[0].scale
     (x0, y0), (x1, y1) = tips
     pull = (x1 - x0) * rng.uniform(0.3, 0.42)
-    sag = rng.normal(0, 20)
-    middle = rng.normal(0, 14)
+    sag = rng.uniform(-12, 12)
+    middle = rng.uniform(-8, 8)
     points = bezier(
         [(x0, y0), (x0 + pull, y0 + sag + middle), (x1 - pull, y1 + sag - middle), (x1, y1)], 30
     )

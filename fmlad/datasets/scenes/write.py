@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,16 +163,26 @@ def _fill(
     manifest: dict[str, Any],
     progress: Progress | None,
 ) -> None:
-    total, done = sum(counts.values()), 0
+    total = sum(counts.values())
+    tasks: list[tuple[str, str, int]] = []
     _write_json(folder / "defects_config.json", spec.defects_config())
     for (split, type_), key in zip(FOLDERS, DEFAULT_COUNTS, strict=True):
         for kind in (".", "objects", "parts", "slots", "instances"):
             (folder / kind / split / type_).mkdir(parents=True, exist_ok=True)
         for index in range(counts[key]):
-            _write_scene(folder, render_scene(spec.name, seed, split, type_, index))
-            done += 1
+            tasks.append((split, type_, index))
+
+    def work(task: tuple[str, str, int]) -> None:
+        _write_scene(folder, render_scene(spec.name, seed, *task))
+
+    # Two threads: array arithmetic and PNG compression let go of the interpreter's lock.
+    pool = ThreadPoolExecutor(2)
+    try:
+        for done, task in enumerate(zip(tasks, pool.map(work, tasks), strict=True), start=1):
             if progress is not None:
-                progress(done, total, f"{split}/{type_}")
+                progress(done, total, "/".join(task[0][:2]))
+    finally:
+        pool.shutdown(cancel_futures=True)
     _write_json(folder / "scenes.json", manifest)  # last: its presence says "complete"
 
 
