@@ -7,6 +7,7 @@ usage; 3 something is anomalous and ``--fail-on-anomaly`` was given (it outranks
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,7 +175,8 @@ def predict(
     fitted = Detector.load(detector, device=device)
     if threshold is not None:
         fitted.threshold = threshold
-    sources = expand_sources(list(images), strict=False)
+    # A typo in the only path is an error at once; among several it must not stop the others.
+    sources = expand_sources(images[0] if len(images) == 1 else images, strict=False)
     failed = anomalous = 0
     with _progress(quiet=as_json) as progress:
         for number, outcome in enumerate(fitted.predict_many(sources), start=1):
@@ -271,6 +273,9 @@ def app(
 
 def main() -> None:
     """Entry point: our own errors become one line, everything else is a bug and shows itself."""
+    # Read when torch is first imported. Waiting threads that spin, the default, cost a factor of
+    # ten as soon as another process wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli()
     except FmladError as error:
@@ -285,7 +290,7 @@ def _say(outcome: Prediction | Failure) -> None:
     from fmlad.prediction import Failure
 
     if isinstance(outcome, Failure):
-        typer.echo(f"{outcome.source}: could not be read: {outcome.error}", err=True)
+        typer.echo(f"error: {outcome.error}", err=True)  # names the source itself
     else:
         typer.echo(outcome.explain())
 

@@ -13,6 +13,10 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 Box = tuple[float, float, float, float]
 
+# A defect reaches down its flanks to this share of the threshold: its box then holds all of it, and
+# the crumbs of one defect are one finding.
+FLANK = 0.9
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,21 +52,23 @@ def defects(
 
     Args:
         anomaly_map: float32 ``(H, W)`` at the input's size.
-        threshold: Regions are where the map is above it.
+        threshold: A region has at least one pixel above it.
         limit: At most this many, highest peak first.
 
     Returns:
-        One finding per 8-connected region; boxes are tight around the region.
+        One finding per 8-connected region of the pixels above ``FLANK`` times the threshold; boxes
+        are tight around the region.
     """
     from scipy import ndimage
 
-    labels, count = ndimage.label(anomaly_map > threshold, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(anomaly_map > FLANK * threshold, structure=np.ones((3, 3)))
     if count == 0:
         return []
-    peaks = ndimage.maximum(anomaly_map, labels, index=np.arange(1, count + 1))
+    peaks = np.asarray(ndimage.maximum(anomaly_map, labels, index=np.arange(1, count + 1)))
     boxes = ndimage.find_objects(labels)
     found = []
-    for index in np.argsort(-np.asarray(peaks), kind="stable")[:limit]:
+    order = np.argsort(-peaks, kind="stable")
+    for index in order[peaks[order] > threshold][:limit]:
         rows, columns = boxes[index]
         box = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
         found.append(

@@ -85,7 +85,7 @@ def fit(
     else:
         count = min(len(views), LEFT_OUT)
         for done, index in enumerate(sorted(rng.permutation(len(views))[:count].tolist()), start=1):
-            left_out[index] = method.evidence(views[index], state, frozenset({index}))
+            left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
     fusion = AdaptiveMaximum.fit([trial.scores for trial in trials])
@@ -139,6 +139,12 @@ def judge(view: ImageView, fitted: Fitted) -> Prediction:
 def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
     """A copy that decides at another threshold."""
     return replace(fitted, calibration=fitted.calibration.with_threshold(threshold))
+
+
+def _with_twins(index: int, views: Sequence[ImageView]) -> frozenset[int]:
+    """The shot and those with the very same pixels, which would make it look perfectly normal."""
+    twins = frozenset(i for i, view in enumerate(views) if view.key == views[index].key)
+    return twins if len(twins) < len(views) else frozenset({index})
 
 
 def _findings(

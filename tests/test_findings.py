@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.findings import KINDS, Finding, Kind, defects
+from fmlad.findings import FLANK, KINDS, Finding, Kind, defects
 
 
 def blank(height: int = 60, width: int = 90) -> np.ndarray:
@@ -46,7 +46,8 @@ def test_every_odd_pixel_is_in_a_box_and_every_score_in_the_map(seed: int, h: in
         inside = map_[y0:y1, x0:x1]
         assert finding.score in inside
         # Tight: each edge of the box touches its region.
-        odd = inside > 0.7
+        odd = inside > FLANK * 0.7
+        assert (inside > 0.7).any()
         assert odd[0].any()
         assert odd[-1].any()
         assert odd[:, 0].any()
@@ -119,3 +120,11 @@ def test_a_finding_is_json() -> None:
 def test_the_kinds_are_listed_once() -> None:
     assert get_args(Kind) == KINDS
     assert len(set(KINDS)) == 6
+
+
+def test_the_crumbs_of_one_defect_are_one_finding() -> None:
+    map_ = blank()
+    map_[4, 2:9] = [1.2, 0.95, 1.1, 0.95, 1.3, 0.92, 0.5]
+    map_[0, 0] = 0.95  # a flank without a peak is nothing
+    (finding,) = defects(map_, 1.0)
+    assert finding.box == (2, 4, 8, 5)

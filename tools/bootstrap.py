@@ -28,7 +28,7 @@ UV = "uv>=0.5"
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file runs before any version is assured)
         print(f"fmlad needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
         return 1
     if len(sys.argv) < 2:

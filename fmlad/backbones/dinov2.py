@@ -25,20 +25,29 @@ def load(name: str, device: str = "cpu") -> DINOv2:
         MissingDependencyError: transformers is not installed.
     """
     try:
+        from safetensors import SafetensorError
         from transformers import Dinov2Model, Dinov2WithRegistersModel
     except ImportError as error:
         raise MissingDependencyError("DINOv2 needs the package transformers.") from error
     source = name.partition(":")[2]
     folder = locate(source)
-    kinds = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+    kinds: dict[str, Any] = {
+        "dinov2": Dinov2Model,
+        "dinov2_with_registers": Dinov2WithRegistersModel,
+    }
     kind = _model_type(folder)
     if kind not in kinds:
         raise unavailable(source, f"{folder} holds a {kind!r} model, not a DINOv2")
     try:
         # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
-        model = kinds[kind].from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        model, report = kinds[kind].from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise unavailable(source, f"{folder} cannot be loaded ({error})") from error
+    if report["missing_keys"]:  # transformers would fill them with random numbers
+        lacking = sorted(report["missing_keys"])[0]
+        raise unavailable(source, f"the checkpoint in {folder} lacks {lacking!r} and maybe more")
     return DINOv2(name, model, folder_hash(folder), device)
 
 

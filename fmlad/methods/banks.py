@@ -42,7 +42,10 @@ class BanksConfig:
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
-        min_confidence: Edge correlation from which a query counts as registered (ours).
+        shot_confidence: Edge correlation from which shots count as registered to each other; place
+            is asked for when most of them are (ours).
+        query_confidence: The same for a query; lower, because what is wrong with it costs
+            correlation, while a registration by chance stays far below (ours).
         references: At most this many shots, the nearest by pooled features, are registered (ours;
             SAM-LAD's template bank has 2).
         window: Half width in cells of the search around the same place (ours).
@@ -54,7 +57,8 @@ class BanksConfig:
     levels: int = 1
     symmetry: Symmetry = "none"
     registration: bool = True
-    min_confidence: float = 0.8
+    shot_confidence: float = 0.8
+    query_confidence: float = 0.5
     references: int = 8
     window: int = 1
     smoothing: float = 1.0
@@ -72,7 +76,8 @@ class BanksConfig:
             raise OptionError(f"registration must be True or False, got {self.registration!r}.")
         for name, low, high, kind in (
             ("levels", 1, 8, int),
-            ("min_confidence", 0.0, 1.0, float),
+            ("shot_confidence", 0.0, 1.0, float),
+            ("query_confidence", 0.0, 1.0, float),
             ("references", 1, 1000, int),
             ("window", 0, 16, int),
             ("smoothing", 0.0, 16.0, float),
@@ -208,7 +213,8 @@ class Banks:
         self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
         """Distance map of the view's patches to the shots not excluded."""
-        placed = self._at_place(view, state, exclude) if state.placed else None
+        least = self.config.query_confidence
+        placed = self._at_place(view, state, exclude, least) if state.placed else None
         if placed is not None:
             distances, count = placed
             shots = "the shot" if count == 1 else f"{count} shots"
@@ -270,7 +276,7 @@ class Banks:
             trials = [(views[i], frozenset({i})) for i in chosen]
         at_place, anywhere = [], []
         for done, (view, exclude) in enumerate(trials, start=1):
-            placed = self._at_place(view, state, exclude)
+            placed = self._at_place(view, state, exclude, self.config.shot_confidence)
             if placed is not None:
                 at_place.append(float(_smoothed(placed[0], self.config.smoothing).max()))
                 free = self._anywhere(view, state, exclude)
@@ -282,14 +288,14 @@ class Banks:
         return BanksState(state.memory, placed_enough, max(1.0, ratio))
 
     def _at_place(
-        self, view: ImageView, state: BanksState, exclude: frozenset[int]
+        self, view: ImageView, state: BanksState, exclude: frozenset[int], least: float
     ) -> tuple[Tensor, int] | None:
         """Distances ``(h, w)`` around the same place and the number of shots used, or None."""
         pooled = view.pyramid().pooled[0]
         shots = [item for item in state.kept(exclude) if item.edges is not None]
         shots.sort(key=lambda item: float((item.pooled - pooled).norm()))
         found = [(item, register(view.edges, item.fan)) for item in shots[: self.config.references]]
-        found = [(item, r) for item, r in found if r.confidence >= self.config.min_confidence]
+        found = [(item, r) for item, r in found if r.confidence >= least]
         if not found:
             return None
         maps = []

@@ -1,0 +1,313 @@
+"""The front door."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fmlad
+from fmlad import Detector, Failure, Prediction
+from fmlad.errors import (
+    InvalidImageError,
+    OptionError,
+    ShotsError,
+    UnknownNameError,
+    WeightsUnavailableError,
+)
+from tests.conftest import picture
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Detector:
+    return Detector.from_shots([picture(i) for i in range(4)], profile="builtin")
+
+
+def test_a_defect_scores_higher_than_normal_pictures_and_is_found_where_it_is(
+    fitted: Detector,
+) -> None:
+    normal = [fitted.predict(picture(i)).score for i in range(20, 26)]
+    bad = fitted.predict(picture(30, defect=True))
+    assert bad.score > 1.5 * max(normal)
+    assert bad.is_anomalous
+    first = bad.findings[0]
+    assert first.kind == "defect"
+    x0, y0, x1, y1 = first.box
+    # The scratch runs from (0.3, 0.38) to (0.7, 0.62) of a 160 x 120 picture.
+    assert x0 < 80 < x1
+    assert y0 < 60 < y1
+    assert bad.anomaly_map[60, 80] > 3 * np.median(bad.anomaly_map)
+
+
+def test_the_prediction_keeps_its_promises(fitted: Detector) -> None:
+    prediction = fitted.predict(picture(30, defect=True))
+    assert prediction.anomaly_map.shape == (120, 160)
+    assert prediction.anomaly_map.dtype == np.float32
+    assert prediction.score == pytest.approx(sum(prediction.branch_scores.values()))
+    assert prediction.anomaly_map.max() <= prediction.score + 1e-6
+    assert prediction.p_value == pytest.approx(1 / 5)
+    assert json.loads(json.dumps(prediction.to_dict()))["score"] == prediction.score
+    assert prediction.overlay().size == (160, 120)
+    assert "registered" in prediction.explain()
+
+
+def test_scores_are_scaled_so_that_the_oddest_shot_has_one(fitted: Detector) -> None:
+    scores = [report.score for report in fitted.shots]
+    assert max(scores) == pytest.approx(1.0)
+    assert fitted.threshold == pytest.approx(1.0)
+    assert fitted.calibration.source == "leave-one-out"
+
+
+def test_a_folder_paths_arrays_and_pil_images_give_the_same_detector(folder: Path) -> None:
+    paths = sorted(folder.iterdir())
+    query = picture(30, defect=True)
+    scores = [
+        Detector.from_shots(shots, profile="builtin").predict(query).score
+        for shots in (
+            folder,
+            str(folder),
+            paths,
+            (p for p in paths),
+            [Image.open(p) for p in paths],
+            [np.asarray(Image.open(p)) for p in paths],
+            np.stack([np.asarray(Image.open(p)) for p in paths]),
+            [p.read_bytes() for p in paths],
+        )
+    ]
+    assert len(set(scores)) == 1
+
+
+def test_shots_of_mixed_sizes_and_shapes_are_normal_use() -> None:
+    shots = [picture(0), picture(1, size=(240, 320)), picture(2, size=(96, 300))]
+    fitted = Detector.from_shots(shots, profile="builtin")
+    for size in ((120, 160), (64, 64), (8, 8), (30, 900)):
+        prediction = fitted.predict(picture(5, size=size))
+        assert prediction.anomaly_map.shape == size
+        assert np.isfinite(prediction.anomaly_map).all()
+
+
+def test_one_shot_is_enough_and_says_so() -> None:
+    fitted = Detector.from_shots(picture(0), profile="builtin")
+    assert fitted.calibration.source == "augmentations"
+    assert fitted.shots[0].score is None
+    prediction = fitted.predict(picture(30, defect=True))
+    assert prediction.is_anomalous
+    assert any("one shot only" in note for note in prediction.notes)
+
+
+def test_blank_pictures_do_not_divide_by_zero() -> None:
+    black = np.zeros((64, 64, 3), np.uint8)
+    for shots in ([black], [black, black], [black] * 4):
+        fitted = Detector.from_shots(shots, profile="builtin")
+        assert fitted.predict(black).score <= (fitted.threshold or 0) + 1e-6
+        assert np.isfinite(fitted.predict(picture(0)).score)
+
+
+def test_predict_many_reports_a_bad_file_by_name_and_goes_on(
+    fitted: Detector, folder: Path
+) -> None:
+    (folder / "1b.png").write_bytes(b"not a picture")
+    outcomes = list(fitted.predict_many(folder, batch_size=2))
+    assert [type(o) for o in outcomes] == [Prediction, Prediction, Failure, Prediction, Prediction]
+    assert "1b.png" in outcomes[2].source
+    assert "1b.png" in str(outcomes[2].error)
+
+
+def test_predict_many_and_predict_agree_to_the_last_bit(fitted: Detector, folder: Path) -> None:
+    many = [p.score for p in fitted.predict_many(folder, batch_size=3)]
+    assert many == [fitted.predict(path).score for path in sorted(folder.iterdir())]
+
+
+def test_predict_many_is_lazy(fitted: Detector) -> None:
+    taken = []
+
+    def endless():
+        seed = 0
+        while True:
+            taken.append(seed)
+            yield picture(seed)
+            seed += 1
+
+    outcomes = fitted.predict_many(endless(), batch_size=2)
+    next(outcomes)
+    assert len(taken) == 2
+
+
+def test_adding_and_removing_shots_equals_giving_them_at_first(fitted: Detector) -> None:
+    query = picture(30, defect=True)
+    grown = Detector.from_shots([picture(i) for i in range(5)], profile="builtin")
+    expected = fitted.predict(query).score
+    grown.remove_shot(4)
+    assert grown.predict(query).score == pytest.approx(expected, rel=1e-6)
+    grown.add_shots(picture(9))
+    both = Detector.from_shots([*(picture(i) for i in range(4)), picture(9)], profile="builtin")
+    assert grown.predict(query).score == pytest.approx(both.predict(query).score, rel=1e-6)
+
+
+def test_an_anomalous_or_duplicate_shot_is_reported() -> None:
+    shots = [*(picture(i) for i in range(4)), picture(9, defect=True), picture(2)]
+    reports = Detector.from_shots(shots, profile="builtin").shots
+    assert [r.suspicious for r in reports] == [False, False, False, False, True, False]
+    assert [r.duplicate_of for r in reports] == [None, None, None, None, None, 2]
+
+
+def test_a_threshold_by_hand_is_recorded_and_survives_refitting() -> None:
+    fitted = Detector.from_shots([picture(i) for i in range(3)], profile="builtin")
+    fitted.threshold = 50
+    assert fitted.calibration.source == "user"
+    assert fitted.predict(picture(30, defect=True)).is_anomalous is False
+    fitted.add_shots(picture(7))
+    assert fitted.threshold == 50
+    fitted.threshold = None
+    prediction = fitted.predict(picture(30, defect=True))
+    assert prediction.is_anomalous is None
+    assert "not decided" in prediction.explain()
+
+
+def test_validation_images_set_the_threshold_and_nothing_else() -> None:
+    shots, held_out = [picture(i) for i in range(3)], [picture(i) for i in range(40, 46)]
+    plain = Detector.from_shots(shots, profile="builtin")
+    fitted = Detector.from_shots(shots, profile="builtin", validation=held_out)
+    query = picture(30, defect=True)
+    assert fitted.predict(query).score == plain.predict(query).score
+    assert fitted.calibration.source == "validation"
+    assert fitted.threshold == max(plain.predict(image).score for image in held_out)
+
+
+def test_registration_and_its_absence_are_said() -> None:
+    rng = np.random.default_rng(0)
+    unlike = [rng.integers(0, 255, (100, 100, 3), dtype=np.uint8) for _ in range(3)]
+    free = Detector.from_shots(unlike, profile="builtin").predict(unlike[0])
+    assert any("anywhere in the shots" in note for note in free.notes)
+    placed = Detector.from_shots([picture(i) for i in range(3)], profile="builtin")
+    assert any("registered to 3 shots" in note for note in placed.predict(picture(5)).notes)
+    off = Detector.from_shots([picture(0), picture(1)], profile="builtin", registration=False)
+    assert any("anywhere in the shots" in note for note in off.predict(picture(5)).notes)
+
+
+def test_a_right_patch_in_a_wrong_place_is_seen_only_where_place_counts() -> None:
+    def board(seed: int, where: int) -> np.ndarray:
+        image = picture(seed)
+        image[90:110, where : where + 20] = (0, 0, 255)
+        return image
+
+    shots = [board(i, 20) for i in range(4)]
+    ratio = {}
+    for registration in (True, False):
+        fitted = Detector.from_shots(shots, profile="builtin", registration=registration)
+        right, wrong = fitted.predict(board(9, 20)), fitted.predict(board(9, 120))
+        ratio[registration] = wrong.score / right.score
+    assert ratio[True] > 2 * ratio[False]
+
+
+def test_flipped_queries_are_normal_when_symmetry_says_so() -> None:
+    shots = [picture(i) for i in range(3)]
+    mirrored = picture(9)[:, ::-1]
+    strict = Detector.from_shots(shots, profile="builtin", registration=False)
+    tolerant = Detector.from_shots(shots, profile="builtin", registration=False, symmetry="flips")
+    assert tolerant.predict(mirrored).score < strict.predict(mirrored).score
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"method": "bnaks"}, UnknownNameError, "Did you mean 'banks'"),
+        ({"profile": "bultin"}, UnknownNameError, "Did you mean 'builtin'"),
+        ({"smothing": 1}, OptionError, "Did you mean 'smoothing'"),
+        ({"window": -1}, OptionError, "window must be"),
+        ({"window": True}, OptionError, "window must be"),
+        ({"banks": ("patch", "histo")}, OptionError, "available"),
+        ({"symmetry": "some"}, OptionError, "symmetry"),
+        ({"prompts": "pushpins"}, OptionError, "makes no use of prompts"),
+        ({"labels": []}, OptionError, "makes no use of labels"),
+        ({"unlabeled": "folder"}, OptionError, "makes no use of unlabeled"),
+        ({"device": "cuda:99"}, OptionError, "not usable here"),
+        ({"backbones": {"eyes": "x"}}, UnknownNameError, "role"),
+        ({"backbones": {"feature_extractor": "builtin:hand"}}, UnknownNameError, "handmade"),
+        ({"backbones": {"feature_extractor": "builtin:regions@1"}}, OptionError, "does not fill"),
+        ({"backbones": {"feature_extractor": object()}}, OptionError, "does not fill"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Detector.from_shots([picture(0)], **{"profile": "builtin", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("shots", "error"),
+    [([], ShotsError), ("nowhere/at/all", InvalidImageError), (None, ShotsError), (3, ShotsError)],
+)
+def test_no_shots_is_an_error(shots: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Detector.from_shots(shots, profile="builtin")
+
+
+def test_a_bad_shot_is_named(folder: Path) -> None:
+    (folder / "2.png").write_text("hello")
+    with pytest.raises(InvalidImageError, match=r"2\.png"):
+        Detector.from_shots(folder, profile="builtin")
+
+
+def test_the_default_profile_without_weights_says_what_to_do() -> None:
+    with pytest.raises(WeightsUnavailableError, match="profile='builtin'"):
+        Detector.from_shots([picture(0)])
+
+
+def test_the_profile_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMLAD_PROFILE", "builtin")
+    assert Detector.from_shots([picture(0)]).profile == "builtin"
+
+
+def test_batch_sizes_are_checked_at_once(fitted: Detector) -> None:
+    for wrong in (0, -1, 1.5, True, "8"):
+        with pytest.raises(OptionError, match="batch_size"):
+            fitted.predict_many([], batch_size=wrong)
+
+
+def test_a_shot_that_is_not_there_cannot_be_removed(fitted: Detector) -> None:
+    for wrong in (4, -1, 1.0, True):
+        with pytest.raises(ShotsError):
+            fitted.remove_shot(wrong)
+    single = Detector.from_shots(picture(0), profile="builtin")
+    with pytest.raises(ShotsError, match="last shot"):
+        single.remove_shot(0)
+
+
+def test_a_loaded_detector_scores_alike_and_refuses_new_shots(
+    fitted: Detector, tmp_path: Path
+) -> None:
+    query = picture(30, defect=True)
+    loaded = Detector.load(fitted.save(tmp_path / "saved"))
+    assert loaded.predict(query).score == pytest.approx(fitted.predict(query).score, abs=1e-6)
+    assert loaded.shots == fitted.shots
+    assert loaded.calibration == fitted.calibration
+    with pytest.raises(OptionError, match="loaded from disk"):
+        loaded.add_shots(picture(8))
+    again = Detector.load(loaded.save(tmp_path / "again"))
+    assert again.predict(query).score == loaded.predict(query).score
+
+
+def test_progress_is_told_of_every_stage() -> None:
+    told: list[tuple[int, int, str]] = []
+    Detector.from_shots(
+        [picture(i) for i in range(3)], profile="builtin", progress=lambda *a: told.append(a)
+    )
+    stages = {what for _, _, what in told}
+    assert "looking at shots" in stages
+    assert "judging each shot by the others" in stages
+    for stage in stages:
+        steps = [(done, total) for done, total, what in told if what == stage]
+        assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+        assert steps[-1][0] == steps[-1][1]
+
+
+def test_the_top_level_is_lazy_and_complete() -> None:
+    for name in fmlad.__all__:
+        assert getattr(fmlad, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fmlad.nothing  # noqa: B018

@@ -1,0 +1,136 @@
+"""Every backbone once per image, whoever asks; and what the disk cache may and may not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fmlad
+from fmlad.backbones.regions import RegionProposer
+from fmlad.cache import DiskCache
+from fmlad.views import Eyes, encode_together
+from tests.conftest import CountingFeatures, picture
+
+Counting = Callable[..., CountingFeatures]
+
+
+def detector(backbone: CountingFeatures, shots: int = 4) -> fmlad.Detector:
+    return fmlad.Detector.from_shots(
+        [picture(i) for i in range(shots)],
+        profile="builtin",
+        backbones={"feature_extractor": backbone},
+    )
+
+
+def test_fitting_with_leave_one_out_encodes_each_shot_once(counting: Counting) -> None:
+    backbone = counting()
+    detector(backbone, shots=5)
+    assert backbone.images == 5
+
+
+def test_one_shot_encodes_itself_and_its_four_altered_copies_once(counting: Counting) -> None:
+    backbone = counting()
+    detector(backbone, shots=1)
+    assert backbone.images == 1 + 4
+
+
+def test_predict_encodes_the_query_once_and_no_shot_again(counting: Counting) -> None:
+    backbone = counting()
+    fitted = detector(backbone)
+    backbone.images = 0
+    fitted.predict(picture(9)).overlay()
+    assert backbone.images == 1
+
+
+def test_predict_many_encodes_each_image_once_in_batches(counting: Counting) -> None:
+    backbone = counting()
+    fitted = detector(backbone)
+    backbone.images = backbone.calls = 0
+    queries = [picture(i) for i in range(10, 17)] + [picture(20, size=(100, 100))]
+    assert len(list(fitted.predict_many(queries, batch_size=4))) == 8
+    assert backbone.images == 8
+    assert backbone.calls == 3  # 4 alike; 3 alike and one of another size
+
+
+def test_adding_and_removing_shots_encodes_only_what_is_new(counting: Counting) -> None:
+    backbone = counting()
+    fitted = detector(backbone)
+    backbone.images = 0
+    fitted.add_shots([picture(5), picture(6)])
+    fitted.remove_shot(0)
+    assert backbone.images == 2
+
+
+def test_symmetric_copies_cost_one_encoding_each(counting: Counting) -> None:
+    backbone = counting()
+    fmlad.Detector.from_shots(
+        [picture(0), picture(1)],
+        profile="builtin",
+        backbones={"feature_extractor": backbone},
+        symmetry="all",
+    )
+    assert backbone.images == 2 * 8
+
+
+def test_an_expensive_backbone_is_read_from_disk_in_another_session(counting: Counting) -> None:
+    first, second = counting(expensive=True), counting(expensive=True)
+    one = detector(first).predict(picture(9))
+    two = detector(second).predict(picture(9))
+    assert first.images == 5
+    assert second.images == 0
+    assert one.score == two.score
+    np.testing.assert_array_equal(one.anomaly_map, two.anomaly_map)
+
+
+def test_a_cheap_backbone_leaves_no_trace_on_disk(counting: Counting, tmp_path: Path) -> None:
+    detector(counting()).predict(picture(9))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_cache_tells_fingerprints_and_pixels_apart(counting: Counting, tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path / "cache")
+    first, other = counting(expensive=True), counting(expensive=True)
+    other.fingerprint = "test:other@1"  # type: ignore[misc]
+    Eyes({"feature_extractor": first}, cache).view(picture(0)).pyramid()
+    Eyes({"feature_extractor": other}, cache).view(picture(0)).pyramid()
+    Eyes({"feature_extractor": first}, cache).view(picture(1)).pyramid()
+    assert (first.images, other.images) == (2, 1)
+
+
+def test_a_batch_gives_what_single_images_give(counting: Counting) -> None:
+    eyes = Eyes({"feature_extractor": counting()})
+    together = [eyes.view(picture(i)) for i in range(3)]
+    encode_together(together)
+    for index, view in enumerate(together):
+        alone = eyes.view(picture(index)).pyramid()
+        for stride, level in view.pyramid().levels.items():
+            torch.testing.assert_close(level, alone.levels[stride])
+
+
+def test_masks_are_proposed_once_and_cached_when_dear(tmp_path: Path) -> None:
+    class Dear(RegionProposer):
+        expensive = True
+        calls = 0
+
+        def propose(self, image: torch.Tensor) -> fmlad.backbones.roles.Masks:
+            self.calls += 1
+            return super().propose(image)
+
+    cache = DiskCache(tmp_path / "cache")
+    first, second = Dear(), Dear()
+    view = Eyes({"mask_proposer": first}, cache).view(picture(0))
+    view.masks()
+    again = Eyes({"mask_proposer": second}, cache).view(picture(0)).masks()
+    assert (first.calls, second.calls) == (1, 0)
+    np.testing.assert_array_equal(view.masks().masks, again.masks)
+    assert first.calls == 1
+
+
+def test_pixels_of_a_view_cannot_be_changed() -> None:
+    view = Eyes({}).view(picture(0))
+    with pytest.raises(ValueError, match="read-only"):
+        view.pixels[0, 0, 0] = 1
