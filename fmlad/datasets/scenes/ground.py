@@ -8,7 +8,6 @@ import numpy as np
 
 from fmlad.datasets.scenes.canvas import (
     Colour,
-    Floats,
     Stage,
     between,
     box,
@@ -116,8 +115,3 @@ def _thing(stage: Stage, x: float, y: float) -> None:
         sdf = np.abs(circle(u * rng.uniform(0.7, 1.0), v, 17)) - 1.5
         rubber = between(rng, (0.66, 0.42, 0.22), (0.35, 0.42, 0.30))
         stage.put(window, sdf, rubber, pillow(sdf, 1.5), lift=1.5)
-
-
-def brushed(stage: Stage, shape: tuple[int, int], strength: float = 0.05) -> Floats:
-    """(h, w) factor about one: fine streaks of moulded plastic or metal."""
-    return 1.0 + strength * value_noise(stage.rng, *shape, (14.0, 1.5), 2)

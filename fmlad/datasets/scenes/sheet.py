@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -95,11 +94,3 @@ def _words(scene: Scene) -> tuple[str, str]:
     if anomaly.kind == "defect":
         return name, f"defect: {anomaly.part}"
     return name, anomaly.kind
-
-
-def label_colours(labels: np.ndarray) -> Image.Image:
-    """A label map (H, W) in bright, fixed colours, for looking at; 0 is black."""
-    number = labels.astype(np.int64)
-    hue = (number * 97) % 256
-    hsv = np.stack([hue, np.full_like(hue, 190), np.where(number > 0, 235, 0)], axis=2)
-    return Image.fromarray(hsv.astype(np.uint8), mode="HSV").convert("RGB")

@@ -11,7 +11,8 @@ from fmlad.datasets.scenes import (
     screw_bag,
     splicing_connectors,
 )
-from fmlad.datasets.scenes.canvas import Stage, camera
+from fmlad.datasets.scenes.camera import camera
+from fmlad.datasets.scenes.canvas import Stage
 from fmlad.datasets.scenes.defects import damage
 from fmlad.datasets.scenes.truth import (
     Anomaly,
