@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +37,8 @@ class DiskCache:
             folder: Where entries live.
             limit_mb: Total size in MiB above which the oldest go; must be positive.
         """
-        if limit_mb <= 0:
-            raise OptionError(f"limit_mb must be positive, got {limit_mb}.")
+        if not 0 < limit_mb < math.inf:
+            raise OptionError(f"limit_mb must be positive and finite, got {limit_mb}.")
         self.folder = Path(folder)
         self.limit = int(limit_mb * 2**20)
         self._written: int | None = None  # bytes here, as far as this process knows
@@ -55,9 +57,13 @@ class DiskCache:
             limit = -1.0
         if not 0 <= limit < float("inf"):
             raise OptionError(f"${LIMIT_VARIABLE} must be a size in MiB (0 = off), got {text!r}.")
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = os.environ.get(FOLDER_VARIABLE) or base / "fmlad"
-        return cls(folder, limit) if limit else None
+        if not limit:
+            return None
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if not folder:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            folder = str(base / "fmlad")
+        return cls(folder, limit)
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors stored under ``key``, or None."""
@@ -67,20 +73,28 @@ class DiskCache:
         path = self._path(key)
         try:
             tensors: dict[str, Tensor] = load(path.read_bytes())
-            os.utime(path)
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, ValueError) as error:
             _log.warning("cache entry %s is unreadable and will be made again: %s", path, error)
             return None
+        with suppress(OSError):  # a read-only cache just forgets what was used last
+            os.utime(path)
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
         """Stores tensors; a full or read-only disk costs the entry, not the work."""
+        import torch
         from safetensors.torch import save
 
         path = self._path(key)
-        data = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+        dense = torch.contiguous_format  # copies, because views may share their memory
+        data = save(
+            {
+                name: tensor.detach().cpu().clone(memory_format=dense)
+                for name, tensor in tensors.items()
+            }
+        )
         temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,8 +121,9 @@ class DiskCache:
         for _, size, path in entries:
             if total <= 0.9 * self.limit:
                 break
-            path.unlink(missing_ok=True)
-            total -= size
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
         self._written = total
 
     def _listing(self) -> list[tuple[float, int, Path]]:

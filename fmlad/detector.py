@@ -58,9 +58,15 @@ class Detector:
     """
 
     def __init__(
-        self, fitted: pipeline.Fitted, eyes: Eyes, record: storage.Record, shots: list[ImageView]
+        self,
+        fitted: pipeline.Fitted,
+        eyes: Eyes,
+        record: storage.Record,
+        shots: list[ImageView],
+        thumbnails: tuple[bytes, ...] = (),
     ) -> None:
         """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
+        self._thumbnails = thumbnails  # of a loaded detector, which has no shots
         self._fitted = fitted
         self._eyes = eyes
         self._record = record
@@ -241,9 +247,11 @@ class Detector:
         Raises:
             OptionError: The folder exists and is not a saved detector, or cannot be written.
         """
-        pictures = [view.pixels for view in self._shots] if thumbnails else []
+        pictures = [storage.thumbnail(v.pixels) for v in self._shots] or list(self._thumbnails)
         record = replace(self._record, shot_keys=tuple(self._shot_keys()))
-        return storage.save(Path(folder), self._fitted, record, self._eyes.backbones, pictures)
+        return storage.save(
+            Path(folder), self._fitted, record, self._eyes.backbones, pictures if thumbnails else []
+        )
 
     @classmethod
     def load(
@@ -274,9 +282,8 @@ class Detector:
         device = profiles.pick_device(device)
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)
-        return cls(
-            storage.restore(saved, device), Eyes(backbones, DiskCache.default()), saved.record, []
-        )
+        eyes = Eyes(backbones, DiskCache.default())
+        return cls(storage.restore(saved, device), eyes, saved.record, [], saved.thumbnails)
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int

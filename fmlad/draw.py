@@ -54,20 +54,21 @@ def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
     result = picture.copy()
     draw = ImageDraw.Draw(result)
     unit = max(1, round(max(picture.size) / 400))
-    font = ImageFont.load_default(size=max(10, 9 * unit))
+    font = ImageFont.load_default(size=max(13, 10 * unit))
     for number, finding in enumerate(findings, start=1):
         if finding.box is None:
             continue
         x0, y0, x1, y1 = finding.box
+        right, bottom = picture.width - 1.0, picture.height - 1.0
         frame = (
-            max(0.0, x0 - unit),
-            max(0.0, y0 - unit),
-            min(picture.width - 1.0, max(x1, x0) + unit),
-            min(picture.height - 1.0, max(y1, y0) + unit),
+            min(max(0.0, x0 - unit), right),
+            min(max(0.0, y0 - unit), bottom),
+            min(max(0.0, x0, x1) + unit, right),
+            min(max(0.0, y0, y1) + unit, bottom),
         )
         draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
         draw.rectangle(frame, outline=BOX_COLOUR, width=unit)
-        _tag(draw, str(number), frame, font, picture.height)
+        _tag(draw, str(number), frame, font, picture.size)
     return result
 
 
@@ -76,11 +77,12 @@ def _tag(
     text: str,
     frame: tuple[float, float, float, float],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    height: int,
+    size: tuple[int, int],
 ) -> None:
-    """A number on a dark plate above the frame, or inside it where there is no room above."""
+    """A number on a dark plate above the frame, or below it where there is no room above."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     wide, high = right - left + 6, bottom - top + 6
-    y = frame[1] - high if frame[1] >= high else min(frame[1], height - high)
-    draw.rectangle((frame[0], y, frame[0] + wide, y + high), fill=BOX_EDGE)
-    draw.text((frame[0] + 3 - left, y + 3 - top), text, fill=BOX_COLOUR, font=font)
+    x = max(0.0, min(frame[0], size[0] - wide))
+    y = frame[1] - high if frame[1] >= high else max(0.0, min(frame[3] + 1, size[1] - high))
+    draw.rectangle((x, y, x + wide, y + high), fill=BOX_EDGE)
+    draw.text((x + 3 - left, y + 3 - top), text, fill=BOX_COLOUR, font=font)

@@ -128,6 +128,7 @@ def resolve(
     for role, backbone in (override or {}).items():
         if role not in ROLES:
             raise UnknownNameError.of("role", role, ROLES)
+        _check_role(role, backbone)
         chosen[role] = backbone
     result = {}
     for role in needs:

@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import fmlad
 from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError
-from fmlad.methods.registry import create_method
+from fmlad.methods.registry import create_method, list_methods
 from fmlad.pipeline import Fitted
+from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import AdaptiveMaximum
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST, STATE = "detector.json", "state.safetensors"
-THUMBNAIL_SIDE = 160
+THUMBNAIL = r"shots/\d{3,}\.jpg"
+THUMBNAIL_SIDE = 160  # px of the longer side
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,23 @@ class _Manifest(_Strict):
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved detector, read and verified, its backbones not yet loaded."""
+    """A saved detector, read and verified, its backbones not yet loaded.
+
+    Attributes:
+        folder: Where it lies.
+        record: How it was asked for.
+        method: Built from its recorded options.
+        manifest: The whole of ``detector.json``.
+        state: The bytes of ``state.safetensors``.
+        thumbnails: JPEG of each shot, or none at all.
+    """
 
     folder: Path
     record: Record
     method: Method
     manifest: _Manifest
     state: bytes
+    thumbnails: tuple[bytes, ...]
 
 
 def save(
@@ -109,9 +121,16 @@ def save(
     fitted: Fitted,
     record: Record,
     backbones: Mapping[str, Backbone],
-    pictures: Sequence[npt.NDArray[np.uint8]],
+    thumbnails: Sequence[bytes],
 ) -> Path:
     """Writes a detector beside ``folder`` and renames it into place.
+
+    Args:
+        folder: Target.
+        fitted: The fitted method.
+        record: How it was asked for.
+        backbones: By role; their fingerprints are recorded.
+        thumbnails: JPEG of each shot, from :func:`thumbnail`; may be empty.
 
     Raises:
         OptionError: ``folder`` holds something else, or cannot be written.
@@ -120,8 +139,8 @@ def save(
 
     _check_target(folder)
     contents: dict[str, bytes] = {STATE: to_bytes(fitted.state.tensors())}
-    thumbnails = [f"shots/{index:03d}.jpg" for index in range(len(pictures))]
-    contents |= dict(zip(thumbnails, map(_thumbnail, pictures), strict=True))
+    names = [f"shots/{index:03d}.jpg" for index in range(len(thumbnails))]
+    contents |= dict(zip(names, thumbnails, strict=True))
     manifest = {
         "format": FORMAT,
         "fmlad": fmlad.__version__,
@@ -142,7 +161,7 @@ def save(
                 fitted.shots, record.shot_keys, fitted.shot_scores, strict=True
             )
         ],
-        "thumbnails": thumbnails,
+        "thumbnails": names,
         "prompts": None,
         "state": fitted.state.meta(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
@@ -153,7 +172,7 @@ def save(
     contents[MANIFEST] = json.dumps(manifest, indent=1, sort_keys=True).encode()
     try:
         _replace(folder, contents)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OptionError(f"The detector could not be written to {folder}: {error}.") from error
     return folder
 
@@ -172,7 +191,7 @@ def read(folder: Path) -> Saved:
         )
     manifest = _read_manifest(folder)
     for name, digest in manifest.files.items():
-        if name != STATE and not re.fullmatch(r"shots/\d{3,}\.jpg", name):
+        if name != STATE and not re.fullmatch(THUMBNAIL, name):
             raise _corrupt(folder, f"{MANIFEST} lists a file {name!r}, which no detector has")
         if hashlib.sha256(_bytes(folder, name)).hexdigest() != digest:
             raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
@@ -186,8 +205,10 @@ def read(folder: Path) -> Saved:
         manifest.validation,
         tuple(shot.key for shot in manifest.shots),
     )
-    method = create_method(manifest.method, manifest.config)
-    return Saved(folder, record, method, manifest, _bytes(folder, STATE))
+    thumbnails = tuple(_bytes(folder, name) for name in manifest.thumbnails)
+    return Saved(
+        folder, record, _method(folder, manifest), manifest, _bytes(folder, STATE), thumbnails
+    )
 
 
 def check_backbones(saved: Saved, backbones: Mapping[str, Backbone]) -> None:
@@ -218,10 +239,17 @@ def restore(saved: Saved, device: str) -> Fitted:
     manifest = saved.manifest
     try:
         state = saved.method.restore(load(saved.state), manifest.state, device)
+        if state.shots != len(manifest.shots):
+            raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")
+        fusion = AdaptiveMaximum.from_dict(manifest.fusion)
+        if set(fusion.scales) != set(saved.method.branches):
+            raise CorruptDetectorError(
+                f"scales are for {list(fusion.scales)}; expected {list(saved.method.branches)}"
+            )
         return Fitted(
             saved.method,
             state,
-            AdaptiveMaximum.from_dict(manifest.fusion),
+            fusion,
             Calibration.from_dict(manifest.calibration),
             tuple(shot.name for shot in manifest.shots),
             tuple(shot.score for shot in manifest.shots),
@@ -256,6 +284,31 @@ def _read_manifest(folder: Path) -> _Manifest:
     return manifest
 
 
+def _method(folder: Path, manifest: _Manifest) -> Method:
+    """The recorded method with every option as it was recorded, none as today's default."""
+    if manifest.method not in list_methods():
+        # A plug-in that is not installed here looks the same as a damaged name.
+        raise _corrupt(
+            folder, f"method {manifest.method!r} is unknown (known: {', '.join(list_methods())})"
+        )
+    try:
+        method = create_method(manifest.method, manifest.config)
+    except (OptionError, TypeError) as error:
+        raise _corrupt(folder, f"{MANIFEST}: config: {error}") from error
+    lacking = {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys()
+    if lacking:
+        raise _corrupt(folder, f"{MANIFEST}: config lacks {sorted(lacking)}")
+    if set(manifest.backbones) != set(method.needs):
+        raise _corrupt(
+            folder,
+            f"{MANIFEST}: backbones are {sorted(manifest.backbones)}; "
+            f"expected {sorted(method.needs)}",
+        )
+    if manifest.profile not in PROFILES:
+        raise _corrupt(folder, f"{MANIFEST}: profile {manifest.profile!r} is unknown")
+    return method
+
+
 def _own_hash(manifest: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
@@ -278,10 +331,25 @@ def _corrupt(folder: Path, what: str) -> CorruptDetectorError:
 def _check_target(folder: Path) -> None:
     if folder.is_file() or folder.is_symlink():
         raise OptionError(f"{folder} is a file or a link; give a folder to save the detector to.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise OptionError(
-            f"{folder} holds files that are not a saved detector; give a new or empty folder."
-        )
+    if not folder.is_dir():
+        return
+    # Saving replaces the whole folder: nothing may lie in it that is not ours.
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        ours = name in (MANIFEST, STATE, "shots") or re.fullmatch(THUMBNAIL, name)
+        if not ours or (name == MANIFEST and _of_another_program(path)):
+            raise OptionError(
+                f"{folder} holds {name}, which no saved detector has; give a new or empty folder."
+            )
+
+
+def _of_another_program(manifest: Path) -> bool:
+    """Whether a ``detector.json`` is readable and not ours; a damaged one of ours may be mended."""
+    try:
+        data = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return not (isinstance(data, dict) and {"format", "fmlad"} <= data.keys())
 
 
 def _previous(folder: Path) -> Path:
@@ -308,7 +376,8 @@ def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _thumbnail(pixels: npt.NDArray[np.uint8]) -> bytes:
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A small JPEG of a shot, ``uint8 (H, W, 3)``, for people to look at."""
     import io
 
     from PIL import Image

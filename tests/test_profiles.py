@@ -140,7 +140,6 @@ def test_a_backbone_in_the_wrong_role_is_refused() -> None:
         resolve(["mask_proposer"], "builtin", None, {"mask_proposer": HANDMADE})
 
 
-@pytest.mark.xfail(reason="overrides of roles that the method does not need are never looked at")
 @pytest.mark.parametrize("override", [{"tagger": "nonsense"}, {"mask_proposer": HANDMADE}])
 def test_an_override_is_checked_even_if_it_is_not_needed(override: Any) -> None:
     with pytest.raises(OptionError):

@@ -26,7 +26,10 @@ COARSE = 96  # px of the canvas on which shifts and angles are searched
 REFINE = (128, 256)  # px of the canvases on which the transform is refined, in order
 ANGLES = tuple(range(-15, 16, 3))  # degrees; the refinement closes gaps of +- 1.5 degrees
 STEPS = 8  # Gauss-Newton steps per canvas
+FLAT = 1e-3  # spread of edge strength below which there are no edges
 MAX_ZOOM = 1.3  # a "registration" beyond this, or its inverse, is taken for a failure
+
+Half = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Edges:
 
     coarse: Tensor
     fine: tuple[Tensor, ...]
-    half: tuple[float, float]
+    half: Half
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,13 @@ def edges(grey: Tensor) -> Edges:
     """
     height, width = grey.shape
     longer = max(height, width)
+    half = (width / longer, height / longer)
     canvases = [_on_canvas(grey, size) for size in (COARSE, *REFINE)]
-    taper = torch.hann_window(COARSE, periodic=False, dtype=grey.dtype, device=grey.device).sqrt()
-    coarse = (canvases[0] - canvases[0].mean()) * taper[:, None] * taper[None, :]
-    return Edges(coarse, tuple(canvases[1:]), (width / longer, height / longer))
+    # Weighted to nothing towards the picture's own border, lest outlines be matched to outlines.
+    x, y = (torch.cos(_axis(grey, COARSE) / h * math.pi / 2).clamp_min(0).sqrt() for h in half)
+    taper = y[:, None] * x[None, :]
+    mean = (canvases[0] * taper).sum() / taper.sum()
+    return Edges((canvases[0] - mean) * taper, tuple(canvases[1:]), half)
 
 
 def fan(shot: Edges) -> Fan:
@@ -107,19 +113,20 @@ def register(query: Edges, shot: Fan) -> Registration:
     ``confidence``.
     """
     matrix = _search(query.coarse, shot.spectra)
+    halves = query.half, shot.edges.half
     for q, s in zip(query.fine, shot.edges.fine, strict=True):
-        matrix = _refine(q, s, matrix)
+        matrix = _refine(q, s, matrix, halves)
     zoom = math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))
     if not 1 / MAX_ZOOM <= zoom <= MAX_ZOOM:
         return Registration(torch.eye(2, 3).to(matrix), 0.0)
     q, s = query.fine[-1], shot.edges.fine[-1]
-    return Registration(matrix, max(0.0, _correlation(q, s, matrix)))
+    return Registration(matrix, max(0.0, _correlation(q, s, matrix, halves)))
 
 
 def sample_grid(
     registration: Registration,
-    query_half: tuple[float, float],
-    shot_half: tuple[float, float],
+    query_half: Half,
+    shot_half: Half,
     size: tuple[int, int],
 ) -> Tensor:
     """Sampling grid that brings the shot's feature map onto the query's cells.
@@ -198,20 +205,23 @@ def _search(query: Tensor, spectra: Tensor) -> Tensor:
     return torch.cat([turn[:, :2], (turn[:, :2] @ shift)[:, None]], dim=1)
 
 
-def _refine(query: Tensor, shot: Tensor, matrix: Tensor) -> Tensor:
+def _refine(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> Tensor:
     """Robust Gauss-Newton over shift, turn and zoom (inverse compositional)."""
     size = query.shape[0]
-    axis = (torch.arange(size, device=query.device, dtype=query.dtype) + 0.5) * 2 / size - 1
+    axis = _axis(query, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    target = _standardise(query)
+    inside, shot_inside = (_inside(query, half).to(query) for half in halves)
+    target = _standardise(query, inside)
     # Slopes per coordinate unit: a pixel is 2 / size wide.
     gy, gx = torch.gradient(target, spacing=2 / size)
     jacobian = torch.stack([gx * x + gy * y, gy * x - gx * y, gx, gy], dim=-1).reshape(-1, 4)
     for _ in range(STEPS):
-        error = (_standardise(_warp(shot, matrix)) - target).reshape(-1)
+        both = inside * _warp(shot_inside, matrix)
+        error = ((_standardise(_warp(shot, matrix), both) - target) * both).reshape(-1)
         # Cauchy weights: what differs because it is wrong must not pull the transform.
-        spread = error.abs().mean() + 1e-6
-        weighted = jacobian / (1 + (error / spread).square())[:, None]
+        spread = error.abs().sum() / both.sum().clamp_min(1) + 1e-6
+        weights = both.reshape(-1) / (1 + (error / spread).square())
+        weighted = jacobian * weights[:, None]
         hessian = weighted.T @ jacobian
         hessian = hessian + 1e-6 * (hessian.trace() + 1e-6) * torch.eye(4).to(hessian)
         zoom, turn, dx, dy = torch.linalg.solve(hessian, weighted.T @ error).tolist()
@@ -222,15 +232,35 @@ def _refine(query: Tensor, shot: Tensor, matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _standardise(image: Tensor) -> Tensor:
-    return (image - image.mean()) / (image.std() + 1e-6)
+def _axis(like: Tensor, size: int) -> Tensor:
+    """Coordinates of a canvas's pixel centres along one side."""
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * 2 / size - 1
 
 
-def _correlation(query: Tensor, shot: Tensor, matrix: Tensor) -> float:
+def _inside(canvas: Tensor, half: Half) -> Tensor:
+    """Bool ``(n, n)``: the picture without a rim of 3 px, where smoothing mixed in its border."""
+    axis = _axis(canvas, canvas.shape[0]).abs()
+    rim = 6 / canvas.shape[0]
+    return (axis[:, None] <= half[1] - rim) & (axis[None, :] <= half[0] - rim)
+
+
+def _standardise(image: Tensor, weights: Tensor) -> Tensor:
+    """Zero mean and unit spread over the weighted part."""
+    total = weights.sum().clamp_min(1)
+    mean = (image * weights).sum() / total
+    variance = ((image - mean).square() * weights).sum() / total
+    return (image - mean) / (variance.sqrt() + 1e-6)
+
+
+def _correlation(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> float:
     """Pearson correlation over the part of the query that the shot covers."""
-    covered = _warp(torch.ones_like(shot), matrix) > 0.5
-    if int(covered.sum()) < covered.numel() // 4:
+    inside, shot_inside = (_inside(query, half) for half in halves)
+    covered = inside & (_warp(shot_inside.to(query), matrix) > 0.5)
+    if 4 * int(covered.sum()) <= int(inside.sum()):
         return 0.0
     a, b = query[covered], _warp(shot, matrix)[covered]
     a, b = a - a.mean(), b - b.mean()
+    # A picture without edges correlates with nothing, whatever rounding says.
+    if min(float(a.std()), float(b.std())) < FLAT:
+        return 0.0
     return float((a * b).sum() / (a.norm() * b.norm() + 1e-6))

@@ -64,11 +64,11 @@ class BanksConfig:
     smoothing: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.banks, str | list):  # one name, or what JSON made of the tuple
-            banks = (self.banks,) if isinstance(self.banks, str) else tuple(self.banks)
-            object.__setattr__(self, "banks", banks)
-        unknown = [bank for bank in self.banks if bank not in BANKS]
-        if unknown or not self.banks:
+        banks: object = self.banks
+        if isinstance(banks, str | list):  # one name, or what JSON made of the tuple
+            object.__setattr__(self, "banks", (banks,) if isinstance(banks, str) else tuple(banks))
+        fits = isinstance(self.banks, tuple) and all(bank in BANKS for bank in self.banks)
+        if not fits or not self.banks:
             raise OptionError(f"banks={self.banks!r} is not possible; available: {BANKS}.")
         if self.symmetry not in SYMMETRIES:
             raise OptionError(f"symmetry={self.symmetry!r} is not one of {SYMMETRIES}.")
@@ -130,6 +130,11 @@ class BanksState:
     ratio: float
     _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
 
+    @property
+    def shots(self) -> int:
+        """Number of shots, symmetric copies not counted."""
+        return 1 + max(item.shot for item in self.memory)
+
     def kept(self, exclude: frozenset[int]) -> list[Remembered]:
         """Memory without some shots."""
         kept = [item for item in self.memory if item.shot not in exclude]
@@ -186,6 +191,11 @@ class Banks:
     def __init__(self, config: BanksConfig | None = None) -> None:
         self.config = config or BanksConfig()
 
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """One branch a bank."""
+        return tuple(self.config.banks)
+
     def fit(
         self,
         views: Sequence[ImageView],
@@ -234,23 +244,35 @@ class Banks:
     ) -> BanksState:
         """Back from a saved detector."""
         reader = _Reader(tensors, device)
-        memory = []
+        memory: list[Remembered] = []
         try:
-            for number, (shot, half) in enumerate(zip(meta["shots"], meta["halves"], strict=True)):
+            count, placed, ratio = meta["levels"], meta["placed"], float(meta["ratio"])
+            owners = list(zip(meta["shots"], meta["halves"], strict=True))
+            for number, (shot, half) in enumerate(owners):
+                channels = [level.shape[1] for level in memory[0].levels] if memory else None
                 levels = tuple(
-                    reader.take(f"{number}.level{i}", (1, None, None, None))
-                    for i in range(int(meta["levels"]))
+                    reader.level(f"{number}.level{i}", channels[i] if channels else None)
+                    for i in range(int(count))
                 )
-                pooled = reader.take(f"{number}.pooled", (None,))
+                pooled = reader.take(
+                    f"{number}.pooled", (len(memory[0].pooled) if memory else None,)
+                )
                 memory.append(Remembered(int(shot), levels, pooled, reader.edges(number, half)))
-            placed, ratio = bool(meta["placed"]), float(meta["ratio"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptDetectorError(
-                f"The saved bank's description is unusable: {error!r}."
-            ) from None
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
         reader.finish()
-        if not memory or not math.isfinite(ratio) or ratio <= 0:
-            raise CorruptDetectorError("The saved bank is empty or its scale is not positive.")
+        originals = [item.shot for item in memory if item.edges is not None]
+        if (
+            not memory
+            or not memory[0].levels
+            or count > self.config.levels
+            or originals != list(range(len(originals)))
+            or not {item.shot for item in memory} <= set(originals)
+            or not isinstance(placed, bool)
+            or not math.isfinite(ratio)
+            or ratio <= 0
+        ):
+            raise CorruptDetectorError("The saved bank's description contradicts itself.")
         return BanksState(tuple(memory), placed, ratio)
 
     def _remember(self, view: ImageView, shot: int, edges: Edges | None) -> Remembered:
@@ -342,13 +364,22 @@ class _Reader:
             )
         return tensor.to(self._device)
 
+    def level(self, name: str, channels: int | None) -> Tensor:
+        level = self.take(name, (1, channels, None, None))
+        if level.numel() == 0:
+            raise CorruptDetectorError(f"The tensor {name!r} of the saved bank is empty.")
+        return level
+
     def edges(self, number: int, half: Sequence[float] | None) -> Edges | None:
         if half is None:
             return None
+        width, height = (float(value) for value in half)
+        if max(width, height) != 1 or min(width, height) <= 0:
+            raise ValueError(f"halves of shot {number} are {half}")
         # Registration runs on the CPU: its canvases are too small to be worth a transfer.
         coarse = self.take(f"{number}.edges.coarse", (COARSE, COARSE)).cpu()
         fine = tuple(self.take(f"{number}.edges.{size}", (size, size)).cpu() for size in REFINE)
-        return Edges(coarse, fine, (float(half[0]), float(half[1])))
+        return Edges(coarse, fine, (width, height))
 
     def finish(self) -> None:
         if self._left:

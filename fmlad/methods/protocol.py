@@ -70,6 +70,11 @@ class Evidence:
 class State(Protocol):
     """What a method remembers: tensors and JSON, nothing else, so that it can be saved."""
 
+    @property
+    def shots(self) -> int:
+        """Number of shots."""
+        ...
+
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors, on the CPU."""
         ...
@@ -100,6 +105,11 @@ class Method(Protocol):
 
     @property
     def config(self) -> Any: ...
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of all branches that its evidence speaks in."""
+        ...
 
     def fit(
         self,

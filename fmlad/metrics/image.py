@@ -15,7 +15,10 @@ def _checked(
     labels: Labels, scores: Scores
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     truth = np.asarray(labels)
-    values = np.asarray(scores, dtype=np.float64)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"scores must be a list of numbers ({error}).") from error
     if truth.ndim != 1 or truth.shape != values.shape:
         raise OptionError(
             f"labels {truth.shape} and scores {values.shape} must be two lists of the same length."

@@ -51,7 +51,7 @@ def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.
 
 def _pixels(
     maps: Sequence[FloatMap], masks: Sequence[Mask]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """All pixels in a row: map value, share of its region that it is, whether it is normal."""
     from scipy import ndimage
 
@@ -68,7 +68,7 @@ def _pixels(
         labels = ndimage.label(mask, structure=np.ones((3, 3)))[0] if boolean else mask
         _, inverse, areas = np.unique(labels.ravel(), return_inverse=True, return_counts=True)
         inside = labels.ravel() > 0
-        scores.append(np.asarray(map_, dtype=np.float32).ravel())
+        scores.append(np.asarray(map_, dtype=np.float64).ravel())
         gains.append(np.where(inside, 1.0 / areas[inverse], 0.0))
         normals.append(~inside)
     if not scores:

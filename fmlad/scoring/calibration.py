@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from fmlad.errors import CorruptDetectorError, OptionError
 
@@ -50,11 +53,7 @@ class Calibration:
             OptionError: The threshold is not a finite number.
         """
         if threshold is not None:
-            if isinstance(threshold, bool) or not isinstance(threshold, int | float):
-                raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
-            if not math.isfinite(threshold):
-                raise OptionError(f"threshold must be finite, got {threshold!r}.")
-            threshold = float(threshold)
+            threshold = _as_float(threshold)
         return replace(self, threshold=threshold, source="user")
 
     def decide(self, score: float) -> bool | None:
@@ -84,12 +83,31 @@ class Calibration:
         """
         threshold, source, scores = (data.get(k) for k in ("threshold", "source", "scores"))
         if (
-            not (threshold is None or isinstance(threshold, float))
+            not {"threshold", "source", "scores"} <= data.keys()
+            or not (threshold is None or _finite(threshold))
+            or not isinstance(source, str)
             or source not in _HOW
             or not isinstance(scores, list)
-            or not all(isinstance(score, float) for score in scores)
+            or not all(_finite(score) for score in scores)
         ):
             raise CorruptDetectorError(
                 f"The calibration of the saved detector is unreadable: {data!r}."
             )
-        return cls(threshold, source, tuple(scores))
+        return cls(threshold, cast(Source, source), tuple(scores))
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _as_float(threshold: object) -> float:
+    # Real, so that numpy's numbers are as good as Python's.
+    if isinstance(threshold, bool | np.bool_) or not isinstance(threshold, Real):
+        raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
+    try:
+        value = float(threshold)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise OptionError(f"threshold must be finite, got {value}.")
+    return value

@@ -28,6 +28,10 @@ class BrightnessConfig:
 class BrightnessState:
     level: torch.Tensor
 
+    @property
+    def shots(self) -> int:
+        return len(self.level)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"level": self.level}
 
@@ -43,6 +47,8 @@ class Brightness:
     needs: ClassVar[tuple[str, ...]] = ("feature_extractor",)
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[dict[str, dict[str, str]]] = {}
+
+    branches: ClassVar[tuple[str, ...]] = ("light",)
 
     def __init__(self, config: BrightnessConfig) -> None:
         self.config = config

@@ -176,7 +176,6 @@ def test_a_stack_is_as_good_as_a_list_and_nothing_is_changed() -> None:
     assert (maps == kept).all()
 
 
-@pytest.mark.xfail(reason="maps are cast to float32, so close float64 values become ties")
 def test_close_values_stay_apart() -> None:
     map_ = np.ones((12, 12))
     map_[square()] += 1e-9
