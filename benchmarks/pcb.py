@@ -76,6 +76,27 @@ def peak_hits(
     return len(hit) / boxes, boxes
 
 
+def baselines(which: slice) -> dict[str, float]:
+    """AUPRO@0.05 of three plain difference images, for orientation."""
+    found: dict[str, list[npt.NDArray[np.float32]]] = {}
+    labels = []
+    for template, scan, label in pairs(which):
+        normal, pixels = (
+            np.asarray(Image.open(path).convert("L"), np.float32) for path in (template, scan)
+        )
+        difference = np.abs(pixels - normal)
+        low, high = ndimage.minimum_filter(normal, 5), ndimage.maximum_filter(normal, 5)
+        tolerant = np.maximum(low - pixels, pixels - high).clip(0)
+        for name, image, sigma in (
+            ("difference, sigma 4", difference, 4),
+            ("difference, sigma 8", difference, 8),
+            ("5 x 5 tolerant, sigma 8", tolerant, 8),
+        ):
+            found.setdefault(name, []).append(ndimage.gaussian_filter(image, sigma))
+        labels.append(label)
+    return {name: round(fmlad.metrics.aupro(maps, labels, 0.05), 3) for name, maps in found.items()}
+
+
 def run(which: slice, options: dict[str, object], move: bool) -> dict[str, float]:
     """AUPRO and box hits for some pairs."""
     maps, labels, scores, clean = [], [], [], []
@@ -106,6 +127,7 @@ def run(which: slice, options: dict[str, object], move: bool) -> dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tuning", action="store_true", help="pairs 31 to 60; writes no result")
+    parser.add_argument("--baselines", action="store_true", help="plain differences instead")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     arguments = parser.parse_args()
     options: dict[str, object] = {}
@@ -113,6 +135,9 @@ def main() -> None:
         name, _, value = option.partition("=")
         options[name] = json.loads(value)
     which = slice(30, 60) if arguments.tuning else PAIRS
+    if arguments.baselines:
+        print(baselines(which))
+        return
     figures = {}
     for move in (False, True):
         name = "shifted and turned" if move else "as scanned"

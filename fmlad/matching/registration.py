@@ -27,6 +27,8 @@ REFINE = (128, 256)  # px of the canvases on which the transform is refined, in 
 ANGLES = tuple(range(-15, 16, 3))  # degrees; the refinement closes gaps of +- 1.5 degrees
 STEPS = 8  # Gauss-Newton steps per canvas
 FLAT = 1e-3  # spread of edge strength below which there are no edges
+CERTAIN = 0.9  # confidence above which no second guess is made
+MAX_ANGLE = 20  # degrees; beyond what was searched, a refinement has run away
 MAX_ZOOM = 1.3  # a "registration" beyond this, or its inverse, is taken for a failure
 
 Half = tuple[float, float]
@@ -61,7 +63,8 @@ class Registration:
 
     Attributes:
         matrix: ``(2, 3)`` maps query ``(x, y, 1)`` to shot ``(x, y)``.
-        confidence: Correlation of the edges after alignment, in [0, 1].
+        confidence: Correlation of the edges after alignment times the share of the query that the
+            shot covers, in [0, 1].
     """
 
     matrix: Tensor
@@ -112,15 +115,12 @@ def register(query: Edges, shot: Fan) -> Registration:
     Always returns the best transform found; whether to use it is for the caller to decide by its
     ``confidence``.
     """
-    matrix = _search(query.coarse, shot.spectra)
-    halves = query.half, shot.edges.half
-    for q, s in zip(query.fine, shot.edges.fine, strict=True):
-        matrix = _refine(q, s, matrix, halves)
-    zoom = math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))
-    if not 1 / MAX_ZOOM <= zoom <= MAX_ZOOM:
-        return Registration(torch.eye(2, 3).to(matrix), 0.0)
-    q, s = query.fine[-1], shot.edges.fine[-1]
-    return Registration(matrix, max(0.0, _correlation(q, s, matrix, halves)))
+    found = _refined(query, shot.edges, _search(query.coarse, shot.spectra))
+    if found.confidence >= CERTAIN:
+        return found
+    # Where there is little to see, the search may be led astray; most fixtures hardly move at all.
+    unmoved = _refined(query, shot.edges, torch.eye(2, 3).to(query.coarse))
+    return max(unmoved, found, key=lambda registration: registration.confidence)
 
 
 def sample_grid(
@@ -191,6 +191,18 @@ def _warp(image: Tensor, matrix: Tensor) -> Tensor:
     return F.grid_sample(image[None, None], grid, padding_mode="zeros", align_corners=False)[0, 0]
 
 
+def _refined(query: Edges, shot: Edges, matrix: Tensor) -> Registration:
+    """Refines a first guess; confidence 0 where it runs away from what was searched."""
+    halves = query.half, shot.half
+    for q, s in zip(query.fine, shot.fine, strict=True):
+        matrix = _refine(q, s, matrix, halves)
+    confidence = _correlation(query.fine[-1], shot.fine[-1], matrix, halves)
+    found = Registration(matrix, max(0.0, confidence))
+    if not 1 / MAX_ZOOM <= found.zoom <= MAX_ZOOM or abs(found.angle) > MAX_ANGLE:
+        return Registration(torch.eye(2, 3).to(matrix), 0.0)
+    return found
+
+
 def _search(query: Tensor, spectra: Tensor) -> Tensor:
     """Best angle and shift by cross-correlation over all shifts at once."""
     size = 2 * COARSE
@@ -253,7 +265,10 @@ def _standardise(image: Tensor, weights: Tensor) -> Tensor:
 
 
 def _correlation(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> float:
-    """Pearson correlation over the part of the query that the shot covers."""
+    """Pearson correlation over the part of the query that the shot covers, times that share.
+
+    The share, because a small overlap finds something alike in any two pictures.
+    """
     inside, shot_inside = (_inside(query, half) for half in halves)
     covered = inside & (_warp(shot_inside.to(query), matrix) > 0.5)
     if 4 * int(covered.sum()) <= int(inside.sum()):
@@ -263,4 +278,5 @@ def _correlation(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half
     # A picture without edges correlates with nothing, whatever rounding says.
     if min(float(a.std()), float(b.std())) < FLAT:
         return 0.0
-    return float((a * b).sum() / (a.norm() * b.norm() + 1e-6))
+    share = float(covered.sum() / inside.sum())
+    return share * float((a * b).sum() / (a.norm() * b.norm() + 1e-6))

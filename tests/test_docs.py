@@ -1,0 +1,117 @@
+"""README and docs: their code runs as it stands, their numbers are those of the results files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+import fmlad
+from fmlad import profiles
+from fmlad.methods import registry
+from tests.conftest import picture
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+
+
+def test_the_six_lines_of_the_readme_run(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "normal_images")
+    Image.fromarray(picture(9, defect=True)).save(tmp_path / "query.png")
+    exec(blocks(README, "python")[0], {})
+    assert "anomalous" in capsys.readouterr().out
+    assert (tmp_path / "my-detector" / "detector.json").is_file()
+
+
+def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "normal_images")
+    (tmp_path / "incoming").mkdir()
+    Image.fromarray(picture(9)).save(tmp_path / "incoming" / "a.png")
+    lines = [line for block in blocks(README, "bash") for line in block.splitlines()]
+    ours = [line.split("#")[0].split() for line in lines if line.startswith("fmlad ")]
+    assert {words[1] for words in ours} >= {"fit", "predict", "methods", "app"}
+    for words in ours:
+        if words[1] in ("app", "demo"):  # a server, and a test of its own
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "fmlad.cli", *words[1:]],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_the_two_commands_are_what_ci_and_the_bootstrap_offer() -> None:
+    commands = [line for block in blocks(README, "bash") for line in block.splitlines()]
+    assert "python3 tools/bootstrap.py fmlad demo" in commands
+    assert "python3 tools/bootstrap.py pytest" in commands
+    assert "python3 tools/bootstrap.py pytest" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_and_pictures_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if not target.startswith("http"):
+            assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
+    from tools.readme_tables import BEGIN, END, tables
+
+    assert README.split(BEGIN)[1].split(END)[0].strip() == tables()
+
+
+def test_the_method_of_the_docs_is_a_method(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = ModuleType("my_package.brightness")
+    monkeypatch.setitem(sys.modules, "my_package.brightness", module)
+    exec(blocks((ROOT / "docs" / "add-a-method.md").read_text(), "python")[0], module.__dict__)
+    monkeypatch.setattr(registry, "_METHODS", {"brightness": module.METHOD})
+    registry._homes.cache_clear()
+    try:
+        shots = [picture(i) for i in range(3)]
+        detector = fmlad.Detector.from_shots(
+            shots, method="brightness", profile="builtin", least=0.0
+        )
+        dark = picture(9) // 2
+        score = detector.predict(dark).score
+        assert score > 10
+        assert detector.predict(dark).findings[0].kind == "defect"
+        assert fmlad.Detector.load(detector.save(tmp_path / "d")).predict(dark).score == score
+    finally:
+        registry._homes.cache_clear()
+
+
+def test_the_backbone_of_the_docs_is_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("my_package.edges")
+    monkeypatch.setitem(sys.modules, "my_package.edges", module)
+    exec(blocks((ROOT / "docs" / "add-a-backbone.md").read_text(), "python")[0], module.__dict__)
+    monkeypatch.setattr(profiles, "_BACKBONES", (*profiles._BACKBONES, module.ENTRY))
+    profiles._entries.cache_clear()
+    try:
+        detector = fmlad.Detector.from_shots(
+            [picture(i) for i in range(3)],
+            profile="builtin",
+            backbones={"feature_extractor": "my:edges@1"},
+        )
+        assert detector.predict(picture(9, defect=True)).is_anomalous
+    finally:
+        profiles._entries.cache_clear()
