@@ -273,8 +273,8 @@ def app(
 
 def main() -> None:
     """Entry point: our own errors become one line, everything else is a bug and shows itself."""
-    # Read when torch is first imported. Waiting threads that spin, the default, cost a factor of
-    # ten as soon as another process wants the cores.
+    # Read when torch is first imported. Threads that spin while they wait, the default, slow each
+    # other down badly as soon as another process wants the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli()
