@@ -110,8 +110,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a detector to normal images and save it."""
+    from fmlad import storage
     from fmlad.detector import Detector
 
+    storage.check_target(out)  # before the work, not after it
     with _progress(quiet=as_json) as progress:
         detector = Detector.from_shots(
             list(shots),

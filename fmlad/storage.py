@@ -137,7 +137,7 @@ def save(
     """
     from safetensors.torch import save as to_bytes
 
-    _check_target(folder)
+    check_target(folder)
     contents: dict[str, bytes] = {STATE: to_bytes(fitted.state.tensors())}
     names = [f"shots/{index:03d}.jpg" for index in range(len(thumbnails))]
     contents |= dict(zip(names, thumbnails, strict=True))
@@ -328,7 +328,12 @@ def _corrupt(folder: Path, what: str) -> CorruptDetectorError:
     )
 
 
-def _check_target(folder: Path) -> None:
+def check_target(folder: Path) -> None:
+    """Makes sure that nothing but a saved detector would be replaced.
+
+    Raises:
+        OptionError: ``folder`` is a file or a link, or holds something that is not ours.
+    """
     if folder.is_file() or folder.is_symlink():
         raise OptionError(f"{folder} is a file or a link; give a folder to save the detector to.")
     if not folder.is_dir():
