@@ -1,0 +1,361 @@
+"""The embedded mask proposer: what stands out, at the threshold where it looks most like an object.
+
+Nothing here was learned. One look at an image goes:
+
+1. **Ground.** A robust smooth colour surface, first a trimmed quadratic, then a local average of what
+   agrees with it; light gradients belong to the ground. Contrast is Delta E (CIE76) to it.
+2. **Tree.** Contrast is cut at rising thresholds; components nest into a tree (the component tree of
+   Jones 1999, pruned as in CER/MSER detectors, here on a colour contrast). A node's quality is the
+   sharpness of its outline and its solidity, so that a soft shadow, a bridge between neighbours or
+   half an object loses against the object itself.
+3. **Cuts.** Nodes joined by a neck are also offered in pieces (watershed of the distance transform).
+   Area times squared quality decides bottom-up between a node, its pieces and its children.
+4. **Nesting.** A large object is a ground of its own: the look is repeated inside it, so a tray does
+   not swallow what lies in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.roles import Masks
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+
+LEAST_CONTRAST = 6.0  # Delta E below which nothing stands out
+NOISE_FACTOR = 3.5  # robust standard deviations of the ground below which nothing stands out
+LEVELS, LEVEL_RATIO = 12, 1.3  # thresholds of the tree: the last is 18 times the first
+LEAST_PIXELS = 30  # at working size; below it an outline has no shape
+SHARP = 3.0  # slope in Delta E a pixel that makes an outline 63 % sharp
+NECK = 0.12  # a cut needs a maximum exp(NECK) times as deep as the saddle
+CONVEX = 0.96  # solidity from which no cut is tried
+NESTED_SHARE = 0.02  # of the image: larger objects are looked into
+DEPTH = 3  # of nesting
+SAME = 0.7  # intersection over union above which two proposals are one
+COARSE = 4  # the ground is computed on every fourth pixel
+
+
+class ObjectProposer:
+    """``builtin:regions@2``: :class:`~fmlad.backbones.roles.MaskProposer` without weights."""
+
+    name = "builtin:regions@2"
+    fingerprint = "builtin:regions@2"
+    expensive = True
+
+    def __init__(self, name: str = name, device: str = "cpu") -> None:
+        pass  # scipy and scikit-image run on the CPU wherever the rest runs
+
+    def propose(self, image: Tensor) -> Masks:
+        """Objects of ``uint8 (1, 3, H, W)``, best quality first; none where nothing stands out.
+
+        Masks are at working size (:func:`~fmlad.backbones.builtin.working_size`), holes filled;
+        an object inside another has a mask of its own and stays part of the larger one's.
+        """
+        size = working_size(image.shape[-2], image.shape[-1])
+        pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
+        colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
+        found = _distinct(list(_look(colours, _sharpness(colours), np.ones(size, bool))))
+        found.sort(key=lambda node: (-node.quality, node.rows.start, node.columns.start))
+        masks = np.zeros((len(found), *size), bool)
+        boxes = np.zeros((len(found), 4), np.float32)
+        across, down = image.shape[-1] / size[1], image.shape[-2] / size[0]
+        for index, node in enumerate(found):
+            masks[index, node.rows, node.columns] = node.mask
+            boxes[index, ::2] = node.columns.start * across, node.columns.stop * across
+            boxes[index, 1::2] = node.rows.start * down, node.rows.stop * down
+        return Masks(masks, boxes, np.array([node.quality for node in found], np.float32))
+
+    def prompt(
+        self,
+        image: Tensor,
+        boxes: npt.NDArray[np.float32] | None = None,
+        points: npt.NDArray[np.float32] | None = None,
+    ) -> Masks:
+        """The best proposal per box (by overlap of boxes) or per point (smallest mask on it).
+
+        A prompt that no proposal answers gets an empty mask with score 0.
+        """
+        found = self.propose(image)
+        wanted = np.reshape(boxes if boxes is not None else [], (-1, 4)).astype(np.float32)
+        spots = np.reshape(points if points is not None else [], (-1, 2)).astype(np.float32)
+        height, width = found.masks.shape[1:]
+        areas = found.masks.sum(axis=(1, 2))
+        chosen = [_best(_overlaps(found.boxes, box)) for box in wanted]
+        for x, y in spots:
+            row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
+            column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
+            chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
+        masks = np.zeros((len(chosen), height, width), bool)
+        scores = np.zeros(len(chosen), np.float32)
+        for index, best in enumerate(chosen):
+            if best is not None:
+                masks[index], scores[index] = found.masks[best], found.scores[best]
+        return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
+
+
+@dataclass(eq=False)
+class _Node:
+    """A candidate: a mask in its bounding box, rated.
+
+    Attributes:
+        rows: Of the bounding box in the image.
+        columns: Likewise.
+        mask: Inside the bounding box.
+        area: Pixels of the mask.
+        solidity: Share of its convex hull, in [0, 1].
+        quality: How much it looks like an object, in [0, 1].
+        children: Nodes of the next threshold inside this one.
+    """
+
+    rows: slice
+    columns: slice
+    mask: Bools
+    area: int
+    solidity: float
+    quality: float
+    children: list[_Node] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """Additive over parts of equal quality; squared, so that size does not buy sloppiness."""
+        return self.area * self.quality**2
+
+
+def _look(colours: Floats, sharpness: Floats, domain: Bools, depth: int = 0) -> Iterator[_Node]:
+    """Objects on the ground that dominates a domain, and recursively those inside large ones."""
+    from scipy import ndimage
+
+    contrast, noise = _contrast(colours, domain, at_border=depth == 0)
+    low = max(LEAST_CONTRAST, NOISE_FACTOR * noise)
+    for root in _tree(contrast, sharpness, domain, low):
+        for node in _select(root, sharpness)[1]:
+            yield node
+            if depth < DEPTH and node.area > NESTED_SHARE * domain.size:
+                inside = np.zeros_like(domain)
+                margin = max(2, round(0.03 * node.area**0.5))  # the outline is no ground
+                inside[node.rows, node.columns] = ndimage.binary_erosion(
+                    node.mask, iterations=margin
+                )
+                if inside.sum() > 0.5 * node.area:
+                    yield from _look(colours, sharpness, inside, depth + 1)
+
+
+def _contrast(colours: Floats, domain: Bools, at_border: bool) -> tuple[Floats, float]:
+    """Delta E ``(h, w)`` to the ground of a domain, and its robust spread on that ground."""
+    from scipy import ndimage
+
+    smooth = np.stack([ndimage.gaussian_filter(c, 1.0) for c in np.moveaxis(colours, -1, 0)], -1)
+    grid = smooth[::COARSE, ::COARSE]
+    inside = domain[::COARSE, ::COARSE]
+    height, width = inside.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    start = inside.copy()
+    if at_border:
+        rim = max(1, round(0.06 * min(height, width)))
+        start[rim:-rim, rim:-rim] = False
+    design, samples = terms[inside], grid[inside]
+    centre = _mode(grid[start])
+    error = np.linalg.norm(samples - centre, axis=1)
+    fitted = np.zeros((6, 3))
+    for degree in (1, 3, 3, 6, 6, 6):  # constant, plane, quadratic; what disagrees drops out
+        keep = error <= np.clip(3 * np.median(error[error <= 20]), 5, 20)
+        if keep.sum() < 4 * degree:
+            break
+        fitted[:] = 0
+        fitted[:degree] = np.linalg.lstsq(design[keep][:, :degree], samples[keep], rcond=None)[0]
+        error = np.linalg.norm(samples - design @ fitted, axis=1)
+    surface = terms @ fitted
+    for _ in range(2):  # then follow what is left of slow changes, where there is ground nearby
+        left = grid - surface
+        weight = np.exp(-((np.linalg.norm(left, axis=-1) / 6) ** 2)) * inside
+        sigma = 0.06 * max(height, width)
+        support = ndimage.gaussian_filter(weight, sigma) + 0.02
+        surface = surface + np.stack(
+            [ndimage.gaussian_filter(weight * left[..., c], sigma) / support for c in range(3)], -1
+        )
+    full = np.stack(
+        [
+            ndimage.zoom(surface[..., c], COARSE, order=1, grid_mode=True, mode="nearest")
+            for c in range(3)
+        ],
+        -1,
+    )
+    contrast = np.linalg.norm(smooth - full, axis=-1).astype(np.float32)
+    ground = contrast[domain]
+    return contrast, float(1.4826 * np.median(ground[ground <= 20])) if (ground <= 20).any() else 0
+
+
+def _mode(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The colour around which most samples lie: mean shift (Comaniciu and Meer 2002)."""
+    centre = np.median(samples, axis=0)
+    for _ in range(10):
+        weight = np.exp(-((np.linalg.norm(samples - centre, axis=1) / 12) ** 2))
+        if weight.sum() < 1e-6:
+            break
+        centre = (weight[:, None] * samples).sum(axis=0) / weight.sum()
+    return np.asarray(centre)
+
+
+def _sharpness(colours: Floats) -> Floats:
+    """How much each pixel looks like an outline, by its colour slope, ``(h, w)`` in [0, 1)."""
+    from scipy import ndimage
+
+    squares = [
+        ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2
+        for channel in np.moveaxis(colours, -1, 0)
+    ]
+    return np.asarray(1 - np.exp(-np.sqrt(np.sum(squares, axis=0)) / SHARP), dtype=np.float32)
+
+
+def _tree(contrast: Floats, sharpness: Floats, domain: Bools, low: float) -> list[_Node]:
+    """Roots of the component tree of a contrast map above ``low``, every node rated."""
+    from scipy import ndimage
+
+    roots: list[_Node] = []
+    previous: list[_Node | None] = []
+    above = np.zeros(0, np.int32)
+    for level in range(LEVELS):
+        binary = (contrast > low * LEVEL_RATIO**level) & domain
+        binary = ndimage.binary_opening(ndimage.binary_fill_holes(binary))
+        labels, _ = ndimage.label(binary)
+        if not labels.any():
+            break
+        current: list[_Node | None] = []
+        for number, place in enumerate(ndimage.find_objects(labels), start=1):
+            mask = labels[place] == number
+            node = _rate(mask, place, sharpness) if mask.sum() >= LEAST_PIXELS else None
+            current.append(node)
+            if node is None:
+                continue
+            parent = None
+            if level:
+                first = np.argmax(mask)
+                row, column = divmod(int(first), mask.shape[1])
+                parent = previous[above[place][row, column] - 1]
+            (parent.children if parent else roots).append(node)
+        previous, above = current, labels
+    return roots
+
+
+def _rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> _Node:
+    """A node and its quality: sharp all around, solid, not cut off by the image's border."""
+    from scipy import ndimage
+
+    area = int(mask.sum())
+    rows, columns = place
+    padded = np.pad(mask, 1)
+    rim = (padded & ~ndimage.binary_erosion(padded))[1:-1, 1:-1]
+    height, width = sharpness.shape
+    cut = np.zeros_like(rim)  # outline that is the image's border
+    if rows.start == 0:
+        cut[0] = True
+    if rows.stop == height:
+        cut[-1] = True
+    if columns.start == 0:
+        cut[:, 0] = True
+    if columns.stop == width:
+        cut[:, -1] = True
+    free = rim & ~cut
+    share = float(free.sum()) / max(int(rim.sum()), 1)
+    sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
+    solidity = _solidity(rim, area)
+    quality = sharp * (0.3 + 0.7 * solidity) * share**0.5 * area / (area + LEAST_PIXELS)
+    return _Node(rows, columns, mask, area, solidity, quality)
+
+
+def _solidity(rim: Bools, area: int) -> float:
+    """Area relative to the convex hull of the outline's pixels."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    points = np.argwhere(rim)
+    corners = (points[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])).reshape(-1, 2)
+    try:
+        return float(min(1.0, area / ConvexHull(corners).volume))
+    except QhullError:
+        return 1.0
+
+
+def _select(node: _Node, sharpness: Floats) -> tuple[float, list[_Node]]:
+    """The best of a node, its pieces and what is best of its children, with the value of that."""
+    value, chosen = node.value, [node]
+    below = [_select(child, sharpness) for child in node.children]
+    if below and sum(v for v, _ in below) > value:
+        value, chosen = sum(v for v, _ in below), [n for _, nodes in below for n in nodes]
+    if node.solidity < CONVEX and chosen == [node]:
+        pieces = _pieces(node, sharpness)
+        if len(pieces) > 1 and sum(piece.value for piece in pieces) > value:
+            value, chosen = sum(piece.value for piece in pieces), pieces
+    return value, chosen
+
+
+def _pieces(node: _Node, sharpness: Floats) -> list[_Node]:
+    """A node cut at its necks."""
+    from scipy import ndimage
+    from skimage.morphology import h_maxima
+    from skimage.segmentation import watershed
+
+    mask = np.pad(node.mask, 1)
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
+    # On the logarithm a given height is a given ratio of radii, whatever the object's size.
+    height = np.log(np.maximum(depth, 1.0))
+    markers, count = ndimage.label(h_maxima(height, NECK) & mask, structure=np.ones((3, 3)))
+    if count < 2:
+        return []
+    labels = watershed(-height, markers, mask=mask)[1:-1, 1:-1]
+    pieces = []
+    for number, place in enumerate(ndimage.find_objects(labels), start=1):
+        if place is None:
+            continue
+        part = labels[place] == number
+        rows = slice(node.rows.start + place[0].start, node.rows.start + place[0].stop)
+        columns = slice(node.columns.start + place[1].start, node.columns.start + place[1].stop)
+        if part.sum() >= LEAST_PIXELS:
+            pieces.append(_rate(part, (rows, columns), sharpness))
+    return pieces
+
+
+def _distinct(nodes: list[_Node]) -> list[_Node]:
+    """Without those that are nearly the same as a better one."""
+    kept: list[_Node] = []
+    for node in sorted(nodes, key=lambda n: -n.quality):
+        if all(_iou(node, other) < SAME for other in kept):
+            kept.append(node)
+    return kept
+
+
+def _iou(a: _Node, b: _Node) -> float:
+    top, bottom = max(a.rows.start, b.rows.start), min(a.rows.stop, b.rows.stop)
+    left, right = max(a.columns.start, b.columns.start), min(a.columns.stop, b.columns.stop)
+    if top >= bottom or left >= right:
+        return 0.0
+    one, two = (
+        n.mask[
+            top - n.rows.start : bottom - n.rows.start,
+            left - n.columns.start : right - n.columns.start,
+        ]
+        for n in (a, b)
+    )
+    shared = int((one & two).sum())
+    return shared / (a.area + b.area - shared)
+
+
+def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None
+
+
+def _overlaps(boxes: Floats, wanted: Floats) -> Floats:
+    """Intersection over union of boxes ``(n, 4)`` with one ``(4,)``."""
+    sides = np.minimum(boxes[:, 2:], wanted[2:]) - np.maximum(boxes[:, :2], wanted[:2])
+    shared = np.prod(np.maximum(sides, 0), axis=1)
+    union = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(wanted[2:] - wanted[:2]) - shared
+    return np.asarray(shared / np.maximum(union, 1), dtype=np.float32)
