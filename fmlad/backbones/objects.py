@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,12 +32,16 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 
-LEAST_CONTRAST = 6.0  # Delta E below which nothing stands out
-NOISE_FACTOR = 3.5  # robust standard deviations of the ground below which nothing stands out
-LEVELS, LEVEL_RATIO = 12, 1.3  # thresholds of the tree: the last is 18 times the first
+LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
+NOISE_FACTOR = 3.0  # robust standard deviations of the ground below which nothing stands out
+LEVELS, LEVEL_RATIO = 13, 1.3  # thresholds of the tree: the last is 18 times the first
 LEAST_PIXELS = 30  # at working size; below it an outline has no shape
-SHARP = 3.0  # slope in Delta E a pixel that makes an outline 63 % sharp
+EDGE_REACH = 2.0  # px over which a slope is worth contrast
+LEAST_QUALITY = 0.1  # of what is worth mentioning
+SHARP = (2.0, 3.0)  # least and largest slope, Delta E a pixel, that makes an outline 63 % sharp
+GRAINS = 2.0  # in between, so many times the upper quartile of the slope on the ground
 NECK = 0.12  # a cut needs a maximum exp(NECK) times as deep as the saddle
+HULL_TRIED = 0.9  # solidity below which fragments are looked for in the hull
 CONVEX = 0.96  # solidity from which no cut is tried
 NESTED_SHARE = 0.02  # of the image: larger objects are looked into
 DEPTH = 3  # of nesting
@@ -63,7 +68,7 @@ class ObjectProposer:
         size = working_size(image.shape[-2], image.shape[-1])
         pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
         colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
-        found = _distinct(list(_look(colours, _sharpness(colours), np.ones(size, bool))))
+        found = _distinct(list(_look(colours, _slope(colours), np.ones(size, bool))))
         found.sort(key=lambda node: (-node.quality, node.rows.start, node.columns.start))
         masks = np.zeros((len(found), *size), bool)
         boxes = np.zeros((len(found), 4), np.float32)
@@ -130,15 +135,21 @@ class _Node:
         return self.area * self.quality**2
 
 
-def _look(colours: Floats, sharpness: Floats, domain: Bools, depth: int = 0) -> Iterator[_Node]:
+def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iterator[_Node]:
     """Objects on the ground that dominates a domain, and recursively those inside large ones."""
     from scipy import ndimage
 
-    contrast, noise = _contrast(colours, domain, at_border=depth == 0)
-    low = max(LEAST_CONTRAST, NOISE_FACTOR * noise)
-    for root in _tree(contrast, sharpness, domain, low):
-        for node in _select(root, sharpness)[1]:
-            yield node
+    contrast, floor, grain = _contrast(colours, slope, domain, at_border=depth == 0)
+    # Among thresholds the sharpest must win: no saturation. The final score knows the grain.
+    strict = 1 - np.exp(-slope / SHARP[1])
+    sharpness = 1 - np.exp(-slope / np.float32(np.clip(GRAINS * grain, *SHARP)))
+    found = []
+    for root in _tree(contrast, strict, domain, floor):
+        found += _select(root, strict)[1]
+    for node in _filled(found, strict):
+        rated = _rate(node.mask, (node.rows, node.columns), sharpness)
+        if rated.quality > LEAST_QUALITY:
+            yield rated
             if depth < DEPTH and node.area > NESTED_SHARE * domain.size:
                 inside = np.zeros_like(domain)
                 margin = max(2, round(0.03 * node.area**0.5))  # the outline is no ground
@@ -146,11 +157,18 @@ def _look(colours: Floats, sharpness: Floats, domain: Bools, depth: int = 0) -> 
                     node.mask, iterations=margin
                 )
                 if inside.sum() > 0.5 * node.area:
-                    yield from _look(colours, sharpness, inside, depth + 1)
+                    yield from _look(colours, slope, inside, depth + 1)
 
 
-def _contrast(colours: Floats, domain: Bools, at_border: bool) -> tuple[Floats, float]:
-    """Delta E ``(h, w)`` to the ground of a domain, and its robust spread on that ground."""
+def _contrast(
+    colours: Floats, slope: Floats, domain: Bools, at_border: bool
+) -> tuple[Floats, float, float]:
+    """What stands out from the ground of a domain.
+
+    Returns:
+        Delta E ``(h, w)``, the value above which it is no accident of the ground, and the upper
+        quartile of the slope there (Delta E a pixel).
+    """
     from scipy import ndimage
 
     smooth = np.stack([ndimage.gaussian_filter(c, 1.0) for c in np.moveaxis(colours, -1, 0)], -1)
@@ -183,16 +201,20 @@ def _contrast(colours: Floats, domain: Bools, at_border: bool) -> tuple[Floats, 
         surface = surface + np.stack(
             [ndimage.gaussian_filter(weight * left[..., c], sigma) / support for c in range(3)], -1
         )
-    full = np.stack(
-        [
-            ndimage.zoom(surface[..., c], COARSE, order=1, grid_mode=True, mode="nearest")
-            for c in range(3)
-        ],
-        -1,
-    )
-    contrast = np.linalg.norm(smooth - full, axis=-1).astype(np.float32)
-    ground = contrast[domain]
-    return contrast, float(1.4826 * np.median(ground[ground <= 20])) if (ground <= 20).any() else 0
+    planes = torch.from_numpy(np.moveaxis(surface, -1, 0)[None].astype(np.float32))
+    full = F.interpolate(planes, domain.shape, mode="bilinear")[0].permute(1, 2, 0).numpy()
+    contrast = np.linalg.norm(smooth - full, axis=-1)
+    # An edge between a bright face and its shadow crosses the ground's colour: its slope does not.
+    contrast = np.hypot(contrast, EDGE_REACH * slope).astype(np.float32)
+    ground = np.zeros_like(inside)
+    ground[inside] = keep
+    usual = contrast[::COARSE, ::COARSE][ground]
+    if not len(usual):
+        return contrast, LEAST_CONTRAST, 0.0
+    middle = float(np.median(usual))
+    floor = middle + NOISE_FACTOR * 1.4826 * float(np.median(np.abs(usual - middle)))
+    grain = float(np.quantile(slope[::COARSE, ::COARSE][ground], 0.75))
+    return contrast, max(LEAST_CONTRAST, floor), grain
 
 
 def _mode(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -206,15 +228,15 @@ def _mode(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return np.asarray(centre)
 
 
-def _sharpness(colours: Floats) -> Floats:
-    """How much each pixel looks like an outline, by its colour slope, ``(h, w)`` in [0, 1)."""
+def _slope(colours: Floats) -> Floats:
+    """Slope of the colour at each pixel, Delta E a pixel, ``(h, w)``."""
     from scipy import ndimage
 
     squares = [
         ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2
         for channel in np.moveaxis(colours, -1, 0)
     ]
-    return np.asarray(1 - np.exp(-np.sqrt(np.sum(squares, axis=0)) / SHARP), dtype=np.float32)
+    return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
 
 
 def _tree(contrast: Floats, sharpness: Floats, domain: Bools, low: float) -> list[_Node]:
@@ -226,7 +248,8 @@ def _tree(contrast: Floats, sharpness: Floats, domain: Bools, low: float) -> lis
     above = np.zeros(0, np.int32)
     for level in range(LEVELS):
         binary = (contrast > low * LEVEL_RATIO**level) & domain
-        binary = ndimage.binary_opening(ndimage.binary_fill_holes(binary))
+        binary = ndimage.binary_fill_holes(binary)
+        binary = _dilated(_eroded(binary))
         labels, _ = ndimage.label(binary)
         if not labels.any():
             break
@@ -249,28 +272,43 @@ def _tree(contrast: Floats, sharpness: Floats, domain: Bools, low: float) -> lis
 
 def _rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> _Node:
     """A node and its quality: sharp all around, solid, not cut off by the image's border."""
-    from scipy import ndimage
-
     area = int(mask.sum())
     rows, columns = place
-    padded = np.pad(mask, 1)
-    rim = (padded & ~ndimage.binary_erosion(padded))[1:-1, 1:-1]
-    height, width = sharpness.shape
+    rim = mask & ~_eroded(mask)
+    down, across = sharpness.shape
     cut = np.zeros_like(rim)  # outline that is the image's border
     if rows.start == 0:
         cut[0] = True
-    if rows.stop == height:
+    if rows.stop == down:
         cut[-1] = True
     if columns.start == 0:
         cut[:, 0] = True
-    if columns.stop == width:
+    if columns.stop == across:
         cut[:, -1] = True
     free = rim & ~cut
     share = float(free.sum()) / max(int(rim.sum()), 1)
     sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
     solidity = _solidity(rim, area)
-    quality = sharp * (0.3 + 0.7 * solidity) * share**0.5 * area / (area + LEAST_PIXELS)
+    width = 2 * area / max(int(rim.sum()), 1)  # radius of a disc, half the width of a long bar
+    quality = sharp * (0.3 + 0.7 * solidity) * share
+    round_ = min(1.0, 4 * np.pi * area / max(int(rim.sum()), 1) ** 2)
+    quality *= round_**0.2 * width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
     return _Node(rows, columns, mask, area, solidity, quality)
+
+
+def _eroded(mask: Bools) -> Bools:
+    """Without the pixels that touch the outside by a side; outside the array is outside."""
+    padded = np.pad(mask, 1)
+    return np.asarray(
+        mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    )
+
+
+def _dilated(mask: Bools) -> Bools:
+    padded = np.pad(mask, 1)
+    return np.asarray(
+        mask | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    )
 
 
 def _solidity(rim: Bools, area: int) -> float:
@@ -287,15 +325,15 @@ def _solidity(rim: Bools, area: int) -> float:
 
 def _select(node: _Node, sharpness: Floats) -> tuple[float, list[_Node]]:
     """The best of a node, its pieces and what is best of its children, with the value of that."""
-    value, chosen = node.value, [node]
     below = [_select(child, sharpness) for child in node.children]
-    if below and sum(v for v, _ in below) > value:
-        value, chosen = sum(v for v, _ in below), [n for _, nodes in below for n in nodes]
-    if node.solidity < CONVEX and chosen == [node]:
+    options = [(node.value, [node])]
+    if below:
+        options.append((sum(v for v, _ in below), [n for _, nodes in below for n in nodes]))
+    if node.solidity < CONVEX:
         pieces = _pieces(node, sharpness)
-        if len(pieces) > 1 and sum(piece.value for piece in pieces) > value:
-            value, chosen = sum(piece.value for piece in pieces), pieces
-    return value, chosen
+        if len(pieces) > 1:
+            options.append((sum(piece.value for piece in pieces), pieces))
+    return max(options, key=lambda option: option[0])
 
 
 def _pieces(node: _Node, sharpness: Floats) -> list[_Node]:
@@ -307,7 +345,7 @@ def _pieces(node: _Node, sharpness: Floats) -> list[_Node]:
     mask = np.pad(node.mask, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
     # On the logarithm a given height is a given ratio of radii, whatever the object's size.
-    height = np.log(np.maximum(depth, 1.0))
+    height = np.log(depth + 4.0)
     markers, count = ndimage.label(h_maxima(height, NECK) & mask, structure=np.ones((3, 3)))
     if count < 2:
         return []
@@ -324,6 +362,26 @@ def _pieces(node: _Node, sharpness: Floats) -> list[_Node]:
     return pieces
 
 
+def _filled(nodes: list[_Node], sharpness: Floats) -> list[_Node]:
+    """With fragments joined inside the convex hull of one of them where that looks better.
+
+    A bright face beside its shadow, or a rim with dark marks inside, comes apart in the tree.
+    """
+    from skimage.morphology import convex_hull_image
+
+    left = sorted(nodes, key=lambda n: -n.area)
+    for node in list(left):
+        if node.solidity > HULL_TRIED or node not in left:
+            continue
+        place = (node.rows, node.columns)
+        hull = _rate(convex_hull_image(node.mask), place, sharpness)
+        swallowed = [n for n in left if n is node or _shared(n, hull) > 0.6 * n.area]
+        covered = sum(_shared(n, hull) for n in swallowed)
+        if covered > 0.6 * hull.area and hull.value > sum(n.value for n in swallowed):
+            left = [n for n in left if n not in swallowed] + [hull]
+    return left
+
+
 def _distinct(nodes: list[_Node]) -> list[_Node]:
     """Without those that are nearly the same as a better one."""
     kept: list[_Node] = []
@@ -334,10 +392,16 @@ def _distinct(nodes: list[_Node]) -> list[_Node]:
 
 
 def _iou(a: _Node, b: _Node) -> float:
+    shared = _shared(a, b)
+    return shared / (a.area + b.area - shared)
+
+
+def _shared(a: _Node, b: _Node) -> int:
+    """Pixels in both masks."""
     top, bottom = max(a.rows.start, b.rows.start), min(a.rows.stop, b.rows.stop)
     left, right = max(a.columns.start, b.columns.start), min(a.columns.stop, b.columns.stop)
     if top >= bottom or left >= right:
-        return 0.0
+        return 0
     one, two = (
         n.mask[
             top - n.rows.start : bottom - n.rows.start,
@@ -345,8 +409,7 @@ def _iou(a: _Node, b: _Node) -> float:
         ]
         for n in (a, b)
     )
-    shared = int((one & two).sum())
-    return shared / (a.area + b.area - shared)
+    return int((one & two).sum())
 
 
 def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
