@@ -112,9 +112,10 @@ class Detector:
         given = {"prompts": prompts is not None, "labels": labels is not None}
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
         profile = profiles.profile_name(profile)
-        chosen = profiles.resolve(
-            chosen_method.needs, profile, chosen_method.declared.get(profile), backbones
-        )
+        declared = chosen_method.declared.get(profile)
+        offered = {*profiles.PROFILES[profile], *(declared or {}), *(backbones or {})}
+        roles = [*chosen_method.needs, *(r for r in chosen_method.wishes if r in offered)]
+        chosen = profiles.resolve(roles, profile, declared, backbones)
         device = profiles.pick_device(device)
         # Images first: a typo in a path should not cost the loading of a network.
         pictures = _load_all(shots, "shots")
@@ -270,7 +271,8 @@ class Detector:
         chosen: Mapping[str, str | Backbone] = saved.record.backbones
         if profile is not None:
             profile = profiles.profile_name(profile)
-            chosen = profiles.resolve(method.needs, profile, method.declared.get(profile))
+            roles = list(saved.record.backbones)
+            chosen = profiles.resolve(roles, profile, method.declared.get(profile))
         device = profiles.pick_device(device)
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)
@@ -284,7 +286,8 @@ class Detector:
         while batch := list(islice(sources, batch_size)):
             opened = [self._open(source) for source in batch]
             views = [view for view in opened if isinstance(view, ImageView)]
-            prepare(views, self._fitted.method.needs)
+            method = self._fitted.method
+            prepare(views, [*method.needs, *method.wishes])
             for item in opened:
                 if isinstance(item, Failure):
                     yield item

@@ -81,6 +81,10 @@ class ImageView:
         """The view as a shot that others register to."""
         return registration.fan(self.edges)
 
+    def offers(self, role: str) -> bool:
+        """Whether there is a backbone for a role."""
+        return role in self._eyes.backbones
+
     def pyramid(self, role: str = "feature_extractor") -> Pyramid:
         """Dense features from the backbone in ``role`` (batch size 1)."""
         encode_together([self], role)
@@ -143,7 +147,7 @@ def encode_together(views: Sequence[ImageView], role: str = "feature_extractor")
 def prepare(views: Sequence[ImageView], roles: Iterable[str]) -> None:
     """Runs the dense backbones that a method needs over a batch of views."""
     for role in roles:
-        if views and isinstance(views[0]._eyes.backbones[role], FeatureExtractor):
+        if views and isinstance(views[0]._eyes.backbones.get(role), FeatureExtractor):
             encode_together(views, role)
 
 

@@ -41,6 +41,7 @@ class Brightness:
     name: ClassVar[str] = "brightness"
     summary: ClassVar[str] = "mean brightness"
     needs: ClassVar[tuple[str, ...]] = ("feature_extractor",)
+    wishes: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[dict[str, dict[str, str]]] = {}
 
