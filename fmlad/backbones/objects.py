@@ -41,11 +41,17 @@ LEAST_QUALITY = 0.1  # of what is worth mentioning
 SHARP = (2.0, 3.0)  # least and largest slope, Delta E a pixel, that makes an outline 63 % sharp
 GRAINS = 2.0  # in between, so many times the upper quartile of the slope on the ground
 NECK = 0.12  # a cut needs a maximum exp(NECK) times as deep as the saddle
+CUT_GAIN = 1.03  # what a cut must gain: a waist alone is none
+COLOUR_GAIN, UNLIKE = 0.1, 40.0  # so much less between pieces so many Delta E apart
+DOUBT = 1.12  # gains within this factor are doubtful: the usual size decides
+CLEAR = 0.5  # quality of what tells the usual size
+HULL_OUTLINE = 0.6  # sharpness of a hull where it is new, relative to its node
 HULL_TRIED = 0.9  # solidity below which fragments are looked for in the hull
 CONVEX = 0.96  # solidity from which no cut is tried
 NESTED_SHARE = 0.02  # of the image: larger objects are looked into
 DEPTH = 3  # of nesting
 SAME = 0.7  # intersection over union above which two proposals are one
+RIM = 0.05  # of the shorter side: the border that is taken for ground first
 COARSE = 4  # the ground is computed on every fourth pixel
 
 
@@ -130,9 +136,27 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
     @property
+    def compactness(self) -> float:
+        """1 for a disc, small for strips: area by squared outline (Polsby and Popper 1991)."""
+        outline = int(self.mask.sum() - _eroded(self.mask).sum())
+        return min(1.0, 4 * np.pi * self.area / max(outline, 1) ** 2)
+
+    @property
     def value(self) -> float:
         """Additive over parts of equal quality; squared, so that size does not buy sloppiness."""
         return self.area * self.quality**2
+
+
+@dataclass(eq=False)
+class _Choice:
+    """Nodes that were chosen, and what they were chosen over where that was a close race."""
+
+    nodes: list[_Node]
+    other: list[_Node] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        return sum(node.value for node in self.nodes)
 
 
 def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iterator[_Node]:
@@ -143,11 +167,12 @@ def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iter
     # Among thresholds the sharpest must win: no saturation. The final score knows the grain.
     strict = 1 - np.exp(-slope / SHARP[1])
     sharpness = 1 - np.exp(-slope / np.float32(np.clip(GRAINS * grain, *SHARP)))
-    found = []
+    choices = []
     for root in _tree(contrast, strict, domain, floor):
-        found += _select(root, strict)[1]
-    for node in _filled(found, strict):
+        choices += _select(root, colours, strict)
+    for node in _filled(_settled(choices), strict):
         rated = _rate(node.mask, (node.rows, node.columns), sharpness)
+        rated.quality *= node.compactness**0.2  # strips along edges and frames are many
         if rated.quality > LEAST_QUALITY:
             yield rated
             if depth < DEPTH and node.area > NESTED_SHARE * domain.size:
@@ -179,14 +204,15 @@ def _contrast(
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     start = inside.copy()
     if at_border:
-        rim = max(1, round(0.06 * min(height, width)))
+        rim = max(1, round(RIM * min(height, width)))
         start[rim:-rim, rim:-rim] = False
-    design, samples = terms[inside], grid[inside]
+    design, samples, sure = terms[inside], grid[inside], start[inside]
     centre = _mode(grid[start])
     error = np.linalg.norm(samples - centre, axis=1)
     fitted = np.zeros((6, 3))
     for degree in (1, 3, 3, 6, 6, 6):  # constant, plane, quadratic; what disagrees drops out
-        keep = error <= np.clip(3 * np.median(error[error <= 20]), 5, 20)
+        near = error[sure & (error <= 20)]
+        keep = error <= (np.clip(3 * np.median(near), 4, 15) if len(near) else 15)
         if keep.sum() < 4 * degree:
             break
         fitted[:] = 0
@@ -291,8 +317,7 @@ def _rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> _Node:
     solidity = _solidity(rim, area)
     width = 2 * area / max(int(rim.sum()), 1)  # radius of a disc, half the width of a long bar
     quality = sharp * (0.3 + 0.7 * solidity) * share
-    round_ = min(1.0, 4 * np.pi * area / max(int(rim.sum()), 1) ** 2)
-    quality *= round_**0.2 * width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
+    quality *= width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
     return _Node(rows, columns, mask, area, solidity, quality)
 
 
@@ -323,17 +348,52 @@ def _solidity(rim: Bools, area: int) -> float:
         return 1.0
 
 
-def _select(node: _Node, sharpness: Floats) -> tuple[float, list[_Node]]:
-    """The best of a node, its pieces and what is best of its children, with the value of that."""
-    below = [_select(child, sharpness) for child in node.children]
-    options = [(node.value, [node])]
-    if below:
-        options.append((sum(v for v, _ in below), [n for _, nodes in below for n in nodes]))
+def _select(node: _Node, colours: Floats, sharpness: Floats) -> list[_Choice]:
+    """The best of a node, its pieces and what is best of its children."""
+    best = [_Choice([node])]
+    below = [c for child in node.children for c in _select(child, colours, sharpness)]
+    rivals = [below] if below else []
     if node.solidity < CONVEX:
         pieces = _pieces(node, sharpness)
         if len(pieces) > 1:
-            options.append((sum(piece.value for piece in pieces), pieces))
-    return max(options, key=lambda option: option[0])
+            rivals.append([_Choice([piece]) for piece in pieces])
+    for rival in rivals:
+        parts = [n for choice in rival for n in choice.nodes]
+        gain = sum(n.value for n in parts) / max(sum(c.value for c in best), 1e-9)
+        if len(parts) == 1 or best[0].nodes != [node]:
+            if gain > 1:
+                best = rival
+            continue
+        bar = CUT_GAIN - COLOUR_GAIN * min(1.0, _unlike(parts, colours) / UNLIKE)
+        if abs(np.log(gain / bar)) < np.log(DOUBT):
+            whole = [node]
+            best = [_Choice(parts, whole) if gain > bar else _Choice(whole, parts)]
+        elif gain > bar:
+            best = rival
+    return best
+
+
+def _unlike(parts: list[_Node], colours: Floats) -> float:
+    """How far apart the mean colours of parts are, Delta E."""
+    means = np.array([colours[p.rows, p.columns][p.mask].mean(axis=0) for p in parts])
+    areas = np.array([p.area for p in parts])
+    middle = np.average(means, axis=0, weights=areas)
+    return 2 * float(np.average(np.linalg.norm(means - middle, axis=1), weights=areas))
+
+
+def _settled(choices: list[_Choice]) -> list[_Node]:
+    """Decides what is doubtful by the size of what is not: where there is a usual size, it rules."""
+    sizes = [np.log(c.nodes[0].area) for c in choices if not c.other and c.nodes[0].quality > CLEAR]
+    usual = float(np.median(sizes)) if len(sizes) >= 3 else 0.0
+    known = len(sizes) >= 3 and float(np.median(np.abs(np.array(sizes) - usual))) < 0.35
+    found: list[_Node] = []
+    for choice in choices:
+        far, other = (
+            float(np.mean([abs(np.log(n.area) - usual) for n in nodes])) if nodes else np.inf
+            for nodes in (choice.nodes, choice.other)
+        )
+        found += choice.other if known and other < far else choice.nodes
+    return found
 
 
 def _pieces(node: _Node, sharpness: Floats) -> list[_Node]:
@@ -377,6 +437,12 @@ def _filled(nodes: list[_Node], sharpness: Floats) -> list[_Node]:
         hull = _rate(convex_hull_image(node.mask), place, sharpness)
         swallowed = [n for n in left if n is node or _shared(n, hull) > 0.6 * n.area]
         covered = sum(_shared(n, hull) for n in swallowed)
+        # Across bare ground the hull has no outline of its own: there it joins neighbours.
+        new = hull.mask & ~_eroded(hull.mask) & ~node.mask
+        old = node.mask & ~_eroded(node.mask)
+        local = sharpness[place]
+        if new.any() and local[new].mean() < HULL_OUTLINE * local[old].mean():
+            continue
         if covered > 0.6 * hull.area and hull.value > sum(n.value for n in swallowed):
             left = [n for n in left if n not in swallowed] + [hull]
     return left
