@@ -175,7 +175,9 @@ def _findings(
     limit = min(threshold, WORTH) if score > threshold else threshold
     typed = [finding for finding in typed if finding.score > limit]
     # A branch that names its differences itself needs no nameless ones.
-    silent = {b: m for b, m in evidence.maps.items() if b not in {d.branch for d in evidence.differences}}
+    silent = {
+        b: m for b, m in evidence.maps.items() if b not in {d.branch for d in evidence.differences}
+    }
     plain = []
     if silent:
         plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)

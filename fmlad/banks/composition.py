@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from fmlad.segmentation.describe import Floats, Objects
-from fmlad.segmentation.parts import Group, Parts
+from fmlad.segmentation.parts import Group, Ints, Parts
 
 PRIOR_WEIGHT = 2.0  # the typical spread of all parts counts for this many shots
 
 
-def group_embedding(objects: Objects, rows: Floats) -> Floats:
+def group_embedding(objects: Objects, rows: Ints) -> Floats:
     """Mean features ``(C,)`` of some objects of an image, weighted by how surely they are objects.
 
     Args:

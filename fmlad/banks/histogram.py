@@ -1,11 +1,12 @@
 """How surprising a count, a size or a place is after those of the shots; all in nats.
 
 A count is explained in two ways at once, and the shots decide between them: a law ("always six",
-with a small chance of one more or fewer), or no law at all (a Poisson or geometric count). Six, six, six, six
-speaks for the law, so that a seventh die is surprising; five, eight, three, six speaks against it.
-How often laws hold among the groups of a level is learned from all groups of that level together:
-where the counts of most colours vary, one colour that happened to agree four times is not trusted.
-Nats need no scale of their own: one more after four equal counts is worth about 3 to 4.
+with a small chance of one more or fewer), or none (a Poisson or geometric count). Six, six, six,
+six speaks for the law, so that a seventh die is surprising; five, eight, three, six speaks against
+it. How often laws hold among the groups of a level is learned from all groups of that level
+together: where the counts of most colours vary, one colour that happened to agree four times is
+not trusted. Nats need no scale of their own: one more after four equal counts is worth about 3 to
+4.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def spread_surprise(
     freedom = weight + size * (count - 1)
     variance = (weight * prior_spread**2 + np.square(seen - mean).sum()) / freedom
     squared = float(np.square(value - mean).sum()) / (variance * (1 + 1 / count))
-    return (freedom + size) / 2 * math.log1p(squared / freedom)
+    return float((freedom + size) / 2 * math.log1p(squared / freedom))
 
 
 def _typical(counts: Floats) -> float:

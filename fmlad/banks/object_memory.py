@@ -78,7 +78,10 @@ class ObjectMemory:
         shots = []
         for number in range(len(halves)):
             arrays = {
-                name: reader.take(f"objects.{number}.{name}", (None, columns)).cpu().double().numpy()
+                name: reader.take(f"objects.{number}.{name}", (None, columns))
+                .cpu()
+                .double()
+                .numpy()
                 for name, columns in COLUMNS.items()
             }
             arrays["weights"] = arrays["weights"][:, 0]
@@ -151,7 +154,9 @@ def moved(points: Floats, matrix: Floats) -> Floats:
 
 def composed(second: Floats, first: Floats) -> Floats:
     """The ``(2, 3)`` transform that does ``first``, then ``second``."""
-    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
+    return np.column_stack(
+        [second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]]
+    )
 
 
 def _inverse(matrix: Floats) -> Floats:
@@ -159,9 +164,7 @@ def _inverse(matrix: Floats) -> Floats:
     return np.column_stack([back, -back @ matrix[:, 2]])
 
 
-def _frames(
-    patches: PatchMemory, kept: Sequence[int], least: float
-) -> dict[int, Floats] | None:
+def _frames(patches: PatchMemory, kept: Sequence[int], least: float) -> dict[int, Floats] | None:
     """Transforms of the shots into the frame of the first; None unless most of them register."""
     by_shot: dict[int, Remembered] = {
         item.shot: item for item in patches.memory if item.look.edges is not None

@@ -13,7 +13,7 @@ import numpy as np
 
 from fmlad.banks.composition import Composition, group_embedding
 from fmlad.banks.histogram import CountLaw, count_laws, spread_surprise
-from fmlad.banks.slots import Slots, one_to_one
+from fmlad.banks.slots import Slots
 from fmlad.findings import Kind
 from fmlad.segmentation.describe import SIZE, SIZE_UNIT, Floats, Objects
 from fmlad.segmentation.names import part_names
@@ -71,10 +71,15 @@ class PartsModel:
         groups = self.parts.groups
         self.laws: list[CountLaw] = []
         self.strangers: list[CountLaw] = []
+        self.order: list[float] = []  # per level, the share of the objects whose counts have a law
+        total = float(self.parts.weights.sum())
         for number, level in enumerate(self.parts.levels):
             counts = [group.counts for group in groups if group.level == number]
-            self.laws += count_laws(counts, level.lawful)
-            self.strangers += count_laws([level.unknown], level.lawful)
+            *laws, strangers = count_laws([*counts, level.unknown], level.lawful)
+            self.laws += laws
+            self.strangers.append(strangers)
+            held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
+            self.order.append(float(held) / max(total, 1e-6))
         self.composition = Composition(self.parts)
         self.slots = [self._slots(number) if self.placed else None for number in range(len(groups))]
 
@@ -99,15 +104,8 @@ class PartsModel:
 
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
-        for number in range(len(self.parts.levels)):
-            weight = total = 0.0
-            for group, law in zip(self.parts.groups, self.laws, strict=True):
-                if group.level == number:
-                    weight += group.counts.sum() * law.lawful
-            total = float(sum(s.weights.sum() for s in self.parts.shots))
-            if weight >= STEADY * total:
-                return number
-        return len(self.parts.levels) - 1
+        steady = [number for number, share in enumerate(self.order) if share >= STEADY]
+        return steady[0] if steady else len(self.parts.levels) - 1
 
     def _counts(
         self, number: int, rows: Ints, objects: Objects, places: Floats | None
@@ -122,7 +120,9 @@ class PartsModel:
             absent = absent[np.setdiff1d(np.arange(len(slots.seen)), slot)]
             # A place is worth no more than a count, and nothing where not even the count is steady;
             # shaky objects shift nothing.
-            capped = np.minimum(surprise, MOST_PLACE) * law.lawful
+            # One of many slots is off by chance (Bonferroni, in nats).
+            likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
+            capped = np.minimum(likely, MOST_PLACE) * law.lawful
             weighted = capped * objects.weights[rows[row]]
             for index in np.flatnonzero(weighted > LEAST):
                 moved = Deviation(
@@ -149,7 +149,8 @@ class PartsModel:
     def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
         count = float(objects.weights[rows].sum())
         law = self.strangers[level]
-        score = law.surprise(count)
+        # Where not even the known parts have steady counts, a new kind of part is no news.
+        score = law.surprise(count) * self.order[level]
         if count <= law.expected or score <= LEAST:
             return []
         return [
@@ -170,10 +171,11 @@ class PartsModel:
         members = [m for m in members if len(m)]
         if not members or group.facet == "any":
             return []
-        looks = [np.concatenate([s.looks for s in self.parts.shots])[m, SIZE] for m in members]
+        looks = [self.parts.looks[m, SIZE] for m in members]
         seen = np.array([[_log_area(look)] for look in looks])
         here = _log_area(objects.looks[rows, SIZE])
         score = spread_surprise(np.array([here]), seen, SIZE_SPREAD)
+        score = max(0.0, score - float(np.log1p(len(self.parts.groups))))
         score = min(score, MOST_PLACE) * float(objects.weights[rows].mean())
         score *= self.laws[number].lawful
         if score <= LEAST:
@@ -190,7 +192,8 @@ class PartsModel:
         if group.facet == "any":
             return []
         score = self.composition.distance(number, group_embedding(objects, rows))
-        score *= float(np.sqrt(objects.weights[rows].mean()))
+        # Parts without a law are of all sorts: nothing is expected of their looks.
+        score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
         return [
             Deviation(
                 "composition", "recoloured", number, group.level, None, None, tuple(rows.tolist()),
@@ -212,7 +215,7 @@ class PartsModel:
         shots = self.parts.shot[group.members]
         counts = np.bincount(shots, minlength=len(self.parts.shots))
         base = int(np.argmin(np.abs(counts - int(np.median(counts)))))
-        return group.members[shots == base]
+        return np.asarray(group.members[shots == base], dtype=np.int64)
 
     def _leftovers(
         self, number: int, rows: Ints, absent: Ints, objects: Objects

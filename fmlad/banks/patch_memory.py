@@ -1,8 +1,8 @@
 """The patch bank over a set of shots: search anywhere, or around the same place.
 
-PSAD's patch bank (Kim et al., AAAI 2024, section 3.4; PatchCore's memory without a coreset). Where a
-query registers to a shot, a patch is compared around the same place only, so that a right patch in
-a wrong place stands out too.
+PSAD's patch bank (Kim et al., AAAI 2024, section 3.4; PatchCore's memory without a coreset). Where
+a query registers to a shot, a patch is compared around the same place only, so that a right patch
+in a wrong place stands out too.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class PatchMemory:
             raise OptionError("All shots are excluded; at least one must stay.")
         return kept
 
-    def with_place(self, at_place: Sequence[float], anywhere: Sequence[float], of: int) -> PatchMemory:
+    def with_place(
+        self, at_place: Sequence[float], anywhere: Sequence[float], of: int
+    ) -> PatchMemory:
         """A copy that knows whether place means anything among the shots.
 
         Args:
@@ -110,7 +112,7 @@ class PatchMemory:
     def registered(
         self, look: Look, exclude: frozenset[int], least: float, references: int
     ) -> list[Found]:
-        """The nearest shots (at most ``references``) to which an image registers, most like first."""
+        """The nearest shots (at most ``references``) to which an image registers."""
         if look.edges is None:
             return []
         shots = [item for item in self.kept(exclude) if item.look.edges is not None]

@@ -29,6 +29,8 @@ from fmlad.methods.differences import Scene, differences, paint, segmentation
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
 from fmlad.segmentation.describe import Seen, see
+from fmlad.segmentation.parts import Parts
+from fmlad.segmentation.touching import separated
 from fmlad.views import ImageView
 
 BANKS = ("patch", "histogram", "composition")
@@ -174,7 +176,7 @@ class Banks:
         for index, view in enumerate(views):
             memory.append(Remembered(index, self._look(view)))
             if of_parts:
-                seen.append(self._see(view).objects)
+                seen.append(self._see(view))
             progress(index + 1, len(views), "remembering shots")
         for index, view in enumerate(views):
             for what, pixels in symmetric_copies(view.pixels, self.config.symmetry):
@@ -184,7 +186,12 @@ class Banks:
         if self.config.registration:
             patches = self._learn_place(views, patches, rng, progress)
         halves = tuple(view.edges.half for view in views)
-        objects = ObjectMemory(tuple(seen), halves, self.config.hierarchy) if of_parts else None
+        objects = None
+        if of_parts:
+            rough = Parts([s.objects for s in seen], self.config.hierarchy)
+            pairs = zip(views, seen, strict=True)
+            exact = tuple(self._separated(view, s, rough).objects for view, s in pairs)
+            objects = ObjectMemory(exact, halves, self.config.hierarchy)
         return BanksState(patches, objects)
 
     def evidence(
@@ -218,7 +225,9 @@ class Banks:
             size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
             for branch in OF_PARTS:
                 if branch in banks:
-                    scores[branch] = max((d.score for d in deviations if d.branch == branch), default=0.0)
+                    scores[branch] = max(
+                        (d.score for d in deviations if d.branch == branch), default=0.0
+                    )
                     maps[branch] = paint(deviations, scene, size, branch)
             named = differences(deviations, scene)
             labels = segmentation(scene)
@@ -260,6 +269,10 @@ class Banks:
         levels = view.pyramid().levels
         return see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
 
+    def _separated(self, view: ImageView, seen: Seen, parts: Parts) -> Seen:
+        levels = view.pyramid().levels
+        return separated(seen, parts, view.pixels, levels[min(levels)])
+
     def _scene(
         self, view: ImageView, state: BanksState, found: Sequence[Found], exclude: frozenset[int]
     ) -> Scene:
@@ -268,7 +281,7 @@ class Banks:
         placed = self.config.place and state.patches.placed
         patches = state.patches if placed else None
         framed = state.objects.model(exclude, patches, self.config.query_confidence)
-        seen = self._see(view)
+        seen = self._separated(view, self._see(view), framed.model.parts)
         places = framed.places(seen.objects, found)
         return Scene(seen, framed, None if places is None else places[1], view.size)
 

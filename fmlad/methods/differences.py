@@ -1,4 +1,4 @@
-"""From deviations of parts to differences: one per thing that is wrong, named, boxed and painted."""
+"""From deviations of parts to differences: one per thing wrong, named, boxed and painted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Scene:
     size: tuple[int, int]
 
     def boxes(self, deviation: Deviation) -> Floats:
-        """Boxes ``(n, 4)`` of what is concerned: present objects, then the places of absent ones."""
+        """Boxes ``(n, 4)`` of what is concerned: present objects, then places of absent ones."""
         present = self.seen.objects.boxes[list(deviation.rows)].reshape(-1, 4)
         longer = max(self.size)
         half = np.array([self.size[1], self.size[0]]) / longer
@@ -86,7 +86,11 @@ def paint(
             rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(int)
             columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(int)
             _raise(result, mask[np.ix_(rows, columns)], deviation.score)
-            _raise(result, _ellipse(scene.seen.objects.boxes[row], scene.size, size, 0.5), deviation.score)
+            _raise(
+                result,
+                _ellipse(scene.seen.objects.boxes[row], scene.size, size, 0.5),
+                deviation.score,
+            )
         if deviation.kind == "missing":
             for box in scene.boxes(deviation):
                 _raise(result, _ellipse(box, scene.size, size, 1.0), deviation.score)
@@ -131,7 +135,9 @@ def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:
     return _overlap(groups[one.group].members, groups[other.group].members) >= SHARED
 
 
-def _overlap(one: Sequence[int] | npt.NDArray[np.int64], other: Sequence[int] | npt.NDArray[np.int64]) -> float:
+def _overlap(
+    one: Sequence[int] | npt.NDArray[np.int64], other: Sequence[int] | npt.NDArray[np.int64]
+) -> float:
     """Common share of the smaller set, in [0, 1]."""
     if len(one) == 0 or len(other) == 0:
         return 0.0
@@ -163,8 +169,7 @@ def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
 def _replaced(missing: Deviation, extra: Deviation, scene: Scene) -> Kind | None:
     """How an extra object differs from the missing one in whose stead it stands, if it does."""
     parts = scene.framed.model.parts
-    looks = np.concatenate([s.looks for s in parts.shots])
-    gone = looks[list(missing.absent)].mean(0)
+    gone = parts.looks[list(missing.absent)].mean(0)
     here = scene.seen.objects.looks[list(extra.rows)].mean(0)
     colour = float(np.linalg.norm((here - gone)[list(COLOUR[:3])]))
     size = abs(float(here[SIZE] - gone[SIZE]))

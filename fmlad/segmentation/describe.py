@@ -87,21 +87,30 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Seen:
         level: Backbone features ``(1, C, h, w)``.
     """
     kept = chosen(masks)
-    found = masks.masks[kept]
-    grid = found.shape[1:]
-    colours = _lab(pixels, grid)
-    looks = np.array([_look(mask, colours) for mask in found]).reshape(-1, 7)
-    weights = np.clip((masks.scores[kept] - NONE) / (FULL - NONE), 1e-3, 1)
-    centres = np.array([_centroid(mask) for mask in found]).reshape(-1, 2)
+    weights = np.clip((masks.scores[kept] - NONE) / (FULL - NONE), 1e-3, 1).astype(np.float64)
+    boxes = masks.boxes[kept].astype(np.float64)
+    return described(pixels, masks.masks[kept], boxes, weights, level)
+
+
+def described(
+    pixels: npt.NDArray[np.uint8],
+    masks: npt.NDArray[np.bool_],
+    boxes: Floats,
+    weights: Floats,
+    level: Tensor,
+) -> Seen:
+    """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
+    colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
+    centres = np.array([_centroid(mask) for mask in masks]).reshape(-1, 2)
     objects = Objects(
-        looks,
-        _mean_features(found, level),
-        masks.boxes[kept].astype(np.float64),
+        np.array([_look(mask, colours) for mask in masks]).reshape(-1, 7),
+        _mean_features(masks, level),
+        boxes,
         (2 * centres - 1) * half,
-        weights.astype(np.float64),
+        weights,
     )
-    return Seen(objects, found)
+    return Seen(objects, masks)
 
 
 def chosen(masks: Masks) -> npt.NDArray[np.int64]:

@@ -38,9 +38,8 @@ HUES = (
 
 def part_names(parts: Parts) -> list[str]:
     """A name per group: size word, colour word, shape word; numbered where that is not unique."""
-    looks = np.concatenate([s.looks for s in parts.shots])
     plain = [
-        "object" if group.facet == "any" else describe(looks[group.members])
+        "object" if group.facet == "any" else describe(parts.looks[group.members])
         for group in parts.groups
     ]
     return _unique(plain, [group.members for group in parts.groups])

@@ -94,10 +94,10 @@ class Parts:
             hierarchy: False keeps the finest level alone.
         """
         self.shots = tuple(shots)
-        self.shot = np.repeat(np.arange(len(shots)), [len(s) for s in shots])
+        self.shot = np.repeat(np.arange(len(shots)), [len(s) for s in shots]).astype(np.int64)
         self.row = np.concatenate([np.arange(len(s)) for s in shots]).astype(np.int64)
         self.weights = np.concatenate([s.weights for s in shots])
-        looks = np.concatenate([s.looks for s in shots])
+        looks = self.looks = np.concatenate([s.looks for s in shots])
         features = np.concatenate([s.features for s in shots])
         self._units = _learned_units(looks, self.shot)
         self.feature_unit = _nearest_other(features, self.shot)
@@ -144,7 +144,9 @@ class Parts:
             labels = _clusters(self._points[facet], cut)
         for label in range(labels.max() + 1 if number else int(facet == "any")):
             members = np.flatnonzero(labels == label)
-            counts = np.bincount(self.shot[members], self.weights[members], minlength=shots)
+            counts: Floats = np.bincount(
+                self.shot[members], self.weights[members], minlength=shots
+            ).astype(np.float64)
             recurs = 2 * len(np.unique(self.shot[members])) >= shots
             if recurs or facet == "any":
                 owner[members] = len(self.groups)
@@ -161,9 +163,9 @@ class Parts:
             mine = self.shot == shot
             if mine.any() and not mine.all():
                 alone[mine] = _gaps(points[mine], points[~mine]) > reach
-        return np.bincount(
-            self.shot[alone], self.weights[alone], minlength=len(self.shots)
-        ).astype(np.float64)
+        return np.bincount(self.shot[alone], self.weights[alone], minlength=len(self.shots)).astype(
+            np.float64
+        )
 
 
 def _clusters(points: Floats, cut: float) -> Ints:
@@ -177,7 +179,8 @@ def _clusters(points: Floats, cut: float) -> Ints:
     chosen = points[::step]
     if len(chosen) < 2:
         return np.zeros(len(points), np.int64)
-    labels = fcluster(linkage(chosen, "average"), cut, "distance").astype(np.int64) - 1
+    found = fcluster(linkage(chosen, "average"), cut, "distance")
+    labels: Ints = np.asarray(found, dtype=np.int64) - 1
     if step == 1:
         return labels
     return np.asarray(labels[cdist(points, chosen).argmin(1)], dtype=np.int64)
