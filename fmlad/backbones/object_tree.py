@@ -55,6 +55,22 @@ class Node:
         outline = int(self.mask.sum() - _eroded(self.mask).sum())
         return min(1.0, 4 * np.pi * self.area / max(outline, 1) ** 2)
 
+    def tightened(self) -> Node:
+        """One pixel smaller all around, by which the slope widens contrast; thin things stay."""
+        mask = _eroded(self.mask)
+        area = int(mask.sum())
+        if area < self.area / 2:
+            return self
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        inner = replace(
+            self,
+            rows=slice(int(rows[0]), int(rows[-1]) + 1),
+            columns=slice(int(columns[0]), int(columns[-1]) + 1),
+            mask=mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
+            area=area,
+        )
+        return inner.moved(self.rows.start, self.columns.start)
+
     def moved(self, rows: int, columns: int) -> Node:
         """The same, seen from an array that begins so much earlier."""
         return replace(
@@ -213,7 +229,7 @@ def _unlike(parts: list[Node], colours: Floats) -> float:
 
 
 def _settled(choices: list[Choice]) -> list[Node]:
-    """Decides what is doubtful by the size of what is not: where there is a usual size, it rules."""
+    """Decides what is doubtful by the usual size of what is not, where there is one."""
     doubtful = sum(bool(choice.other) for choice in choices)
     sizes = np.log([c.nodes[0].area for c in choices if not c.other and c.nodes[0].quality > CLEAR])
     usual = float(np.median(sizes)) if len(sizes) else 0.0
@@ -242,6 +258,7 @@ def _pieces(node: Node, sharpness: Floats) -> list[Node]:
     if count < 2:
         return []
     labels = watershed(-height, markers, mask=mask)[1:-1, 1:-1]
+    outline = node.mask & ~_eroded(node.mask)
     pieces = []
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
         if place is None:
@@ -250,7 +267,16 @@ def _pieces(node: Node, sharpness: Floats) -> list[Node]:
         rows = slice(node.rows.start + place[0].start, node.rows.start + place[0].stop)
         columns = slice(node.columns.start + place[1].start, node.columns.start + place[1].stop)
         if part.sum() >= LEAST_PIXELS:
-            pieces.append(rate(part, (rows, columns), sharpness))
+            piece = rate(part, (rows, columns), sharpness)
+            rim = part & ~_eroded(part)
+            cut = rim & ~outline[place]
+            if cut.any() and (rim & ~cut).any():
+                # Where equals touch there is no edge to be seen: a blunt cut costs half.
+                local, share = sharpness[rows, columns], cut.sum() / rim.sum()
+                free, blunt = local[rim & ~cut].mean(), local[cut].mean()
+                lost = share * max(0.0, free - blunt) / max(free, 1e-6)
+                piece.quality *= (1 - lost / 2) / max(1 - lost, 1e-6)
+            pieces.append(piece)
     return pieces
 
 

@@ -124,7 +124,7 @@ def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iter
         rated.quality *= node.compactness**0.2  # strips along edges and frames are many
         if rated.quality <= LEAST_QUALITY:
             continue
-        yield rated
+        yield rated.tightened()
         if depth < DEPTH and node.area > NESTED_PIXELS:
             margin = max(2, round(0.03 * node.area**0.5))  # the outline is no ground
             inside = ndimage.binary_erosion(node.mask, iterations=margin)
