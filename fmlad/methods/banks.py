@@ -266,8 +266,11 @@ class Banks:
         return Look(compared, view.pyramid().pooled[0], view.edges if edges else None)
 
     def _see(self, view: ImageView) -> Seen:
-        levels = view.pyramid().levels
-        return see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
+        if "objects" not in view.memo:
+            levels = view.pyramid().levels
+            view.memo["objects"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
+        seen: Seen = view.memo["objects"]
+        return seen
 
     def _separated(self, view: ImageView, seen: Seen, parts: Parts) -> Seen:
         levels = view.pyramid().levels

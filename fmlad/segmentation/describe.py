@@ -134,8 +134,10 @@ def chosen(masks: Masks) -> npt.NDArray[np.int64]:
 def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
     from skimage.measure import regionprops
 
-    region = regionprops(mask.astype(np.uint8))[0]
-    inside = colours[mask]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    place = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    region = regionprops(mask[place].astype(np.uint8))[0]
+    inside = colours[place][mask[place]]
     mean = inside.mean(0)
     spread = float(np.sqrt(np.square(inside - mean).sum(1).mean()))
     # Half a pixel keeps lines of one pixel finite.
@@ -152,8 +154,11 @@ def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
 
 def _centroid(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Centre of a mask, ``(x, y)`` in [0, 1]."""
-    rows, columns = np.nonzero(mask)
-    return (columns.mean() + 0.5) / mask.shape[1], (rows.mean() + 0.5) / mask.shape[0]
+    down, across = mask.sum(1), mask.sum(0)
+    total = max(int(down.sum()), 1)
+    y = float(down @ np.arange(len(down))) / total
+    x = float(across @ np.arange(len(across))) / total
+    return (x + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]
 
 
 def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
