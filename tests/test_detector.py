@@ -54,7 +54,9 @@ def test_the_prediction_keeps_its_promises(fitted: Detector) -> None:
     assert "registered" in prediction.explain()
 
 
-def test_scores_are_scaled_so_that_the_oddest_shot_has_one(fitted: Detector) -> None:
+def test_scores_of_one_bank_are_scaled_so_that_the_oddest_shot_has_one() -> None:
+    shots = [picture(i) for i in range(4)]
+    fitted = Detector.from_shots(shots, profile="builtin", banks="patch")
     scores = [report.score for report in fitted.shots]
     assert max(scores) == pytest.approx(1.0)
     assert fitted.threshold == pytest.approx(1.0)

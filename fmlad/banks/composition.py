@@ -55,7 +55,8 @@ class Composition:
             for shot, objects in enumerate(parts.shots)
             if len(members := group.members[parts.shot[group.members] == shot])
         ]
-        return np.array(rows).reshape(len(rows), -1)
+        size = parts.shots[0].features.shape[1]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), size)
 
 
 def _left_out(memory: Floats) -> Floats:
