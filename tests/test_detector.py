@@ -138,8 +138,9 @@ def test_predict_many_is_lazy(fitted: Detector) -> None:
     assert len(taken) == 2
 
 
-def test_adding_and_removing_shots_equals_giving_them_at_first(fitted: Detector) -> None:
+def test_adding_and_removing_shots_equals_giving_them_at_first() -> None:
     query = picture(30, defect=True)
+    fitted = Detector.from_shots([picture(i) for i in range(4)], profile="builtin")
     grown = Detector.from_shots([picture(i) for i in range(5)], profile="builtin")
     expected = fitted.predict(query).score
     grown.remove_shot(4)
