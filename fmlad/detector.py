@@ -278,7 +278,8 @@ class Detector:
         chosen: Mapping[str, str | Backbone] = saved.record.backbones
         if profile is not None:
             profile = profiles.profile_name(profile)
-            chosen = profiles.resolve(method.needs, profile, method.declared.get(profile))
+            roles = list(saved.record.backbones)
+            chosen = profiles.resolve(roles, profile, method.declared.get(profile))
         device = profiles.pick_device(device)
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from fmlad.findings import Finding
-    from fmlad.prediction import Prediction
+    from fmlad.prediction import Prediction, Segmentation
 
 BOX_COLOUR = (255, 255, 255)
+LEGEND = 12  # parts listed at most
 BOX_EDGE = (20, 20, 20)
 # Anchors of the heat colours from cold to hot: dark violet, red, orange, pale yellow.
 _HEAT = np.array([[40, 10, 90], [190, 30, 90], [250, 140, 20], [255, 245, 160]], dtype=np.float32)
@@ -24,6 +26,64 @@ def overlay(prediction: Prediction) -> Image.Image:
     top = prediction.threshold if prediction.threshold else 1.0
     picture = heat(prediction.pixels, prediction.anomaly_map, start=0.5 * top, full=2.0 * top)
     return boxes(picture, prediction.findings)
+
+
+def parts(prediction: Prediction) -> Image.Image:
+    """The query with its parts outlined, a legend with their counts, and the findings' boxes.
+
+    The same picture with boxes alone where the method tells no parts apart.
+    """
+    picture = Image.fromarray(np.array(prediction.pixels))
+    if prediction.segmentation is not None:
+        picture = outlines(picture, prediction.segmentation)
+    return boxes(picture, prediction.findings)
+
+
+def outlines(picture: Image.Image, segmentation: Segmentation) -> Image.Image:
+    """Outlines parts in their colours and lists them with their counts.
+
+    Args:
+        picture: RGB, of the size of ``segmentation.labels``.
+        segmentation: Parts; label 0 is the background.
+    """
+    unit = max(1, round(max(picture.size) / 400))
+    labels = np.asarray(segmentation.labels)
+    pixels = np.array(picture.convert("RGB"))
+    edge = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        for step in range(1, unit + 1):
+            for sign in (step, -step):
+                edge |= np.roll(labels, sign, axis) != labels
+    edge &= labels > 0
+    palette = np.array([part_colour(i) for i in range(len(segmentation.names))], np.uint8)
+    pixels[edge] = palette[labels[edge]]
+    result = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(result)
+    font = ImageFont.load_default(size=max(10, 8 * unit))
+    shown = [
+        (segmentation.names.index(name), f"{count} x {name}")
+        for name, count in segmentation.counts().items()
+        if count
+    ][:LEGEND]
+    y = 2.0 * unit
+    for label, text in shown:
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        high = bottom - top + 4 * unit
+        width = high + right - left + 6 * unit
+        draw.rectangle((2 * unit, y, 2 * unit + width, y + high), fill=BOX_EDGE)
+        swatch = (3 * unit, y + unit, 2 * unit + high - unit, y + high - unit)
+        draw.rectangle(swatch, fill=part_colour(label))
+        where = (2 * unit + high + 2 * unit - left, y + 2 * unit - top)
+        draw.text(where, text, fill=BOX_COLOUR, font=font)
+        y += high
+    return result
+
+
+def part_colour(label: int) -> tuple[int, int, int]:
+    """A strong colour per part, far from those of its neighbours in number."""
+    hue = (label * 0.381966) % 1.0  # the golden angle
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.9, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def heat(

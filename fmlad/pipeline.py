@@ -22,6 +22,7 @@ from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import AdaptiveMaximum
 from fmlad.views import Eyes, ImageView, prepare
 
+WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 
 
@@ -88,7 +89,7 @@ def fit(
             left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
-    fusion = AdaptiveMaximum.fit([trial.scores for trial in trials])
+    fusion = _fusion(method, trials)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
@@ -108,6 +109,13 @@ def fit(
             fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
         ),
     )
+
+
+def _fusion(method: Method, trials: Sequence[Evidence]) -> AdaptiveMaximum:
+    if not getattr(method.config, "scaling", True):
+        return AdaptiveMaximum.plain(sorted({b for trial in trials for b in trial.scores}))
+    bounds = {branch: limits for trial in trials for branch, limits in trial.bounds.items()}
+    return AdaptiveMaximum.fit([trial.scores for trial in trials], bounds)
 
 
 def judge(view: ImageView, fitted: Fitted) -> Prediction:
@@ -150,14 +158,29 @@ def _with_twins(index: int, views: Sequence[ImageView]) -> frozenset[int]:
 def _findings(
     evidence: Evidence, anomaly_map: npt.NDArray[np.float32], fitted: Fitted
 ) -> list[Finding]:
-    """Typed differences on the common scale, then what else stands out on the map."""
+    """Typed differences on the common scale, then what else stands out on the map.
+
+    A branch reaches 1 on the oddest shot, so what counts for more than that in its own branch is
+    worth a sentence; several branches may add up to an anomaly of which none says so alone.
+    """
     scales: Mapping[str, float] = fitted.fusion.scales
     typed = [
         Finding(d.kind, d.part, d.expected, d.observed, d.box, d.score / scales[d.branch], d.text)
         for d in evidence.differences
     ]
     threshold = fitted.calibration.threshold
-    plain = defects(anomaly_map, threshold) if threshold is not None else []
+    if threshold is None:
+        return sorted(typed, key=lambda finding: -finding.score)
+    score = fitted.fusion.fused(evidence.scores)
+    limit = min(threshold, WORTH) if score > threshold else threshold
+    typed = [finding for finding in typed if finding.score > limit]
+    # A branch that names its differences itself needs no nameless ones.
+    silent = {
+        b: m for b, m in evidence.maps.items() if b not in {d.branch for d in evidence.differences}
+    }
+    plain = []
+    if silent:
+        plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)
     return sorted([*typed, *plain], key=lambda finding: -finding.score)
 
 

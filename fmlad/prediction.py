@@ -101,6 +101,12 @@ class Prediction:
 
         return overlay(self)
 
+    def parts_overlay(self) -> Image.Image:
+        """The query with its parts outlined, a legend with counts, and numbered boxes."""
+        from fmlad.draw import parts
+
+        return parts(self)
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -60,6 +60,12 @@ _BACKBONES = (
         "objects that stand out from the background; no weights",
     ),
     BackboneEntry(
+        "builtin:regions@2",
+        ("mask_proposer",),
+        "fmlad.backbones.objects:ObjectProposer",
+        "objects at the threshold where they look most like one, nested; no weights",
+    ),
+    BackboneEntry(
         "dinov2:*",
         ("feature_extractor",),
         "fmlad.backbones.dinov2:load",
@@ -71,7 +77,7 @@ _BACKBONES = (
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:handmade@1",
-        "mask_proposer": "builtin:regions@1",
+        "mask_proposer": "builtin:regions@2",
     },
     "light": {"feature_extractor": "dinov2:facebook/dinov2-small"},
     "foundation": {"feature_extractor": "dinov2:facebook/dinov2-small"},

@@ -71,7 +71,9 @@ def write_report(
         else "<li><b>Score</b>: higher is odder; no threshold is set.",
         "<li><b>Heat</b>: from violet to yellow where the picture differs from all normal ones; "
         "places below half of the threshold keep their colours.",
-        "<li><b>Numbered boxes</b> belong to the numbered sentences.</ul>",
+        "<li><b>Numbered boxes</b> belong to the numbered sentences.",
+        "<li><b>Outlines</b>: the parts that were told apart, with their counts. Nobody named "
+        "them, so they are called by what can be seen.</ul>",
         "<h2>The normal pictures</h2><div class=shots>",
         *(f"<img src='{_embed(Image.fromarray(load_image(shot)))}' alt=shot>" for shot in shots),
         "</div><h2>The verdicts</h2>",
@@ -92,12 +94,19 @@ def _case(case: Case) -> str:
         f"<section class='{mark}'>"
         f"<img src='{_embed(Image.fromarray(prediction.pixels))}' alt='the picture'>"
         f"<img src='{_embed(prediction.overlay())}' alt='heat and boxes'>"
+        f"{_parts(prediction)}"
         f"<div><h3>{html.escape(verdict_word(prediction))}"
         f" <small>score {prediction.score:.2f}</small></h3>"
         f"<p>In truth: <b>{html.escape(case.truth)}</b>"
         f" <span class=mark>{'&#10003; right' if case.right else '&#10007; wrong'}</span></p>"
         f"<ol>{sentences}</ol>{notes}</div></section>"
     )
+
+
+def _parts(prediction: Prediction) -> str:
+    if prediction.segmentation is None:
+        return ""
+    return f"<img src='{_embed(prediction.parts_overlay())}' alt='parts with their counts'>"
 
 
 def _embed(picture: Image.Image) -> str:
@@ -114,7 +123,8 @@ _PAGE = """<!doctype html>
 body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
 h1{margin-bottom:.2em}.big{font-size:1.3em}small{font-weight:normal;color:#666}
 .shots img{height:150px;margin:0 6px 6px 0;border-radius:4px}
-section{display:grid;grid-template-columns:1fr 1fr 1.1fr;gap:14px;margin:0 0 18px;padding:12px;
+section{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px;
+margin:0 0 18px;padding:12px;
 border:1px solid #ddd;border-left:6px solid #3a9a5b;border-radius:6px}
 section.wrong{border-left-color:#c9473d}section img{width:100%;border-radius:4px}
 h3{margin:0}ol{padding-left:1.2em;margin:.3em 0}p{margin:.4em 0}.note{color:#666;font-size:.9em}

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class ImageView:
     Attributes:
         pixels: uint8 ``(H, W, 3)`` RGB, read-only.
         name: For messages and reports.
+        memo: What methods derived from this image's backbones alone, by a name of their own.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], name: str, eyes: Eyes) -> None:
@@ -52,6 +53,7 @@ class ImageView:
         self._eyes = eyes
         self._pyramids: dict[str, Pyramid] = {}
         self._masks: dict[str, Masks] = {}
+        self.memo: dict[str, Any] = {}
 
     @property
     def size(self) -> tuple[int, int]:

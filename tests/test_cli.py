@@ -121,7 +121,10 @@ def test_overlays_and_maps_are_written(saved: Path, queries: Path, tmp_path: Pat
         (("fit", "{shots}", "--out", "x"), "--profile builtin"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w=1"), "no option"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w"), "NAME=VALUE"),
-        (("fit", "{shots}", "--out", "{shots}", "--profile", "builtin"), "which no saved detector has"),
+        (
+            ("fit", "{shots}", "--out", "{shots}", "--profile", "builtin"),
+            "which no saved detector has",
+        ),
         (("predict", "no-such-detector", "{shots}"), "no saved detector"),
         (("predict", "{saved}", "no-such-image.png"), "does not exist"),
         (("predict", "{saved}", "{shots}", "--threshold", "nan"), "finite"),

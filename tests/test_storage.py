@@ -419,7 +419,7 @@ def test_removing_an_item_is_noticed_or_harmless(saved: Path) -> None:
 
 def test_removing_half_a_shape_is_noticed(saved: Path) -> None:
     manifest = manifest_of(saved)
-    for place in places(manifest["state"]["halves"], ("state", "halves")):
+    for place in places(manifest["state"]["patches"]["halves"], ("state", "patches", "halves")):
         write_manifest(saved, without(manifest, place))
         assert outcome(saved).startswith("corrupt"), place
 
@@ -518,16 +518,16 @@ def test_a_method_or_option_that_cannot_be_is_an_error_of_ours_at_least(saved: P
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("state", "levels"), "many"),
-        (("state", "levels"), 0),
-        (("state", "levels"), 9),
-        (("state", "ratio"), float("nan")),
-        (("state", "ratio"), 0.0),
-        (("state", "ratio"), -1.0),
-        (("state", "ratio"), "x"),
-        (("state", "shots"), []),
-        (("state", "shots"), None),
-        (("state", "halves"), [None]),
+        (("state", "patches", "levels"), "many"),
+        (("state", "patches", "levels"), 0),
+        (("state", "patches", "levels"), 9),
+        (("state", "patches", "ratio"), float("nan")),
+        (("state", "patches", "ratio"), 0.0),
+        (("state", "patches", "ratio"), -1.0),
+        (("state", "patches", "ratio"), "x"),
+        (("state", "patches", "shots"), []),
+        (("state", "patches", "shots"), None),
+        (("state", "patches", "halves"), [None]),
         (("fusion", "kind"), "another"),
         (("fusion", "scales", "patch"), 0.0),
         (("calibration", "source"), "guessed"),
@@ -546,12 +546,12 @@ def test_a_value_that_cannot_be_is_damage(saved: Path, place: Place | str, value
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("state", "levels"), float("inf")),
-        (("state", "halves", 0), [1.0]),
-        (("state", "halves", 0), [0.0, 0.0]),
-        (("state", "halves", 0, 0), float("nan")),
-        (("state", "placed"), "no"),
-        (("state", "shots", 1), 7),
+        (("state", "patches", "levels"), float("inf")),
+        (("state", "patches", "halves", 0), [1.0]),
+        (("state", "patches", "halves", 0), [0.0, 0.0]),
+        (("state", "patches", "halves", 0, 0), float("nan")),
+        (("state", "patches", "placed"), "no"),
+        (("state", "patches", "shots", 1), 7),
         (("calibration", "source"), ["user"]),
         (("calibration", "threshold"), float("nan")),
         (("fusion", "scales"), {}),

@@ -1,34 +1,47 @@
 """Method ``banks``: training-free memory of the shots.
 
-The patch bank of PSAD (Kim et al., AAAI 2024, section 3.4; PatchCore's memory without a coreset):
-an image is as odd as its oddest patch is far from every patch of the shots. Where the query
-registers to a shot, a patch is compared around the same place only, so that a right patch in a
-wrong place stands out too.
+PSAD's three banks (Kim et al., AAAI 2024, section 3.4) over parts that nobody named:
+
+- patch: an image is as odd as its oddest patch is far from every patch of the shots, compared
+  around the same place where the image registers to a shot;
+- histogram: how many objects of each part there are, how large they are and where they lie;
+- composition: what each part looks like on the average.
+
+Each speaks on the scale of the shots left out in turn (adaptive scaling, PSAD section 3.4).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.augment import SYMMETRIES, Symmetry, symmetric_copies
-from fmlad.banks.patch import PatchIndex, flatten, same_place_distances
+from fmlad.banks.object_memory import ObjectMemory
+from fmlad.banks.patch_memory import Found, Look, PatchMemory, Remembered, smoothed
+from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.matching.registration import COARSE, REFINE, Edges, Fan, fan, register, sample_grid
-from fmlad.methods.protocol import Evidence, Progress
+from fmlad.methods.differences import Scene, differences, paint, segmentation
+from fmlad.methods.protocol import Difference, Evidence, Progress
+from fmlad.prediction import Segmentation
+from fmlad.segmentation.describe import Seen, see
+from fmlad.segmentation.parts import Parts
+from fmlad.segmentation.touching import separated
 from fmlad.views import ImageView
 
-BANKS = ("patch",)  # the histogram and the composition bank come with parts
+BANKS = ("patch", "histogram", "composition")
+OF_PARTS = ("histogram", "composition")
+PROPOSER = "mask_proposer"
 RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of searching
+
+# Smallest and largest scale of each branch. Counts are measured in nats, which need no scale: shots
+# whose counts agree exactly must not make one object infinite, nor one miscounted shot make it
+# invisible. With (1, 1.5), one object too many after four equal counts scores 2 to 4.
+BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 1.5), "composition": (1.0, 4.0)}
 
 
 @dataclass(frozen=True)
@@ -36,12 +49,16 @@ class BanksConfig:
     """Options of the method.
 
     Attributes:
-        banks: Banks to use (PSAD: patch, histogram, composition; only ``"patch"`` so far).
+        banks: Banks to use, out of ``"patch"``, ``"histogram"`` and ``"composition"``; the latter
+            two ask for a mask proposer.
         levels: Number of pyramid levels compared, finest first; their distances are averaged
             (ours; one level is best for small defects, more see larger ones).
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
+        hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
+        place: Whether the place of parts counts where the shots register (ours).
+        scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -53,10 +70,13 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
     """
 
-    banks: Sequence[str] = BANKS
+    banks: Sequence[str] = ("patch",)
     levels: int = 1
     symmetry: Symmetry = "none"
     registration: bool = True
+    hierarchy: bool = True
+    place: bool = True
+    scaling: bool = True
     shot_confidence: float = 0.8
     query_confidence: float = 0.5
     references: int = 8
@@ -72,8 +92,10 @@ class BanksConfig:
             raise OptionError(f"banks={self.banks!r} is not possible; available: {BANKS}.")
         if self.symmetry not in SYMMETRIES:
             raise OptionError(f"symmetry={self.symmetry!r} is not one of {SYMMETRIES}.")
-        if not isinstance(self.registration, bool):
-            raise OptionError(f"registration must be True or False, got {self.registration!r}.")
+        for name in ("registration", "hierarchy", "place", "scaling"):
+            if not isinstance(getattr(self, name), bool):
+                value = getattr(self, name)
+                raise OptionError(f"{name} must be True or False, got {value!r}.")
         for name, low, high, kind in (
             ("levels", 1, 8, int),
             ("shot_confidence", 0.0, 1.0, float),
@@ -91,89 +113,31 @@ class BanksConfig:
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """One shot, or a symmetric copy of one.
-
-    Attributes:
-        shot: Index of the shot it came from.
-        levels: Features ``(1, C, h, w)`` of the compared levels, finest first.
-        pooled: ``(C,)``.
-        edges: For registration; None for a copy, which serves the free search alone.
-    """
-
-    shot: int
-    levels: tuple[Tensor, ...]
-    pooled: Tensor
-    edges: Edges | None
-
-    @cached_property
-    def fan(self) -> Fan:
-        """The shot's side of registration."""
-        if self.edges is None:
-            raise RuntimeError("a symmetric copy is never registered")
-        return fan(self.edges)
-
-
-@dataclass(frozen=True)
 class BanksState:
     """What the banks remember.
 
     Attributes:
-        memory: Shots first, in order, then their symmetric copies.
-        placed: Whether the shots register to each other, so that place can be asked for.
-        ratio: Factor that brings distances found anywhere onto the scale of those found at the
-            same place, measured on the shots.
+        patches: The patch bank; it also knows how images register to the shots.
+        objects: For the banks of parts; None where there is no mask proposer.
     """
 
-    memory: tuple[Remembered, ...]
-    placed: bool
-    ratio: float
-    _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
+    patches: PatchMemory
+    objects: ObjectMemory | None
 
     @property
     def shots(self) -> int:
-        """Number of shots, symmetric copies not counted."""
-        return 1 + max(item.shot for item in self.memory)
-
-    def kept(self, exclude: frozenset[int]) -> list[Remembered]:
-        """Memory without some shots."""
-        kept = [item for item in self.memory if item.shot not in exclude]
-        if not kept:
-            raise OptionError("All shots are excluded; at least one must stay.")
-        return kept
-
-    def indices(self, exclude: frozenset[int]) -> list[PatchIndex]:
-        """One patch index a level; the one over all shots is kept, the others are not."""
-        if exclude in self._indices:
-            return self._indices[exclude]
-        kept = self.kept(exclude)
-        levels = range(len(kept[0].levels))
-        indices = [PatchIndex([flatten(item.levels[i]) for item in kept]) for i in levels]
-        if not exclude:
-            self._indices[exclude] = indices
-        return indices
+        """Number of shots."""
+        return self.patches.shots
 
     def tensors(self) -> dict[str, Tensor]:
-        """Features, pooled vectors and edges of everything remembered."""
-        named = {}
-        for number, item in enumerate(self.memory):
-            named[f"{number}.pooled"] = item.pooled
-            for level, features in enumerate(item.levels):
-                named[f"{number}.level{level}"] = features
-            if item.edges is not None:
-                named[f"{number}.edges.coarse"] = item.edges.coarse
-                for size, canvas in zip(REFINE, item.edges.fine, strict=True):
-                    named[f"{number}.edges.{size}"] = canvas
-        return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
+        """Everything remembered, on the CPU."""
+        return {**self.patches.tensors(), **(self.objects.tensors() if self.objects else {})}
 
     def meta(self) -> dict[str, Any]:
-        """Owners, picture shapes and the two facts learned from the shots."""
+        """JSON-ready facts about it."""
         return {
-            "shots": [item.shot for item in self.memory],
-            "levels": len(self.memory[0].levels),
-            "halves": [list(item.edges.half) if item.edges else None for item in self.memory],
-            "placed": self.placed,
-            "ratio": self.ratio,
+            "patches": self.patches.meta(),
+            "objects": self.objects.meta() if self.objects else None,
         }
 
 
@@ -182,9 +146,8 @@ class Banks:
 
     name: ClassVar[str] = "banks"
     summary: ClassVar[str] = (
-        "training-free patch memory of the shots, at the same place or anywhere"
+        "training-free memory of the shots' patches and parts: counts, sizes, places, looks"
     )
-    needs: ClassVar[tuple[str, ...]] = ("feature_extractor",)
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
@@ -192,9 +155,18 @@ class Banks:
         self.config = config or BanksConfig()
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Roles it asks for: a mask proposer where a bank of parts was asked for."""
+        return ("feature_extractor", PROPOSER) if self._of_parts else ("feature_extractor",)
+
+    @property
     def branches(self) -> tuple[str, ...]:
         """One branch a bank."""
         return tuple(self.config.banks)
+
+    @property
+    def _of_parts(self) -> bool:
+        return any(bank in OF_PARTS for bank in self.config.banks)
 
     def fit(
         self,
@@ -207,88 +179,137 @@ class Banks:
         progress: Progress,
     ) -> BanksState:
         """Remembers the shots and learns whether place means anything among them."""
-        memory = []
+        memory, seen = [], []
         for index, view in enumerate(views):
-            memory.append(self._remember(view, index, view.edges))
+            memory.append(Remembered(index, self._look(view)))
+            if self._of_parts:
+                seen.append(self._see(view))
             progress(index + 1, len(views), "remembering shots")
         for index, view in enumerate(views):
             for what, pixels in symmetric_copies(view.pixels, self.config.symmetry):
-                memory.append(self._remember(view.again(pixels, what), index, None))
-        state = BanksState(tuple(memory), placed=self.config.registration, ratio=1.0)
-        if not self.config.registration:
-            return state
-        return self._learn_place(views, state, rng, progress)
+                look = self._look(view.again(pixels, what), edges=False)
+                memory.append(Remembered(index, look))
+        patches = PatchMemory(tuple(memory), placed=self.config.registration)
+        if self.config.registration:
+            patches = self._learn_place(views, patches, rng, progress)
+        halves = tuple(view.edges.half for view in views)
+        objects = None
+        if self._of_parts:
+            rough = Parts([s.objects for s in seen], self.config.hierarchy)
+            pairs = zip(views, seen, strict=True)
+            exact = tuple(self._separated(view, s, rough).objects for view, s in pairs)
+            objects = ObjectMemory(exact, halves, self.config.hierarchy)
+        return BanksState(patches, objects)
 
     def evidence(
         self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
-        """Distance map of the view's patches to the shots not excluded."""
-        least = self.config.query_confidence
-        placed = self._at_place(view, state, exclude, least) if state.placed else None
-        if placed is not None:
-            distances, count = placed
-            shots = "the shot" if count == 1 else f"{count} shots"
-            note = f"registered to {shots}: patches were compared at the same place"
-        else:
-            distances = self._anywhere(view, state, exclude) * state.ratio
-            note = "patches were compared anywhere in the shots"
-            if state.placed:
-                note = f"did not register to any shot: {note}"
-        distance_map = _smoothed(distances, self.config.smoothing).cpu().numpy()
-        return Evidence(
-            {"patch": float(distance_map.max())}, {"patch": distance_map}, notes=(note,)
-        )
+        """Distances of the view's patches and deviations of its parts from the shots."""
+        banks = self.branches
+        look = self._look(view)
+        found: list[Found] = []
+        if state.patches.placed:
+            least, references = self.config.query_confidence, self.config.references
+            found = state.patches.registered(look, exclude, least, references)
+        scores: dict[str, float] = {}
+        maps: dict[str, npt.NDArray[np.float32]] = {}
+        notes: list[str] = []
+        if "patch" in banks:
+            maps["patch"], note = self._patch_map(look, state.patches, found, exclude)
+            scores["patch"] = float(maps["patch"].max())
+            notes.append(note)
+        named: list[Difference] = []
+        labels: Segmentation | None = None
+        if state.objects is not None:
+            scene = self._scene(view, state, found, exclude)
+            places = None
+            if scene.into is not None:
+                places = scene.framed.places(scene.seen.objects, found)
+            deviations = scene.framed.model.deviations(
+                scene.seen.objects, places[0] if places is not None else None
+            )
+            deviations = [d for d in deviations if d.branch in banks]
+            size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
+            for branch in OF_PARTS:
+                if branch in banks:
+                    scores[branch] = max(
+                        (d.score for d in deviations if d.branch == branch), default=0.0
+                    )
+                    maps[branch] = paint(deviations, scene, size, branch)
+            named = differences(deviations, scene)
+            labels = segmentation(scene)
+        bounds = {branch: BOUNDS[branch] for branch in OF_PARTS if branch in scores}
+        return Evidence(scores, maps, labels, named, tuple(notes), bounds)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> BanksState:
         """Back from a saved detector."""
-        reader = _Reader(tensors, device)
-        memory: list[Remembered] = []
+        reader = Reader(tensors, device)
         try:
-            count, placed, ratio = meta["levels"], meta["placed"], float(meta["ratio"])
-            owners = list(zip(meta["shots"], meta["halves"], strict=True))
-            for number, (shot, half) in enumerate(owners):
-                channels = [level.shape[1] for level in memory[0].levels] if memory else None
-                levels = tuple(
-                    reader.level(f"{number}.level{i}", channels[i] if channels else None)
-                    for i in range(int(count))
-                )
-                pooled = reader.take(
-                    f"{number}.pooled", (len(memory[0].pooled) if memory else None,)
-                )
-                memory.append(Remembered(int(shot), levels, pooled, reader.edges(number, half)))
+            patches = PatchMemory.restore(reader, meta["patches"])
+            described = meta["objects"]
+            objects = None if described is None else ObjectMemory.restore(reader, described)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
         reader.finish()
-        originals = [item.shot for item in memory if item.edges is not None]
-        if (
-            not memory
-            or not memory[0].levels
-            or count > self.config.levels
-            or originals != list(range(len(originals)))
-            or not {item.shot for item in memory} <= set(originals)
-            or not isinstance(placed, bool)
-            or not math.isfinite(ratio)
-            or ratio <= 0
-        ):
-            raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return BanksState(tuple(memory), placed, ratio)
+        if (objects is not None) != self._of_parts:
+            raise CorruptDetectorError("The saved bank's objects are not what its banks need.")
+        if objects is not None and len(objects.shots) != patches.shots:
+            raise CorruptDetectorError("The saved banks remember different shots.")
+        if len(patches.memory[0].look.levels) > self.config.levels:
+            raise CorruptDetectorError("The saved bank holds more levels than it compares.")
+        return BanksState(patches, objects)
 
-    def _remember(self, view: ImageView, shot: int, edges: Edges | None) -> Remembered:
-        return Remembered(shot, self._levels(view), view.pyramid().pooled[0], edges)
-
-    def _levels(self, view: ImageView) -> tuple[Tensor, ...]:
+    def _look(self, view: ImageView, edges: bool = True) -> Look:
         levels = view.pyramid().levels
-        return tuple(levels[stride] for stride in sorted(levels)[: self.config.levels])
+        compared = tuple(levels[stride] for stride in sorted(levels)[: self.config.levels])
+        return Look(compared, view.pyramid().pooled[0], view.edges if edges else None)
+
+    def _see(self, view: ImageView) -> Seen:
+        if "objects" not in view.memo:
+            levels = view.pyramid().levels
+            view.memo["objects"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
+        seen: Seen = view.memo["objects"]
+        return seen
+
+    def _separated(self, view: ImageView, seen: Seen, parts: Parts) -> Seen:
+        levels = view.pyramid().levels
+        return separated(seen, parts, view.pixels, levels[min(levels)])
+
+    def _scene(
+        self, view: ImageView, state: BanksState, found: Sequence[Found], exclude: frozenset[int]
+    ) -> Scene:
+        if state.objects is None:
+            raise RuntimeError("there is no memory of objects")
+        placed = self.config.place and state.patches.placed
+        patches = state.patches if placed else None
+        framed = state.objects.model(exclude, patches, self.config.query_confidence)
+        seen = self._separated(view, self._see(view), framed.model.parts)
+        places = framed.places(seen.objects, found)
+        return Scene(seen, framed, None if places is None else places[1], view.size)
+
+    def _patch_map(
+        self, look: Look, memory: PatchMemory, found: Sequence[Found], exclude: frozenset[int]
+    ) -> tuple[npt.NDArray[np.float32], str]:
+        if found:
+            distances = memory.at_place(look, found, self.config.window)
+            shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
+            note = f"registered to {shots}: patches were compared at the same place"
+        else:
+            distances = memory.anywhere(look, exclude) * memory.ratio
+            note = "patches were compared anywhere in the shots"
+            if memory.placed:
+                note = f"did not register to any shot: {note}"
+        return smoothed(distances, self.config.smoothing).cpu().numpy(), note
 
     def _learn_place(
         self,
         views: Sequence[ImageView],
-        state: BanksState,
+        memory: PatchMemory,
         rng: np.random.Generator,
         progress: Progress,
-    ) -> BanksState:
+    ) -> PatchMemory:
         """Do left-out shots register, and how do the two ways of searching compare on them?"""
         if len(views) == 1:
             trials = [(copy, frozenset[int]()) for copy in views[0].gentle_copies]
@@ -297,114 +318,14 @@ class Banks:
             chosen = sorted(int(i) for i in rng.choice(len(views), size=count, replace=False))
             trials = [(views[i], frozenset({i})) for i in chosen]
         at_place, anywhere = [], []
+        least, references = self.config.shot_confidence, self.config.references
         for done, (view, exclude) in enumerate(trials, start=1):
-            placed = self._at_place(view, state, exclude, self.config.shot_confidence)
-            if placed is not None:
-                at_place.append(float(_smoothed(placed[0], self.config.smoothing).max()))
-                free = self._anywhere(view, state, exclude)
-                anywhere.append(float(_smoothed(free, self.config.smoothing).max()))
+            look = self._look(view)
+            found = memory.registered(look, exclude, least, references)
+            if found:
+                near = memory.at_place(look, found, self.config.window)
+                at_place.append(float(smoothed(near, self.config.smoothing).max()))
+                free = memory.anywhere(look, exclude)
+                anywhere.append(float(smoothed(free, self.config.smoothing).max()))
             progress(done, len(trials), "comparing shots with each other")
-        placed_enough = 2 * len(at_place) > len(trials)
-        ratio = max(at_place) / max(*anywhere, 1e-6) if placed_enough else 1.0
-        # Searching a window can only find what searching everywhere finds too.
-        return BanksState(state.memory, placed_enough, max(1.0, ratio))
-
-    def _at_place(
-        self, view: ImageView, state: BanksState, exclude: frozenset[int], least: float
-    ) -> tuple[Tensor, int] | None:
-        """Distances ``(h, w)`` around the same place and the number of shots used, or None."""
-        pooled = view.pyramid().pooled[0]
-        shots = [item for item in state.kept(exclude) if item.edges is not None]
-        shots.sort(key=lambda item: float((item.pooled - pooled).norm()))
-        found = [(item, register(view.edges, item.fan)) for item in shots[: self.config.references]]
-        found = [(item, r) for item, r in found if r.confidence >= least]
-        if not found:
-            return None
-        maps = []
-        for index, level in enumerate(self._levels(view)):
-            best = torch.full(level.shape[-2:], torch.inf, device=level.device)
-            for item, registration in found:
-                size = (level.shape[-2], level.shape[-1])
-                grid = sample_grid(registration, view.edges.half, item.fan.edges.half, size)
-                grid = grid.to(level.device)
-                there = same_place_distances(level, item.levels[index], grid, self.config.window)
-                best = torch.minimum(best, there)
-            maps.append(best)
-        return _mean_map(maps), len(found)
-
-    def _anywhere(self, view: ImageView, state: BanksState, exclude: frozenset[int]) -> Tensor:
-        """Distances ``(h, w)`` to the nearest patch of all shots."""
-        indices = state.indices(exclude)
-        return _mean_map(
-            [
-                index.distances(flatten(level)).view(level.shape[-2:])
-                for index, level in zip(indices, self._levels(view), strict=True)
-            ]
-        )
-
-
-class _Reader:
-    """Takes tensors out of a saved bank one by one, checking each, and knows what was left."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], device: str) -> None:
-        self._left = dict(tensors)
-        self._device = device
-
-    def take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        tensor = self._left.pop(name, None)
-        if tensor is None:
-            raise CorruptDetectorError(f"The saved bank lacks the tensor {name!r}.")
-        fits = len(tensor.shape) == len(shape) and all(
-            want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
-        )
-        if tensor.dtype != torch.float32 or not fits or not torch.isfinite(tensor).all():
-            raise CorruptDetectorError(
-                f"The tensor {name!r} of the saved bank is {tuple(tensor.shape)} {tensor.dtype}; "
-                f"expected finite float32 {shape}."
-            )
-        return tensor.to(self._device)
-
-    def level(self, name: str, channels: int | None) -> Tensor:
-        level = self.take(name, (1, channels, None, None))
-        if level.numel() == 0:
-            raise CorruptDetectorError(f"The tensor {name!r} of the saved bank is empty.")
-        return level
-
-    def edges(self, number: int, half: Sequence[float] | None) -> Edges | None:
-        if half is None:
-            return None
-        width, height = (float(value) for value in half)
-        if max(width, height) != 1 or min(width, height) <= 0:
-            raise ValueError(f"halves of shot {number} are {half}")
-        # Registration runs on the CPU: its canvases are too small to be worth a transfer.
-        coarse = self.take(f"{number}.edges.coarse", (COARSE, COARSE)).cpu()
-        fine = tuple(self.take(f"{number}.edges.{size}", (size, size)).cpu() for size in REFINE)
-        return Edges(coarse, fine, (width, height))
-
-    def finish(self) -> None:
-        if self._left:
-            raise CorruptDetectorError(
-                f"The saved bank holds unknown tensors: {sorted(self._left)}."
-            )
-
-
-def _mean_map(maps: Sequence[Tensor]) -> Tensor:
-    """Mean of maps ``(h, w)`` of different levels on the finest grid."""
-    size = maps[0].shape
-    resized = [maps[0]] + [
-        F.interpolate(m[None, None], size, mode="bilinear")[0, 0] for m in maps[1:]
-    ]
-    return torch.stack(resized).mean(0)
-
-
-def _smoothed(distances: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, mirrored at the border; ``(h, w)`` stays ``(h, w)``."""
-    if sigma == 0:
-        return distances
-    radius = min(math.ceil(3 * sigma), min(distances.shape) - 1)
-    offsets = torch.arange(-radius, radius + 1, device=distances.device, dtype=distances.dtype)
-    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    padded = F.pad(distances[None, None], (radius,) * 4, mode="reflect")
-    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[0, 0]
+        return memory.with_place(at_place, anywhere, len(trials))

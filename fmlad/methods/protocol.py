@@ -7,7 +7,7 @@ fuses and calibrates them the same way for every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -58,6 +58,8 @@ class Evidence:
         segmentation: Parts, or None.
         differences: Typed differences; plain defects are read off the fused map and need none.
         notes: How the evidence came about, in plain sentences.
+        bounds: Branch -> smallest and largest divisor that adaptive scaling may give it, for
+            branches in natural units; others are scaled freely.
     """
 
     scores: Mapping[str, float]
@@ -65,6 +67,7 @@ class Evidence:
     segmentation: Segmentation | None = None
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class State(Protocol):
@@ -90,7 +93,7 @@ class Method(Protocol):
     Attributes:
         name: As users write it.
         summary: One line for listings.
-        needs: Roles it asks for.
+        needs: Roles it cannot do without; may depend on the config.
         takes: Optional arguments of ``Detector.from_shots`` that it makes use of, out of
             ``"prompts"``, ``"labels"`` and ``"unlabeled"``; others are refused.
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
@@ -99,7 +102,6 @@ class Method(Protocol):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]]
     takes: ClassVar[tuple[str, ...]]
     declared: ClassVar[Mapping[str, Mapping[str, str]]]
 
@@ -110,6 +112,9 @@ class Method(Protocol):
     def branches(self) -> tuple[str, ...]:
         """Names of all branches that its evidence speaks in."""
         ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
     def fit(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,31 @@ class AdaptiveMaximum:
     scales: Mapping[str, float]
 
     @classmethod
-    def fit(cls, left_out: Sequence[Mapping[str, float]]) -> AdaptiveMaximum:
-        """Learns the scales from raw branch scores, one mapping per left-out image."""
+    def fit(
+        cls,
+        left_out: Sequence[Mapping[str, float]],
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+    ) -> AdaptiveMaximum:
+        """Learns the scales from raw branch scores, one mapping per left-out image.
+
+        Args:
+            left_out: Raw scores.
+            bounds: Branch -> least and greatest divisor, for branches in natural units: without a
+                floor a branch that is silent on every shot would make the first sound infinite,
+                without a ceiling one failure on a shot would make the branch deaf.
+        """
         branches = sorted({name for scores in left_out for name in scores})
         largest = {b: max(scores[b] for scores in left_out if b in scores) for b in branches}
-        return cls({b: value if value > SILENT else 1.0 for b, value in largest.items()})
+        scales = {b: value if value > SILENT else 1.0 for b, value in largest.items()}
+        for branch, (floor, ceiling) in (bounds or {}).items():
+            if branch in scales:
+                scales[branch] = min(max(largest[branch], floor), ceiling)
+        return cls(scales)
+
+    @classmethod
+    def plain(cls, branches: Iterable[str]) -> AdaptiveMaximum:
+        """No scaling at all: raw branch scores are added as they are."""
+        return cls(dict.fromkeys(branches, 1.0))
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the branches on the common scale."""

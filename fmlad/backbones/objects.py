@@ -1,0 +1,226 @@
+"""The embedded mask proposer: what stands out, at the threshold where it looks most like an object.
+
+Nothing here was learned. One look at an image goes:
+
+1. **Ground.** A robust smooth colour surface, first a trimmed quadratic, then a local average of
+   what agrees with it; light gradients belong to the ground. Contrast is Delta E (CIE76) to it,
+   joined with the slope of the colour.
+2. **Tree.** Contrast is cut at rising thresholds; components nest into a tree (component tree:
+   Jones 1999; pruned by a quality as in Arteta et al. 2012). A node's quality is the sharpness of
+   its outline and its solidity, so that a soft shadow, a bridge between neighbours or half an
+   object loses against the object itself.
+3. **Cuts.** Nodes joined by a neck are also offered in pieces (watershed of the distance
+   transform). Area times squared quality decides bottom-up between a node, its pieces and its
+   children; in a close race the usual size of what else is there.
+4. **Nesting.** A large object is a ground of its own: the look is repeated inside it, so a tray
+   does not swallow what lies in it.
+
+A quality of 0.5 or more means: an object with a clear outline. Below that come strips along edges,
+folds and specks, which a detector may want to weigh rather than count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.object_tree import (
+    Bools,
+    Floats,
+    Node,
+    chosen,
+    component_tree,
+    distinct,
+    rate,
+)
+from fmlad.backbones.roles import Masks
+
+LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
+NOISE_FACTOR = 3.0  # robust standard deviations of the ground below which nothing stands out
+EDGE_REACH = 2.0  # px over which a slope is worth contrast
+LEAST_QUALITY = 0.1  # of what is worth mentioning
+SHARP = (1.3, 3.0)  # least and largest slope, Delta E a pixel, that makes an outline 63 % sharp
+GRAINS = 2.0  # in between, so many times the upper quartile of the slope on the ground
+NESTED_PIXELS = 6000  # at working size: larger objects are looked into
+DEPTH = 3  # of nesting
+RIM = 0.05  # of the shorter side: the border that is taken for ground first
+COARSE = 4  # the ground is computed on every fourth pixel
+
+
+class ObjectProposer:
+    """``builtin:regions@2``: :class:`~fmlad.backbones.roles.MaskProposer` without weights."""
+
+    name = "builtin:regions@2"
+    fingerprint = "builtin:regions@2"
+    expensive = True
+
+    def __init__(self, name: str = name, device: str = "cpu") -> None:
+        pass  # scipy and scikit-image run on the CPU wherever the rest runs
+
+    def propose(self, image: Tensor) -> Masks:
+        """Objects of ``uint8 (1, 3, H, W)``, best quality first; none where nothing stands out.
+
+        Masks are at working size (:func:`~fmlad.backbones.builtin.working_size`), holes filled;
+        an object inside another has a mask of its own and stays part of the larger one's.
+        """
+        size = working_size(image.shape[-2], image.shape[-1])
+        pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
+        colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
+        found = distinct(list(_look(colours, _slope(colours), np.ones(size, bool))))
+        found.sort(key=lambda node: (-node.quality, node.rows.start, node.columns.start))
+        masks = np.zeros((len(found), *size), bool)
+        boxes = np.zeros((len(found), 4), np.float32)
+        across, down = image.shape[-1] / size[1], image.shape[-2] / size[0]
+        for index, node in enumerate(found):
+            masks[index, node.rows, node.columns] = node.mask
+            boxes[index, ::2] = node.columns.start * across, node.columns.stop * across
+            boxes[index, 1::2] = node.rows.start * down, node.rows.stop * down
+        return Masks(masks, boxes, np.array([node.quality for node in found], np.float32))
+
+    def prompt(
+        self,
+        image: Tensor,
+        boxes: npt.NDArray[np.float32] | None = None,
+        points: npt.NDArray[np.float32] | None = None,
+    ) -> Masks:
+        """The best proposal per box (by overlap of boxes) or per point (smallest mask on it).
+
+        A prompt that no proposal answers gets an empty mask with score 0.
+        """
+        found = self.propose(image)
+        wanted = np.reshape(boxes if boxes is not None else [], (-1, 4)).astype(np.float32)
+        spots = np.reshape(points if points is not None else [], (-1, 2)).astype(np.float32)
+        height, width = found.masks.shape[1:]
+        areas = found.masks.sum(axis=(1, 2))
+        chosen = [_best(_overlaps(found.boxes, box)) for box in wanted]
+        for x, y in spots:
+            row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
+            column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
+            chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
+        masks = np.zeros((len(chosen), height, width), bool)
+        scores = np.zeros(len(chosen), np.float32)
+        for index, best in enumerate(chosen):
+            if best is not None:
+                masks[index], scores[index] = found.masks[best], found.scores[best]
+        return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
+
+
+def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iterator[Node]:
+    """Objects on the ground that dominates a domain, and recursively those inside large ones."""
+    from scipy import ndimage
+
+    contrast, floor, grain = _contrast(colours, slope, domain, at_border=depth == 0)
+    # Among thresholds the sharpest must win: no saturation. The final score knows the grain.
+    strict = 1 - np.exp(-slope / SHARP[1])
+    sharpness = 1 - np.exp(-slope / np.float32(np.clip(GRAINS * grain, *SHARP)))
+    for node in chosen(component_tree(contrast, strict, domain, floor), colours, strict):
+        rated = rate(node.mask, (node.rows, node.columns), sharpness)
+        rated.quality *= node.compactness**0.2  # strips along edges and frames are many
+        if rated.quality <= LEAST_QUALITY:
+            continue
+        yield rated.tightened()
+        if depth < DEPTH and node.area > NESTED_PIXELS:
+            margin = max(2, round(0.03 * node.area**0.5))  # the outline is no ground
+            inside = ndimage.binary_erosion(node.mask, iterations=margin)
+            if inside.sum() > 0.5 * node.area:
+                place = (node.rows, node.columns)
+                for part in _look(colours[place], slope[place], inside, depth + 1):
+                    yield part.moved(node.rows.start, node.columns.start)
+
+
+def _contrast(
+    colours: Floats, slope: Floats, domain: Bools, at_border: bool
+) -> tuple[Floats, float, float]:
+    """What stands out from the ground of a domain.
+
+    Returns:
+        Delta E ``(h, w)``, the value above which it is no accident of the ground, and the upper
+        quartile of the slope there (Delta E a pixel).
+    """
+    from scipy import ndimage
+
+    smooth = np.stack([ndimage.gaussian_filter(c, 1.0) for c in np.moveaxis(colours, -1, 0)], -1)
+    grid = smooth[::COARSE, ::COARSE]
+    inside = domain[::COARSE, ::COARSE]
+    height, width = inside.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    start = inside.copy()
+    if at_border:
+        rim = max(1, round(RIM * min(height, width)))
+        start[rim:-rim, rim:-rim] = False
+    design, samples, sure = terms[inside], grid[inside], start[inside]
+    centre = _mode(grid[start])
+    error = np.linalg.norm(samples - centre, axis=1)
+    fitted = np.zeros((6, 3))
+    for degree in (1, 3, 3, 6, 6, 6):  # constant, plane, quadratic; what disagrees drops out
+        near = error[sure & (error <= 20)]
+        keep = error <= (np.clip(3 * np.median(near), 4, 15) if len(near) else 15)
+        if keep.sum() < 4 * degree:
+            break
+        fitted[:] = 0
+        fitted[:degree] = np.linalg.lstsq(design[keep][:, :degree], samples[keep], rcond=None)[0]
+        error = np.linalg.norm(samples - design @ fitted, axis=1)
+    surface = terms @ fitted
+    for _ in range(2):  # then follow what is left of slow changes, where there is ground nearby
+        left = grid - surface
+        weight = np.exp(-((np.linalg.norm(left, axis=-1) / 6) ** 2)) * inside
+        sigma = 0.06 * max(height, width)
+        support = ndimage.gaussian_filter(weight, sigma) + 0.02
+        surface = surface + np.stack(
+            [ndimage.gaussian_filter(weight * left[..., c], sigma) / support for c in range(3)], -1
+        )
+    planes = torch.from_numpy(np.moveaxis(surface, -1, 0)[None].astype(np.float32))
+    full = F.interpolate(planes, domain.shape, mode="bilinear")[0].permute(1, 2, 0).numpy()
+    contrast = np.linalg.norm(smooth - full, axis=-1)
+    # An edge between a bright face and its shadow crosses the ground's colour: its slope does not.
+    contrast = np.hypot(contrast, EDGE_REACH * slope).astype(np.float32)
+    ground = np.zeros_like(inside)
+    ground[inside] = keep
+    usual = contrast[::COARSE, ::COARSE][ground]
+    if not len(usual):
+        return contrast, LEAST_CONTRAST, 0.0
+    middle = float(np.median(usual))
+    floor = middle + NOISE_FACTOR * 1.4826 * float(np.median(np.abs(usual - middle)))
+    grain = float(np.quantile(slope[::COARSE, ::COARSE][ground], 0.75))
+    return contrast, max(LEAST_CONTRAST, floor), grain
+
+
+def _mode(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The colour around which most samples lie: mean shift (Comaniciu and Meer 2002)."""
+    centre = np.median(samples, axis=0)
+    for _ in range(10):
+        weight = np.exp(-((np.linalg.norm(samples - centre, axis=1) / 12) ** 2))
+        if weight.sum() < 1e-6:
+            break
+        centre = (weight[:, None] * samples).sum(axis=0) / weight.sum()
+    return np.asarray(centre)
+
+
+def _slope(colours: Floats) -> Floats:
+    """Slope of the colour at each pixel, Delta E a pixel, ``(h, w)``."""
+    from scipy import ndimage
+
+    squares = [
+        ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2
+        for channel in np.moveaxis(colours, -1, 0)
+    ]
+    return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
+
+
+def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None
+
+
+def _overlaps(boxes: Floats, wanted: Floats) -> Floats:
+    """Intersection over union of boxes ``(n, 4)`` with one ``(4,)``."""
+    sides = np.minimum(boxes[:, 2:], wanted[2:]) - np.maximum(boxes[:, :2], wanted[:2])
+    shared = np.prod(np.maximum(sides, 0), axis=1)
+    union = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(wanted[2:] - wanted[:2]) - shared
+    return np.asarray(shared / np.maximum(union, 1), dtype=np.float32)

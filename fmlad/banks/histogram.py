@@ -1,0 +1,141 @@
+"""How surprising a count, a size or a place is after those of the shots; all in nats.
+
+A count is explained in two ways at once, and the shots decide between them: a law ("always six",
+with a small chance of one more or fewer), or none (a Poisson or geometric count). Six, six, six,
+six speaks for the law, so that a seventh die is surprising; five, eight, three, six speaks against
+it. How often laws hold among the groups of a level is learned from all groups of that level
+together: where the counts of most colours vary, one colour that happened to agree four times is
+not trusted. Nats need no scale of their own: one more after four equal counts is worth about 3 to
+4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SLIPS = (0.01, 0.05, 0.25)  # chance ratios of one more or fewer under a law
+MISCOUNTED = 0.05  # chance that an image is miscounted by any number
+WITHIN_LAW = (0.55, 0.27, 0.18)  # prior shares of those slips, given that there is a law
+WITHOUT = (0.4, 0.6)  # prior shares of Poisson and geometric counts, given that there is none
+PRIOR_GROUPS = 2.0  # the prior counts for this many groups when a level's own shares are learned
+ROUNDS = 4  # of that learning
+LEAST_CENTRES = 10  # counts considered possible at least
+PRIOR_SPREAD_WEIGHT = 2.0  # the prior spread of a size or place counts for this many shots
+
+
+@dataclass(frozen=True)
+class CountLaw:
+    """The posterior over all explanations of a group's counts.
+
+    Attributes:
+        shares: float64 ``(h,)``, posterior share of each kind of explanation, sums to 1.
+        weights: float64 ``(h, m)``: posterior over ``centres`` for each kind.
+        centres: float64 ``(m,)``, counts (for a law) or means (without).
+        expected: The count to report: the shots' most frequent one.
+    """
+
+    shares: Floats
+    weights: Floats
+    centres: Floats
+    expected: float
+
+    @property
+    def lawful(self) -> float:
+        """Posterior belief in [0, 1] that there is a law."""
+        return float(self.shares[: len(SLIPS)].sum())
+
+    def surprise(self, count: float) -> float:
+        """Nats by which ``count`` is less likely than the likeliest count, 0 or more."""
+        logs = self._logs(np.append(self.centres, [self.expected, count]))
+        return float(max(0.0, logs.max() - logs[-1]))
+
+    def _logs(self, counts: Floats) -> Floats:
+        likelihood = np.exp(_log_likelihood(counts, self.centres))
+        mixed = np.einsum("h,hm,hmk->k", self.shares, self.weights, likelihood)
+        return np.asarray(np.log(mixed + 1e-300), dtype=np.float64)
+
+
+def count_laws(counts: Sequence[Floats], lawful: float = 0.5) -> list[CountLaw]:
+    """Laws for the groups of one level, which learn from each other how usual laws are.
+
+    Args:
+        counts: Per group its counts over the shots ``(k,)``; ``k`` may be 0.
+        lawful: Prior belief, in (0, 1), that a group of this level has a law.
+    """
+    largest = max((float(c.max()) for c in counts if len(c)), default=0.0)
+    centres = np.arange(max(math.ceil(largest) + 3, LEAST_CENTRES), dtype=np.float64)
+    prior = np.array([*(lawful * w for w in WITHIN_LAW), *((1 - lawful) * w for w in WITHOUT)])
+    logs = [_log_likelihood(c, centres).sum(-1) - math.log(len(centres)) for c in counts]
+    evidence = [np.logaddexp.reduce(log, axis=1) for log in logs]
+    shares = prior.copy()
+    for _ in range(ROUNDS):
+        posteriors = [_softmax(np.log(shares) + e) for e in evidence]
+        # With one shot every explanation fits as well as any other: nothing is learned.
+        total = PRIOR_GROUPS * prior + sum(posteriors, np.zeros(len(prior)))
+        shares = total / total.sum()
+    return [
+        CountLaw(
+            _softmax(np.log(shares) + e),
+            np.exp(log - e[:, None]),
+            centres,
+            _typical(c),
+        )
+        for c, log, e in zip(counts, logs, evidence, strict=True)
+    ]
+
+
+def spread_surprise(
+    value: Floats, seen: Floats, prior_spread: float, weight: float = PRIOR_SPREAD_WEIGHT
+) -> float:
+    """Nats by which a value is less likely than the mean of those seen (Student's t).
+
+    Args:
+        value: ``(d,)``.
+        seen: ``(k, d)`` with ``k`` >= 1.
+        prior_spread: Standard deviation per coordinate that is believed before any is seen.
+        weight: How many shots that belief counts for.
+    """
+    count, size = seen.shape
+    mean = seen.mean(0)
+    freedom = weight + size * (count - 1)
+    variance = (weight * prior_spread**2 + np.square(seen - mean).sum()) / freedom
+    squared = float(np.square(value - mean).sum()) / (variance * (1 + 1 / count))
+    return float((freedom + size) / 2 * math.log1p(squared / freedom))
+
+
+def _typical(counts: Floats) -> float:
+    """The most frequent whole count, the larger one of several; 0 without any."""
+    if len(counts) == 0:
+        return 0.0
+    values, times = np.unique(np.round(counts), return_counts=True)
+    return float(values[times == times.max()].max())
+
+
+def _log_likelihood(counts: Floats, centres: Floats) -> Floats:
+    """Log chance of each count under each explanation, ``(h, m, k)``."""
+    from scipy.special import gammaln
+
+    gap = np.abs(counts[None, :] - centres[:, None])
+    # A miscounted shot (an object seen in pieces, say) must not bring a law down.
+    miscounted = math.log(MISCOUNTED) - 2 * np.log1p(gap) - math.log(2)
+    laws = [
+        np.logaddexp(math.log((1 - slip) / (1 + slip)) + math.log(slip) * gap, miscounted)
+        for slip in SLIPS
+    ]
+    means = np.maximum(centres, 0.25)[:, None]
+    poisson = counts * np.log(means) - means - gammaln(counts + 1)
+    # Geometric: what is thrown in by the handful varies more than Poisson allows.
+    handful = counts * np.log(means / (1 + means)) - np.log1p(means)
+    return np.stack([*laws, poisson, handful])
+
+
+def _softmax(logs: Floats) -> Floats:
+    raised = np.exp(logs - logs.max())
+    return np.asarray(raised / raised.sum(), dtype=np.float64)

@@ -1,0 +1,236 @@
+"""The histogram and the composition bank over the parts of some shots: what deviates, and how.
+
+PSAD's histogram and composition banks (Kim et al., AAAI 2024, section 3.4) over parts that nobody
+named, at every level of likeness, with places where the shots register to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fmlad.banks.composition import Composition, group_embedding
+from fmlad.banks.histogram import CountLaw, count_laws, spread_surprise
+from fmlad.banks.slots import Slots
+from fmlad.findings import Kind
+from fmlad.segmentation.describe import SIZE, SIZE_UNIT, Floats, Objects
+from fmlad.segmentation.names import part_names
+from fmlad.segmentation.parts import UNKNOWN, Ints, Parts
+
+LEAST = 0.25  # nats below which a deviation is not worth keeping
+MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
+SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
+STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One way in which an image departs from the shots.
+
+    Attributes:
+        branch: ``"histogram"`` or ``"composition"``.
+        kind: What sort of difference.
+        group: Group number, or None for objects unlike anything in the shots.
+        level: Level of the group.
+        expected: Count in the shots, where it is about counts.
+        observed: Count here.
+        rows: The image's objects concerned.
+        absent: Points of the shots whose like is missing here.
+        score: Nats for the histogram bank, usual distances for the composition bank.
+    """
+
+    branch: str
+    kind: Kind
+    group: int | None
+    level: int
+    expected: float | None
+    observed: float | None
+    rows: tuple[int, ...]
+    absent: tuple[int, ...]
+    score: float
+
+
+class PartsModel:
+    """Parts with their count laws, sizes, slots and embeddings."""
+
+    def __init__(self, shots: Sequence[Objects], places: Sequence[Floats] | None, hierarchy: bool):
+        """Learns from the objects of some shots.
+
+        Args:
+            shots: Objects of each.
+            places: Positions of the objects in one common frame, ``(n, 2)`` a shot; None where
+                place means nothing.
+            hierarchy: Whether to count at all levels or at the finest alone.
+        """
+        self.parts = Parts(shots, hierarchy)
+        self.names = part_names(self.parts)
+        self.placed = places is not None
+        self.places = np.concatenate(places if places is not None else [s.places for s in shots])
+        groups = self.parts.groups
+        self.laws: list[CountLaw] = []
+        self.strangers: list[CountLaw] = []
+        self.order: list[float] = []  # per level, the share of the objects whose counts have a law
+        total = float(self.parts.weights.sum())
+        for number, level in enumerate(self.parts.levels):
+            counts = [group.counts for group in groups if group.level == number]
+            *laws, strangers = count_laws([*counts, level.unknown], level.lawful)
+            self.laws += laws
+            self.strangers.append(strangers)
+            held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
+            self.order.append(float(held) / max(total, 1e-6))
+        self.composition = Composition(self.parts)
+        self.slots = [self._slots(number) if self.placed else None for number in range(len(groups))]
+
+    def deviations(self, objects: Objects, places: Floats | None) -> list[Deviation]:
+        """All deviations of an image's objects, the largest first.
+
+        Args:
+            objects: Of the image.
+            places: Their positions in the common frame; None where the image does not register.
+        """
+        owner = self.parts.assign(objects)
+        found: list[Deviation] = []
+        for number, group in enumerate(self.parts.groups):
+            rows = np.flatnonzero(owner[group.level] == number)
+            found += self._counts(number, rows, objects, places)
+            if len(rows):
+                found += self._sizes(number, rows, objects)
+                found += self._embeddings(number, rows, objects)
+        for level in range(len(self.parts.levels)):
+            found += self._strangers(level, np.flatnonzero(owner[level] == UNKNOWN), objects)
+        return sorted(found, key=lambda deviation: -deviation.score)
+
+    def naming_level(self) -> int:
+        """The finest level at which most objects belong to groups with a law, else the coarsest."""
+        steady = [number for number, share in enumerate(self.order) if share >= STEADY]
+        return steady[0] if steady else len(self.parts.levels) - 1
+
+    def _counts(
+        self, number: int, rows: Ints, objects: Objects, places: Floats | None
+    ) -> list[Deviation]:
+        group, law, slots = self.parts.groups[number], self.laws[number], self.slots[number]
+        count = float(objects.weights[rows].sum())
+        score = law.surprise(count)
+        found, surplus, absent = [], rows, self._typical_members(number)
+        if slots is not None and places is not None and len(rows):
+            slot, row, surprise = slots.match(places[rows])
+            surplus = np.delete(rows, row)
+            absent = absent[np.setdiff1d(np.arange(len(slots.seen)), slot)]
+            # A place is worth no more than a count, and nothing where not even the count is steady;
+            # shaky objects shift nothing.
+            # One of many slots is off by chance (Bonferroni, in nats).
+            likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
+            capped = np.minimum(likely, MOST_PLACE) * law.lawful
+            weighted = capped * objects.weights[rows[row]]
+            for index in np.flatnonzero(weighted > LEAST):
+                moved = Deviation(
+                    "histogram", "misplaced", number, group.level, None, None,
+                    (int(rows[row[index]]),), (int(self._typical_members(number)[slot[index]]),),
+                    float(weighted[index]),
+                )  # fmt: skip
+                found.append(moved)
+        elif len(rows) and len(absent):
+            surplus, absent = self._leftovers(number, rows, absent, objects)
+        if score > LEAST:
+            more = count > law.expected
+            base = Deviation(
+                "histogram", "extra" if more else "missing", number, group.level,
+                law.expected, count, (), (), score,
+            )  # fmt: skip
+            found.append(
+                replace(base, rows=tuple(surplus.tolist()) or tuple(rows.tolist()))
+                if more
+                else replace(base, absent=tuple(absent.tolist()))
+            )
+        return found
+
+    def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
+        count = float(objects.weights[rows].sum())
+        law = self.strangers[level]
+        # Where not even the known parts have steady counts, a new kind of part is no news.
+        score = law.surprise(count) * self.order[level]
+        if count <= law.expected or score <= LEAST:
+            return []
+        return [
+            Deviation(
+                "histogram", "extra", None, level, law.expected, count, tuple(rows.tolist()), (),
+                score,
+            )
+        ]  # fmt: skip
+
+    def _sizes(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
+        """Area of the group as a whole, where the count is one of those seen."""
+        group = self.parts.groups[number]
+        count = objects.weights[rows].sum()
+        members = [
+            group.members[self.parts.shot[group.members] == shot]
+            for shot in np.flatnonzero(np.abs(group.counts - count) < 0.5)
+        ]
+        members = [m for m in members if len(m)]
+        if not members or group.facet == "any":
+            return []
+        looks = [self.parts.looks[m, SIZE] for m in members]
+        seen = np.array([[_log_area(look)] for look in looks])
+        here = _log_area(objects.looks[rows, SIZE])
+        score = spread_surprise(np.array([here]), seen, SIZE_SPREAD)
+        score = max(0.0, score - float(np.log1p(len(self.parts.groups))))
+        score = min(score, MOST_PLACE) * float(objects.weights[rows].mean())
+        score *= self.laws[number].lawful
+        if score <= LEAST:
+            return []
+        return [
+            Deviation(
+                "histogram", "resized", number, group.level, float(np.exp(seen.mean())),
+                float(np.exp(here)), tuple(rows.tolist()), (), score,
+            )
+        ]  # fmt: skip
+
+    def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
+        group = self.parts.groups[number]
+        if group.facet == "any":
+            return []
+        score = self.composition.distance(number, group_embedding(objects, rows))
+        # Parts without a law are of all sorts: nothing is expected of their looks.
+        score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
+        return [
+            Deviation(
+                "composition", "recoloured", number, group.level, None, None, tuple(rows.tolist()),
+                (), score,
+            )
+        ]  # fmt: skip
+
+    def _slots(self, number: int) -> Slots | None:
+        group = self.parts.groups[number]
+        if group.facet == "any":
+            return None
+        shots = range(len(self.parts.shots))
+        members = [group.members[self.parts.shot[group.members] == shot] for shot in shots]
+        return Slots.learn([self.places[m] for m in members])
+
+    def _typical_members(self, number: int) -> Ints:
+        """The group's objects in the first shot with the typical count (as in ``Slots.learn``)."""
+        group = self.parts.groups[number]
+        shots = self.parts.shot[group.members]
+        counts = np.bincount(shots, minlength=len(self.parts.shots))
+        base = int(np.argmin(np.abs(counts - int(np.median(counts)))))
+        return np.asarray(group.members[shots == base], dtype=np.int64)
+
+    def _leftovers(
+        self, number: int, rows: Ints, absent: Ints, objects: Objects
+    ) -> tuple[Ints, Ints]:
+        """Without places: what stays unpaired when the most alike are paired."""
+        facet = self.parts.groups[number].facet
+        if facet == "any":
+            facet = "look"
+        gaps = self.parts.distances(objects, facet)[rows][:, absent]
+        from scipy.optimize import linear_sum_assignment
+
+        first, second = linear_sum_assignment(gaps)
+        return np.delete(rows, first), np.delete(absent, second)
+
+
+def _log_area(sizes: Floats) -> float:
+    """Log of the sum of areas given as ``looks[:, SIZE]``."""
+    return float(np.logaddexp.reduce(sizes * SIZE_UNIT))

@@ -1,0 +1,1 @@
+"""From masks to parts: objects described, grouped, counted and named."""

@@ -1,0 +1,57 @@
+"""Parts of made-up objects whose groups are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fmlad.banks.parts_model import PartsModel
+from fmlad.segmentation.describe import Objects
+
+
+def objects(colours: list[float], seed: int = 0, size: float = -14.0) -> Objects:
+    """Compact objects of one form; ``colours`` are lightnesses in units of 20 Delta E."""
+    n = len(colours)
+    rng = np.random.default_rng(seed)
+    looks = np.tile([0.0, 0, 0, 0.5, size, 0.2, 9.7], (n, 1))
+    looks[:, 0] = colours
+    looks += rng.normal(0, 0.02, looks.shape)
+    places = rng.uniform(-0.8, 0.8, (n, 2))
+    boxes = np.tile([0.0, 0, 10, 10], (n, 1))
+    return Objects(looks, looks[:, :3].copy(), boxes, places, np.ones(n))
+
+
+def test_six_of_changing_colours_is_a_law_although_the_colours_vary() -> None:
+    rng = np.random.default_rng(1)
+    shots = [objects(list(4.0 * rng.integers(0, 4, 6)), seed) for seed in range(4)]
+    model = PartsModel(shots, None, True)
+    good = model.deviations(objects([0, 0, 4, 8, 12, 12], 9), None)
+    bad = model.deviations(objects([0, 0, 4, 8, 12, 12, 4], 9), None)
+    assert bad[0].kind == "extra"
+    assert bad[0].score > 2.5
+    assert max((d.score for d in good if d.branch == "histogram"), default=0) < bad[0].score
+
+
+def test_a_missing_object_is_found_and_names_its_like() -> None:
+    shots = [objects([0, 0, 8, 8, 8], seed) for seed in range(4)]
+    model = PartsModel(shots, None, True)
+    everything = model.deviations(objects([0, 0, 8, 8], 9), None)
+    found = [deviation for deviation in everything if deviation.branch == "histogram"]
+    assert found[0].kind == "missing"
+    assert found[0].absent
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("n", [0, 1, 6])
+def test_any_number_of_shots_and_objects(k: int, n: int) -> None:
+    model = PartsModel([objects([1.0] * n, seed) for seed in range(k)], None, True)
+    for count in (0, 1, 7):
+        for deviation in model.deviations(objects([1.0] * count, 99), None):
+            assert np.isfinite(deviation.score)
+    assert 0 <= model.naming_level() < len(model.parts.levels)
+
+
+def test_two_hundred_objects() -> None:
+    model = PartsModel([objects([1.0] * 200, seed) for seed in range(2)], None, True)
+    found = model.deviations(objects([1.0] * 150, 9), None)
+    assert found[0].kind == "missing"
