@@ -27,6 +27,7 @@ import fmlad
 from benchmarks.common import keep, shared
 from fmlad import pipeline, profiles
 from fmlad.images import load_image
+from fmlad.methods.banks import BANKS
 from fmlad.methods.registry import create_method
 from fmlad.views import Eyes, ImageView
 
@@ -126,7 +127,8 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default="dice", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
-    options = {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
+    options: dict[str, Any] = {"banks": BANKS}
+    options |= {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
     dice = photographs(arguments.tuning)
     views = open_views(list(dice))
     figures: dict[str, str] = {}

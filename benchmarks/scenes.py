@@ -30,6 +30,7 @@ from fmlad import pipeline, profiles
 from fmlad.datasets import SCENE_CATEGORIES, make_scenes
 from fmlad.findings import Box, Finding
 from fmlad.images import load_image
+from fmlad.methods.banks import BANKS
 from fmlad.methods.registry import create_method
 from fmlad.views import Eyes, ImageView
 
@@ -114,7 +115,8 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default="scenes", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
-    options = {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
+    options: dict[str, Any] = {"banks": BANKS}
+    options |= {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
     n = arguments.images
     counts = {
         "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,

@@ -15,6 +15,8 @@ import fmlad
 
 
 def main() -> None:
+    if len(sys.argv) not in (1, 3):
+        sys.exit(__doc__)
     if len(sys.argv) == 3:
         shots, query = Path(sys.argv[1]), Path(sys.argv[2])
     else:

@@ -2,6 +2,8 @@
 
 python demos/save_and_serve.py FOLDER_OF_NORMAL_IMAGES INBOX [--once]
 
+Both are existing folders.
+
 The detector is fitted at the first start and loaded at every later one. Each new image in INBOX is
 judged once and its verdict appended to INBOX/verdicts.jsonl; a broken file gets its error there.
 """
@@ -20,6 +22,8 @@ PAUSE = 1.0  # seconds between two looks into the inbox
 
 
 def main() -> None:
+    if len(sys.argv) < 3 or not all(Path(folder).is_dir() for folder in sys.argv[1:3]):
+        sys.exit(__doc__)
     shots, inbox = Path(sys.argv[1]), Path(sys.argv[2])
     saved = inbox / "detector"
     if saved.exists():

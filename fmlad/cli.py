@@ -1,7 +1,8 @@
 """The command line: thin, and lazy, so that ``fmlad --help`` is quick.
 
-Exit codes: 0 done; 1 the input or its surroundings were wrong, or some images could not be read; 2
-usage; 3 something is anomalous and ``--fail-on-anomaly`` was given (it outranks 1).
+Exit codes: 0 done; 1 the input or its surroundings were wrong (a name that does not exist is such
+an input), or some images could not be read; 2 usage, as the parser sees it; 3 something is
+anomalous and ``--fail-on-anomaly`` was given (it outranks 1).
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def fit(
             typer.echo(f"{report.name}: same pixels as shot {report.duplicate_of}; it adds nothing")
         if report.suspicious:
             typer.echo(f"{report.name}: far odder than the other shots (score {report.score:.2f})")
-    typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shots.")
+    plural = "" if len(reports) == 1 else "s"
+    typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
         typer.echo(f"Threshold {calibration.threshold:.3g}: {calibration.describe()}.")
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")

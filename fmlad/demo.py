@@ -9,6 +9,7 @@ from typing import Any
 
 from fmlad.datasets import make_scenes
 from fmlad.detector import Detector
+from fmlad.errors import OptionError
 from fmlad.methods.protocol import Progress
 from fmlad.prediction import Prediction
 from fmlad.report import Case, write_report
@@ -32,9 +33,8 @@ class DemoResult:
     cases: list[Case]
 
     def summary(self) -> str:
-        """One line that counts right verdicts."""
-        right = sum(case.right for case in self.cases)
-        return f"{right} of {len(self.cases)} verdicts are right."
+        """Right verdicts by group, because one number would hide what the detector cannot see."""
+        return summary(self.cases)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -46,6 +46,22 @@ class DemoResult:
                 for case in self.cases
             ],
         }
+
+
+def summary(cases: list[Case]) -> str:
+    """False alarms, damage and logical anomalies, counted apart."""
+
+    def called(which: list[Case]) -> str:
+        return f"{sum(case.prediction.is_anomalous is True for case in which)} of {len(which)}"
+
+    good = [case for case in cases if not case.anomalous]
+    damage = [case for case in cases if case.anomalous and case.truth.startswith("defect")]
+    logical = [case for case in cases if case.anomalous and case not in damage]
+    return (
+        f"Called anomalous: {called(good)} normal pictures (false alarms), {called(damage)} "
+        f"damaged ones, {called(logical)} with a part missing, extra or misplaced. The patch bank "
+        f"looks for damage; banks=('patch', 'histogram', 'composition') also counts parts."
+    )
 
 
 def run_demo(out: Path, category: str, *, shots: int, seed: int, progress: Progress) -> DemoResult:
@@ -62,6 +78,7 @@ def run_demo(out: Path, category: str, *, shots: int, seed: int, progress: Progr
         UnknownNameError: There is no such category.
         DatasetError: ``out`` holds other pictures already.
     """
+    _check_folder(out)
     folder = f"{category}-{seed}-{shots}"
     root = make_scenes(
         out / "pictures" / folder, category, seed, {**COUNTS, "train": shots}, progress=progress
@@ -84,11 +101,21 @@ def run_demo(out: Path, category: str, *, shots: int, seed: int, progress: Progr
             f"labels, no training, no pretrained weights. It then judged {len(cases)} pictures it "
             f"had never seen. All pictures are made by the program."
         ),
+        summary=summary(cases),
         shots=sorted((root / "train" / "good").glob("*.png")),
         detector=detector,
         cases=cases,
     )
     return DemoResult(report, saved, cases)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuses to scatter files among somebody's own."""
+    ours = {"pictures", "detector", "report.html"}
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else []
+    if out.is_file() or foreign:
+        what = "is a file" if out.is_file() else f"holds {foreign[0]}, which is no demo's"
+        raise OptionError(f"{out} {what}; give a new or empty folder (--out).")
 
 
 def _truth(sidecar: Path) -> str:

@@ -141,6 +141,12 @@ class Detector:
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, eyes, record, views)
 
+    def __repr__(self) -> str:
+        return (
+            f"Detector(method={self.method!r}, profile={self.profile!r}, "
+            f"shots={len(self._fitted.shots)}, threshold={self.threshold})"
+        )
+
     def predict(self, image: ImageSource) -> Prediction:
         """Judges one image: a path, bytes, a PIL image or an array ``(H, W, 3)``.
 

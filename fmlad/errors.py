@@ -43,7 +43,7 @@ class UnknownNameError(OptionError):
         near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(names) or "none"
-        return cls(f"There is no {kind} named {name!r}.{hint} Known {kind}s: {listed}.")
+        return cls(f"There is no {kind} named {name!r}.{hint} Known ones: {listed}.")
 
 
 class PromptError(FmladError):

@@ -66,7 +66,7 @@ class Prediction:
     threshold: float | None
     is_anomalous: bool | None
     p_value: float | None
-    anomaly_map: npt.NDArray[np.float32]
+    anomaly_map: npt.NDArray[np.float32] = field(repr=False)
     branch_scores: Mapping[str, float]
     segmentation: Segmentation | None
     findings: list[Finding]

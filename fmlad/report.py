@@ -44,6 +44,7 @@ def write_report(
     *,
     title: str,
     lead: str,
+    summary: str,
     shots: Sequence[Path],
     detector: Detector,
     cases: Sequence[Case],
@@ -54,15 +55,15 @@ def write_report(
         path: The file.
         title: Heading.
         lead: What was done, in a sentence or two.
+        summary: What came out, in a sentence or two.
         shots: The pictures the detector was fitted on.
         detector: For the threshold and where it came from.
         cases: The judged pictures, in the order shown.
     """
-    right = sum(case.right for case in cases)
     threshold = detector.threshold
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(lead)}</p>",
-        f"<p class=big>{right} of {len(cases)} verdicts are right.</p>",
+        f"<p class=big>{html.escape(summary)}</p>",
         "<h2>How to read this</h2><ul>",
         "<li><b>Score</b>: 1.0 is as odd as the oddest normal picture is to the others; "
         f"above {threshold:.2f} a picture is called anomalous "
@@ -121,7 +122,7 @@ _PAGE = """<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>%TITLE%</title><style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
-h1{margin-bottom:.2em}.big{font-size:1.3em}small{font-weight:normal;color:#666}
+h1{margin-bottom:.2em}.big{font-size:1.15em}small{font-weight:normal;color:#666}
 .shots img{height:150px;margin:0 6px 6px 0;border-radius:4px}
 section{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px;
 margin:0 0 18px;padding:12px;

@@ -185,9 +185,10 @@ def read(folder: Path) -> Saved:
     """
     if not folder.exists() and _previous(folder).exists():
         _previous(folder).rename(folder)  # a save was killed between its two renames
-    if not folder.is_dir():
+    if not (folder / MANIFEST).exists() and not (folder / STATE).exists():
         raise CorruptDetectorError(
-            f"There is no saved detector at {folder}; expected a folder with {MANIFEST}."
+            f"There is no saved detector at {folder}; expected a folder with {MANIFEST}, as "
+            f"`fmlad fit` and Detector.save write it."
         )
     manifest = _read_manifest(folder)
     for name, digest in manifest.files.items():

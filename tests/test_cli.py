@@ -126,6 +126,7 @@ def test_overlays_and_maps_are_written(saved: Path, queries: Path, tmp_path: Pat
             "which no saved detector has",
         ),
         (("predict", "no-such-detector", "{shots}"), "no saved detector"),
+        (("predict", "{shots}", "{shots}"), "no saved detector"),
         (("predict", "{saved}", "no-such-image.png"), "does not exist"),
         (("predict", "{saved}", "{shots}", "--threshold", "nan"), "finite"),
         (("scenes", "x", "--category", "pushpin"), "Did you mean 'pushpins'"),
@@ -182,4 +183,11 @@ def test_demo_writes_a_report_that_needs_nothing_beside_it(tmp_path: Path) -> No
     fmlad.Detector.load(result["detector"])
     again = fmlad_cli("demo", "--out", tmp_path / "demo")
     assert again.returncode == 0, again.stderr
-    assert "verdicts are right" in again.stdout
+    assert "false alarms" in again.stdout
+
+
+def test_the_demo_leaves_other_peoples_folders_alone(folder: Path) -> None:
+    done = fmlad_cli("demo", "--out", folder)
+    assert done.returncode == 1
+    assert "holds 0.png" in done.stderr
+    assert len(list(folder.iterdir())) == 4

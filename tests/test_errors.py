@@ -32,7 +32,7 @@ def test_errors_are_reachable_after_a_bare_import() -> None:
 def test_an_unknown_name_lists_what_exists_and_the_nearest() -> None:
     error = UnknownNameError.of("method", "bank", ["sam-lad", "banks"])
     assert str(error) == (
-        "There is no method named 'bank'. Did you mean 'banks'? Known methods: banks, sam-lad."
+        "There is no method named 'bank'. Did you mean 'banks'? Known ones: banks, sam-lad."
     )
     assert isinstance(error, OptionError)
 
@@ -47,4 +47,4 @@ def test_whatever_was_written_is_named(name: object) -> None:
 
 
 def test_nothing_known_is_said_so() -> None:
-    assert "Known roles: none." in str(UnknownNameError.of("role", "x", []))
+    assert "Known ones: none." in str(UnknownNameError.of("role", "x", []))

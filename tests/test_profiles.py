@@ -116,9 +116,9 @@ def test_a_role_that_nobody_fills_is_refused() -> None:
 
 @pytest.mark.parametrize("role", ["feature_extracter", "", "FeatureExtractor"])
 def test_an_unknown_role_is_refused(role: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"Known roles: .*feature_extractor"):
+    with pytest.raises(UnknownNameError, match=r"Known ones: .*feature_extractor"):
         resolve([FEATURES], "builtin", None, {role: HANDMADE})
-    with pytest.raises(UnknownNameError, match="Known roles"):
+    with pytest.raises(UnknownNameError, match="Known ones"):
         list_backbones(role)
 
 
@@ -129,7 +129,7 @@ def test_a_near_role_is_suggested() -> None:
 
 @pytest.mark.parametrize("name", ["builtin:handmade", "builtin:handmade@2", "dinov2:", "", "*"])
 def test_an_unknown_backbone_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"Known backbones: .*builtin:handmade@1"):
+    with pytest.raises(UnknownNameError, match=r"Known ones: .*builtin:handmade@1"):
         resolve([FEATURES], "builtin", None, {FEATURES: name})
 
 

@@ -49,7 +49,7 @@ def main() -> int:
         "VIRTUAL_ENV": str(VENV),
     }
     try:
-        return subprocess.call(command, env=environment, cwd=ROOT)
+        return subprocess.call(command, env=environment)
     except FileNotFoundError:
         print(f"There is no command {sys.argv[1]!r} in {BIN} nor on the PATH.")
         return 2

@@ -127,7 +127,7 @@ def test_a_plugged_in_backbone_is_a_citizen() -> None:
 
 
 def test_unknown_methods_and_options_name_what_exists() -> None:
-    with pytest.raises(UnknownNameError, match="Known methods: banks"):
+    with pytest.raises(UnknownNameError, match="Known ones: banks"):
         registry.create_method("clip", {})
     with pytest.raises(OptionError, match="Its options: banks, levels"):
         registry.create_method("banks", {"zzz": 1})
