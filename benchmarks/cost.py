@@ -100,7 +100,7 @@ def growth(most: int) -> dict[str, dict[str, float]]:
             "fit, s": round(fit, 2),
             "predict, s": round(statistics.median(times), 2),
             "bank, MB": round(sum(t.nbytes for t in state.tensors().values()) / 1e6, 1),
-            "patches": sum(item.levels[0][0, 0].numel() for item in state.memory),
+            "patches": sum(item.look.levels[0][0, 0].numel() for item in state.patches.memory),
         }
     return rows
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.prompting import pick
 from fmlad.backbones.roles import Masks
 
 BORDER = 0.06  # width of the border taken for background, as a share of the shorter side
@@ -43,26 +44,8 @@ class RegionProposer:
         boxes: npt.NDArray[np.float32] | None = None,
         points: npt.NDArray[np.float32] | None = None,
     ) -> Masks:
-        """The best proposal per box (by overlap of boxes) or per point (smallest that holds it).
-
-        A prompt that no proposal answers gets an empty mask with score 0.
-        """
-        found = self.propose(image)
-        prompts = np.concatenate(
-            [
-                np.reshape(boxes if boxes is not None else [], (-1, 4)),
-                np.tile(np.reshape(points if points is not None else [], (-1, 2)), 2),
-            ]
-        ).astype(np.float32)
-        grid = found.masks.shape[1:]
-        masks = np.zeros((len(prompts), *grid), bool)
-        scores = np.zeros(len(prompts), np.float32)
-        for row, wanted in enumerate(prompts):
-            overlap = _overlap(found.boxes, wanted)
-            if len(overlap) and overlap.max() > 0:
-                best = int(overlap.argmax())
-                masks[row], scores[row] = found.masks[best], found.scores[best]
-        return Masks(masks, prompts, scores)
+        """The best proposal per box or per point; see :func:`~fmlad.backbones.prompting.pick`."""
+        return pick(self.propose(image), image, boxes, points)
 
 
 def _contrast(image: Tensor) -> npt.NDArray[np.float32]:
@@ -138,17 +121,3 @@ def _masks(
 def _scale(image: Tensor, grid: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Input pixels per cell of the working grid, along x and y."""
     return image.shape[-1] / grid.shape[1], image.shape[-2] / grid.shape[0]
-
-
-def _overlap(
-    boxes: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """Intersection over union with a box ``(4,)``; for a point, inverse area where it is inside."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    if wanted[0] == wanted[2] and wanted[1] == wanted[3]:
-        inside = (boxes[:, :2] <= wanted[:2]).all(1) & (wanted[2:] < boxes[:, 2:]).all(1)
-        return np.where(inside, 1 / np.maximum(area, 1), 0).astype(np.float32)
-    corner = np.maximum(boxes[:, :2], wanted[:2]), np.minimum(boxes[:, 2:], wanted[2:])
-    shared = np.prod(np.maximum(corner[1] - corner[0], 0), axis=1)
-    own = (wanted[2] - wanted[0]) * (wanted[3] - wanted[1])
-    return np.asarray(shared / np.maximum(area + own - shared, 1), dtype=np.float32)

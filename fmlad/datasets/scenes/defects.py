@@ -283,7 +283,7 @@ def deform(stage: Stage, mask: Bools) -> Bools:
             best = (area, window, np.stack([rows, columns]), moved, change)
         if area > 220:
             break
-    if best is None:  # pragma: no cover - the loop above always runs
+    if best is None:
         raise RuntimeError("no place to deform")
     _, window, where, moved, change = best
     ids = ndimage.map_coordinates(stage.ids, where, order=0)
