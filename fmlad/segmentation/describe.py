@@ -102,15 +102,10 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
     weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     seen = described(pixels, masks.masks[good], masks.boxes[good].astype(float), weights, level)
     small = seen.masks[:, ::2, ::2].reshape(len(good), -1).astype(np.float32)
-    own = np.ones(len(good), bool) if masks.preferred is None else masks.preferred[good]
+    # Without a choice of the proposer's, parts win over wholes.
+    own = _says_something(seen.masks) if masks.preferred is None else masks.preferred[good]
     areas = seen.masks.mean(axis=(1, 2))
-    return Offers(
-        seen,
-        quality,
-        areas,
-        (small @ small.T).astype(float),
-        own & _says_something(seen.masks, own),
-    )
+    return Offers(seen, quality, areas, (small @ small.T).astype(float), own)
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ class Offers:
         quality: float64 ``(n,)`` in [0, 1], of the proposer.
         areas: float64 ``(n,)``, shares of the image.
         shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
-        own: bool ``(n,)``: what the proposer would choose, less what smaller ones cover.
+        own: bool ``(n,)``: what the proposer would choose.
     """
 
     seen: Seen
@@ -162,10 +157,8 @@ def _rounded(values: Floats) -> Floats:
     return values.astype(np.float32).astype(np.float64)
 
 
-def _says_something(
-    masks: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Which masks ``(n, h, w)`` are more than what smaller ones among them cover.
+def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which masks ``(n, h, w)`` are more than what smaller ones cover.
 
     Parts win over wholes (CSAD, section 3.1, and its code's ``filter_by_combine``).
     """
@@ -173,7 +166,7 @@ def _says_something(
     union = np.zeros(masks.shape[1:], bool)
     kept = np.zeros(len(masks), bool)
     for row in np.argsort(areas, kind="stable"):
-        if among[row] and (masks[row] & union).sum() < COVERED * areas[row]:
+        if (masks[row] & union).sum() < COVERED * areas[row]:
             kept[row] = True
             union |= masks[row]
     return kept

@@ -21,6 +21,7 @@ from fmlad.segmentation.names import part_names
 from fmlad.segmentation.parts import UNKNOWN, Group, Ints, Parts
 
 LEAST = 0.25  # nats below which a deviation is not worth keeping
+CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
@@ -42,7 +43,7 @@ class Deviation:
         observed: Count here.
         rows: The image's objects concerned.
         absent: Points of the shots whose like is missing here.
-        score: Nats for the histogram bank, usual distances for the composition bank.
+        score: Nats beyond chance for the histogram bank, usual distances for the composition bank.
     """
 
     branch: str
@@ -131,7 +132,9 @@ class PartsModel:
                 found += self._embeddings(number, rows, objects)
         for level in range(len(self.parts.levels)):
             found += self._strangers(level, np.flatnonzero(owner[level] == UNKNOWN), objects)
-        return sorted(found, key=lambda deviation: -deviation.score)
+        found = [_beyond_chance(deviation) for deviation in found]
+        kept = [deviation for deviation in found if deviation.score > LEAST]
+        return sorted(kept, key=lambda deviation: -deviation.score)
 
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
@@ -287,6 +290,12 @@ class PartsModel:
 
         first, second = linear_sum_assignment(gaps)
         return np.delete(rows, first), np.delete(absent, second)
+
+
+def _beyond_chance(deviation: Deviation) -> Deviation:
+    if deviation.branch != "histogram":
+        return deviation
+    return replace(deviation, score=deviation.score - CHANCE)
 
 
 def _embedding(objects: Objects, rows: Ints) -> Floats:
