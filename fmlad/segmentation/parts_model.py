@@ -24,6 +24,7 @@ LEAST = 0.25  # nats below which a deviation is not worth keeping
 CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
+GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
 KIND = 1  # level at which an object is as surely one as its kind
 DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
@@ -158,13 +159,13 @@ class PartsModel:
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
             weighted = capped * objects.weights[rows[row]]
-            for index in np.flatnonzero(weighted > LEAST):
-                moved = Deviation(
-                    "histogram", "misplaced", number, group.level, None, None,
-                    (int(rows[row[index]]),), (int(self._typical_members(number)[slot[index]]),),
-                    float(weighted[index]),
-                )  # fmt: skip
-                found.append(moved)
+            members = self._typical_members(number)
+            found += [
+                self._displaced(
+                    number, int(rows[row[i]]), int(members[slot[i]]), objects, float(weighted[i])
+                )
+                for i in np.flatnonzero(weighted > LEAST)
+            ]
         elif len(rows) and len(absent):
             surplus, absent = self._leftovers(number, rows, absent, objects)
         if score > LEAST:
@@ -179,6 +180,22 @@ class PartsModel:
                 else replace(base, absent=tuple(absent.tolist()))
             )
         return found
+
+    def _displaced(
+        self, number: int, row: int, slot: int, objects: Objects, score: float
+    ) -> Deviation:
+        """An object off its place; one that grew or shrank lies elsewhere for that reason."""
+        group = self.parts.groups[number]
+        sizes = self.parts.looks[group.members, SIZE] * SIZE_UNIT
+        here = float(objects.looks[row, SIZE]) * SIZE_UNIT
+        if abs(here - sizes.mean()) > GROWN + 2 * sizes.std():
+            return Deviation(
+                "histogram", "resized", number, group.level, float(np.exp(sizes.mean())),
+                float(np.exp(here)), (row,), (slot,), score,
+            )  # fmt: skip
+        return Deviation(
+            "histogram", "misplaced", number, group.level, None, None, (row,), (slot,), score
+        )
 
     def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
         count = float(objects.weights[rows].sum())
