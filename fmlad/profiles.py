@@ -79,8 +79,14 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "feature_extractor": "builtin:handmade@1",
         "mask_proposer": "builtin:regions@2",
     },
-    "light": {"feature_extractor": "dinov2:facebook/dinov2-small"},
-    "foundation": {"feature_extractor": "dinov2:facebook/dinov2-small"},
+    "light": {
+        "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
+    },
+    "foundation": {
+        "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
+    },
 }
 
 
