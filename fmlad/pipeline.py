@@ -89,7 +89,7 @@ def fit(
             left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
-    fusion = method.fusion([trial.scores for trial in trials])
+    fusion = method.fusion([trial.scores for trial in trials], state)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")

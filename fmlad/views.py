@@ -52,7 +52,7 @@ class ImageView:
         self.name = name
         self._eyes = eyes
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, Masks] = {}
+        self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
 
     @property
@@ -93,7 +93,7 @@ class ImageView:
         backbone = cast(MaskProposer, self._eyes.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
-        return self._masks[backbone.fingerprint]
+        return _unpacked(self._masks[backbone.fingerprint])
 
     def again(self, pixels: npt.NDArray[np.uint8], what: str) -> ImageView:
         """A view on a changed copy of this image, through the same backbones."""
@@ -106,21 +106,20 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> Masks:
+    def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
         cache = self._eyes.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
         if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
-            return _unpacked({name: tensor.numpy() for name, tensor in stored.items()})
-        masks = backbone.propose(self.tensor)
+            return {name: tensor.numpy() for name, tensor in stored.items()}
+        packed = _packed(backbone.propose(self.tensor))
         if cache:
-            parts = _packed(masks)
-            cache.put(key, {name: torch.from_numpy(part) for name, part in parts.items()})
-        return masks
+            cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
+        return packed
 
 
 def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
-    """For the disk cache: eight pixels of a mask a byte."""
+    """For memory and the disk cache: eight pixels of a mask a byte."""
     parts: dict[str, npt.NDArray[Any]] = {
         "bits": np.packbits(masks.masks.reshape(len(masks), -1), axis=1),
         "size": np.array(masks.masks.shape[1:], np.int64),

@@ -60,7 +60,8 @@ class BanksConfig:
         hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
-        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD).
+        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD; with one shot
+            always).
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -238,11 +239,16 @@ class Banks:
             labels = segmentation(scene)
         return Evidence(scores, maps, labels, named, tuple(notes))
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> AdaptiveScaling:
-        """PSAD's adaptive scaling, within bounds for the banks in natural units."""
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
+        """PSAD's adaptive scaling, within bounds for the banks in natural units.
+
+        Copies of a single shot say how much its patches differ from themselves, which is far less
+        than from any other image: there a maximum would hear the patch bank alone, so banks add up.
+        """
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
-        return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
+        combine: Combine = "sum" if state.shots == 1 else self.config.fusion
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
@@ -279,13 +285,14 @@ class Banks:
     def _remembered(self, offers: Sequence[Offers]) -> ObjectMemory:
         """Objects that the shots agree on."""
         taken = agree(offers)
-        objects = [o.taken(rows).objects for o, rows in zip(offers, taken, strict=True)]
+        objects = [o.objects.rows(rows) for o, rows in zip(offers, taken, strict=True)]
         kinds = [Kinds.of(o, rows) for o, rows in zip(offers, taken, strict=True)]
         return ObjectMemory.learn(objects, kinds, self.config.hierarchy, self.config.place)
 
     def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
         framed = memory.model(exclude)
-        seen = memory.parse(self._offers(view), exclude)
+        offers = self._offers(view)
+        seen = offers.taken(memory.parse(offers, exclude), view.masks(PROPOSER))
         seen = replace(seen, objects=framed.model.settled(seen.objects))
         return Scene(seen, framed, framed.into(seen.objects), view.size)
 

@@ -142,8 +142,14 @@ class Method(Protocol):
         """Judges a view as if the shots in ``exclude`` had never been given."""
         ...
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> AdaptiveScaling:
-        """How its branches become one score, learned from raw scores of left-out shots."""
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> AdaptiveScaling:
+        """How its branches become one score, learned from raw scores of left-out shots.
+
+        Args:
+            left_out: Branch scores, one mapping a left-out shot, or gently altered copy of the
+                only one.
+            state: What was remembered.
+        """
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str) -> State:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError
 from fmlad.matching.constellation import Arrangement, arrange, composed, inverse, moved
 from fmlad.segmentation.consensus import Kinds, parse
-from fmlad.segmentation.describe import Floats, Objects, Offers, Seen
+from fmlad.segmentation.describe import Floats, Objects, Offers
 from fmlad.segmentation.parts_model import PartsModel
 
 COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
@@ -62,12 +63,12 @@ class ObjectMemory:
         frames = memory._arranged() if place else ()
         return cls(memory.shots, memory.kinds, hierarchy, frames)
 
-    def parse(self, offers: Offers, exclude: frozenset[int]) -> Seen:
-        """The objects of an image, by what was taken in the shots but some."""
+    def parse(self, offers: Offers, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
+        """What to take of an image, by what was taken in the shots but some."""
         kinds = [k for number, k in enumerate(self.kinds) if number not in exclude]
         if len(kinds) == 1:  # one image alone tells nothing of what is usual
-            return offers.taken(offers.own)
-        return offers.taken(parse(offers, Kinds.together(kinds)))
+            return offers.own
+        return parse(offers, Kinds.together(kinds))
 
     def model(self, exclude: frozenset[int] = frozenset()) -> Framed:
         """The parts of all shots but some."""
