@@ -120,9 +120,10 @@ class ImageView:
 
 def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
     """For memory and the disk cache: eight pixels of a mask a byte."""
+    height, width = masks.masks.shape[1:]
     parts: dict[str, npt.NDArray[Any]] = {
-        "bits": np.packbits(masks.masks.reshape(len(masks), -1), axis=1),
-        "size": np.array(masks.masks.shape[1:], np.int64),
+        "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
+        "size": np.array([height, width], np.int64),
         "boxes": masks.boxes,
         "scores": masks.scores,
     }
@@ -133,7 +134,7 @@ def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
     """Inverse of :func:`_packed`."""
     height, width = parts["size"].tolist()
     flat = np.unpackbits(parts["bits"], axis=1, count=height * width).astype(bool)
-    masks = flat.reshape(-1, height, width)
+    masks = flat.reshape(len(flat), height, width)
     return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 

@@ -102,7 +102,8 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
     weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     kept = masks.masks[good]
     seen = described(pixels, kept, masks.boxes[good].astype(float), weights, level)
-    small = kept[:, ::2, ::2].reshape(len(good), -1).astype(np.float32)
+    thin = kept[:, ::2, ::2]
+    small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
     # Without a choice of the proposer's, parts win over wholes.
     own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
     shared = (small @ small.T).astype(float)

@@ -94,14 +94,17 @@ class ObjectMemory:
         named = {}
         for number, objects in enumerate(self.shots):
             for name, tensor in objects.tensors().items():
-                named[f"objects.{number}.{name}"] = tensor.reshape(len(objects), -1).contiguous()
+                columns = tensor[:, None] if tensor.ndim == 1 else tensor
+                named[f"objects.{number}.{name}"] = columns.contiguous()
         for number, kinds in enumerate(self.kinds):
-            columns = [kinds.points, kinds.quality[:, None], kinds.taken[:, None]]
-            table = np.concatenate(columns, axis=1).astype(np.float32)
+            parts = [kinds.points, kinds.quality[:, None], kinds.taken[:, None]]
+            table = np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
             named[f"kinds.{number}"] = torch.from_numpy(table)
         for number, frame in enumerate(self.frames):
             if frame is not None:
-                named[f"frames.{number}"] = torch.from_numpy(frame.astype(np.float32))
+                named[f"frames.{number}"] = torch.from_numpy(
+                    np.ascontiguousarray(frame, np.float32)
+                )
         return named
 
     def meta(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ LEAST = 0.25  # nats below which a deviation is not worth keeping
 CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
+ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
 GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
 KIND = 1  # level at which an object is as surely one as its kind
@@ -239,15 +240,20 @@ class PartsModel:
         ]  # fmt: skip
 
     def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        group = self.parts.groups[number]
-        if group.facet == "any":
+        """Mean look of a part; only where it is one look, and its count says nothing already."""
+        group, law = self.parts.groups[number], self.laws[number]
+        if group.facet != "look" or abs(objects.weights[rows].sum() - law.expected) >= 0.5:
             return []
         score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
-        score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
+        score *= float(objects.weights[rows].mean()) * law.lawful
+        # It is about those members that are unlike the shots', not about their neighbours.
+        apart = objects.features[rows][:, None] - self.parts.features[group.members][None]
+        gaps = np.linalg.norm(apart, axis=-1).min(1)
+        odd = rows[gaps >= ODD_ONES * gaps.max()]
         return [
             Deviation(
-                "composition", "recoloured", number, group.level, None, None, tuple(rows.tolist()),
+                "composition", "recoloured", number, group.level, None, None, tuple(odd.tolist()),
                 (), score,
             )
         ]  # fmt: skip
