@@ -79,7 +79,6 @@ def test_from_disk_is_the_same(tmp_path: Path, count: int, preferred: bool) -> N
     assert_same(again.best(), masks.best())
 
 
-@pytest.mark.xfail(reason="_packed() cannot reshape an array without masks", raises=ValueError)
 @pytest.mark.parametrize("preferred", [True, False])
 def test_no_masks_from_disk(tmp_path: Path, preferred: bool) -> None:
     masks = some(0, 31, 45, preferred)

@@ -15,9 +15,6 @@ from fmlad.prediction import Prediction
 Pixels = npt.NDArray[np.uint8]
 PLACES = [(60, 60), (160, 50), (260, 70), (70, 170), (165, 180), (255, 165)]
 BLUE = (40, 60, 150)
-empty_crash = pytest.mark.xfail(
-    reason="an image without proposals cannot be described", raises=ValueError
-)
 
 
 def render(
@@ -100,7 +97,6 @@ def test_the_parts_overlay_shows_the_picture_with_something_on_it(
     assert (drawn[:240, :320] != query).any()
 
 
-@empty_crash
 @pytest.mark.parametrize("query", [render([], 9), BLACK], ids=["bare", "black"])
 def test_a_query_without_anything_misses_all(detector: fmlad.Detector, query: Pixels) -> None:
     prediction = judged(detector, query)
@@ -110,7 +106,6 @@ def test_a_query_without_anything_misses_all(detector: fmlad.Detector, query: Pi
     assert sum(prediction.segmentation.counts().values()) == 0
 
 
-@empty_crash
 @pytest.mark.parametrize("shot", [render([], 0), BLACK], ids=["bare", "black"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_shots_without_anything_take_any_object_for_extra(shot: Pixels, count: int) -> None:
@@ -125,7 +120,6 @@ def test_shots_without_anything_take_any_object_for_extra(shot: Pixels, count: i
         assert kinds(full) == {"extra"}
 
 
-@empty_crash
 def test_one_shot_among_others_without_anything() -> None:
     mixed = fitted([render([], 0), *(render(PLACES, seed) for seed in range(3))])
     judged(mixed, render(PLACES, 9))
@@ -218,7 +212,6 @@ def test_the_same_twice(detector: fmlad.Detector) -> None:
     np.testing.assert_array_equal(one.anomaly_map, two.anomaly_map)
 
 
-@pytest.mark.xfail(reason="tensors that are not contiguous cannot be saved", raises=ValueError)
 def test_saved_and_loaded_it_says_the_same(detector: fmlad.Detector, tmp_path: Path) -> None:
     again = fmlad.Detector.load(detector.save(tmp_path / "saved"))
     for places in (PLACES, PLACES[1:], [(100, 110), *PLACES[1:]], [*PLACES, (120, 115)]):

@@ -106,8 +106,8 @@ def inside(prediction: Prediction, finding: Finding) -> npt.NDArray[np.float32]:
     return prediction.anomaly_map[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-drowned = pytest.mark.xfail(
-    reason="the composition bank speaks of all parts of one form where one is odd",
+unclear = pytest.mark.xfail(
+    reason="one larger disc of six alike is told as one missing and one never seen",
     raises=AssertionError,
 )
 WRONG = ("missing", "extra", "new", "recoloured", "misplaced", "resized")
@@ -117,7 +117,7 @@ FIRST = {"new": "extra"}
 def cases(*bad: str) -> list[Any]:
     """All kinds of scenes and wrongs; ``bad`` are those known to go wrong, as "kind-what"."""
     return [
-        pytest.param(kind, what, marks=[drowned] if f"{kind}-{what}" in bad else [])
+        pytest.param(kind, what, marks=[unclear] if f"{kind}-{what}" in bad else [])
         for kind in KINDS
         for what in WRONG
     ]
@@ -125,14 +125,7 @@ def cases(*bad: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("kind", "what"),
-    cases(
-        "one kind-new",
-        "one kind-resized",
-        "three kinds-missing",
-        "three kinds-extra",
-        "three kinds-new",
-        "three kinds-resized",
-    ),
+    cases("one kind-resized"),
 )
 def test_the_right_kind_comes_first(judge: Judge, kind: str, what: str) -> None:
     _, place = altered(kind, what)
@@ -145,16 +138,7 @@ def test_the_right_kind_comes_first(judge: Judge, kind: str, what: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "what"),
-    cases(
-        "one kind-new",
-        "one kind-recoloured",
-        "one kind-resized",
-        "three kinds-missing",
-        "three kinds-extra",
-        "three kinds-new",
-        "three kinds-recoloured",
-        "three kinds-resized",
-    ),
+    cases(),
 )
 def test_the_first_box_is_about_one_disc(judge: Judge, kind: str, what: str) -> None:
     _, place = altered(kind, what)
@@ -184,15 +168,7 @@ def test_the_place_is_hot_and_findings_are_painted(judge: Judge, kind: str, what
 
 @pytest.mark.parametrize(
     ("kind", "what"),
-    cases(
-        "one kind-new",
-        "one kind-recoloured",
-        "one kind-resized",
-        "three kinds-missing",
-        "three kinds-new",
-        "three kinds-recoloured",
-        "three kinds-resized",
-    ),
+    cases(),
 )
 def test_the_hottest_place_is_the_wrong_one(judge: Judge, kind: str, what: str) -> None:
     _, place = altered(kind, what)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
 from fmlad.segmentation.consensus import Kinds, _rivals, agree, parse
-from fmlad.segmentation.describe import Objects, Offers, Seen, see
+from fmlad.segmentation.describe import Objects, Offers, see
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
@@ -44,8 +44,8 @@ def no_offers() -> Offers:
         np.zeros((0, 7)), np.zeros((0, 2)), np.zeros((0, 4)), np.zeros((0, 2)), np.zeros(0)
     )
     nothing = np.zeros(0)
-    seen = Seen(objects, np.zeros((0, GRID, GRID), bool))
-    return Offers(seen, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
+    numbers = np.zeros(0, np.int64)
+    return Offers(objects, numbers, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
 
 
 def pin(top: int, left: int, whole: bool) -> tuple[list[Rectangle], list[bool]]:
