@@ -73,7 +73,7 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
     """
 
-    banks: Sequence[str] = BANKS
+    banks: Sequence[str] = ("patch",)
     levels: int = 1
     symmetry: Symmetry = "none"
     registration: bool = True

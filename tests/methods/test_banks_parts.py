@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import fmlad
+from fmlad.methods.banks import BANKS
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,7 +56,7 @@ def detector() -> Iterator[fmlad.Detector]:
 
 
 def fitted(shots: list[Pixels], **options: object) -> fmlad.Detector:
-    return fmlad.Detector.from_shots(shots, profile="builtin", **options)
+    return fmlad.Detector.from_shots(shots, profile="builtin", **{"banks": BANKS, **options})
 
 
 def judged(detector: fmlad.Detector, query: Pixels) -> Prediction:

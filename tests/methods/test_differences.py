@@ -12,6 +12,7 @@ import pytest
 
 import fmlad
 from fmlad.findings import Finding
+from fmlad.methods.banks import BANKS
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]
@@ -62,7 +63,7 @@ def judge() -> Iterator[Judge]:
         yield Judge(
             {
                 kind: fmlad.Detector.from_shots(
-                    [render(discs(kind), seed) for seed in range(4)], profile="builtin"
+                    [render(discs(kind), seed) for seed in range(4)], profile="builtin", banks=BANKS
                 )
                 for kind in KINDS
             }
