@@ -212,7 +212,7 @@ def _choose(name: str, every: bool) -> list[Weights]:
             typer.echo(f"{left} optional or not used by this version: left out.", err=True)
         return chosen
     weights = describe(name)
-    local = Path(weights.source).expanduser().exists()
+    local = weights.source and Path(weights.source).expanduser().exists()
     if not (weights.files or local or HUB_IDENTIFIER.fullmatch(weights.source)):
         known = [*_profiles(), *(entry.name for entry in catalogue())]
         raise UnknownNameError.of("profile, backbone or folder", name, known)

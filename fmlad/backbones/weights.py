@@ -79,7 +79,7 @@ def find(
     local = Path(source).expanduser()
     if local.is_file():
         return local
-    if local.is_dir():
+    if source and local.is_dir():  # an empty path would be the working folder
         if configs and not any((local / name).is_file() for name in configs):
             raise WeightsUnavailableError(
                 f"{local} has no {' or '.join(configs)}; expected a model folder as its library "

@@ -99,6 +99,13 @@ def check(
         return Report(weights.name, None, (), (str(error).rstrip("."),))
     if where is None:
         return Report(weights.name, None, (), (describe_absence(weights),))
+    try:
+        return _examine(where, weights, progress)
+    except OSError as error:  # no right to read it, or it vanished meanwhile
+        return Report(weights.name, where, (), (f"{where} cannot be read ({error})",))
+
+
+def _examine(where: Path, weights: Weights, progress: Callable[[int, int, str], None]) -> Report:
     problems: list[str] = []
     paths = files_of(where, weights)
     files = []
@@ -117,7 +124,10 @@ def check(
     if where.is_dir():
         problems += _incomplete(where, weights, paths)
         if not problems:  # a config that cannot be read has been reported
-            problems += _silent_fallbacks(where)
+            try:
+                problems += _silent_fallbacks(where)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                problems.append("its config is JSON of another shape than a model's")
     return Report(weights.name, where, tuple(files), tuple(problems))
 
 

@@ -71,7 +71,7 @@ def fetch(
         ) from error
     except TimeoutError as error:
         host = urlsplit(search.source).hostname if search.url else "the hub"
-        why = f"{host} did not answer within {HUB_TIMEOUT:.0f} s"
+        why = f"{host} did not answer within {HUB_TIMEOUT:g} s"
         raise unavailable(source, why, family) from error
     except _AbsentError as error:
         raise unavailable(source, str(error), family) from error

@@ -102,7 +102,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """An HTTP server on this machine; yields its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
