@@ -24,6 +24,7 @@ from fmlad.errors import WeightsUnavailableError
 
 FOLDER_VARIABLE = "FMLAD_WEIGHTS"
 PATTERNS = ("*.json", "*.safetensors")  # of a repository that the catalogue does not know
+COMPANIONS = (".json", ".txt", ".model")  # endings of what lies beside weights
 CONFIGS = ("config.json", "open_clip_config.json")
 CHECKPOINTS = (".bin", ".pth", ".pt", ".ckpt")  # pickled formats, read with weights_only alone
 HUB_IDENTIFIER = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -42,9 +43,11 @@ def locate(
 
     Args:
         source: A local folder or file, a hub identifier, or an identifier of the catalogue
-            (``"ViT-L-14/datacomp_xl_s13b_b90k"``).
+            (``"ViT-L-14@datacomp_xl_s13b_b90k"``).
         patterns: Files to fetch of a repository that the catalogue does not know; default
-            ``PATTERNS``. Of one that it knows, exactly the files it lists are fetched.
+            ``PATTERNS``. Those that end in ``COMPANIONS`` are all fetched, of the others (weights)
+            the first that matches anything. Of a repository that the catalogue knows, exactly the
+            files it lists are fetched.
         configs: A folder must hold one of these files, unless the catalogue lists others; empty:
             any folder will do.
         family: The backbone's own prefix, for the catalogue and the messages.
@@ -109,7 +112,7 @@ def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnav
     """
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
-    name = f"{prefix}:{source}" if prefix else source
+    name = known.name if known else f"{prefix}:{source}" if prefix else source
     if known is not None or HUB_IDENTIFIER.fullmatch(source):
         remedy = (
             f"on a machine with a network run `fmlad weights pull {name}` and `fmlad weights "
@@ -220,7 +223,7 @@ def wanted(
         return Wanted(entry.source, entry, groups, ())
     chosen = tuple(PATTERNS if patterns is None else patterns)
     # A config alone is what a library leaves in the cache that asked what kind of model this is.
-    weights = tuple(pattern for pattern in chosen if not pattern.endswith(".json"))
+    weights = tuple(pattern for pattern in chosen if not pattern.endswith(COMPANIONS))
     return Wanted(source, None, tuple(filter(None, (tuple(configs), weights))), chosen)
 
 

@@ -169,6 +169,9 @@ def describe(name: str) -> Weights:
     if known is not None:
         return known
     family, _, identifier = name.partition(":")
+    if family == "clip":  # its places and options; see fmlad.backbones.clip.load
+        identifier = identifier.partition("#")[0]
+        identifier = identifier.removeprefix("hf-hub:").removeprefix("local-dir:")
     if identifier and family in {weights.family for weights in catalogue()}:
         return lookup(identifier, family) or Weights(name, identifier)
     return Weights(name, name)

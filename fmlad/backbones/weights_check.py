@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fmlad.backbones.weights import CHECKPOINTS, CONFIGS, file_hash, find, searched
+from fmlad.backbones.weights import CHECKPOINTS, COMPANIONS, CONFIGS, file_hash, find, searched
 from fmlad.backbones.weights_catalogue import Weights
 from fmlad.errors import WeightsUnavailableError
 
-COMPANIONS = (".json", ".txt", ".model")  # what a model folder holds beside its weights
 # Kinds of model (model_type in config.json) that read words -> size of the vocabulary where the
 # config leaves its library's default out (transformers 5.23); None: it never does.
 VOCABULARIES = {

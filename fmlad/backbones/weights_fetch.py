@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fmlad.backbones.weights import (
+    COMPANIONS,
     CONFIGS,
     HUB_IDENTIFIER,
     Wanted,
@@ -119,7 +120,10 @@ def _files_on_hub(repository: str) -> dict[str, int]:
 def _choose(search: Wanted, offered: Mapping[str, int]) -> list[str]:
     """Names of the files to fetch among those a repository offers."""
     if search.entry is None:
-        return [name for name in offered if any(fnmatchcase(name, p) for p in search.patterns)]
+        matches = {p: [name for name in offered if fnmatchcase(name, p)] for p in search.patterns}
+        beside = [name for p, names in matches.items() if p.endswith(COMPANIONS) for name in names]
+        weights = (names for p, names in matches.items() if not p.endswith(COMPANIONS) and names)
+        return list(dict.fromkeys(beside + next(weights, [])))
     chosen = []
     for group in search.groups:
         name = next((name for name in group if name in offered), None)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 STALL = 30.0  # seconds without a byte after which a transfer that had begun is given up
@@ -82,7 +83,15 @@ def download(
     """
     # The hub's own bar, which honours HF_HUB_DISABLE_PROGRESS_BARS; it has no types.
     tqdm: Any = import_module("huggingface_hub.utils").tqdm
-    with within(patience, lambda: urlopen(url, timeout=STALL)) as response:
+
+    def ask() -> Any:
+        try:
+            return urlopen(url, timeout=STALL)
+        except HTTPError as error:
+            error.close()  # it is an open answer too
+            raise
+
+    with within(patience, ask) as response:
         length = response.headers.get("Content-Length")
         size = int(length) if length is not None else None
         announce(size)

@@ -94,7 +94,7 @@ def test_an_incomplete_own_folder_does_not_hide_the_cache(cache: Path, tmp_path:
 
 def test_the_identifier_of_the_catalogue_stands_for_its_repository() -> None:
     own = in_own_folder(LAION, open_clip_config__json="{}", open_clip_model__safetensors="x")
-    for source in (LAION, "ViT-L-14/datacomp_xl_s13b_b90k"):
+    for source in (LAION, "ViT-L-14@datacomp_xl_s13b_b90k"):
         assert weights.locate(source, family="clip") == own
         assert weights.locate(source) == own
 

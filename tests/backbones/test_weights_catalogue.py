@@ -70,6 +70,20 @@ def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
         assert describe(text) is weights
 
 
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("clip:ViT-L-14@datacomp_xl_s13b_b90k#side=336,attention=plain", "laion/CLIP-ViT-L-14"),
+        ("clip:hf-hub:laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "laion/CLIP-ViT-L-14"),
+        ("clip:local-dir:/data/clip#side=336", "/data/clip"),
+        ("clip:hf-hub:some/other", "some/other"),
+        ("dinov2:/data/number#1", "/data/number#1"),
+    ],
+)
+def test_whatever_a_backbone_understands_is_understood(name: str, source: str) -> None:
+    assert describe(name).source.startswith(source)
+
+
 def test_other_weights_are_described_by_their_name_alone() -> None:
     other = describe("dinov2:/data/model")
     assert (other.name, other.family, other.source) == (
@@ -118,7 +132,7 @@ def test_timm_agrees(weights: Weights) -> None:
 @pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("clip:")])
 def test_open_clip_agrees(weights: Weights) -> None:
     open_clip = pytest.importorskip("open_clip")
-    model, _, tag = weights.name.partition(":")[2].partition("/")
+    model, _, tag = weights.name.partition(":")[2].partition("@")
     config = open_clip.get_pretrained_cfg(model, tag)
     assert config["hf_hub"].rstrip("/") == weights.source
     assert weights.input is not None

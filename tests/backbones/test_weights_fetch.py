@@ -111,7 +111,7 @@ def test_what_is_fetched_is_announced_with_size_and_licence(
 
 
 def test_of_two_names_the_better_one_that_exists_is_fetched() -> None:
-    search = weights.wanted("ViT-L-14/datacomp_xl_s13b_b90k", None, weights.CONFIGS, "clip")
+    search = weights.wanted("ViT-L-14@datacomp_xl_s13b_b90k", None, weights.CONFIGS, "clip")
     config, safe, pickled = (
         "open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin",
     )  # fmt: skip
@@ -131,6 +131,17 @@ def test_an_unknown_repository_is_fetched_by_patterns() -> None:
     assert weights_fetch._choose(search, offered) == ["config.json", "a.safetensors"]
     search = weights.wanted("some/model", ["*.bin"], weights.CONFIGS, None)
     assert weights_fetch._choose(search, offered) == ["b.bin"]
+
+
+def test_of_several_patterns_for_weights_the_first_that_matches_counts() -> None:
+    # The same weights often lie in a repository twice, and they are the large part of it.
+    patterns = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    search = weights.wanted("some/model", patterns, weights.CONFIGS, None)
+    beside = ["config.json", "merges.txt"]
+    both = dict.fromkeys([*beside, "b.bin", "a.safetensors"], 1)
+    assert weights_fetch._choose(search, both) == [*beside, "a.safetensors"]
+    assert weights_fetch._choose(search, dict.fromkeys([*beside, "b.bin"], 1)) == [*beside, "b.bin"]
+    assert search.groups == (weights.CONFIGS, ("*.safetensors", "*.bin"))
 
 
 def test_a_download_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
