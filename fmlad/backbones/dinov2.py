@@ -31,6 +31,9 @@ def load(name: str, device: str = "cpu") -> DINOv2:
         raise MissingDependencyError("DINOv2 needs the package transformers.") from error
     source = name.partition(":")[2]
     folder = locate(source, family="dinov2")
+    if not folder.is_dir():
+        why = f"{folder} is one file, and the config.json beside it is needed too"
+        raise unavailable(source, why, "dinov2")
     kinds: dict[str, Any] = {
         "dinov2": Dinov2Model,
         "dinov2_with_registers": Dinov2WithRegistersModel,

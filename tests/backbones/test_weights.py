@@ -190,6 +190,12 @@ def test_a_backbone_names_its_own_family() -> None:
         dinov2.load("dinov2:nobody/nothing")
 
 
+def test_a_backbone_that_needs_a_folder_says_so(tmp_path: Path) -> None:
+    file = tiny_dinov2(tmp_path / "m") / "model.safetensors"
+    with pytest.raises(WeightsUnavailableError, match=r"is one file, and the config\.json"):
+        dinov2.load(f"dinov2:{file}")
+
+
 # --- hashes --------------------------------------------------------------------------------------
 
 
