@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.cli_prompts import app as prompts_app
 from fmlad.errors import FmladError, OptionError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+cli.add_typer(prompts_app, name="prompts")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Profile = Annotated[

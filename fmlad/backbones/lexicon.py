@@ -6,7 +6,7 @@ and shapes, each a membership in [0, 1] (a fuzzy set; Zadeh 1965) of measured qu
 
 - An **attribute** holds to the degree of the least of its quantities: "yellow" needs a yellow hue
   *and* enough chroma *and* enough lightness.
-- A **phrase** holds to the geometric mean of its attributes.
+- A **phrase** holds to the geometric mean of its attributes, none counted below 0.01.
 - **Colour, brightness and texture** are judged at each place, and in a region as the mean over it.
 - **Size and shape** are judged for each region: sizes against the typical region of the call
   (:func:`~fmlad.backbones.region_shapes.measure`). Without regions they say nothing and are left
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from fmlad.backbones import region_shapes
 from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
 
@@ -45,7 +46,6 @@ FLOOR = 0.01  # least membership in a phrase: one bad attribute does not make al
 NEUTRAL = 0.5
 BACKGROUND = "background"
 NEGATIONS = frozenset({"not", "no", "non", "without", "never"})
-REGIONS_AT_ONCE = 16
 
 Trapezoid = tuple[float, ...]
 
@@ -217,7 +217,7 @@ def _of_regions(
     result: dict[str, Tensor | None] = {}
     places = {name: degree for name, degree in local.items() if degree is not None}
     if places:
-        means = _region_means(torch.stack(list(places.values())), regions)
+        means = region_means(torch.stack(list(places.values())), regions).T
         result |= dict(zip(places, means, strict=True))
     for name in local:
         for quantity, numbers in lexicon().words[name].items():
@@ -228,17 +228,6 @@ def _of_regions(
             before = result.get(name)
             result[name] = degree if before is None else torch.minimum(before, degree)
     return result
-
-
-def _region_means(maps: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
-    """Means ``(n, R)`` of maps ``(n, h, w)`` over regions of any grid."""
-    means = [maps.new_zeros((len(maps), 0))]
-    for start in range(0, len(regions), REGIONS_AT_ONCE):
-        some = torch.from_numpy(regions[start : start + REGIONS_AT_ONCE]).to(maps.device)
-        shares = F.interpolate(some[:, None].float(), maps.shape[-2:], mode="area")[:, 0]
-        total = shares.sum(dim=(1, 2)).clamp_min(1e-6)
-        means.append(torch.einsum("nhw,rhw->nr", maps, shares) / total)
-    return torch.cat(means, dim=1)
 
 
 def membership(values: Tensor, numbers: Trapezoid) -> Tensor:

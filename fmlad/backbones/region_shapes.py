@@ -33,7 +33,7 @@ def measure(regions: Bools) -> dict[str, Floats]:
         :data:`QUANTITIES` -> float32 ``(R,)``; units as in ``lexicon.yaml``. NaN for an empty
         region.
     """
-    areas = regions.reshape(len(regions), -1).sum(axis=1)
+    areas = regions.sum(axis=(1, 2))
     found = areas[areas > 0]
     result = {name: np.full(len(regions), np.nan, np.float32) for name in QUANTITIES}
     if not len(found):

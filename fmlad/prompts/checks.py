@@ -270,8 +270,9 @@ class _Check:
                 if relation.part not in names:
                     self._read.fail(
                         at,
-                        f"{relation.kind!r} names {relation.part!r}, which is no part."
-                        f"{near(relation.part, names)} Parts: {', '.join(names)}.",
+                        f"{relation.kind!r} names {say(relation.part)}, which is no part."
+                        f"{near(relation.part, names)} Parts: {', '.join(names[:12])}"
+                        f"{', ...' if len(names) > 12 else ''}.",
                     )
                 kind, forward = DIRECTIONS[relation.kind]
                 first, second = (part.name, relation.part)[:: 1 if forward else -1]

@@ -210,7 +210,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         known = list_prompt_sets()
         if name_or_path in known:
             return bundled_folder() / f"{name_or_path}.yaml", name_or_path
-        if "\0" in name_or_path or not path.exists():
+        if not name_or_path or not os.path.exists(name_or_path):  # noqa: PTH110 (never raises)
             unknown = UnknownNameError.of("bundled prompt set", name_or_path, known)
             raise PromptError(f"{unknown} A file of your own is given by its path, with .yaml.")
     return path, path.stem

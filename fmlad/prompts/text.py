@@ -81,9 +81,10 @@ def parse(text: str, source: str) -> tuple[Any, Lines]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
+        problem = _shorten(" ".join(str(error.problem or error.context).split()), 120)
         raise PromptError(
-            f"{where}: not valid YAML ({error.problem or error.context}); check the indentation, "
-            f"the quotes and the brackets there."
+            f"{where}: not valid YAML ({problem}); check the indentation, the quotes and the "
+            f"brackets there."
         ) from None
     except (ValueError, ArithmeticError) as error:  # PyYAML, on "\\UFFFFFFFF"
         raise PromptError(f"{source} is not valid YAML ({error}); look for a \\U in it.") from None
@@ -171,8 +172,8 @@ def _scalar(node: Any, source: str) -> str | int | float | bool | None:
         if number is not None:
             return number
     raise PromptError(
-        f"{source}, line {node.start_mark.line + 1}: YAML takes {_shorten(text)!r} for {tag!r}, "
-        f"which a prompt set has no use for; put it in quotes if it is a word."
+        f"{source}, line {node.start_mark.line + 1}: YAML takes {_shorten(text)!r} for "
+        f"{_shorten(tag)!r}, which a prompt set has no use for; put it in quotes if it is a word."
     )
 
 
