@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -405,3 +406,23 @@ def test_exemplar_pictures_are_looked_at(tmp_path: Path) -> None:
 def test_too_many_parts() -> None:
     with pytest.raises(PromptError, match="at most 250"):
         read(MINIMAL + "".join(f"  p{i}: [w{i}]\n" for i in range(251)))
+
+
+# --- docs ----------------------------------------------------------------------------------------
+
+
+def test_the_sets_of_the_docs_are_valid() -> None:
+    from tests.test_docs import blocks
+
+    text = (ROOT / "docs" / "prompts.md").read_text()
+    found = [PromptSet.from_text(block, folder=ROOT / "prompts") for block in blocks(text, "yaml")]
+    assert len(found) == 3
+    assert dataclasses.replace(found[0], name="dice") == PromptSet.load("dice")
+
+
+def test_the_words_of_the_docs_are_those_of_the_lexicon() -> None:
+    from fmlad.backbones.lexicon import lexicon
+
+    text = (ROOT / "docs" / "prompts.md").read_text()
+    rows = re.findall(r"^\| (?:colour|brightness|texture|size|shape) \| (.*) \|$", text, flags=re.M)
+    assert [word for row in rows for word in row.split(", ")] == list(lexicon().words)

@@ -1,7 +1,7 @@
 """The bundled prompt sets on rendered scenes whose truth is known.
 
 Words and table were chosen on world 1; here is world 2. What was measured when this was written:
-accuracy of naming the true regions 0.97 or more in each set, normal or not; floors leave room for
+accuracy of naming the true regions 0.97 or more in each set; floors leave room for
 another machine's rounding, not for a worse lexicon.
 """
 
