@@ -12,7 +12,7 @@ import numpy as np
 
 from fmlad.errors import CorruptDetectorError, OptionError
 
-ODD = 2.0  # medians
+GAP = 2.0  # times the next lower score, from which a shot is far odder
 
 Source = Literal["leave-one-out", "augmentations", "validation", "user"]
 
@@ -111,8 +111,16 @@ class Calibration:
 
 
 def far_odder(scores: Sequence[float]) -> float:
-    """Score from which a shot is far odder than the others; infinite below three shots."""
-    return ODD * float(np.median(scores)) if len(scores) >= 3 else math.inf
+    """Score from which shots are far odder than the others; infinite where none are.
+
+    A minority of the shots that a wide gap parts from the rest. Shots of several types differ more
+    from each other than shots of one, but without such a gap.
+    """
+    ordered = sorted(scores)
+    for last in range(len(ordered) // 2, len(ordered) - 1):
+        if ordered[last + 1] > GAP * ordered[last]:
+            return GAP * ordered[last]
+    return math.inf
 
 
 def _finite(value: object) -> bool:
