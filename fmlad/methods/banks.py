@@ -74,7 +74,7 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
     """
 
-    banks: Sequence[str] = ("patch",)
+    banks: Sequence[str] = BANKS
     levels: int = 1
     symmetry: Symmetry = "none"
     registration: bool = True

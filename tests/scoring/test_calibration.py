@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.scoring.calibration import Calibration, far_odder, Source
+from fmlad.scoring.calibration import Calibration, Source, far_odder
 
 FINITE = st.floats(-1e6, 1e6)
 NORMAL = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out")

@@ -68,7 +68,7 @@ def test_shares_are_whole_inside_a_group_and_halved_between_two() -> None:
     assert belongs[2, light] > 0.95
     assert belongs[0, light] < 0.01
     # Whatever is not of a group is rare or unknown.
-    assert ((0 <= belongs) & (belongs <= 1)).all()
+    assert ((belongs >= 0) & (belongs <= 1)).all()
     for number in range(len(parts.levels)):
         mine = [i for i, group in enumerate(parts.groups) if group.level == number]
         if parts.levels[number].facet != "any":
