@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.cli_prompts import prompts_cli
 from fmlad.cli_weights import weights_cli
 from fmlad.errors import FmladError, OptionError
 
@@ -35,6 +36,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.add_typer(weights_cli, name="weights")
+cli.add_typer(prompts_cli, name="prompts")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Profile = Annotated[

@@ -66,6 +66,12 @@ _BACKBONES = (
         "objects at the threshold where they look most like one, nested; no weights",
     ),
     BackboneEntry(
+        "builtin:lexicon@1",
+        ("text_aligner",),
+        "fmlad.backbones.lexicon:LexiconAligner",
+        "grounds phrases by their words for colour, size, shape and texture; no weights",
+    ),
+    BackboneEntry(
         "dinov2:*",
         ("feature_extractor",),
         "fmlad.backbones.dinov2:load",
@@ -78,6 +84,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:handmade@1",
         "mask_proposer": "builtin:regions@2",
+        "text_aligner": "builtin:lexicon@1",
     },
     "light": {"feature_extractor": "dinov2:facebook/dinov2-small"},
     "foundation": {"feature_extractor": "dinov2:facebook/dinov2-small"},
