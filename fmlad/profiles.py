@@ -77,6 +77,13 @@ _BACKBONES = (
         "fmlad.backbones.dinov2:load",
         "DINOv2 through transformers: a hub identifier or a local folder",
     ),
+    BackboneEntry(
+        "clip:*",
+        ("text_aligner", "feature_extractor"),
+        "fmlad.backbones.clip:load",
+        "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
+        "transformers (folder or hub identifier), dense by NACLIP",
+    ),
 )
 
 # The foundation and light profiles grow a role with every backbone that arrives.
@@ -86,8 +93,14 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "mask_proposer": "builtin:regions@2",
         "text_aligner": "builtin:lexicon@1",
     },
-    "light": {"feature_extractor": "dinov2:facebook/dinov2-small"},
-    "foundation": {"feature_extractor": "dinov2:facebook/dinov2-small"},
+    "light": {
+        "feature_extractor": "dinov2:facebook/dinov2-small",
+        "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
+    },
+    "foundation": {
+        "feature_extractor": "dinov2:facebook/dinov2-small",
+        "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
+    },
 }
 
 

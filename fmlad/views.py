@@ -24,6 +24,8 @@ from fmlad.matching import registration
 if TYPE_CHECKING:
     from fmlad.cache import DiskCache
 
+STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
+
 
 @dataclass(frozen=True)
 class Eyes:
@@ -155,7 +157,9 @@ def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | No
     if stored is None or "pooled" not in stored:
         return None
     pooled = stored.pop("pooled")
-    return Pyramid({int(stride): level for stride, level in stored.items()}, pooled)
+    deep = sorted(name for name in stored if name.startswith(STAGE))
+    stages = tuple(stored.pop(name) for name in deep)
+    return Pyramid({int(stride): level for stride, level in stored.items()}, pooled, stages)
 
 
 def _store_pyramid(view: ImageView, backbone: FeatureExtractor) -> None:
@@ -163,6 +167,8 @@ def _store_pyramid(view: ImageView, backbone: FeatureExtractor) -> None:
         return
     pyramid = view._pyramids[backbone.fingerprint]
     tensors = {str(stride): level for stride, level in pyramid.levels.items()}
+    # Two digits: names are put back in order by sorting them.
+    tensors |= {f"{STAGE}{number:02d}": stage for number, stage in enumerate(pyramid.stages)}
     view._eyes.cache.put(
         f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
     )

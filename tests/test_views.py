@@ -11,6 +11,7 @@ import torch
 
 import fmlad
 from fmlad.backbones.regions import RegionProposer
+from fmlad.backbones.roles import Pyramid
 from fmlad.cache import DiskCache
 from fmlad.views import Eyes, encode_together
 from tests.conftest import CountingFeatures, picture
@@ -134,3 +135,22 @@ def test_pixels_of_a_view_cannot_be_changed() -> None:
     view = Eyes({}).view(picture(0))
     with pytest.raises(ValueError, match="read-only"):
         view.pixels[0, 0, 0] = 1
+
+
+def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
+    class Staged(CountingFeatures):
+        def encode(self, images: torch.Tensor) -> Pyramid:
+            plain = super().encode(images)
+            shape = (len(images), 2, 3, 3)
+            stages = tuple(torch.full(shape, float(number)) for number in range(12))
+            return Pyramid(plain.levels, plain.pooled, stages)
+
+    cache = DiskCache(tmp_path / "cache")
+    first, second = Staged(expensive=True), Staged(expensive=True)
+    views = [Eyes({"feature_extractor": first}, cache).view(picture(i)) for i in range(2)]
+    encode_together(views)
+    again = Eyes({"feature_extractor": second}, cache).view(picture(1)).pyramid()
+    assert (first.images, second.images) == (2, 0)
+    assert [stage.mean().item() for stage in again.stages] == list(range(12))
+    assert again.levels.keys() == views[1].pyramid().levels.keys()
+    assert views[0].pyramid().stages[0].shape == (1, 2, 3, 3)

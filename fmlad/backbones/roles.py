@@ -26,10 +26,13 @@ class Pyramid:
     Attributes:
         levels: Stride in the backbone's own input pixels -> float32 ``(B, C, h, w)``.
         pooled: One vector an image, float32 ``(B, C)``.
+        stages: Outputs of intermediate blocks, shallow to deep, float32 ``(B, C, h, w)`` each, on
+            one grid; empty where a backbone has none.
     """
 
     levels: Mapping[int, Tensor]
     pooled: Tensor
+    stages: tuple[Tensor, ...] = ()
 
     def __getitem__(self, index: int) -> Pyramid:
         """The pyramid of one image of the batch (batch size 1, memory not shared)."""
@@ -37,6 +40,7 @@ class Pyramid:
         return Pyramid(
             {stride: level[one].clone() for stride, level in self.levels.items()},
             self.pooled[one].clone(),
+            tuple(stage[one].clone() for stage in self.stages),
         )
 
 

@@ -1,0 +1,257 @@
+"""CLIP as a text aligner: open_clip or transformers models, dense through NACLIP.
+
+The maps follow CLIP-LAD: one squashed image of 448 px for a model of 224 px, NACLIP's last block,
+every token projected, and text by the 80 ImageNet templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.backbones.clip_text import Ensemble
+from fmlad.backbones.clip_towers import Towers
+from fmlad.backbones.naclip import SIGMA, last_block, neighbourhood_bias
+from fmlad.backbones.roles import Pyramid
+from fmlad.backbones.weights import locate
+from fmlad.cache import DiskCache
+from fmlad.errors import OptionError
+
+SIDE = 448  # px, CLIP-LAD's, twice what its model was trained on
+UPSCALE = 2  # feature maps before they are compared with words: 32 x 32 -> 64 x 64 (CLIP-LAD)
+ATTENTIONS = ("naclip", "plain")
+
+
+def load(name: str, device: str = "cpu") -> CLIP:
+    """Builds the backbone from ``"clip:SOURCE"`` or ``"clip:SOURCE#side=448,attention=plain"``.
+
+    SOURCE is one of
+
+    - ``MODEL@TAG``: an open_clip architecture and pretrained tag, from the Hugging Face cache or
+      hub, as in ``ViT-L-14@datacomp_xl_s13b_b90k``;
+    - ``MODEL@FILE``: an open_clip architecture with a ``.pt``, ``.bin`` or ``.safetensors`` of
+      its state. Nothing in such a file says which GELU it was trained with: choose the
+      ``-quickgelu`` architecture for OpenAI's weights and their offspring;
+    - ``local-dir:FOLDER`` or ``hf-hub:ORG/NAME``: open_clip's layout, ``open_clip_config.json``
+      beside ``open_clip_model.safetensors`` or ``open_clip_pytorch_model.bin``;
+    - a folder or hub identifier of a CLIP or SigLIP model as transformers saves it.
+
+    Options behind ``#``: ``side``, pixels of the squashed input (default: twice the model's own,
+    but at most 448, and never below its own), and ``attention``, ``naclip`` (default) or
+    ``plain``, which leaves the last block as it is and is there for comparison.
+
+    Raises:
+        WeightsUnavailableError: The weights cannot be had, or are not what the name says.
+        MissingDependencyError: open_clip or transformers is not installed.
+        OptionError: An option that does not exist, or a value that does not fit.
+    """
+    source, side, attention = _parse(name)
+    towers = _load_towers(source, device)
+    return CLIP(name, towers, device, side=side, attention=attention, cache=DiskCache.default())
+
+
+class CLIP:
+    """:class:`~fmlad.backbones.roles.TextAligner` over the two towers of a CLIP or SigLIP model.
+
+    Its pyramid has one level, at the patch stride: the projected tokens, unit length
+    ``(B, D, g, g)``. ``pooled`` is the model's ordinary image embedding, unit length; ``stages``
+    are the raw tokens after each quarter of the blocks, without class token, ``(B, W, g, g)``.
+    """
+
+    expensive = True
+
+    def __init__(
+        self,
+        name: str,
+        towers: Towers,
+        device: str = "cpu",
+        *,
+        side: int | None = None,
+        attention: str = "naclip",
+        cache: DiskCache | None = None,
+    ) -> None:
+        """Wraps loaded towers.
+
+        Args:
+            name: As users write it.
+            towers: The model, already on the device.
+            device: Where it runs.
+            side: Pixels of the squashed input, at least one patch; None for the default of
+                :func:`load`. Rounded down to whole patches.
+            attention: ``"naclip"`` or ``"plain"``.
+            cache: Where text embeddings outlive the process, or None.
+        """
+        if attention not in ATTENTIONS:
+            raise OptionError(f"attention must be one of {', '.join(ATTENTIONS)}; {attention!r}.")
+        vision = towers.vision
+        wanted = max(vision.native, min(2 * vision.native, SIDE)) if side is None else side
+        if wanted < vision.patch:
+            raise OptionError(f"side={wanted} px is less than a patch of {vision.patch} px.")
+        self.name = name
+        self.grid = wanted // vision.patch
+        self.side = self.grid * vision.patch
+        self.attention = attention
+        # The name is left out, so that a moved folder still matches.
+        self.fingerprint = (
+            f"clip side={self.side} attention={attention} sigma={SIGMA:g} "
+            f"mean={towers.mean} std={towers.std} sha256={towers.weights}"
+        )
+        self._vision = vision
+        self._towers = towers
+        self._device = device
+        self._ensemble = Ensemble(towers.text, towers.weights, cache)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Pyramid:
+        """``uint8 (B, 3, H, W)`` -> level ``(B, D, g, g)``, pooled and four stages.
+
+        One forward pass of the vision tower and, with NACLIP, half of another last block.
+        """
+        vision = self._vision
+        seen = vision.look(self._pixels(images))
+        last = seen.stages[-1]
+        if self.attention == "naclip":
+            bias = neighbourhood_bias(
+                self.grid, self.grid, prefix=vision.prefix, device=self._device
+            )
+            last = last_block(seen.before, vision.block, bias)
+        level = F.normalize(self._maps(vision.project(last)), dim=1)
+        stages = tuple(self._maps(stage) for stage in seen.stages)
+        return Pyramid({vision.patch: level}, F.normalize(seen.pooled, dim=-1), stages)
+
+    def text(self, words: Sequence[str], templates: Sequence[str] | None = None) -> Tensor:
+        """Text embeddings, float32 ``(n, D)`` on the CPU, unit length.
+
+        Args:
+            words: Words or phrases, at least one.
+            templates: Sentences with ``{}`` for the word; None for the 80 ImageNet templates.
+
+        Raises:
+            PromptError: No word, an empty one, or one that the tokenizer does not know.
+            OptionError: A template without ``{}``.
+        """
+        return self._ensemble(words, templates)
+
+    @torch.inference_mode()
+    def ground(
+        self,
+        pyramid: Pyramid,
+        words: Sequence[str],
+        regions: npt.NDArray[np.bool_] | None = None,
+    ) -> Tensor:
+        """Cosine of every place, or of every region, with every word.
+
+        Args:
+            pyramid: Of one image, from this backbone.
+            words: Phrases; for synonyms see
+                :func:`~fmlad.backbones.clip_text.best_of_synonyms`.
+            regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
+
+        Returns:
+            float32 ``(n_words, 2 g, 2 g)`` in [-1, 1], the maps upscaled by two bilinearly; with
+            regions ``(n_words, R)``, from the mean token of each region (CLIP-LAD, Eq. 1), 0 for
+            an empty region.
+
+        Raises:
+            PromptError: See :meth:`text`.
+            OptionError: ``regions`` has another shape, or the pyramid is of several images.
+        """
+        level = pyramid.levels[self._vision.patch]
+        if len(level) != 1:
+            raise OptionError(f"ground() takes the pyramid of one image, got {len(level)}.")
+        embeddings = self.text(words).to(level.device)
+        if regions is None:
+            places = F.interpolate(
+                level, scale_factor=UPSCALE, mode="bilinear", align_corners=False
+            )
+            return torch.einsum("nd,dhw->nhw", embeddings, F.normalize(places, dim=1)[0])
+        shares = area_shares(regions, *level.shape[2:]).to(level.device)
+        # A sum instead of the mean: the length goes anyway.
+        means = torch.einsum("rhw,dhw->rd", shares, level[0])
+        return embeddings @ F.normalize(means, dim=-1).T
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        pixels = images.to(self._device).float() / 255
+        size = (self.side, self.side)
+        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
+        mean, std = pixels.new_tensor(self._towers.mean), pixels.new_tensor(self._towers.std)
+        return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def _maps(self, tokens: Tensor) -> Tensor:
+        """``(B, prefix + g * g, C)`` -> ``(B, C, g, g)``."""
+        patches = tokens[:, self._vision.prefix :].transpose(1, 2)
+        return patches.reshape(len(tokens), -1, self.grid, self.grid).contiguous()
+
+
+def area_shares(regions: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
+    """How much of every cell of a grid lies within each region.
+
+    Args:
+        regions: bool ``(R, h, w)`` on any grid that spans the same image.
+        rows: Of the wanted grid.
+        columns: Of the wanted grid.
+
+    Returns:
+        float32 ``(R, rows, columns)`` in [0, 1], exact whichever of the grids is finer.
+
+    Raises:
+        OptionError: ``regions`` is not three-dimensional.
+    """
+    masks = np.asarray(regions)
+    if masks.ndim != 3:
+        raise OptionError(f"regions must be bool (R, h, w), got the shape {masks.shape}.")
+    inside = torch.from_numpy(masks.astype(np.float32))
+    down, across = _overlap(rows, masks.shape[1]), _overlap(columns, masks.shape[2])
+    return (down @ inside @ across.T).clamp(0, 1)
+
+
+def _overlap(cells: int, pixels: int) -> Tensor:
+    """float32 ``(cells, pixels)``: share of each cell of a line that each pixel covers."""
+    # In whole units, of which a cell has `pixels` and a pixel has `cells`: no rounding.
+    cell = torch.arange(cells)[:, None] * pixels
+    pixel = torch.arange(pixels)[None] * cells
+    ends = torch.minimum(cell + pixels, pixel + cells)
+    return (ends - torch.maximum(cell, pixel)).clamp_min(0) / pixels
+
+
+def _parse(name: str) -> tuple[str, int | None, str]:
+    """Source, side and attention of a backbone's name."""
+    source, _, options = name.partition(":")[2].partition("#")
+    side, attention = None, "naclip"
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key == "side" and value.isdigit():
+            side = int(value)
+        elif key == "attention" and value in ATTENTIONS:
+            attention = value
+        else:
+            raise OptionError(
+                f"The backbone {name!r} has an option {option!r}; expected side=PIXELS or "
+                f"attention={'|'.join(ATTENTIONS)}."
+            )
+    if not source:
+        raise OptionError(f"The backbone {name!r} names no model; see fmlad.backbones.clip.load.")
+    return source, side, attention
+
+
+def _load_towers(source: str, device: str) -> Towers:
+    from fmlad.backbones import clip_hf, clip_open
+
+    for prefix in ("local-dir:", "hf-hub:"):
+        if source.startswith(prefix):
+            place = source.removeprefix(prefix)
+            folder = Path(place).expanduser() if prefix == "local-dir:" else locate(place)
+            return clip_open.from_folder(folder, source, device)
+    folder = Path(source).expanduser()
+    if folder.is_dir() and (folder / clip_open.CONFIG).is_file():
+        return clip_open.from_folder(folder, source, device)
+    model_name, at, weights = source.partition("@")
+    if at and not folder.exists():
+        return clip_open.from_name(model_name, weights, source, device)
+    return clip_hf.from_folder(locate(source), source, device)
