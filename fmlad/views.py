@@ -112,13 +112,32 @@ class ImageView:
         cache = self._eyes.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
-        if stored is not None and stored.keys() == {"masks", "boxes", "scores"}:
-            return Masks(**{name: tensor.numpy() for name, tensor in stored.items()})
+        if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
+            return _unpacked({name: tensor.numpy() for name, tensor in stored.items()})
         masks = backbone.propose(self.tensor)
         if cache:
-            parts = {"masks": masks.masks, "boxes": masks.boxes, "scores": masks.scores}
+            parts = _packed(masks)
             cache.put(key, {name: torch.from_numpy(part) for name, part in parts.items()})
         return masks
+
+
+def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
+    """For the disk cache: eight pixels of a mask a byte."""
+    parts: dict[str, npt.NDArray[Any]] = {
+        "bits": np.packbits(masks.masks.reshape(len(masks), -1), axis=1),
+        "size": np.array(masks.masks.shape[1:], np.int64),
+        "boxes": masks.boxes,
+        "scores": masks.scores,
+    }
+    return parts if masks.preferred is None else parts | {"preferred": masks.preferred}
+
+
+def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
+    """Inverse of :func:`_packed`."""
+    height, width = parts["size"].tolist()
+    flat = np.unpackbits(parts["bits"], axis=1, count=height * width).astype(bool)
+    masks = flat.reshape(-1, height, width)
+    return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 
 def encode_together(views: Sequence[ImageView], role: str = "feature_extractor") -> None:

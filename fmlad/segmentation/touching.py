@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -49,7 +51,7 @@ def separated(seen: Seen, parts: Parts, pixels: npt.NDArray[np.uint8], level: Te
                 break
     if not whole:
         return seen
-    return _joined([Seen(_rows(seen.objects, kept), seen.masks[kept]), *whole])
+    return _joined([Seen(seen.objects.rows(kept), seen.masks[kept]), *whole])
 
 
 def _pieces(seen: Seen, row: int, count: int, pixels: npt.NDArray[np.uint8], level: Tensor) -> Seen:
@@ -82,16 +84,8 @@ def _pieces(seen: Seen, row: int, count: int, pixels: npt.NDArray[np.uint8], lev
 
 
 def _weighted(seen: Seen, weight: float) -> Seen:
-    o = seen.objects
-    same = np.full(len(o), weight)
-    return Seen(Objects(o.looks, o.features, o.boxes, o.places, same), seen.masks)
-
-
-def _rows(objects: Objects, which: npt.NDArray[np.bool_]) -> Objects:
-    o = objects
-    return Objects(
-        o.looks[which], o.features[which], o.boxes[which], o.places[which], o.weights[which]
-    )
+    objects = replace(seen.objects, weights=np.full(len(seen.objects), weight))
+    return Seen(objects, seen.masks)
 
 
 def _joined(several: list[Seen]) -> Seen:

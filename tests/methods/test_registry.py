@@ -16,6 +16,7 @@ from fmlad import profiles
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.methods import registry
 from fmlad.methods.protocol import Difference, Evidence
+from fmlad.scoring.fusion import AdaptiveScaling
 from tests.conftest import CountingFeatures, picture
 
 
@@ -49,6 +50,7 @@ class Brightness:
     declared: ClassVar[dict[str, dict[str, str]]] = {}
 
     branches: ClassVar[tuple[str, ...]] = ("light",)
+    fusion = AdaptiveScaling.fit
 
     def __init__(self, config: BrightnessConfig) -> None:
         self.config = config

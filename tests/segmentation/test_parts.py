@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmlad.banks.parts_model import PartsModel
 from fmlad.segmentation.describe import Objects
+from fmlad.segmentation.parts_model import PartsModel
 
 
 def objects(colours: list[float], seed: int = 0, size: float = -14.0) -> Objects:

@@ -10,19 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from fmlad.banks.composition import Composition, group_embedding
+from fmlad.banks.composition import Composition
 from fmlad.banks.histogram import CountLaw, count_laws, spread_surprise
 from fmlad.banks.slots import Slots
 from fmlad.findings import Kind
 from fmlad.segmentation.describe import SIZE, SIZE_UNIT, Floats, Objects
 from fmlad.segmentation.names import part_names
-from fmlad.segmentation.parts import UNKNOWN, Ints, Parts
+from fmlad.segmentation.parts import UNKNOWN, Group, Ints, Parts
 
 LEAST = 0.25  # nats below which a deviation is not worth keeping
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
+KIND = 1  # level at which an object is as surely one as its kind
+DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
+LAW = 0.5  # belief in a law from which a part serves as a landmark
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class PartsModel:
                 place means nothing.
             hierarchy: Whether to count at all levels or at the finest alone.
         """
-        self.parts = Parts(shots, hierarchy)
+        self._kinds = Parts(shots, hierarchy)
+        self._sure = self._sureness()
+        self.parts = Parts([self.settled(objects) for objects in shots], hierarchy)
         self.names = part_names(self.parts)
         self.placed = places is not None
         self.places = np.concatenate(places if places is not None else [s.places for s in shots])
@@ -80,8 +86,33 @@ class PartsModel:
             self.strangers.append(strangers)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
-        self.composition = Composition(self.parts)
+        self.composition = Composition(
+            [self._embeddings_of(group) for group in groups], self.parts.feature_unit
+        )
         self.slots = [self._slots(number) if self.placed else None for number in range(len(groups))]
+
+    def settled(self, objects: Objects) -> Objects:
+        """Objects as surely objects as their kind: a faint pin among pins is a pin.
+
+        Unknown and rare ones keep their weights, and so do all with one shot, whose kinds nothing
+        confirms.
+        """
+        if not self._sure or not len(objects):
+            return objects
+        weights = objects.weights.copy()
+        for row, group in enumerate(self._kinds.assign(objects)[self._kind_level]):
+            weights[row] = self._sure.get(int(group), weights[row])
+        return replace(objects, weights=weights)
+
+    def like(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
+        """Which objects of two images belong to one part with a steady count, ``(n, m)``."""
+        first, second = self.parts.assign(one), self.parts.assign(other)
+        result = np.zeros((len(one), len(other)), bool)
+        for number, (group, law) in enumerate(zip(self.parts.groups, self.laws, strict=True)):
+            if group.facet != "any" and law.lawful > LAW:
+                rows, columns = first[group.level] == number, second[group.level] == number
+                result |= np.outer(rows, columns)
+        return result
 
     def deviations(self, objects: Objects, places: Floats | None) -> list[Deviation]:
         """All deviations of an image's objects, the largest first.
@@ -191,7 +222,7 @@ class PartsModel:
         group = self.parts.groups[number]
         if group.facet == "any":
             return []
-        score = self.composition.distance(number, group_embedding(objects, rows))
+        score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
         score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
         return [
@@ -200,6 +231,33 @@ class PartsModel:
                 (), score,
             )
         ]  # fmt: skip
+
+    @property
+    def _kind_level(self) -> int:
+        return min(KIND, len(self._kinds.levels) - 1)
+
+    def _sureness(self) -> dict[int, float]:
+        if len(self._kinds.shots) == 1:
+            return {}
+        means = {
+            number: float(self._kinds.weights[group.members].mean())
+            for number, group in enumerate(self._kinds.groups)
+            if group.level == self._kind_level and len(group.members)
+        }
+        return {
+            number: float(np.clip((mean - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
+            for number, mean in means.items()
+        }
+
+    def _embeddings_of(self, group: Group) -> Floats:
+        """Mean embedding of a group in each shot that has it, ``(k_j, C)``."""
+        parts = self.parts
+        rows = [
+            _embedding(objects, parts.row[members])
+            for shot, objects in enumerate(parts.shots)
+            if len(members := group.members[parts.shot[group.members] == shot])
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), parts.features.shape[1])
 
     def _slots(self, number: int) -> Slots | None:
         group = self.parts.groups[number]
@@ -229,6 +287,17 @@ class PartsModel:
 
         first, second = linear_sum_assignment(gaps)
         return np.delete(rows, first), np.delete(absent, second)
+
+
+def _embedding(objects: Objects, rows: Ints) -> Floats:
+    """Mean features ``(C,)`` of some objects of an image, weighted by how surely they are objects.
+
+    Args:
+        objects: Of the image.
+        rows: Their indices, at least one.
+    """
+    weights = objects.weights[rows]
+    return np.asarray(weights @ objects.features[rows] / weights.sum(), dtype=np.float64)
 
 
 def _log_area(sizes: Floats) -> float:
