@@ -94,8 +94,10 @@ class Detector:
         Args:
             shots: A folder, one image, or several: paths, bytes, PIL images, arrays ``(H, W, 3)``.
                 Sizes and aspect ratios may differ.
-            method: Name of a method (``fmlad.list_methods()``); None means ``"banks"``.
-            prompts: A prompt set, for methods that read.
+            method: Name of a method (``fmlad.list_methods()``); None means ``"banks"``, or
+                ``"clip-lad"`` with prompts.
+            prompts: A prompt set for methods that take one: ``fmlad.PromptSet``, the name of a
+                bundled one, or the path of a file.
             labels: Part masks ``(H, W)``, one a shot, for methods that learn from them.
             unlabeled: Further images of unknown state, for methods that learn from them.
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
@@ -113,13 +115,16 @@ class Detector:
             OptionError: An argument or option does not exist or does not fit.
             WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
         """
-        name = method or "banks"
+        name = method or ("banks" if prompts is None else "clip-lad")
         chosen_method = create_method(name, options)
         given = {"prompts": prompts is not None, "labels": labels is not None}
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
         profile = profiles.profile_name(profile)
         chosen = profiles.resolve(
-            chosen_method.needs, profile, chosen_method.declared.get(profile), backbones
+            _roles(chosen_method, profile, backbones),
+            profile,
+            chosen_method.declared.get(profile),
+            backbones,
         )
         device = profiles.pick_device(device)
         # Images first: a typo in a path should not cost the loading of a network.
@@ -334,7 +339,11 @@ class Detector:
             )
         by_hand = self.calibration if self.calibration.source == "user" else None
         self._fitted = pipeline.fit(
-            self._fitted.method, views, seed=self._record.seed, progress=_silent
+            self._fitted.method,
+            views,
+            prompts=getattr(self._fitted.state, "prompts", None),
+            seed=self._record.seed,
+            progress=_silent,
         )
         self._shots = views
         if by_hand is not None:
@@ -362,6 +371,17 @@ def _one_by_one(images: Sources) -> Iterable[ImageSource]:
 def _given(sources: Sources) -> bool:
     """Whether an optional argument was given: anything but an empty list or tuple."""
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
+
+
+def _roles(
+    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None
+) -> tuple[str, ...]:
+    """Roles it needs, and those it makes use of on this profile or that the user fills."""
+    optional: Mapping[str, Sequence[str]] = getattr(method, "optional", {})
+    wanted = [
+        role for role, where in optional.items() if profile in where or role in (backbones or {})
+    ]
+    return (*method.needs, *wanted)
 
 
 def _check_taken(method: Method, given: Mapping[str, bool]) -> None:

@@ -6,7 +6,7 @@ page and the benchmarks cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from fmlad.errors import OptionError
 from fmlad.findings import Finding, defects
 from fmlad.images import ImageSource, load_image, source_name
-from fmlad.methods.protocol import Evidence, Method, Progress, State
+from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import AdaptiveScaling
+from fmlad.scoring.fusion import Fusion
 from fmlad.views import Eyes, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
@@ -41,7 +41,7 @@ class Fitted:
 
     method: Method
     state: State
-    fusion: AdaptiveScaling
+    fusion: Fusion
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
@@ -89,16 +89,17 @@ def fit(
             left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
-    fusion = method.fusion([trial.scores for trial in trials])
+    held_out = []
+    for done, view in enumerate(validation, start=1):
+        held_out.append(method.evidence(view, state).scores)
+        progress(done, len(validation), "judging validation images")
+    scaled_by = held_out if getattr(method, "validation_scales", False) else []
+    fusion = method.fusion(scaled_by or [trial.scores for trial in trials])
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
-    if validation:
-        held_out = []
-        for done, view in enumerate(validation, start=1):
-            held_out.append(fusion.fused(method.evidence(view, state).scores))
-            progress(done, len(validation), "judging validation images")
-        calibration = Calibration.fit(held_out, "validation")
+    if held_out:
+        calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     return Fitted(
         method,
         state,
@@ -156,9 +157,8 @@ def _findings(
     A branch reaches 1 on the oddest shot, so what counts for more than that in its own branch is
     worth a sentence; several branches may add up to an anomaly of which none says so alone.
     """
-    scales: Mapping[str, float] = fitted.fusion.scales
     typed = [
-        Finding(d.kind, d.part, d.expected, d.observed, d.box, d.score / scales[d.branch], d.text)
+        Finding(d.kind, d.part, d.expected, d.observed, d.box, _scaled(d, fitted), d.text)
         for d in evidence.differences
     ]
     threshold = fitted.calibration.threshold
@@ -175,6 +175,10 @@ def _findings(
     if silent:
         plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)
     return sorted([*typed, *plain], key=lambda finding: -finding.score)
+
+
+def _scaled(difference: Difference, fitted: Fitted) -> float:
+    return fitted.fusion.scaled({difference.branch: difference.score})[difference.branch]
 
 
 def _calibration_notes(calibration: Calibration) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmlad.findings import Box, Kind
 from fmlad.prediction import Segmentation
-from fmlad.scoring.fusion import AdaptiveScaling
+from fmlad.scoring.fusion import Fusion
 from fmlad.views import ImageView
 
 Progress = Callable[[int, int, str], None]
@@ -96,6 +96,13 @@ class Method(Protocol):
             ``"prompts"``, ``"labels"`` and ``"unlabeled"``; others are refused.
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
+
+    Two more class attributes may be left out:
+
+    - ``optional``, ``{role: profiles}``: roles that it makes use of where it gets them. On these
+      profiles it does by default, on others when the user names a backbone for the role.
+    - ``validation_scales``: whether validation images scale the branches too, and not just set the
+      threshold.
     """
 
     name: ClassVar[str]
@@ -142,7 +149,7 @@ class Method(Protocol):
         """Judges a view as if the shots in ``exclude`` had never been given."""
         ...
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> AdaptiveScaling:
+    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> Fusion:
         """How its branches become one score, learned from raw scores of left-out shots."""
         ...
 

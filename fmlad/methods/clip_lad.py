@@ -1,0 +1,349 @@
+"""Method ``clip-lad``: count the classes that a prompt set names, compare patches beside it.
+
+CLIP-LAD (anonymous submission to ICLR 2025), training-free:
+
+- coarse-to-fine segmentation (section 3.1): clusters of places, foreground by coarse words, parts
+  by fine ones;
+- histogram: areas of the parts against the nearest shot (Eq. 2, corrected);
+- patch: an image is as odd as its oddest patch is far from all patches of the shots, over several
+  levels (Eq. 3, corrected: it writes a maximum over the memory where the minimum is meant);
+- both scores together by their Mahalanobis distance (Eq. 4, corrected).
+
+Ours are two more branches: ``count``, objects of each part against the counts of the shots ("five
+red pushpins" is no area), and ``declared``, the rules of a prompt set that has any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.banks.class_histogram import DISTANCES, Distance
+from fmlad.banks.class_memory import ClassMemory, relative
+from fmlad.banks.patch_memory import Look, PatchMemory, Remembered, smoothed
+from fmlad.banks.saved import Reader
+from fmlad.errors import CorruptDetectorError, OptionError, PromptError
+from fmlad.methods.class_differences import (
+    class_maps,
+    declared,
+    learned,
+    rules_map,
+    segmentation,
+)
+from fmlad.methods.protocol import Difference, Evidence, Progress
+from fmlad.prompts import PromptSet
+from fmlad.scoring.fusion import AdaptiveScaling, Fusion
+from fmlad.scoring.mahalanobis import Mahalanobis
+from fmlad.segmentation import clusters as clustering
+from fmlad.segmentation.clusters import Clusters
+from fmlad.segmentation.coarse_to_fine import (
+    ALIGNER,
+    GRID,
+    PROPOSER,
+    Stages,
+    Wording,
+    by_clusters,
+    foreground_share,
+    parse,
+)
+from fmlad.segmentation.expectations import broken
+from fmlad.segmentation.wording import (
+    Look as LookAt,
+)
+from fmlad.segmentation.wording import (
+    check_words,
+    make_ready,
+    restore_wording,
+    wording_tensors,
+)
+from fmlad.views import ImageView
+
+Joined = Literal["maximum", "sum", "mahalanobis"]
+Maps = dict[str, npt.NDArray[np.float32]]
+
+EXTRACTOR = "feature_extractor"
+BRANCHES = ("histogram", "count", "patch", "declared")
+# Smallest and largest scale of each branch in natural units (ours). Counts are in nats: one object
+# too many after four equal counts is worth about 3.5. A broken rule is worth 1 an object.
+BOUNDS: Mapping[str, tuple[float, float]] = {"count": (2.5, 2.5), "declared": (0.5, 2.0)}
+
+
+@dataclass(frozen=True)
+class ClipLadConfig:
+    """Options of the method.
+
+    Attributes:
+        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground is
+            the steadiest over the shots (ours; the paper tunes it per category, figure 4). Without
+            effect where a mask proposer finds the regions.
+        stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
+        distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
+        fusion: ``"mahalanobis"`` (Eq. 4), or ``"maximum"`` or ``"sum"`` of the branches, each
+            divided by its largest left-out score (PSAD).
+        two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
+        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
+            (ours).
+        levels: Levels of a feature extractor to compare patches on, finest first, where the text
+            aligner has no stages (ours).
+        smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
+            none).
+    """
+
+    clusters: int | str = "auto"
+    stage: Stages = "both"
+    distance: Distance = "log"
+    fusion: Joined = "maximum"
+    two_sided: bool = False
+    branches: Sequence[str] = BRANCHES
+    levels: int = 1
+    smoothing: float = 1.0
+
+    def __post_init__(self) -> None:
+        branches: object = self.branches
+        if isinstance(branches, str | list):  # one name, or what JSON made of the tuple
+            named = (branches,) if isinstance(branches, str) else tuple(branches)
+            object.__setattr__(self, "branches", named)
+        if not self.branches or not all(branch in BRANCHES for branch in self.branches):
+            raise OptionError(f"branches={self.branches!r} is not possible; available: {BRANCHES}.")
+        for name, known in (
+            ("stage", get_args(Stages)),
+            ("distance", DISTANCES),
+            ("fusion", get_args(Joined)),
+        ):
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name}={getattr(self, name)!r} is not one of {known}.")
+        if not isinstance(self.two_sided, bool):
+            raise OptionError(f"two_sided must be True or False, got {self.two_sided!r}.")
+        if self.clusters != "auto" and not _whole(self.clusters, 2, 256):
+            raise OptionError(f"clusters must be 'auto' or in [2, 256], got {self.clusters!r}.")
+        if not _whole(self.levels, 1, 8):
+            raise OptionError(f"levels must be int in [1, 8], got {self.levels!r}.")
+        smoothing: object = self.smoothing
+        number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
+        if not number or not 0 <= self.smoothing <= 16:
+            raise OptionError(f"smoothing must be float in [0, 16], got {smoothing!r}.")
+
+
+@dataclass(frozen=True)
+class ClipLadState:
+    """What is remembered of the shots.
+
+    Attributes:
+        wording: The prompt set with the vectors of its exemplars.
+        clusters: Centroids; None where regions come from elsewhere, or without shots.
+        classes: The shots in parts; None without shots.
+        patches: Their patches; None without that branch, or without shots.
+    """
+
+    wording: Wording
+    clusters: Clusters | None
+    classes: ClassMemory | None
+    patches: PatchMemory | None
+
+    @property
+    def shots(self) -> int:
+        """Number of shots; 0 for a detector from prompts alone."""
+        return len(self.classes.shots) if self.classes else 0
+
+    @property
+    def prompts(self) -> PromptSet:
+        """What storage writes down."""
+        return self.wording.prompts
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything remembered, on the CPU."""
+        found = wording_tensors(self.wording)
+        if self.clusters is not None:
+            found["centroids"] = self.clusters.centroids
+        for memory in (self.classes, self.patches):
+            found |= memory.tensors() if memory is not None else {}
+        return found
+
+    def meta(self) -> dict[str, Any]:
+        """JSON-ready facts about it."""
+        return {
+            "prompts": self.prompts.to_dict(),
+            "centroids": self.clusters is not None,
+            "shots": self.shots,
+            "patches": self.patches.meta() if self.patches else None,
+        }
+
+
+class ClipLad:
+    """The method; see the module."""
+
+    name: ClassVar[str] = "clip-lad"
+    summary: ClassVar[str] = (
+        "training-free: parts named by a prompt set, their areas and counts, and patches"
+    )
+    needs: ClassVar[tuple[str, ...]] = (ALIGNER,)
+    # The embedded aligner has no stages to compare patches on and judges size and shape of objects.
+    optional: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        PROPOSER: ("builtin",),
+        EXTRACTOR: ("builtin",),
+    }
+    takes: ClassVar[tuple[str, ...]] = ("prompts",)
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    validation_scales: ClassVar[bool] = True  # as in the paper
+
+    def __init__(self, config: ClipLadConfig | None = None) -> None:
+        self.config = config or ClipLadConfig()
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """What it was asked to use."""
+        return tuple(self.config.branches)
+
+    def fit(
+        self,
+        views: Sequence[ImageView],
+        *,
+        labels: Sequence[npt.NDArray[np.integer]] | None,
+        unlabeled: Sequence[ImageView],
+        prompts: Any,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> ClipLadState:
+        """Divides the shots into parts and remembers areas, counts and patches."""
+        chosen = _as_prompts(prompts)
+        check_words(chosen, views[0])
+        wording = make_ready(chosen, self.config.stage, views, views[0].again)
+        clusters = None
+        if by_clusters(views[0], self.config.stage):
+            clusters = self._clusters(views, wording, rng)
+        seen = []
+        for index, view in enumerate(views):
+            seen.append(relative(parse(view, wording, clusters), view.size))
+            progress(index + 1, len(views), "dividing shots into parts")
+        patches = None
+        if "patch" in self.branches:
+            memory = [Remembered(i, self._look(view)) for i, view in enumerate(views)]
+            patches = PatchMemory(tuple(memory), placed=False)
+        return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
+
+    def from_prompts(self, prompts: PromptSet, look: LookAt) -> ClipLadState:
+        """What can be judged by without a single shot."""
+        return ClipLadState(make_ready(prompts, self.config.stage, [], look), None, None, None)
+
+    def evidence(
+        self, view: ImageView, state: ClipLadState, exclude: frozenset[int] = frozenset()
+    ) -> Evidence:
+        """Areas, counts and patches against the shots, and the declared rules."""
+        seen = parse(view, state.wording, state.clusters)
+        scores: dict[str, float] = {}
+        maps: Maps = {}
+        found: list[Difference] = []
+        if state.classes is not None:
+            judged = state.classes.judge(seen, exclude, self.config.distance)
+            scores["histogram"] = judged.distance
+            scores["count"] = float(judged.surprises.max(initial=0.0))
+            for branch in ("histogram", "count"):
+                maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
+            found += learned(seen, judged, state.classes, view.size)
+        if state.patches is not None:
+            distances = state.patches.anywhere(self._look(view), exclude)
+            maps["patch"] = smoothed(distances, self.config.smoothing).cpu().numpy()
+            scores["patch"] = float(maps["patch"].max())
+        if self.config.stage != "coarse":
+            rules = broken(state.prompts, seen)
+            scores["declared"] = float(sum(rule.score for rule in rules))
+            maps["declared"] = rules_map(rules, view.size)
+            found += declared(rules, view.size)
+        else:
+            scores["declared"], maps["declared"] = 0.0, np.zeros((GRID, GRID), np.float32)
+        used = self.branches
+        return Evidence(
+            {branch: score for branch, score in scores.items() if branch in used},
+            _alike({branch: one for branch, one in maps.items() if branch in used}),
+            segmentation(seen, state.wording.names, view.size),
+            tuple(difference for difference in found if difference.branch in used),
+        )
+
+    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> Fusion:
+        """As the options say; raw scores are of validation images where there are any."""
+        if self.config.fusion == "mahalanobis":
+            floors = {branch: low for branch, (low, _) in BOUNDS.items()}
+            return Mahalanobis.fit(left_out, floors, self.config.two_sided)
+        return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
+    ) -> ClipLadState:
+        """Back from a saved detector."""
+        reader = Reader(tensors, device)
+        try:
+            prompts = PromptSet.from_dict(meta["prompts"])
+            wording = restore_wording(reader, prompts, self.config.stage)
+            clusters = None
+            if meta["centroids"]:
+                clusters = Clusters(reader.take("centroids", (None, None)))
+            classes = ClassMemory.restore(reader, wording.names) if meta["shots"] else None
+            described = meta["patches"]
+            patches = None if described is None else PatchMemory.restore(reader, described)
+        except PromptError as error:
+            raise CorruptDetectorError(f"The saved prompt set is not valid: {error}") from None
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise CorruptDetectorError(f"The saved description is bad: {error!r}.") from None
+        reader.finish()
+        state = ClipLadState(wording, clusters, classes, patches)
+        wanted = bool(state.shots) and "patch" in self.branches
+        if state.shots != meta["shots"] or (patches is not None) != wanted:
+            raise CorruptDetectorError("The saved shots, patches and branches do not agree.")
+        if patches is not None and patches.shots != state.shots:
+            raise CorruptDetectorError("The saved banks remember different shots.")
+        return state
+
+    def _clusters(
+        self, views: Sequence[ImageView], wording: Wording, rng: np.random.Generator
+    ) -> Clusters:
+        pyramids = [view.pyramid(ALIGNER) for view in views]
+        if self.config.clusters != "auto":
+            return Clusters.fit(pyramids, int(self.config.clusters), rng)
+
+        def foreground(clusters: Clusters, index: int) -> float:
+            return foreground_share(views[index], wording, clusters)
+
+        return clustering.choose(pyramids, foreground, rng)
+
+    def _look(self, view: ImageView) -> Look:
+        """Stages of the aligner, unit length; levels of the feature extractor where it has none."""
+        pyramid = view.pyramid(ALIGNER)
+        if pyramid.stages:
+            levels = tuple(F.normalize(stage, dim=1) for stage in pyramid.stages)
+            return Look(levels, pyramid.pooled[0], None)
+        if view.has(EXTRACTOR):
+            pyramid = view.pyramid(EXTRACTOR)
+        strides = sorted(pyramid.levels)[: self.config.levels]
+        return Look(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
+
+
+def _as_prompts(prompts: Any) -> PromptSet:
+    if isinstance(prompts, PromptSet):
+        return prompts
+    if prompts is None:
+        raise OptionError(
+            "The method 'clip-lad' needs a prompt set: prompts=NAME or FILE (see "
+            "fmlad.list_prompt_sets()), or use method='banks', which needs none."
+        )
+    return PromptSet.load(prompts)
+
+
+def _alike(maps: Maps) -> Maps:
+    """Maps of one size: the patches', else that of the classes."""
+    size = max((one.shape for one in maps.values()), key=lambda shape: shape[0] * shape[1])
+    result = {}
+    for branch, one in maps.items():
+        resized = F.interpolate(torch.from_numpy(one)[None, None], size, mode="nearest")
+        result[branch] = resized[0, 0].numpy()
+    return result
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
