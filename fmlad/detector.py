@@ -18,6 +18,7 @@ from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
+from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration
 from fmlad.sources import expand_sources
 from fmlad.views import Eyes, ImageView, prepare
@@ -25,6 +26,8 @@ from fmlad.views import Eyes, ImageView, prepare
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
+
+ZERO_SHOT = "clip-lad"  # the method that can do without shots
 
 Sources = ImageSource | Iterable[ImageSource]
 Progress = Callable[[int, int, str], None]
@@ -115,7 +118,7 @@ class Detector:
             OptionError: An argument or option does not exist or does not fit.
             WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
         """
-        name = method or ("banks" if prompts is None else "clip-lad")
+        name = method or ("banks" if prompts is None else ZERO_SHOT)
         chosen_method = create_method(name, options)
         given = {"prompts": prompts is not None, "labels": labels is not None}
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
@@ -145,6 +148,47 @@ class Detector:
         )
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, eyes, record, views)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        prompts: Any,
+        *,
+        profile: str | None = None,
+        backbones: Mapping[str, str | Backbone] | None = None,
+        device: str = "auto",
+        **options: Any,
+    ) -> Detector:
+        """A detector without a single image: what a prompt set declares is what is judged.
+
+        Every rule (``expect``) that an image breaks counts 1 for each object too many, too few or
+        out of place; a rule broken at all is anomalous. On profiles that read, words for sound and
+        damaged parts are compared as well.
+
+        Args:
+            prompts: ``fmlad.PromptSet``, the name of a bundled one, or the path of a file.
+            profile: As in :meth:`from_shots`.
+            backbones: As in :meth:`from_shots`.
+            device: As in :meth:`from_shots`.
+            **options: Options of the method ``"clip-lad"``.
+
+        Raises:
+            PromptError: The set is not valid, has a word that the profile cannot ground, or
+                declares nothing on a profile that does not read.
+            OptionError: An argument or option does not exist or does not fit.
+            WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
+        """
+        method = create_method(ZERO_SHOT, options)
+        chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
+        profile = profiles.profile_name(profile)
+        chosen = profiles.resolve(
+            _roles(method, profile, backbones), profile, method.declared.get(profile), backbones
+        )
+        eyes = Eyes(
+            profiles.load_backbones(chosen, profiles.pick_device(device)), DiskCache.default()
+        )
+        fitted = pipeline.fit_prompts(method, chosen_prompts, eyes.view)
+        return cls(fitted, eyes, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
     def __repr__(self) -> str:
         return (
@@ -324,6 +368,11 @@ class Detector:
         return [view.key for view in self._shots] or list(self._record.shot_keys)
 
     def _originals(self) -> list[ImageView]:
+        if not self._fitted.shots:
+            raise OptionError(
+                "This detector was made from prompts alone; build one with Detector.from_shots "
+                "and the same prompts."
+            )
         if not self._shots:
             raise OptionError(
                 "This detector was loaded from disk and keeps no original shots; build it again "

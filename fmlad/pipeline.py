@@ -6,7 +6,7 @@ page and the benchmarks cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,13 @@ from fmlad.findings import Finding, defects
 from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
+from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import Fusion
+from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.views import Eyes, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
+RULE_BROKEN = 0.5  # a broken rule scores 1 or more, and a state is a probability
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 
 
@@ -110,6 +112,26 @@ def fit(
             fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
         ),
     )
+
+
+def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageView]) -> Fitted:
+    """A fitted method without a single shot: branches as they are, a threshold for broken rules.
+
+    Args:
+        method: One that can be fitted to prompts alone (``from_prompts``).
+        prompts: What is expected.
+        look: Makes a view of an exemplar's picture.
+
+    Raises:
+        OptionError: The method needs shots.
+    """
+    alone = getattr(method, "from_prompts", None)
+    if alone is None:
+        raise OptionError(f"The method {method.name!r} needs shots; 'clip-lad' can do without.")
+    state = alone(prompts, look)
+    calibration = Calibration(RULE_BROKEN, "rules", ())
+    fusion = AdaptiveScaling(dict.fromkeys(method.branches, 1.0), "maximum")
+    return Fitted(method, state, fusion, calibration, (), ())
 
 
 def judge(view: ImageView, fitted: Fitted) -> Prediction:

@@ -170,7 +170,8 @@ def save(
     # Through JSON first, so that what is hashed is what will be read (tuples become lists).
     manifest = json.loads(json.dumps(manifest))
     manifest["sha256"] = _own_hash(manifest)
-    contents[MANIFEST] = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    # Keys as they come: the order of a prompt set's parts is the number of their classes.
+    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
     try:
         _replace(folder, contents)
     except (OSError, ValueError) as error:

@@ -108,6 +108,11 @@ class ImageView:
         """Whether there is a backbone in a role that a method can do without."""
         return role in self._eyes.backbones
 
+    @property
+    def reads(self) -> bool:
+        """Whether the text aligner takes any word, and not those of a table alone."""
+        return bool(getattr(self._eyes.backbones["text_aligner"], "reads", True))
+
     def ground(
         self,
         words: Sequence[str],

@@ -115,6 +115,7 @@ class LexiconAligner:
 
     name = "builtin:lexicon@1"
     expensive = False
+    reads = False  # attributes only: "broken" means nothing to it
 
     def __init__(self, name: str = name, device: str = "cpu") -> None:
         self._device = device

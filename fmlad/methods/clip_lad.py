@@ -53,7 +53,8 @@ from fmlad.segmentation.coarse_to_fine import (
     foreground_share,
     parse,
 )
-from fmlad.segmentation.expectations import broken
+from fmlad.segmentation.expectations import broken, has_rules
+from fmlad.segmentation.states import damage
 from fmlad.segmentation.wording import (
     Look as LookAt,
 )
@@ -69,6 +70,8 @@ Joined = Literal["maximum", "sum", "mahalanobis"]
 Maps = dict[str, npt.NDArray[np.float32]]
 
 EXTRACTOR = "feature_extractor"
+RULES_ALONE = "only the declared composition was judged, not damage"
+STATES_TOO = "the declared composition was judged, and damage by words for it"
 BRANCHES = ("histogram", "count", "patch", "declared")
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats: one object
 # too many after four equal counts is worth about 3.5. A broken rule is worth 1 an object.
@@ -99,7 +102,7 @@ class ClipLadConfig:
     clusters: int | str = "auto"
     stage: Stages = "both"
     distance: Distance = "log"
-    fusion: Joined = "maximum"
+    fusion: Joined = "sum"
     two_sided: bool = False
     branches: Sequence[str] = BRANCHES
     levels: int = 1
@@ -170,6 +173,7 @@ class ClipLadState:
         """JSON-ready facts about it."""
         return {
             "prompts": self.prompts.to_dict(),
+            "parts": list(self.prompts.part_names),
             "centroids": self.clusters is not None,
             "shots": self.shots,
             "patches": self.patches.meta() if self.patches else None,
@@ -229,7 +233,19 @@ class ClipLad:
         return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
 
     def from_prompts(self, prompts: PromptSet, look: LookAt) -> ClipLadState:
-        """What can be judged by without a single shot."""
+        """What can be judged by without a single shot.
+
+        Raises:
+            PromptError: A word cannot be grounded, or there is nothing to judge by.
+        """
+        probe = look(np.zeros((64, 64, 3), np.uint8), "an empty picture")
+        check_words(prompts, probe)
+        if not has_rules(prompts) and not probe.reads:
+            raise PromptError(
+                f"The prompt set {prompts.name!r} declares nothing, so without shots there is "
+                f"nothing to judge by on a profile that does not read. Say what is expected of a "
+                f"part (expect: 6, see docs/prompts.md), or give shots."
+            )
         return ClipLadState(make_ready(prompts, self.config.stage, [], look), None, None, None)
 
     def evidence(
@@ -243,7 +259,7 @@ class ClipLad:
         if state.classes is not None:
             judged = state.classes.judge(seen, exclude, self.config.distance)
             scores["histogram"] = judged.distance
-            scores["count"] = float(judged.surprises.max(initial=0.0))
+            scores["count"] = float(judged.surprises.sum())
             for branch in ("histogram", "count"):
                 maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
             found += learned(seen, judged, state.classes, view.size)
@@ -258,12 +274,18 @@ class ClipLad:
             found += declared(rules, view.size)
         else:
             scores["declared"], maps["declared"] = 0.0, np.zeros((GRID, GRID), np.float32)
+        notes: list[str] = []
+        if state.classes is None:
+            notes.append("no shots: " + (STATES_TOO if view.reads else RULES_ALONE))
+            if view.reads:
+                scores["patch"], maps["patch"] = damage(view, state.prompts)
         used = self.branches
         return Evidence(
             {branch: score for branch, score in scores.items() if branch in used},
             _alike({branch: one for branch, one in maps.items() if branch in used}),
             segmentation(seen, state.wording.names, view.size),
             tuple(difference for difference in found if difference.branch in used),
+            notes,
         )
 
     def fusion(self, left_out: Sequence[Mapping[str, float]]) -> Fusion:
@@ -280,6 +302,8 @@ class ClipLad:
         reader = Reader(tensors, device)
         try:
             prompts = PromptSet.from_dict(meta["prompts"])
+            if list(prompts.part_names) != meta["parts"]:
+                raise CorruptDetectorError("The saved prompt set's parts are not those of the bank.")
             wording = restore_wording(reader, prompts, self.config.stage)
             clusters = None
             if meta["centroids"]:

@@ -45,6 +45,8 @@ GRID = 64  # cells a side of the masks whose classes are counted (CLIP-LAD)
 SCALE = 40.0  # of the softmax over words (NACLIP)
 COVERED = 0.5  # share of a cell from which an object owns it (ours)
 PIECE = 4  # cells of 64 x 64 below which a piece of a part is no object (ours)
+LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
+TOUCHING = 0.004  # of the longer side, up to which pieces of one colour touch (ours)
 QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in describe.py)
 
 
@@ -138,15 +140,17 @@ def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse
         labels = _places(view, wording, regions)
         return Parse(labels, _pieces(labels, view.size))
     objects = view.masks(PROPOSER).best()
-    good = (objects.scores > QUALITY) & objects.masks.any(axis=(1, 2))
+    good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
     masks, boxes = objects.masks[good], objects.boxes[good]
     owners = _owners(view, wording, masks)
-    instances = tuple(
+    instances = [
         Instance(int(owner), _box(box), float(mask.mean()))
         for owner, box, mask in zip(owners, boxes, masks, strict=True)
         if owner
-    )
-    return Parse(_painted(view, wording, masks[owners > 0], owners[owners > 0]), instances)
+    ]
+    gap = TOUCHING * max(view.size)
+    joined = _joined_pieces(instances, np.r_[True, wording.whole], gap)
+    return Parse(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
 
 
 def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> float:
@@ -274,6 +278,32 @@ def _joined(background: Tensor, words: Tensor, shown: list[Tensor]) -> tuple[Ten
     # Without other words the background's are sure of everything.
     background = torch.minimum(background, left) if len(words) else left
     return background, torch.cat([words, exemplars])
+
+
+def _joined_pieces(
+    instances: list[Instance], whole: Bools, gap: float
+) -> tuple[Instance, ...]:
+    """Touching proposals of a part that is decided place by place, as one object.
+
+    Such a part has no shape that could be wrong: the head and the point of a red pin are both red
+    pin. Objects that shapes tell apart stay as they are.
+    """
+    result: list[Instance] = []
+    for one in instances:
+        if not whole[one.part]:
+            for other in [o for o in result if o.part == one.part and _touch(o.box, one.box, gap)]:
+                result.remove(other)
+                corners = np.array([one.box, other.box])
+                box = _box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
+                one = Instance(one.part, box, one.area + other.area)
+        result.append(one)
+    return tuple(result)
+
+
+def _touch(one: Box, other: Box, gap: float) -> bool:
+    across = max(one[0], other[0]) - min(one[2], other[2])
+    down = max(one[1], other[1]) - min(one[3], other[3])
+    return max(across, down) < gap
 
 
 def _pieces(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
