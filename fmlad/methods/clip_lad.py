@@ -303,7 +303,9 @@ class ClipLad:
         try:
             prompts = PromptSet.from_dict(meta["prompts"])
             if list(prompts.part_names) != meta["parts"]:
-                raise CorruptDetectorError("The saved prompt set's parts are not those of the bank.")
+                raise CorruptDetectorError(
+                    "The saved prompt set has other parts."
+                )
             wording = restore_wording(reader, prompts, self.config.stage)
             clusters = None
             if meta["centroids"]:

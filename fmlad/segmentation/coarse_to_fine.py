@@ -130,6 +130,24 @@ def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse
         clusters: Of the shots; None where :func:`by_clusters` says so, and where there are no
             shots: then those of the image itself serve.
     """
+    name = _memo_name(wording, clusters)
+    if name is not None and name in view.memo:
+        known: Parse = view.memo[name]
+        return known
+    found = _parsed(view, wording, clusters)
+    if name is not None:
+        view.memo[name] = found
+    return found
+
+
+def _memo_name(wording: Wording, clusters: Clusters | None) -> str | None:
+    """What a parse depends on, the image apart; None where that is not quickly said."""
+    if wording.exemplars or clusters is not None:
+        return None
+    return f"parse {wording.stages} {wording.prompts!r}"
+
+
+def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
     if wording.stages == "fine" or not view.has(PROPOSER):
         regions = None
         if by_clusters(view, wording.stages):
@@ -280,9 +298,7 @@ def _joined(background: Tensor, words: Tensor, shown: list[Tensor]) -> tuple[Ten
     return background, torch.cat([words, exemplars])
 
 
-def _joined_pieces(
-    instances: list[Instance], whole: Bools, gap: float
-) -> tuple[Instance, ...]:
+def _joined_pieces(instances: list[Instance], whole: Bools, gap: float) -> tuple[Instance, ...]:
     """Touching proposals of a part that is decided place by place, as one object.
 
     Such a part has no shape that could be wrong: the head and the point of a red pin are both red

@@ -1,8 +1,8 @@
 """Sound or damaged, in words: for profiles that read.
 
-The idea is WinCLIP's (Jeong et al., CVPR 2023): compare an image, and each of its places, with words
-for a sound thing and with words for a damaged one. The words here are our own, and a prompt set may
-bring others.
+The idea is WinCLIP's (Jeong et al., CVPR 2023): compare an image, and each of its places, with
+words for a sound thing and with words for a damaged one. The words here are our own, and a prompt
+set may bring others.
 """
 
 from __future__ import annotations
