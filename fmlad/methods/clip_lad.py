@@ -88,8 +88,9 @@ class ClipLadConfig:
             effect where a mask proposer finds the regions.
         stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
         distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
-        fusion: ``"mahalanobis"`` (Eq. 4), or ``"maximum"`` or ``"sum"`` of the branches, each
-            divided by its largest left-out score (PSAD).
+        fusion: ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out
+            score (PSAD), or ``"mahalanobis"`` (Eq. 4), which asks for tens of validation images: a
+            few shots do not tell how branches vary (measured, see ``docs/clip-lad.md``).
         two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
         branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
             (ours).

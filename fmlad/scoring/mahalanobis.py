@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fmlad.errors import CorruptDetectorError
 
 KIND = "mahalanobis"
-RIDGE = 1e-6  # of the covariance's trace: keeps the inverse finite
+RIDGE = 1e-6  # of the trace of the correlations: keeps the inverse finite, whatever the units
 SILENT = 1e-6  # a branch that hardly varies over the normal images counts as it is
 ENOUGH = 3  # images a branch from which correlations of branches are believed (ours)
 
@@ -70,7 +70,7 @@ class Mahalanobis:
                 # Its scores say nothing about how it goes with the others.
                 covariance[row, :] = covariance[:, row] = 0.0
                 covariance[row, row] = least**2 if least > SILENT else 1.0
-        covariance += RIDGE * np.trace(covariance) * np.eye(len(branches))
+        covariance += RIDGE * len(branches) * np.diag(np.diag(covariance))
         return cls(branches, mean, covariance, two_sided)
 
     @property
