@@ -73,9 +73,10 @@ EXTRACTOR = "feature_extractor"
 RULES_ALONE = "only the declared composition was judged, not damage"
 STATES_TOO = "the declared composition was judged, and damage by words for it"
 BRANCHES = ("histogram", "count", "patch", "declared")
-# Smallest and largest scale of each branch in natural units (ours). Counts are in nats: one object
-# too many after four equal counts is worth about 3.5. A broken rule is worth 1 an object.
-BOUNDS: Mapping[str, tuple[float, float]] = {"count": (2.5, 2.5), "declared": (0.5, 2.0)}
+# Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
+# one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
+# vary. A broken rule is worth 1 an object.
+BOUNDS: Mapping[str, tuple[float, float]] = {"count": (1.0, 1.0), "declared": (0.5, 2.0)}
 
 
 @dataclass(frozen=True)
