@@ -190,9 +190,8 @@ def _findings(
     limit = min(threshold, WORTH) if score > threshold else threshold
     typed = [finding for finding in typed if finding.score > limit]
     # A branch that names its differences itself needs no nameless ones.
-    silent = {
-        b: m for b, m in evidence.maps.items() if b not in {d.branch for d in evidence.differences}
-    }
+    named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
+    silent = {branch: one for branch, one in evidence.maps.items() if branch not in named}
     plain = []
     if silent:
         plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)

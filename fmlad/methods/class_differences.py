@@ -77,7 +77,7 @@ def class_maps(
             fewer = judged.counts[row] < judged.laws[row].expected
         else:
             fewer = judged.shares[row] < judged.expected[row]
-        place = there if fewer else here
+        place = _changed(there, here) if fewer else _changed(here, there)
         if not place.any():
             place = here | there if (here | there).any() else np.ones_like(here)
         result[place] = np.maximum(result[place], float(values[row]))
@@ -111,8 +111,8 @@ def _count(
 ) -> Difference:
     name, count, wanted = memory.names[row], judged.counts[row], judged.laws[row].expected
     kind: Kind = "missing" if count < wanted else "extra"
-    shot = memory.shots[judged.shot]
-    box = _box(shot.labels == row + 1, size) if kind == "missing" else None
+    there, here = memory.shots[judged.shot].labels == row + 1, seen.labels == row + 1
+    box = _box(_changed(there, here) if kind == "missing" else _changed(here, there), size)
     if box is None:
         box = _around([one.box for one in seen.instances if one.part == row + 1])
     return Difference(
@@ -138,7 +138,8 @@ def _area(
         kind = "extra"
     there = memory.shots[judged.shot].labels == row + 1
     here = seen.labels == row + 1
-    box = _box(there if share < wanted and there.any() else here, size)
+    less = share < wanted and bool(there.any())
+    box = _box(_changed(there, here) if less else _changed(here, there), size)
     return Difference(
         kind,
         name,
@@ -175,13 +176,25 @@ def _pair(found: dict[int, Difference], seen: Parse, shot: Parse) -> None:
             break
 
 
+def _changed(one: Bools, other: Bools) -> Bools:
+    """The pieces of a class that have no counterpart in another image; all if each has one."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(one, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    covered = np.asarray(ndimage.mean(other, pieces, numbers)) if count else np.zeros(0)
+    alone = np.isin(pieces, numbers[covered < IN_PLACE])
+    return alone if alone.any() else one
+
+
 def _box(mask: Bools, size: tuple[int, int]) -> Box | None:
     """Tight box in pixels around cells ``(GRID, GRID)``."""
     if not mask.any():
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x, y = size[1] / GRID, size[0] / GRID
-    return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return float(left * x), float(top * y), float(right * x), float(bottom * y)
 
 
 def _around(boxes: Sequence[Box]) -> Box | None:

@@ -75,8 +75,13 @@ STATES_TOO = "the declared composition was judged, and damage by words for it"
 BRANCHES = ("histogram", "count", "patch", "declared")
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
 # one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
-# vary. A broken rule is worth 1 an object.
-BOUNDS: Mapping[str, tuple[float, float]] = {"count": (1.0, 1.0), "declared": (0.5, 2.0)}
+# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A broken
+# rule is worth 1 an object.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "histogram": (0.25, np.inf),
+    "count": (1.0, 1.0),
+    "declared": (0.5, 2.0),
+}
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,7 @@ class ClipLad:
     takes: ClassVar[tuple[str, ...]] = ("prompts",)
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     validation_scales: ClassVar[bool] = True  # as in the paper
+    typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
 
     def __init__(self, config: ClipLadConfig | None = None) -> None:
         self.config = config or ClipLadConfig()
@@ -305,9 +311,7 @@ class ClipLad:
         try:
             prompts = PromptSet.from_dict(meta["prompts"])
             if list(prompts.part_names) != meta["parts"]:
-                raise CorruptDetectorError(
-                    "The saved prompt set has other parts."
-                )
+                raise CorruptDetectorError("The saved prompt set has other parts.")
             wording = restore_wording(reader, prompts, self.config.stage)
             clusters = None
             if meta["centroids"]:

@@ -97,12 +97,14 @@ class Method(Protocol):
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
-    Two more class attributes may be left out:
+    Three more class attributes may be left out:
 
     - ``optional``, ``{role: profiles}``: roles that it makes use of where it gets them. On these
       profiles it does by default, on others when the user names a backbone for the role.
     - ``validation_scales``: whether validation images scale the branches too, and not just set the
       threshold.
+    - ``typed``: branches that name all that they find, so that their maps are not searched for
+      nameless defects.
     """
 
     name: ClassVar[str]

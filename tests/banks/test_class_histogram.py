@@ -23,7 +23,9 @@ def test_shares_of_a_checkerboard() -> None:
 
 @pytest.mark.parametrize("distance", ["log", "ratio"])
 @given(h=shares)
-def test_zero_for_identical_finite_and_positive_for_any_change(distance: str, h: np.ndarray) -> None:
+def test_zero_for_identical_finite_and_positive_for_any_change(
+    distance: str, h: np.ndarray
+) -> None:
     assert nearest(h, [h], distance)[0] == 0.0  # type: ignore[arg-type]
     for row in range(len(h)):
         for value in (0.0, h[row] + 0.1):

@@ -30,8 +30,7 @@ from fmlad.views import Eyes, ImageView
 
 COLOURS = {"red": (200, 30, 30), "blue": (40, 60, 200)}
 BY_PLACE = PromptSet.from_text(
-    "coarse: {background: [background]}\n"
-    "fine:\n  red disc: [red disc]\n  blue disc: [blue disc]\n"
+    "coarse: {background: [background]}\nfine:\n  red disc: [red disc]\n  blue disc: [blue disc]\n"
 )
 BY_REGION = PromptSet.from_text(
     "coarse: {background: [background]}\ndecide: region\n"
@@ -110,7 +109,9 @@ def test_stages_one_and_two_are_joined_each_of_unit_length() -> None:
 def test_fewer_places_than_clusters() -> None:
     level = torch.zeros(1, 3, 2, 2)
     level[..., 0] = 1
-    clusters = Clusters.fit([Pyramid({8: level}, level[0, :, 0, 0][None])], 8, np.random.default_rng(0))
+    clusters = Clusters.fit(
+        [Pyramid({8: level}, level[0, :, 0, 0][None])], 8, np.random.default_rng(0)
+    )
     assert len(clusters.centroids) == 2
 
 
