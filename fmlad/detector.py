@@ -422,6 +422,27 @@ def _given(sources: Sources) -> bool:
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
 
 
+def method_eyes(
+    method: str,
+    profile: str | None = None,
+    backbones: Mapping[str, str | Backbone] | None = None,
+    device: str = "auto",
+) -> Eyes:
+    """The backbones that a method would look through, loaded.
+
+    Raises:
+        UnknownNameError: A method, profile, role or backbone does not exist.
+        OptionError: Nobody offers a needed role, or the device is not usable.
+        WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
+    """
+    built = create_method(method, {})
+    profile = profiles.profile_name(profile)
+    roles = _roles(built, profile, backbones)
+    chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
+    loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
+    return Eyes(loaded, DiskCache.default())
+
+
 def _roles(
     method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None
 ) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ STATES_TOO = "the declared composition was judged, and damage by words for it"
 BRANCHES = ("histogram", "count", "patch", "declared")
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
 # one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
-# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A broken
-# rule is worth 1 an object.
+# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A
+# broken rule is worth 1 an object.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "histogram": (0.25, np.inf),
     "count": (1.0, 1.0),
@@ -229,7 +229,7 @@ class ClipLad:
         wording = make_ready(chosen, self.config.stage, views, views[0].again)
         clusters = None
         if by_clusters(views[0], self.config.stage):
-            clusters = self._clusters(views, wording, rng)
+            clusters = self.choose_clusters(views, wording, rng)
         seen = []
         for index, view in enumerate(views):
             seen.append(relative(parse(view, wording, clusters), view.size))
@@ -332,9 +332,10 @@ class ClipLad:
             raise CorruptDetectorError("The saved banks remember different shots.")
         return state
 
-    def _clusters(
+    def choose_clusters(
         self, views: Sequence[ImageView], wording: Wording, rng: np.random.Generator
     ) -> Clusters:
+        """Clusters of some shots, as many as the options say."""
         pyramids = [view.pyramid(ALIGNER) for view in views]
         if self.config.clusters != "auto":
             return Clusters.fit(pyramids, int(self.config.clusters), rng)

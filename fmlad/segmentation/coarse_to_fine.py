@@ -177,13 +177,30 @@ def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> f
     return float(regions[_foreground(view, wording, regions)].any(axis=0).mean())
 
 
+def margin(view: ImageView, wording: Wording) -> float:
+    """How clearly the best class beats the next one, background included, on the average.
+
+    Over the objects of the mask proposer, else over all places; >= 0, in the units of the aligner's
+    similarities. 0 where there is nothing to compare.
+    """
+    regions = None
+    if view.has(PROPOSER):
+        objects = view.masks(PROPOSER).best()
+        regions = objects.masks[objects.masks.any(axis=(1, 2))]
+        if not len(regions):
+            return 0.0
+    background, classes = _degrees(view, wording, regions)
+    best = torch.cat([background[None], classes]).topk(2, dim=0).values
+    return float((best[0] - best[1]).mean())
+
+
 def _places(view: ImageView, wording: Wording, regions: Bools | None) -> Ints:
     """Classes without objects, ``(GRID, GRID)``."""
     fine, rival = _fine(view, wording)
     if regions is None:
         inside = fine.max(axis=0) > rival
     else:
-        owner = _on_grid(regions.argmax(axis=0))
+        owner = on_grid(regions.argmax(axis=0))
         for row in np.flatnonzero(wording.whole):
             means = region_means(torch.from_numpy(fine[[row]]), regions)[:, 0].numpy()
             fine[row] = means[owner]
@@ -338,7 +355,7 @@ def _pieces(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
     return tuple(found)
 
 
-def _on_grid(numbers: Ints) -> Ints:
+def on_grid(numbers: Ints) -> Ints:
     """Nearest neighbour resize of whole numbers ``(h, w)`` to the grid."""
     rows = ((np.arange(GRID) + 0.5) * numbers.shape[0] / GRID).astype(np.int64)
     columns = ((np.arange(GRID) + 0.5) * numbers.shape[1] / GRID).astype(np.int64)
