@@ -3,16 +3,17 @@
     python -m benchmarks.clip_lad
 
 Nine (sub-)categories of `scenes-v1`, as in the paper: juice bottle and splicing connectors are
-split by their three types, shots and test images alike. 20 normal and 20 logical test images a category
-(60 and 60 of the two that are split), shots drawn from the first 16 training images (8 a type).
+split by their three types, shots and test images alike. 20 normal and 20 logical test images a
+category (60 and 60 of the two that are split), shots drawn from the first 16 training images (8 a
+type).
 Image AUROC of the logical anomalies, mean over the seeds 0 to 4.
 
 "Plain patches" is the yardstick of `tests/datasets/test_scenes_gates.py`, fixed before it was first
 run, with all 60 training images (20 a type) for its bank; the others have 1, 2 or 4 shots.
 
 Rows "expect" use the prompt sets that declare rules; "zero shots" those rules alone. The
-photographs of dice are those of `benchmarks/dice.py`; `dice` says what a die looks like, `dice_six` also that
-there are six. Everything was chosen on scenes of seed 1 (`--world 1`).
+photographs of dice are those of `benchmarks/dice.py`; `dice` says what a die looks like, `dice_six`
+also that there are six. Everything was chosen on scenes of seed 1 (`--world 1`).
 """
 
 from __future__ import annotations

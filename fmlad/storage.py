@@ -313,6 +313,8 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
             f"{MANIFEST}: backbones are {sorted(manifest.backbones)}; "
             f"expected {sorted(method.needs)}",
         )
+    if (manifest.prompts is not None) != ("prompts" in method.takes):
+        raise _corrupt(folder, f"{MANIFEST}: prompts are not what {manifest.method!r} takes")
     if manifest.profile not in PROFILES:
         raise _corrupt(folder, f"{MANIFEST}: profile {manifest.profile!r} is unknown")
     return method
