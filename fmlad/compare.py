@@ -32,12 +32,12 @@ from fmlad.report import embed, write_page
 from fmlad.segmentation.clusters import DEFAULT, Clusters
 from fmlad.segmentation.coarse_to_fine import (
     ALIGNER,
-    Parse,
     by_clusters,
     margin,
     on_grid,
     parse,
 )
+from fmlad.segmentation.instances import Parse
 from fmlad.segmentation.wording import make_ready
 from fmlad.views import ImageView
 

@@ -15,7 +15,7 @@ from fmlad.banks.class_histogram import Distance, by_class, class_shares, neares
 from fmlad.banks.histogram import CountLaw, count_laws
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.segmentation.coarse_to_fine import GRID, Instance, Parse
+from fmlad.segmentation.instances import GRID, Instance, Parse
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from fmlad.banks.class_memory import ClassMemory, Judged
 from fmlad.findings import Box, Kind
 from fmlad.methods.protocol import Difference
 from fmlad.prediction import Segmentation
-from fmlad.segmentation.coarse_to_fine import GRID, Parse
 from fmlad.segmentation.expectations import Broken
+from fmlad.segmentation.instances import GRID, Parse
 
 LEAST = 0.25  # nats or log ratio below which a class is as it should be (ours)
 ABSENT = 4 / GRID**2  # share of the image up to which a class is not there (ours)

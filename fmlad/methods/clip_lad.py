@@ -37,6 +37,7 @@ from fmlad.methods.class_differences import (
     rules_map,
     segmentation,
 )
+from fmlad.methods.clip_lad_state import ClipLadState
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
@@ -45,7 +46,6 @@ from fmlad.segmentation import clusters as clustering
 from fmlad.segmentation.clusters import Clusters
 from fmlad.segmentation.coarse_to_fine import (
     ALIGNER,
-    GRID,
     PROPOSER,
     Stages,
     Wording,
@@ -54,6 +54,7 @@ from fmlad.segmentation.coarse_to_fine import (
     parse,
 )
 from fmlad.segmentation.expectations import broken, has_rules
+from fmlad.segmentation.instances import GRID
 from fmlad.segmentation.states import damage
 from fmlad.segmentation.wording import (
     Look as LookAt,
@@ -61,8 +62,6 @@ from fmlad.segmentation.wording import (
 from fmlad.segmentation.wording import (
     check_words,
     make_ready,
-    restore_wording,
-    wording_tensors,
 )
 from fmlad.views import ImageView
 
@@ -139,52 +138,6 @@ class ClipLadConfig:
         number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
         if not number or not 0 <= self.smoothing <= 16:
             raise OptionError(f"smoothing must be float in [0, 16], got {smoothing!r}.")
-
-
-@dataclass(frozen=True)
-class ClipLadState:
-    """What is remembered of the shots.
-
-    Attributes:
-        wording: The prompt set with the vectors of its exemplars.
-        clusters: Centroids; None where regions come from elsewhere, or without shots.
-        classes: The shots in parts; None without shots.
-        patches: Their patches; None without that branch, or without shots.
-    """
-
-    wording: Wording
-    clusters: Clusters | None
-    classes: ClassMemory | None
-    patches: PatchMemory | None
-
-    @property
-    def shots(self) -> int:
-        """Number of shots; 0 for a detector from prompts alone."""
-        return len(self.classes.shots) if self.classes else 0
-
-    @property
-    def prompts(self) -> PromptSet:
-        """What storage writes down."""
-        return self.wording.prompts
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything remembered, on the CPU."""
-        found = wording_tensors(self.wording)
-        if self.clusters is not None:
-            found["centroids"] = self.clusters.centroids
-        for memory in (self.classes, self.patches):
-            found |= memory.tensors() if memory is not None else {}
-        return found
-
-    def meta(self) -> dict[str, Any]:
-        """JSON-ready facts about it."""
-        return {
-            "prompts": self.prompts.to_dict(),
-            "parts": list(self.prompts.part_names),
-            "centroids": self.clusters is not None,
-            "shots": self.shots,
-            "patches": self.patches.meta() if self.patches else None,
-        }
 
 
 class ClipLad:
@@ -307,29 +260,10 @@ class ClipLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> ClipLadState:
         """Back from a saved detector."""
-        reader = Reader(tensors, device)
-        try:
-            prompts = PromptSet.from_dict(meta["prompts"])
-            if list(prompts.part_names) != meta["parts"]:
-                raise CorruptDetectorError("The saved prompt set has other parts.")
-            wording = restore_wording(reader, prompts, self.config.stage)
-            clusters = None
-            if meta["centroids"]:
-                clusters = Clusters(reader.take("centroids", (None, None)))
-            classes = ClassMemory.restore(reader, wording.names) if meta["shots"] else None
-            described = meta["patches"]
-            patches = None if described is None else PatchMemory.restore(reader, described)
-        except PromptError as error:
-            raise CorruptDetectorError(f"The saved prompt set is not valid: {error}") from None
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise CorruptDetectorError(f"The saved description is bad: {error!r}.") from None
-        reader.finish()
-        state = ClipLadState(wording, clusters, classes, patches)
+        state = ClipLadState.restore(Reader(tensors, device), meta, self.config.stage)
         wanted = bool(state.shots) and "patch" in self.branches
-        if state.shots != meta["shots"] or (patches is not None) != wanted:
-            raise CorruptDetectorError("The saved shots, patches and branches do not agree.")
-        if patches is not None and patches.shots != state.shots:
-            raise CorruptDetectorError("The saved banks remember different shots.")
+        if (state.patches is not None) != wanted:
+            raise CorruptDetectorError("The saved patches and branches do not agree.")
         return state
 
     def choose_clusters(

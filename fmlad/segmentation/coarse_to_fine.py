@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
-from fmlad.findings import Box
 from fmlad.prompts import PromptSet
 from fmlad.segmentation.clusters import DEFAULT, Clusters
 from fmlad.segmentation.exemplars import region_embeddings, similarity
+from fmlad.segmentation.instances import GRID, Instance, Parse, as_box, joined_pieces, pieces_of
 from fmlad.views import ImageView
 
 Stages = Literal["both", "coarse", "fine"]
@@ -41,46 +41,11 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 ALIGNER, PROPOSER = "text_aligner", "mask_proposer"
-GRID = 64  # cells a side of the masks whose classes are counted (CLIP-LAD)
 SCALE = 40.0  # of the softmax over words (NACLIP)
 COVERED = 0.5  # share of a cell from which an object owns it (ours)
-PIECE = 4  # cells of 64 x 64 below which a piece of a part is no object (ours)
 LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
 TOUCHING = 0.004  # of the longer side, up to which pieces of one colour touch (ours)
 QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in describe.py)
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One object.
-
-    Attributes:
-        part: Its class, from 1.
-        box: ``xyxy`` in input pixels.
-        area: Share of the image, in (0, 1].
-    """
-
-    part: int
-    box: Box
-    area: float
-
-
-@dataclass(frozen=True)
-class Parse:
-    """An image in parts.
-
-    Attributes:
-        labels: int64 ``(GRID, GRID)`` over the image: 0 is the background, then the classes.
-        instances: Its objects.
-    """
-
-    labels: Ints
-    instances: tuple[Instance, ...]
-
-    def counts(self, classes: int) -> npt.NDArray[np.float64]:
-        """Objects of each class, float64 ``(classes,)``."""
-        numbers = [instance.part - 1 for instance in self.instances]
-        return np.bincount(np.array(numbers, np.int64), minlength=classes).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -156,18 +121,18 @@ def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Par
                 clusters = Clusters.fit([pyramid], DEFAULT, np.random.default_rng(0))
             regions = clusters.regions(pyramid)
         labels = _places(view, wording, regions)
-        return Parse(labels, _pieces(labels, view.size))
+        return Parse(labels, pieces_of(labels, view.size))
     objects = view.masks(PROPOSER).best()
     good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
     masks, boxes = objects.masks[good], objects.boxes[good]
     owners = _owners(view, wording, masks)
     instances = [
-        Instance(int(owner), _box(box), float(mask.mean()))
+        Instance(int(owner), as_box(box), float(mask.mean()))
         for owner, box, mask in zip(owners, boxes, masks, strict=True)
         if owner
     ]
     gap = TOUCHING * max(view.size)
-    joined = _joined_pieces(instances, np.r_[True, wording.whole], gap)
+    joined = joined_pieces(instances, np.r_[True, wording.whole], gap)
     return Parse(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
 
 
@@ -315,53 +280,8 @@ def _joined(background: Tensor, words: Tensor, shown: list[Tensor]) -> tuple[Ten
     return background, torch.cat([words, exemplars])
 
 
-def _joined_pieces(instances: list[Instance], whole: Bools, gap: float) -> tuple[Instance, ...]:
-    """Touching proposals of a part that is decided place by place, as one object.
-
-    Such a part has no shape that could be wrong: the head and the point of a red pin are both red
-    pin. Objects that shapes tell apart stay as they are.
-    """
-    result: list[Instance] = []
-    for one in instances:
-        if not whole[one.part]:
-            for other in [o for o in result if o.part == one.part and _touch(o.box, one.box, gap)]:
-                result.remove(other)
-                corners = np.array([one.box, other.box])
-                box = _box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
-                one = Instance(one.part, box, one.area + other.area)
-        result.append(one)
-    return tuple(result)
-
-
-def _touch(one: Box, other: Box, gap: float) -> bool:
-    across = max(one[0], other[0]) - min(one[2], other[2])
-    down = max(one[1], other[1]) - min(one[3], other[3])
-    return max(across, down) < gap
-
-
-def _pieces(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
-    """Connected pieces of each class."""
-    from scipy import ndimage
-
-    found = []
-    unit = np.array([size[1], size[0], size[1], size[0]]) / GRID
-    for part in np.unique(labels[labels > 0]):
-        pieces, _ = ndimage.label(labels == part, np.ones((3, 3)))
-        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
-            cells = int((pieces[rows, columns] == number).sum())
-            if cells >= PIECE:
-                box = np.array([columns.start, rows.start, columns.stop, rows.stop]) * unit
-                found.append(Instance(int(part), _box(box), cells / GRID**2))
-    return tuple(found)
-
-
 def on_grid(numbers: Ints) -> Ints:
     """Nearest neighbour resize of whole numbers ``(h, w)`` to the grid."""
     rows = ((np.arange(GRID) + 0.5) * numbers.shape[0] / GRID).astype(np.int64)
     columns = ((np.arange(GRID) + 0.5) * numbers.shape[1] / GRID).astype(np.int64)
     return np.asarray(numbers[np.ix_(rows, columns)])
-
-
-def _box(values: npt.NDArray[np.floating]) -> Box:
-    x1, y1, x2, y2 = (float(value) for value in values)
-    return x1, y1, x2, y2

@@ -13,7 +13,7 @@ import numpy as np
 
 from fmlad.findings import Box, Kind
 from fmlad.prompts import Expectation, PromptSet, Relation
-from fmlad.segmentation.coarse_to_fine import Instance, Parse
+from fmlad.segmentation.instances import Instance, Parse
 
 SHARE_UNIT = 0.05  # of the foreground: each so much beyond the range adds 1 (ours)
 

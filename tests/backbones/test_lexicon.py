@@ -80,7 +80,7 @@ def disc(cx: float, cy: float, radius: float, hole: float = 0, size: int = 320) 
 
 def test_it_fills_its_role_and_is_the_default_of_builtin() -> None:
     assert isinstance(ALIGNER, TextAligner)
-    assert fmlad.list_backbones("text_aligner") == ["builtin:lexicon@1"]
+    assert "builtin:lexicon@1" in fmlad.list_backbones("text_aligner")
     chosen = fmlad.profiles.resolve(["text_aligner"], "builtin")
     assert chosen == {"text_aligner": "builtin:lexicon@1"}
     built = fmlad.profiles.load_backbones(chosen, "cpu")["text_aligner"]

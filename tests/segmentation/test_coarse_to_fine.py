@@ -18,13 +18,11 @@ from fmlad.prompts import PromptSet
 from fmlad.segmentation import clusters as clustering
 from fmlad.segmentation.clusters import Clusters, early
 from fmlad.segmentation.coarse_to_fine import (
-    GRID,
-    Instance,
     Wording,
-    _joined_pieces,
     foreground_share,
     parse,
 )
+from fmlad.segmentation.instances import GRID, Instance, joined_pieces
 from fmlad.segmentation.wording import check_words, make_ready
 from fmlad.views import Eyes, ImageView
 
@@ -160,10 +158,10 @@ def test_touching_pieces_of_one_colour_are_one_object_where_places_decide() -> N
         Instance(1, (50, 0, 60, 10), 0.1),
         Instance(2, (0, 12, 10, 20), 0.1),
     ]
-    by_place = _joined_pieces(pieces, np.array([True, False, False]), 2.0)
+    by_place = joined_pieces(pieces, np.array([True, False, False]), 2.0)
     assert sorted(one.part for one in by_place) == [1, 1, 2]
     assert max(one.area for one in by_place) == pytest.approx(0.2)
-    assert len(_joined_pieces(pieces, np.array([True, True, True]), 2.0)) == 4
+    assert len(joined_pieces(pieces, np.array([True, True, True]), 2.0)) == 4
 
 
 def test_a_word_that_cannot_be_grounded_is_named() -> None:

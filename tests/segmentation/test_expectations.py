@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fmlad.prompts import PromptSet
-from fmlad.segmentation.coarse_to_fine import GRID, Instance, Parse
 from fmlad.segmentation.expectations import broken, has_rules
+from fmlad.segmentation.instances import GRID, Instance, Parse
 
 
 def prompts(rule: str) -> PromptSet:
