@@ -96,7 +96,7 @@ def fit(
         held_out.append(method.evidence(view, state).scores)
         progress(done, len(validation), "judging validation images")
     scaled_by = held_out if getattr(method, "validation_scales", False) else []
-    fusion = method.fusion(scaled_by or [trial.scores for trial in trials])
+    fusion = method.fusion(scaled_by or [trial.scores for trial in trials], state)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")

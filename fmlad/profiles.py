@@ -95,10 +95,12 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
     },
     "light": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
     },
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
     },
 }

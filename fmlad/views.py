@@ -61,7 +61,7 @@ class ImageView:
         self.name = name
         self._eyes = eyes
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, Masks] = {}
+        self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
 
     @property
@@ -102,7 +102,7 @@ class ImageView:
         backbone = cast(MaskProposer, self._eyes.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
-        return self._masks[backbone.fingerprint]
+        return _unpacked(self._masks[backbone.fingerprint])
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role that a method can do without."""
@@ -139,24 +139,24 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> Masks:
+    def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
         cache = self._eyes.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
         if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
-            return _unpacked({name: tensor.numpy() for name, tensor in stored.items()})
-        masks = backbone.propose(self.tensor)
+            return {name: tensor.numpy() for name, tensor in stored.items()}
+        packed = _packed(backbone.propose(self.tensor))
         if cache:
-            parts = _packed(masks)
-            cache.put(key, {name: torch.from_numpy(part) for name, part in parts.items()})
-        return masks
+            cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
+        return packed
 
 
 def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
-    """For the disk cache: eight pixels of a mask a byte."""
+    """For memory and the disk cache: eight pixels of a mask a byte."""
+    height, width = masks.masks.shape[1:]
     parts: dict[str, npt.NDArray[Any]] = {
-        "bits": np.packbits(masks.masks.reshape(len(masks), -1), axis=1),
-        "size": np.array(masks.masks.shape[1:], np.int64),
+        "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
+        "size": np.array([height, width], np.int64),
         "boxes": masks.boxes,
         "scores": masks.scores,
     }
@@ -167,7 +167,7 @@ def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
     """Inverse of :func:`_packed`."""
     height, width = parts["size"].tolist()
     flat = np.unpackbits(parts["bits"], axis=1, count=height * width).astype(bool)
-    masks = flat.reshape(-1, height, width)
+    masks = flat.reshape(len(flat), height, width)
     return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 

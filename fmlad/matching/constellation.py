@@ -21,7 +21,7 @@ ZOOM, TURN = 1.33, 0.5  # largest change of scale, and of angle (radians): a pro
 MOST_TRIALS = 3000
 MOST = 48  # objects looked at, the surest
 ROUNDS = 3  # of refinement
-STIFF = 0.05  # ridge towards no shear and no scale, in objects
+STIFF = 0.05  # ridge towards the similarity, in objects
 LEAST = 3  # objects without which there is no arrangement
 
 
@@ -70,7 +70,7 @@ def arrange(
         if len(rows) < LEAST:
             return None
         both = np.sqrt(heavy[rows] * weighty[columns])
-        matrix = _affine(here[rows], there[columns], both)
+        matrix = _affine(here[rows], there[columns], both, matrix)
     share = both.sum() / max(min(heavy.sum(), weighty.sum()), 1e-6)
     return Arrangement(matrix, float(min(share, 1.0)), len(rows))
 
@@ -141,10 +141,10 @@ def _paired(
     return rows[near], columns[near]
 
 
-def _affine(here: Floats, there: Floats, weights: Floats) -> Floats:
-    """Weighted least squares with a ridge towards the identity."""
+def _affine(here: Floats, there: Floats, weights: Floats, near: Floats) -> Floats:
+    """Weighted least squares with a ridge towards the transform that was there before."""
     design = np.column_stack([here, np.ones(len(here))])
     ridge = np.diag([STIFF, STIFF, 0.0]) * len(here)
     normal = design.T @ (weights[:, None] * design) + ridge
-    wanted = design.T @ (weights[:, None] * there) + ridge @ np.eye(3, 2)
+    wanted = design.T @ (weights[:, None] * there) + ridge @ near.T
     return np.asarray(np.linalg.solve(normal + 1e-9 * np.eye(3), wanted).T, dtype=np.float64)

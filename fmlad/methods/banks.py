@@ -30,10 +30,8 @@ from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.segmentation.consensus import Kinds, agree
-from fmlad.segmentation.describe import Offers, Seen, see
+from fmlad.segmentation.describe import Offers, see
 from fmlad.segmentation.object_memory import ObjectMemory
-from fmlad.segmentation.parts import Parts
-from fmlad.segmentation.touching import separated
 from fmlad.views import ImageView
 
 BANKS = ("patch", "histogram", "composition")
@@ -42,8 +40,9 @@ PROPOSER = "mask_proposer"
 RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of searching
 
 # Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
-# no shots to be understood: one object too many after four equal counts is worth about 3.5.
-BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (2.5, 2.5), "composition": (2.0, 8.0)}
+# no shots to be understood: one object too many after four equal counts is worth about 2 of them
+# beyond chance, twice the oddest patch of the shots.
+BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 1.0), "composition": (2.0, 8.0)}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ class BanksConfig:
         hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
-        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD).
+        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD; with one shot
+            always).
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -198,7 +198,7 @@ class Banks:
         patches = PatchMemory(tuple(memory), placed=self.config.registration)
         if self.config.registration:
             patches = self._learn_place(views, patches, rng, progress)
-        return BanksState(patches, self._remembered(views, offers) if self._of_parts else None)
+        return BanksState(patches, self._remembered(offers) if self._of_parts else None)
 
     def evidence(
         self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
@@ -239,11 +239,16 @@ class Banks:
             labels = segmentation(scene)
         return Evidence(scores, maps, labels, named, tuple(notes))
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> AdaptiveScaling:
-        """PSAD's adaptive scaling, within bounds for the banks in natural units."""
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
+        """PSAD's adaptive scaling, within bounds for the banks in natural units.
+
+        Copies of a single shot say how much its patches differ from themselves, which is far less
+        than from any other image: there a maximum would hear the patch bank alone, so banks add up.
+        """
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
-        return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
+        combine: Combine = "sum" if state.shots == 1 else self.config.fusion
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
@@ -277,25 +282,17 @@ class Banks:
         offers: Offers = view.memo["offers"]
         return offers
 
-    def _remembered(self, views: Sequence[ImageView], offers: Sequence[Offers]) -> ObjectMemory:
-        """Objects that the shots agree on, touching ones apart."""
+    def _remembered(self, offers: Sequence[Offers]) -> ObjectMemory:
+        """Objects that the shots agree on."""
         taken = agree(offers)
-        seen = [offer.taken(rows) for offer, rows in zip(offers, taken, strict=True)]
-        rough = Parts([s.objects for s in seen], self.config.hierarchy)
-        exact = [
-            self._separated(view, s, rough).objects for view, s in zip(views, seen, strict=True)
-        ]
-        kinds = [Kinds.of(offer, rows) for offer, rows in zip(offers, taken, strict=True)]
-        return ObjectMemory.learn(exact, kinds, self.config.hierarchy, self.config.place)
-
-    def _separated(self, view: ImageView, seen: Seen, parts: Parts) -> Seen:
-        levels = view.pyramid().levels
-        return separated(seen, parts, view.pixels, levels[min(levels)])
+        objects = [o.objects.rows(rows) for o, rows in zip(offers, taken, strict=True)]
+        kinds = [Kinds.of(o, rows) for o, rows in zip(offers, taken, strict=True)]
+        return ObjectMemory.learn(objects, kinds, self.config.hierarchy, self.config.place)
 
     def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
         framed = memory.model(exclude)
-        seen = memory.parse(self._offers(view), exclude)
-        seen = self._separated(view, seen, framed.model.parts)
+        offers = self._offers(view)
+        seen = offers.taken(memory.parse(offers, exclude), view.masks(PROPOSER))
         seen = replace(seen, objects=framed.model.settled(seen.objects))
         return Scene(seen, framed, framed.into(seen.objects), view.size)
 

@@ -249,7 +249,7 @@ class ClipLad:
             notes,
         )
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> Fusion:
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
         if self.config.fusion == "mahalanobis":
             floors = {branch: low for branch, (low, _) in BOUNDS.items()}

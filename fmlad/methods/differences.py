@@ -47,7 +47,7 @@ class Scene:
         longer = max(self.size)
         half = np.array([self.size[1], self.size[0]]) / longer
         absent = [self.framed.box_in(row, self.into, half, longer) for row in deviation.absent]
-        if deviation.kind == "misplaced":
+        if deviation.kind in ("misplaced", "resized"):
             absent = []
         return np.concatenate([present, np.reshape(absent, (-1, 4))])
 

@@ -151,8 +151,14 @@ class Method(Protocol):
         """Judges a view as if the shots in ``exclude`` had never been given."""
         ...
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]]) -> Fusion:
-        """How its branches become one score, learned from raw scores of left-out shots."""
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> Fusion:
+        """How its branches become one score, learned from raw scores of left-out shots.
+
+        Args:
+            left_out: Branch scores, one mapping a left-out shot, gently altered copy of the only
+                one, or validation image where these scale the branches.
+            state: What was remembered.
+        """
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str) -> State:

@@ -47,7 +47,7 @@ class Kinds:
     @classmethod
     def of(cls, offers: Offers, taken: Bools) -> Kinds:
         """Of one image."""
-        looks = offers.seen.objects.looks
+        looks = offers.objects.looks
         points = np.concatenate(
             [looks[:, COLOUR[:3]] / COLOUR_REACH, looks[:, FORM] / FORM_REACH], axis=1
         )

@@ -100,17 +100,14 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
     good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
     quality = masks.scores[good].astype(np.float64)
     weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
-    seen = described(pixels, masks.masks[good], masks.boxes[good].astype(float), weights, level)
-    small = seen.masks[:, ::2, ::2].reshape(len(good), -1).astype(np.float32)
-    own = np.ones(len(good), bool) if masks.preferred is None else masks.preferred[good]
-    areas = seen.masks.mean(axis=(1, 2))
-    return Offers(
-        seen,
-        quality,
-        areas,
-        (small @ small.T).astype(float),
-        own & _says_something(seen.masks, own),
-    )
+    kept = masks.masks[good]
+    seen = described(pixels, kept, masks.boxes[good].astype(float), weights, level)
+    thin = kept[:, ::2, ::2]
+    small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
+    # Without a choice of the proposer's, parts win over wholes.
+    own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
+    shared = (small @ small.T).astype(float)
+    return Offers(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
 
 
 @dataclass(frozen=True)
@@ -118,22 +115,24 @@ class Offers:
     """All that may be an object in an image, wholes and their pieces alike.
 
     Attributes:
-        seen: Every proposal, described.
+        objects: Every proposal, described.
+        numbers: int64 ``(n,)``: which of the proposer's masks each is.
         quality: float64 ``(n,)`` in [0, 1], of the proposer.
         areas: float64 ``(n,)``, shares of the image.
         shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
-        own: bool ``(n,)``: what the proposer would choose, less what smaller ones cover.
+        own: bool ``(n,)``: what the proposer would choose.
     """
 
-    seen: Seen
+    objects: Objects
+    numbers: npt.NDArray[np.int64]
     quality: Floats
     areas: Floats
     shared: Floats
     own: npt.NDArray[np.bool_]
 
-    def taken(self, which: npt.NDArray[np.bool_]) -> Seen:
-        """The objects of a choice ``(n,)``."""
-        return Seen(self.seen.objects.rows(which), self.seen.masks[which])
+    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> Seen:
+        """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
+        return Seen(self.objects.rows(which), masks.masks[self.numbers[which]])
 
 
 def described(
@@ -162,10 +161,8 @@ def _rounded(values: Floats) -> Floats:
     return values.astype(np.float32).astype(np.float64)
 
 
-def _says_something(
-    masks: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Which masks ``(n, h, w)`` are more than what smaller ones among them cover.
+def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which masks ``(n, h, w)`` are more than what smaller ones cover.
 
     Parts win over wholes (CSAD, section 3.1, and its code's ``filter_by_combine``).
     """
@@ -173,7 +170,7 @@ def _says_something(
     union = np.zeros(masks.shape[1:], bool)
     kept = np.zeros(len(masks), bool)
     for row in np.argsort(areas, kind="stable"):
-        if among[row] and (masks[row] & union).sum() < COVERED * areas[row]:
+        if (masks[row] & union).sum() < COVERED * areas[row]:
             kept[row] = True
             union |= masks[row]
     return kept

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError
 from fmlad.matching.constellation import Arrangement, arrange, composed, inverse, moved
 from fmlad.segmentation.consensus import Kinds, parse
-from fmlad.segmentation.describe import Floats, Objects, Offers, Seen
+from fmlad.segmentation.describe import Floats, Objects, Offers
 from fmlad.segmentation.parts_model import PartsModel
 
 COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
@@ -62,12 +63,12 @@ class ObjectMemory:
         frames = memory._arranged() if place else ()
         return cls(memory.shots, memory.kinds, hierarchy, frames)
 
-    def parse(self, offers: Offers, exclude: frozenset[int]) -> Seen:
-        """The objects of an image, by what was taken in the shots but some."""
+    def parse(self, offers: Offers, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
+        """What to take of an image, by what was taken in the shots but some."""
         kinds = [k for number, k in enumerate(self.kinds) if number not in exclude]
         if len(kinds) == 1:  # one image alone tells nothing of what is usual
-            return offers.taken(offers.own)
-        return offers.taken(parse(offers, Kinds.together(kinds)))
+            return offers.own
+        return parse(offers, Kinds.together(kinds))
 
     def model(self, exclude: frozenset[int] = frozenset()) -> Framed:
         """The parts of all shots but some."""
@@ -93,14 +94,17 @@ class ObjectMemory:
         named = {}
         for number, objects in enumerate(self.shots):
             for name, tensor in objects.tensors().items():
-                named[f"objects.{number}.{name}"] = tensor.reshape(len(objects), -1).contiguous()
+                columns = tensor[:, None] if tensor.ndim == 1 else tensor
+                named[f"objects.{number}.{name}"] = columns.contiguous()
         for number, kinds in enumerate(self.kinds):
-            columns = [kinds.points, kinds.quality[:, None], kinds.taken[:, None]]
-            table = np.concatenate(columns, axis=1).astype(np.float32)
+            parts = [kinds.points, kinds.quality[:, None], kinds.taken[:, None]]
+            table = np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
             named[f"kinds.{number}"] = torch.from_numpy(table)
         for number, frame in enumerate(self.frames):
             if frame is not None:
-                named[f"frames.{number}"] = torch.from_numpy(frame.astype(np.float32))
+                named[f"frames.{number}"] = torch.from_numpy(
+                    np.ascontiguousarray(frame, np.float32)
+                )
         return named
 
     def meta(self) -> dict[str, Any]:

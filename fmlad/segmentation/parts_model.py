@@ -21,8 +21,11 @@ from fmlad.segmentation.names import part_names
 from fmlad.segmentation.parts import UNKNOWN, Group, Ints, Parts
 
 LEAST = 0.25  # nats below which a deviation is not worth keeping
+CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
+ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
+GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
 KIND = 1  # level at which an object is as surely one as its kind
 DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
@@ -42,7 +45,7 @@ class Deviation:
         observed: Count here.
         rows: The image's objects concerned.
         absent: Points of the shots whose like is missing here.
-        score: Nats for the histogram bank, usual distances for the composition bank.
+        score: Nats beyond chance for the histogram bank, usual distances for the composition bank.
     """
 
     branch: str
@@ -131,7 +134,9 @@ class PartsModel:
                 found += self._embeddings(number, rows, objects)
         for level in range(len(self.parts.levels)):
             found += self._strangers(level, np.flatnonzero(owner[level] == UNKNOWN), objects)
-        return sorted(found, key=lambda deviation: -deviation.score)
+        found = [_beyond_chance(deviation) for deviation in found]
+        kept = [deviation for deviation in found if deviation.score > LEAST]
+        return sorted(kept, key=lambda deviation: -deviation.score)
 
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
@@ -155,13 +160,13 @@ class PartsModel:
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
             weighted = capped * objects.weights[rows[row]]
-            for index in np.flatnonzero(weighted > LEAST):
-                moved = Deviation(
-                    "histogram", "misplaced", number, group.level, None, None,
-                    (int(rows[row[index]]),), (int(self._typical_members(number)[slot[index]]),),
-                    float(weighted[index]),
-                )  # fmt: skip
-                found.append(moved)
+            members = self._typical_members(number)
+            found += [
+                self._displaced(
+                    number, int(rows[row[i]]), int(members[slot[i]]), objects, float(weighted[i])
+                )
+                for i in np.flatnonzero(weighted > LEAST)
+            ]
         elif len(rows) and len(absent):
             surplus, absent = self._leftovers(number, rows, absent, objects)
         if score > LEAST:
@@ -176,6 +181,22 @@ class PartsModel:
                 else replace(base, absent=tuple(absent.tolist()))
             )
         return found
+
+    def _displaced(
+        self, number: int, row: int, slot: int, objects: Objects, score: float
+    ) -> Deviation:
+        """An object off its place; one that grew or shrank lies elsewhere for that reason."""
+        group = self.parts.groups[number]
+        sizes = self.parts.looks[group.members, SIZE] * SIZE_UNIT
+        here = float(objects.looks[row, SIZE]) * SIZE_UNIT
+        if abs(here - sizes.mean()) > GROWN + 2 * sizes.std():
+            return Deviation(
+                "histogram", "resized", number, group.level, float(np.exp(sizes.mean())),
+                float(np.exp(here)), (row,), (slot,), score,
+            )  # fmt: skip
+        return Deviation(
+            "histogram", "misplaced", number, group.level, None, None, (row,), (slot,), score
+        )
 
     def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
         count = float(objects.weights[rows].sum())
@@ -219,15 +240,20 @@ class PartsModel:
         ]  # fmt: skip
 
     def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        group = self.parts.groups[number]
-        if group.facet == "any":
+        """Mean look of a part; only where it is one look, and its count says nothing already."""
+        group, law = self.parts.groups[number], self.laws[number]
+        if group.facet != "look" or abs(objects.weights[rows].sum() - law.expected) >= 0.5:
             return []
         score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
-        score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
+        score *= float(objects.weights[rows].mean()) * law.lawful
+        # It is about those members that are unlike the shots', not about their neighbours.
+        apart = objects.features[rows][:, None] - self.parts.features[group.members][None]
+        gaps = np.linalg.norm(apart, axis=-1).min(1)
+        odd = rows[gaps >= ODD_ONES * gaps.max()]
         return [
             Deviation(
-                "composition", "recoloured", number, group.level, None, None, tuple(rows.tolist()),
+                "composition", "recoloured", number, group.level, None, None, tuple(odd.tolist()),
                 (), score,
             )
         ]  # fmt: skip
@@ -287,6 +313,12 @@ class PartsModel:
 
         first, second = linear_sum_assignment(gaps)
         return np.delete(rows, first), np.delete(absent, second)
+
+
+def _beyond_chance(deviation: Deviation) -> Deviation:
+    if deviation.branch != "histogram":
+        return deviation
+    return replace(deviation, score=deviation.score - CHANCE)
 
 
 def _embedding(objects: Objects, rows: Ints) -> Floats:

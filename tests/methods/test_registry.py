@@ -50,7 +50,6 @@ class Brightness:
     declared: ClassVar[dict[str, dict[str, str]]] = {}
 
     branches: ClassVar[tuple[str, ...]] = ("light",)
-    fusion = AdaptiveScaling.fit
 
     def __init__(self, config: BrightnessConfig) -> None:
         self.config = config
@@ -66,6 +65,9 @@ class Brightness:
         flat = np.full((4, 4), off, np.float32)
         dark = Difference("recoloured", "all", None, None, None, "light", off, "it is too dark")
         return Evidence({"light": off}, {"light": flat}, differences=(dark,))
+
+    def fusion(self, left_out: Any, state: BrightnessState) -> AdaptiveScaling:
+        return AdaptiveScaling.fit(left_out)
 
     def restore(self, tensors: Any, meta: Any, device: str) -> BrightnessState:
         return BrightnessState(tensors["level"])
