@@ -112,7 +112,9 @@ def rows(bench: Bench, name: str, seeds: int, ablation: bool) -> dict[str, Figur
         table[f"{branch} alone, 4 shots"] = fused(own, branch)
     for shots in (2, 1):
         raws = [bench.raw(learned, shots, seed, {}) for seed in range(seeds)]
-        table[f"{shots} shots" if shots > 1 else "1 shot"] = fused([aurocs(r, {}) for r in raws])
+        table[f"{shots} shots" if shots > 1 else "1 shot"] = fused(
+            [aurocs(raw, {}, shots) for raw in raws]
+        )
 
     def variant(prompts: str, options: dict[str, Any], objects: bool = True, many: int = seeds):  # type: ignore[no-untyped-def]
         options = {"branches": WITHOUT_PATCHES, **options}
@@ -179,7 +181,7 @@ def dice(root: Path, tuning: bool, seeds: int) -> dict[str, str]:
         shots: [bench.raw("dice", shots, first + seed, {}) for seed in range(seeds)]
         for shots in (1, 2, 4)
     }
-    found = {f"dice, {k} shots": [aurocs(raw, {}) for raw in raws] for k, raws in full.items()}
+    found = {f"dice, {k} shots": [aurocs(raw, {}, k) for raw in raws] for k, raws in full.items()}
     options = {"branches": WITHOUT_PATCHES}
     found["dice_six, 4 shots"] = [
         aurocs(merged(bench.raw("dice_six", 4, first + seed, options), full[4][seed]), {})

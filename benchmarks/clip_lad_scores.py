@@ -220,17 +220,25 @@ def only(raw: dict[str, Scores], branches: Sequence[str]) -> dict[str, Scores]:
     }
 
 
-def aurocs(raw: dict[str, Scores], options: Options) -> dict[str, float]:
+@dataclass(frozen=True)
+class Remembered:
+    """All of a state that the fusion asks for."""
+
+    shots: int
+
+
+def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str, float]:
     """AUROC of logical and structural anomalies: fused, and each branch alone.
 
     Args:
         raw: Of one draw.
         options: Of the method, for its fusion.
+        shots: Of the draw.
     """
     method = ClipLad(ClipLadConfig(**options))
     figures = {}
     if raw["left_out"]:
-        fusion = method.fusion(raw["left_out"], None)  # type: ignore[arg-type]
+        fusion = method.fusion(raw["left_out"], Remembered(shots))  # type: ignore[arg-type]
     for group in (g for g in (LOGICAL, STRUCTURAL) if g in raw):
         both = [*raw[GOOD], *raw[group]]
         truth = [0] * len(raw[GOOD]) + [1] * len(raw[group])

@@ -37,7 +37,7 @@ def test_right_words_beat_the_controls(tmp_path: Path) -> None:
     assert list(rows) == [
         "discs", NO_TEXT, "wrong attributes (of discs)", "shuffled attributes (of discs)"
     ]  # fmt: skip
-    assert rows["discs"].figures["auroc"] == 1.0
+    assert rows["discs"].figures["auroc"] > 0.8
     wrong = rows["wrong attributes (of discs)"].figures
     assert wrong["against_first"] <= 0
     assert wrong["margin"] < rows["discs"].figures["margin"]
