@@ -62,9 +62,10 @@ class Mahalanobis:
         """
         branches = tuple(sorted(left_out[0]))
         scores = np.array([[image[branch] for branch in branches] for image in left_out])
-        mean = scores.mean(0)
-        off = scores - mean
-        covariance = off.T @ off / max(len(scores) - 1, 1)
+        with np.errstate(invalid="ignore"):  # infinite scores of Eq. 2 as printed
+            mean = scores.mean(0)
+            off = scores - mean
+            covariance = off.T @ off / max(len(scores) - 1, 1)
         few = len(scores) < ENOUGH * len(branches)
         if few:
             covariance = np.diag(np.diag(covariance))
