@@ -41,6 +41,7 @@ from benchmarks.clip_lad_scores import (
     TRAIN,
     WITHOUT_PATCHES,
     Bench,
+    Scores,
     aurocs,
     dice_paths,
     merged,
@@ -101,7 +102,19 @@ def fused(draws: Sequence[Figures], column: str = "fused") -> Figures:
     }
 
 
-def rows(bench: Bench, name: str, seeds: int, ablation: bool) -> dict[str, Figures]:
+def fusions(full: Sequence[dict[str, Scores]]) -> dict[str, Figures]:
+    """Each fusion, of all branches and of the paper's."""
+    table = {}
+    for title, options in FUSIONS.items():
+        table[title] = fused([aurocs(raw, options) for raw in full])
+        short = [only(raw, PAPER) for raw in full]
+        table[f"{title}, the paper's branches"] = fused([aurocs(raw, options) for raw in short])
+    return table
+
+
+def rows(
+    bench: Bench, name: str, seeds: int, ablation: bool, only_fusions: bool
+) -> dict[str, Figures]:
     """Every row of one (sub-)category."""
     learned, rules = f"scenes/{name}", f"scenes/expect/{name}"
     table: dict[str, Figures] = {}
@@ -110,6 +123,8 @@ def rows(bench: Bench, name: str, seeds: int, ablation: bool) -> dict[str, Figur
     table["4 shots"] = fused(own)
     for branch in ("histogram", "count", "patch"):
         table[f"{branch} alone, 4 shots"] = fused(own, branch)
+    if only_fusions:
+        return table | fusions(full)
     for shots in (2, 1):
         raws = [bench.raw(learned, shots, seed, {}) for seed in range(seeds)]
         table[f"{shots} shots" if shots > 1 else "1 shot"] = fused(
@@ -130,10 +145,7 @@ def rows(bench: Bench, name: str, seeds: int, ablation: bool) -> dict[str, Figur
         return table
     for title, options in STAGES.items():
         table[title] = fused([aurocs(raw, {}) for raw in variant(learned, options)])
-    for title, options in FUSIONS.items():
-        table[title] = fused([aurocs(raw, options) for raw in full])
-        short = [only(raw, PAPER) for raw in full]
-        table[f"{title}, the paper's branches"] = fused([aurocs(raw, options) for raw in short])
+    table |= fusions(full)
     table["clusters by stability"] = fused(
         [aurocs(raw, {}) for raw in variant(learned, {}, False, SWEEP_SEEDS)]
     )
@@ -155,8 +167,11 @@ def scenes(arguments: argparse.Namespace) -> dict[str, float]:
             root / "cache",
             POOL if split(name)[1] is None else POOL // 2,
         )
-        table[name] = rows(bench, name, arguments.seeds, not arguments.no_ablation)
-        table[name]["plain patches"] = plain_patches(paths)
+        table[name] = rows(
+            bench, name, arguments.seeds, not arguments.no_ablation, arguments.only == "fusions"
+        )
+        if arguments.only != "fusions":
+            table[name]["plain patches"] = plain_patches(paths)
         shown = {title: [round(v, 2) for v in cell.values()] for title, cell in table[name].items()}
         print(name, shown, flush=True)
     table["mean"] = {
@@ -206,10 +221,10 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("scenes"), help="images, cache, scores")
     parser.add_argument("--names", nargs="+", default=list(NAMES), help="of the nine")
     parser.add_argument("--no-ablation", action="store_true")
-    parser.add_argument("--only", choices=("scenes", "dice"), help="one of the two parts")
+    parser.add_argument("--only", choices=("scenes", "dice", "fusions"), help="a part")
     arguments = parser.parse_args()
     held_out = arguments.world == 0
-    if arguments.only != "scenes":
+    if arguments.only in (None, "dice"):
         figures: dict[str, Any] = dict(dice(arguments.root, not held_out, arguments.seeds))
         print(figures, flush=True)
         if held_out:
@@ -217,12 +232,12 @@ def main() -> None:
     if arguments.only != "dice":
         figures = dict(scenes(arguments))
         print({k: v for k, v in figures.items() if k.startswith("mean")}, flush=True)
-        if held_out and set(arguments.names) == set(NAMES):
+        if set(arguments.names) == set(NAMES) and (held_out or arguments.only == "fusions"):
             protocol = (
-                f"scenes-v1, seed 0, nine (sub-)categories, {arguments.images} images a group, "
-                f"{arguments.seeds} seeds, builtin profile"
+                f"scenes-v1, seed {arguments.world}, nine (sub-)categories, "
+                f"{arguments.images} images a group, {arguments.seeds} seeds, builtin profile"
             )
-            keep("clip-lad", protocol, figures)
+            keep("clip-lad" if held_out else "clip-lad-tuning", protocol, figures)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ OUT = ROOT / "docs" / "images"
 HEIGHT = 230  # px of a row
 WORDS = {
     "screw_bag": (
-        "washer: [round washer], nut: [round nut], long screw: [thin screw], "
+        "washer: [round washer], nut: [silver nut], long screw: [long screw], "
         "short screw: [thin screw]",
         "washer: [large round washer], nut: [small hexagonal nut], "
         "long screw: [long thin screw], short screw: [short thin elongated screw]",
