@@ -26,6 +26,11 @@ class Fusion(Protocol):
         """Branch -> its unit, positive."""
         ...
 
+    @property
+    def usual(self) -> float:
+        """A score up to which no shot is odd, however small those of the others are."""
+        ...
+
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of some branches on the common scale."""
         ...
@@ -100,6 +105,11 @@ class AdaptiveScaling:
     def plain(cls, branches: Iterable[str]) -> AdaptiveScaling:
         """No scaling at all: raw branch scores are added as they are."""
         return cls(dict.fromkeys(branches, 1.0))
+
+    @property
+    def usual(self) -> float:
+        """0: ratios to the oddest shot may be compared as they are."""
+        return 0.0
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the branches on the common scale."""

@@ -87,6 +87,11 @@ class Mahalanobis:
         """Standard deviation of each branch."""
         return dict(zip(self.branches, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
 
+    @property
+    def usual(self) -> float:
+        """Three standard deviations; distances from a mean may be small for half of the shots."""
+        return 3.0
+
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the branches in standard deviations from the mean, >= 0."""
         return {branch: float(self._off(branch, score)) for branch, score in scores.items()}

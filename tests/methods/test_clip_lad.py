@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +301,16 @@ def test_scenes_offline(tmp_path: Path) -> None:
     }
     truth = [0] * 6 + [1] * 6
     assert fmlad.metrics.auroc(truth, scores["good"] + scores["logical_anomalies"]) > 0.5
+
+
+@pytest.mark.slow
+def test_the_whole_method_at_true_size_fits_into_memory() -> None:
+    command = [sys.executable, "-m", "benchmarks.clip_lad_cost", "--rounds", "1", "--no-keep"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    figures = dict(line.rsplit(": ", 1) for line in done.stdout.strip().splitlines())
+    assert 1000 < float(figures["peak memory, MB"]) < 12_000
+    assert float(figures["predict over bare forward"]) > 0.5  # it did look at the query
 
 
 def test_a_picture_from_a_file_with_the_bundled_dice(tmp_path: Path) -> None:
