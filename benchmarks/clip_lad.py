@@ -43,6 +43,7 @@ from benchmarks.clip_lad_scores import (
     Bench,
     Scores,
     aurocs,
+    called_anomalous,
     dice_paths,
     merged,
     only,
@@ -121,6 +122,10 @@ def rows(
     full = [bench.raw(learned, 4, seed, {}) for seed in range(seeds)]
     own = [aurocs(raw, {}) for raw in full]
     table["4 shots"] = fused(own)
+    said = [called_anomalous(raw, {}) for raw in full]
+    table["called anomalous, 4 shots"] = {
+        group: float(np.mean([one[group] for one in said])) for group in said[0]
+    }
     for branch in ("histogram", "count", "patch"):
         table[f"{branch} alone, 4 shots"] = fused(own, branch)
     if only_fusions:

@@ -25,6 +25,7 @@ from fmlad.images import load_image
 from fmlad.methods.clip_lad import BRANCHES, ClipLad, ClipLadConfig
 from fmlad.methods.clip_lad_state import ClipLadState
 from fmlad.prompts import PromptSet
+from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import Fusion
 from fmlad.views import Eyes, ImageView
 
@@ -253,3 +254,18 @@ def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str
                 truth, finite.tolist()
             )
     return figures
+
+
+def called_anomalous(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str, float]:
+    """Share of each group that is called anomalous at the automatic threshold."""
+    fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], Remembered(shots))  # type: ignore[arg-type]
+    normal = [fusion.fused(scores) for scores in raw["left_out"]]
+    source: Source = "leave-one-out" if shots > 1 else "augmentations"
+    calibration = Calibration.fit(normal, source, fusion.usual)
+    return {
+        group.partition("_")[0]: float(
+            np.mean([bool(calibration.decide(fusion.fused(scores))) for scores in raw[group]])
+        )
+        for group in GROUPS
+        if group in raw
+    }

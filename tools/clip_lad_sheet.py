@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def sweep() -> None:
     )
     names = [n for n in dict.fromkeys(key.partition(":")[0] for key in figures) if n != "mean"]
     scale, left, top, wide, high = 2, 60, 30, 560, 360
-    picture = Image.new("RGB", (scale * (left + wide + 220), scale * (top + high + 50)), "white")
+    picture = Image.new("RGB", (scale * (left + wide + 290), scale * (top + high + 50)), "white")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=13 * scale)
 
@@ -126,17 +127,19 @@ def sweep() -> None:
     for count in counts:
         x, y = at(count, 0.2)
         draw.text((x - 6 * scale, y + 6 * scale), str(count), fill="black", font=font)
+    x, y = at(counts[-1] + 0.9, 0.2)
+    draw.text((x - 16 * scale, y + 6 * scale), "auto", fill="black", font=font)
     for number, name in enumerate([*names, "mean"]):
         colour = "black" if name == "mean" else part_colour(number + 1)
         values = [figures[f"{name}: {count} clusters, logical"] for count in counts]
         line = [at(c, v) for c, v in zip(counts, values, strict=True)]
         draw.line(line, fill=colour, width=scale * (4 if name == "mean" else 2))
-        stable = at(counts[-1] + 0.4, figures[f"{name}: clusters by stability, logical"])
+        stable = at(counts[-1] + 0.9, figures[f"{name}: clusters by stability, logical"])
         r = 4 * scale
         draw.ellipse((stable[0] - r, stable[1] - r, stable[0] + r, stable[1] + r), fill=colour)
         y = scale * (top + 20 * number)
-        draw.text((scale * (left + wide + 24), y), name, fill=colour, font=font)
-    title = "logical AUROC by number of clusters; dots: chosen by stability"
+        draw.text((scale * (left + wide + 90), y), name, fill=colour, font=font)
+    title = "logical AUROC by number of clusters; auto: chosen by stability"
     draw.text((scale * left, scale * 6), title, fill="black", font=font)
     picture.resize((picture.width // scale, picture.height // scale)).save(
         OUT / "clip-lad-clusters.png"
@@ -145,9 +148,12 @@ def sweep() -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sweep", action="store_true", help="the sweep alone")
     sweep()
-    words()
-    verdicts()
+    if not parser.parse_args().sweep:
+        words()
+        verdicts()
 
 
 if __name__ == "__main__":
