@@ -223,6 +223,13 @@ def clip_lad_page() -> str:
         cells = (dice[f"{title}, {column}"] for column in ("fused", "count", "patch"))
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines.append(f"| the rule alone, no shots | {dice['dice_six, zero shots, fused']} | | |")
+    cost = figures("clip-lad-cost")
+    lines += [
+        "",
+        "At true size (ViT-L-14, 448 px, random weights, CPU): whole `predict` over the bare "
+        f"forward pass {cost['predict over bare forward']:.3f},",
+        f"peak memory {cost['peak memory, MB']} MB (`python -m benchmarks.clip_lad_cost`).",
+    ]
     return "\n".join(lines)
 
 
