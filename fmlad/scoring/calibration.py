@@ -12,7 +12,7 @@ import numpy as np
 
 from fmlad.errors import CorruptDetectorError, OptionError
 
-ODD = 2.0  # medians
+GAP = 2.0  # times the next lower score, from which a shot is far odder
 
 Source = Literal["leave-one-out", "augmentations", "validation", "rules", "user"]
 
@@ -117,13 +117,21 @@ class Calibration:
 
 
 def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
-    """Score from which a shot is far odder than the others; infinite below three shots.
+    """Score from which shots are far odder than the others; infinite where none are.
+
+    A minority of the shots that a wide gap parts from the rest. Shots of several types differ more
+    from each other than shots of one, but without such a gap.
 
     Args:
         scores: Of all shots, each judged by the others.
         usual: A score up to which none is odd (``Fusion.usual``).
     """
-    return max(ODD * float(np.median(scores)), usual) if len(scores) >= 3 else math.inf
+    ordered = sorted(scores)
+    for last in range(len(ordered) // 2, len(ordered) - 1):
+        limit = max(GAP * ordered[last], usual)
+        if ordered[last + 1] > limit:
+            return limit
+    return math.inf
 
 
 def _finite(value: object) -> bool:

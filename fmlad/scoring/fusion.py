@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -83,6 +83,7 @@ class AdaptiveScaling:
         left_out: Sequence[Mapping[str, float]],
         bounds: Mapping[str, tuple[float, float]] | None = None,
         combine: Combine = "sum",
+        by_mean: Collection[str] = (),
     ) -> AdaptiveScaling:
         """Learns the scales from raw branch scores, one mapping per left-out image.
 
@@ -92,13 +93,16 @@ class AdaptiveScaling:
                 floor a branch that is silent on every shot would make the first sound infinite,
                 without a ceiling one failure on a shot would make the branch deaf.
             combine: How the branches are joined.
+            by_mean: Branches divided by their mean over the left-out images instead: silent on
+                most and loud on the one that is unlike the others, they would be deaf otherwise.
         """
         branches = sorted({name for scores in left_out for name in scores})
-        largest = {b: max(scores[b] for scores in left_out if b in scores) for b in branches}
-        scales = {b: value if value > SILENT else 1.0 for b, value in largest.items()}
+        raw = {b: [scores[b] for scores in left_out if b in scores] for b in branches}
+        usual = {b: float(np.mean(raw[b]) if b in by_mean else max(raw[b])) for b in branches}
+        scales = {b: value if value > SILENT else 1.0 for b, value in usual.items()}
         for branch, (floor, ceiling) in (bounds or {}).items():
             if branch in scales:
-                scales[branch] = min(max(largest[branch], floor), ceiling)
+                scales[branch] = min(max(usual[branch], floor), ceiling)
         return cls(scales, combine)
 
     @classmethod
