@@ -64,7 +64,7 @@ class Stage(nn.Module):
         height, width = maps.shape[-2:]
         pooled = F.adaptive_avg_pool2d(picture, (2 * height, 2 * width))
         weights, correction = self.kernel(pooled)
-        return gathered(maps, weights + correction, "bicubic")
+        return gathered(maps, weights + correction)
 
 
 class FeatUp:

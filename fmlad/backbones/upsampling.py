@@ -1,8 +1,6 @@
-"""What upsamplers share: factors, guidance, and the sum over a neighbourhood of its own at each
-place.
+"""What upsamplers share, and FeatUp's sum over the 7 x 7 places around each with its own weights.
 
-Upsampling runs in stages of two. A stage gives every place of the finer grid 49 weights, for the
-7 x 7 places around it, and sums the coarse map, interpolated to the finer grid, with them.
+FeatUp publishes that sum as a compiled extension; the loop over the 49 shifts here is the same sum.
 """
 
 from __future__ import annotations
@@ -66,17 +64,16 @@ def shifts(maps: Tensor) -> Iterator[Tensor]:
             yield wide[..., row : row + height, column : column + width]
 
 
-def gathered(source: Tensor, kernel: Tensor, mode: str) -> Tensor:
+def gathered(source: Tensor, kernel: Tensor) -> Tensor:
     """The weighted sum over each place's neighbourhood.
 
     ``out[b, c, y, x] = sum over i, j of kernel[b, 7 i + j, y, x] * fine[b, c, y + i - 3,
-    x + j - 3]``, where ``fine`` is the source interpolated to the kernel's grid. Works through the
-    channels piece by piece, so that memory is little more than the result's.
+    x + j - 3]``, where ``fine`` is the source interpolated (bicubic) to the kernel's grid. Works
+    through the channels piece by piece, so that memory is little more than the result's.
 
     Args:
         source: ``(B, C, h, w)``.
         kernel: ``(B, 49, H, W)``.
-        mode: Interpolation, ``"bicubic"`` or ``"bilinear"``.
 
     Returns:
         ``(B, C, H, W)``.
@@ -87,7 +84,7 @@ def gathered(source: Tensor, kernel: Tensor, mode: str) -> Tensor:
     piece = max(1, CHUNK // (batch * size[0] * size[1]))
     for start in range(0, channels, piece):
         part = slice(start, start + piece)
-        fine = F.interpolate(source[:, part], size, mode=mode, align_corners=False)
+        fine = F.interpolate(source[:, part], size, mode="bicubic", align_corners=False)
         for number, neighbour in enumerate(shifts(fine)):
             out[:, part].addcmul_(neighbour, kernel[:, number, None])
     return out
