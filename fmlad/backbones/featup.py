@@ -9,12 +9,12 @@ for several networks; only the projection behind the last stage depends on which
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmlad.backbones.pretrained import read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
 from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 from fmlad.errors import OptionError, WeightsUnavailableError
@@ -175,7 +175,7 @@ def load(name: str, device: str = "cpu") -> FeatUp:
         )
     place = locate(source, family="featup", configs=())
     file = _only_checkpoint(place, source)
-    state = _read(file, source)
+    state = read_tensors(file, source, "featup")
     try:
         return FeatUp(name, state, folder_hash(file), device, fixup=options != "fixup=off")
     except KeyError as error:
@@ -209,17 +209,3 @@ def _only_checkpoint(place: Path, source: str) -> Path:
             f"the file itself."
         )
     return found[0]
-
-
-def _read(file: Path, source: str) -> dict[str, Tensor]:
-    try:
-        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged pickle provokes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise unavailable(
-            source, f"{file} cannot be read as a checkpoint of tensors alone ({reason})", "featup"
-        ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict):
-        raise unavailable(source, f"{file} holds no named tensors", "featup")
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}

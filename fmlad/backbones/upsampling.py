@@ -25,10 +25,9 @@ def stages(factor: int) -> int:
     Raises:
         OptionError: It is not one of :data:`FACTORS`.
     """
-    if factor not in FACTORS:
-        raise OptionError(
-            f"Upsampling is by {', '.join(map(str, FACTORS))}; a factor of {factor!r} was asked for."
-        )
+    if not isinstance(factor, int) or factor not in FACTORS:
+        known = ", ".join(map(str, FACTORS))
+        raise OptionError(f"The factors of upsampling are {known}; {factor!r} was asked for.")
     return FACTORS.index(factor)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from scipy.special import erf
 
 from fmlad.backbones import featup, upsampling
+from fmlad.backbones.pretrained import read_tensors
 from fmlad.backbones.roles import Upsampler
 from fmlad.errors import OptionError, WeightsUnavailableError
 from tests.backbones.test_upsampling import half_and_half, photo
@@ -33,7 +35,7 @@ def tensors(channels: int = 8, seed: int = 0, norm: bool = False) -> dict[str, t
         state[stage + "range_temp"] = draw()
         state[stage + "sigma_spatial"] = 1 + draw()
         for name, sizes in (("range_proj", (3, 32, 32)), ("fixup_proj", (52, 49, 49))):
-            for index, (into, out) in zip((0, 3), zip(sizes, sizes[1:], strict=False), strict=True):
+            for index, (into, out) in zip((0, 3), pairwise(sizes), strict=True):
                 state[f"{stage}{name}.{index}.weight"] = draw(out, into, 1, 1)
                 state[f"{stage}{name}.{index}.bias"] = draw(out)
     state["upsampler.fixup_proj.1.weight"] = draw(channels, channels, 1, 1)
@@ -213,7 +215,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_published_checkpoint_loads(shared: Callable[..., Path]) -> None:
     upsampler = featup.load(f"featup:{shared('weights', REAL)}")
     assert upsampler.channels == 512  # CLIP ViT-B/16
-    state = featup._read(shared("weights", REAL), "")
+    state = read_tensors(shared("weights", REAL), REAL, "featup")
     stages = sum(v.numel() for k, v in state.items() if k.startswith("upsampler.up"))
     assert stages == 4 * 6233
     features = torch.randn(1, 512, 7, 7)
