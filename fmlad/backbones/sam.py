@@ -143,8 +143,8 @@ class SAM:
                 chosen = logits[torch.arange(len(best), device=best.device), best]
                 masks = self._model.enlarge(chosen, seen) > 0
                 answers.append((masks.cpu(), quality.amax(1).cpu()))
-        every = (torch.cat(parts).numpy() for parts in zip(*answers, strict=True))
-        return _as_masks(*every, image)
+        masks, quality = (torch.cat(parts) for parts in zip(*answers, strict=True))
+        return _as_masks(masks.numpy(), quality.numpy(), image)
 
     def _seen(self, pixels: Pixels) -> Seen:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
