@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -148,7 +149,7 @@ def _from_timm(folder: Path, source: str, device: str) -> Reader:
     if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
         raise unavailable(source, f"{folder} has no model.safetensors", "dinov2")
     try:
-        model = timm.create_model(
+        model: Any = timm.create_model(
             f"local-dir:{folder}", pretrained=True, num_classes=0, dynamic_img_size=True
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:

@@ -69,9 +69,16 @@ def read_tensors(file: Path, source: str, family: str) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         why = f"{file} cannot be read as a checkpoint of tensors alone ({reason})"
         raise unavailable(source, why, family) from error
+    if not isinstance(loaded, dict):
+        raise unavailable(source, f"{file} holds no named tensors", family)
+    return named_tensors(loaded)
+
+
+def named_tensors(loaded: Any) -> dict[str, Tensor]:
+    """The tensors of a loaded checkpoint by name; empty where it is of another shape."""
     for inner in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(inner), dict):
             loaded = loaded[inner]
     if not isinstance(loaded, dict):
-        raise unavailable(source, f"{file} holds no named tensors", family)
+        return {}
     return {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}

@@ -14,7 +14,9 @@ from PIL import Image
 from fmlad.backbones import sam
 from fmlad.backbones.roles import MaskProposer
 from fmlad.backbones.sam_original import renamed
+from fmlad.cache import DiskCache
 from fmlad.errors import OptionError, WeightsUnavailableError
+from fmlad.views import Eyes
 from tests.backbones.tiny_sam_models import (
     original,
     save_original,
@@ -260,6 +262,27 @@ def test_the_image_encoder_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(looks) == 1
     backbone.propose(photo(1))
     assert len(looks) == 2
+
+
+def test_masks_come_from_the_disk_until_picture_weights_or_settings_change(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path / "cache")
+    path = save_original(tmp_path / "sam.pth")
+
+    def looks(name: str, seed: int = 0) -> int:
+        backbone = sam.load(name)
+        count = []
+        look = backbone._model.look
+        backbone._model.look = lambda pixels: count.append(1) or look(pixels)  # type: ignore[method-assign]
+        Eyes({"mask_proposer": backbone}, cache).view(picture(seed, (150, 200))).masks()
+        return len(count)
+
+    assert looks(f"sam:{path}#{OPEN}") == 1
+    assert looks(f"sam:{path}#{OPEN}") == 0
+    assert looks(f"sam:{path.rename(tmp_path / 'moved.pth')}#{OPEN}") == 0
+    path = tmp_path / "moved.pth"
+    assert looks(f"sam:{path}#{OPEN}", seed=1) == 1
+    assert looks(f"sam:{path}#{OPEN},stability=0.7") == 1
+    assert looks(f"sam:{save_original(tmp_path / 'other.pth', seed=1)}#{OPEN}") == 1
 
 
 def test_weights_and_settings_make_the_fingerprint(tmp_path: Path) -> None:
