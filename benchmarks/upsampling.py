@@ -124,6 +124,16 @@ def edges(upsample: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
     }
 
 
+def gain(stack: featup.FeatUp, factor: int) -> float:
+    """What a map of ones comes back as, mean over a scene of each category."""
+    found = []
+    for category in SCENE_CATEGORIES:
+        scene = render_scene(category, seed=SEEDS.start)
+        image = torch.from_numpy(scene.image.copy()).permute(2, 0, 1)[None]
+        found.append(float(stack(torch.ones(1, 1, GRID, GRID), image, factor).mean()))
+    return statistics.mean(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", help="one of FeatUp's, to measure its edges too")
@@ -138,6 +148,9 @@ def main() -> None:
         stack = featup.load(f"featup:{checkpoint}#fixup=off")
         name = Path(checkpoint).stem
         figures[f"edges, {name}"] = edges(lambda maps, image: stack(maps, image, 8))
+        figures[f"gain of a constant map, {name}"] = {
+            f"x{factor}": round(gain(stack, factor), 3) for factor in FACTORS
+        }
     figures["threads"] = torch.get_num_threads()
     keep("upsampling", f"scenes, seeds {SEEDS.start} to {SEEDS.stop - 1}; x8 from 32", figures)
 
