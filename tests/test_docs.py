@@ -73,9 +73,11 @@ def test_links_and_pictures_exist(page: str) -> None:
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
-    from tools.readme_tables import BEGIN, END, tables
+    from tools.readme_tables import BEGIN, END, tables, upsampling_table
 
     assert README.split(BEGIN)[1].split(END)[0].strip() == tables()
+    backbones = (ROOT / "docs" / "backbones.md").read_text()
+    assert backbones.split(BEGIN)[1].split(END)[0].strip() == upsampling_table()
 
 
 def test_the_method_of_the_docs_is_a_method(

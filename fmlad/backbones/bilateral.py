@@ -4,9 +4,8 @@ Every place of the fine grid takes the features of the nine coarse cells around 
 distance and by how much its colour is like the cell's mean colour. A cell across an edge looks like
 neither side of it, so what is mixed in it spreads to neither.
 
-In one step, because stages of two (as FeatUp's, with a plain Gaussian of the colours) never look
-past the mixed cells: on the sample scenes they did worse than bilinear interpolation
-(``benchmarks/upsampling.py``).
+In one step, because FeatUp's stages of two, with a plain Gaussian of the colours in place of what
+was learned, hardly look past the mixed cells.
 """
 
 from __future__ import annotations
