@@ -126,9 +126,9 @@ def upsampling_table() -> str:
     """The Markdown of docs/backbones.md between its two markers."""
     found = figures("upsampling")
     lines = [
-        "`python -m benchmarks.upsampling --checkpoint featup_clip_jbu_stack_cocostuff.ckpt`: 384 channels",
-        f"on a 16 x 16 grid, {found['threads']} thread, beside a DINOv2 ViT-S/14 pass at 224 px",
-        f"({found['DINOv2-S pass, s']} s, random weights).",
+        "`python -m benchmarks.upsampling --checkpoint featup_clip_jbu_stack_cocostuff.ckpt`:",
+        f"384 channels on a 16 x 16 grid, {found['threads']} thread, beside a DINOv2 ViT-S/14 pass",
+        f"at 224 px ({found['DINOv2-S pass, s']} s, random weights).",
         "",
         "| | x1 | x2 | x4 | x8 | x16 |",
         "|---|---|---|---|---|---|",
@@ -143,8 +143,8 @@ def upsampling_table() -> str:
         + " | ".join(str(value) for value in gain.values())
         + " |",
         "",
-        "Edges of known objects on 25 scenes, upsampled by 8 from a grid of 32: places given to the wrong",
-        "object, and half the mean absolute error of the objects' shares.",
+        "Edges of known objects on 25 scenes, upsampled by 8 from a grid of 32: places given to",
+        "the wrong object, and half the mean absolute error of the objects' shares.",
         "",
         "| | wrong, % | off, % |",
         "|---|---|---|",

@@ -166,7 +166,8 @@ def _in_crop(
         logits, quality = logits.flatten(0, 1), quality.flatten()
         good = quality > (settings.iou or -math.inf)
         logits, quality = logits[good], quality[good]
-        step = max(1, ENLARGED // (height * width))
+        # On the way masks may pass through the network's input size.
+        step = max(1, ENLARGED // max(height * width, model.side**2))
         for first in range(0, len(logits), step):
             piece = slice(first, first + step)
             full = model.enlarge(logits[piece], seen)
