@@ -58,8 +58,9 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
 def test_the_two_commands_are_what_ci_and_the_bootstrap_offer() -> None:
     commands = [line for block in blocks(README, "bash") for line in block.splitlines()]
     assert "python3 tools/bootstrap.py fmlad demo" in commands
-    assert "python3 tools/bootstrap.py pytest" in commands
-    assert "python3 tools/bootstrap.py pytest" in (ROOT / ".ci" / "run").read_text()
+    tests = "python3 tools/bootstrap.py pytest -n 2 --dist loadfile"
+    assert tests in commands
+    assert tests in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize(
