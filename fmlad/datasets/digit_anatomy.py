@@ -205,9 +205,7 @@ def _cell(place: int) -> tuple[slice, slice]:
 def _save(folder: Path, page: DigitPage, split: str, index: int) -> None:
     from PIL import Image
 
-    Image.fromarray(page.image).save(
-        folder / split / (page.anomaly or "good") / f"{index:03d}.png"
-    )
+    Image.fromarray(page.image).save(folder / split / (page.anomaly or "good") / f"{index:03d}.png")
     if page.anomaly is not None:
         truth = folder / "ground_truth" / page.anomaly / f"{index:03d}"
         truth.mkdir(parents=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-ITERATIONS = 100  # of Sinkhorn (SuperGlue)
+ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
 RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
 
 
@@ -107,7 +107,7 @@ def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
     # What falls below the dustbin was matched for want of anything better.
     kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
     order = np.array(sorted(kept), np.int64).reshape(-1, 2)
-    return Assignment(order, real.argmax(1).astype(np.int64), plan)
+    return Assignment(order, scores.argmax(1).astype(np.int64), plan)
 
 
 def literal_match(scores: Floats, dustbin: float, temperature: float) -> Assignment:

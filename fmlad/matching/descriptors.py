@@ -54,7 +54,11 @@ def pool(level: Tensor, masks: Tensor, how: Literal["gmp", "gap"]) -> Tensor:
         elif part.shape[1:] == level.shape[2:]:
             rows.append(part.amax(dim=(1, 2)))
         else:
-            rows.append(part.flatten(1).amax(1).clamp_min(0) if part.numel() else level.new_zeros(level.shape[1]))
+            rows.append(
+                part.flatten(1).amax(1).clamp_min(0)
+                if part.numel()
+                else level.new_zeros(level.shape[1])
+            )
     return torch.stack(rows) if rows else level.new_zeros(0, level.shape[1])
 
 
@@ -64,9 +68,7 @@ def extents(masks: Tensor) -> Sequence[tuple[int, int, int, int]]:
     for mask in masks:
         rows = torch.nonzero(mask.amax(1) > 0)[:, 0].tolist()
         columns = torch.nonzero(mask.amax(0) > 0)[:, 0].tolist()
-        found.append(
-            (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1) if rows else (0, 0, 0, 0)
-        )
+        found.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1) if rows else (0, 0, 0, 0))
     return found
 
 

@@ -23,7 +23,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 SPREADS = (0.03, 0.06, 0.12, 0.25)  # halves of the longer side
-STRAY = 0.1  # share of normal objects that may lie anywhere
+STRAY = 0.1  # share of normal objects that may lie anywhere, at most
+FAR = 4.0  # spreads from which an object is in another place
+AREA = 3.0  # of a 4 : 3 picture in these units, over which a place by chance is spread
 UNITS = (0.5, 3.0)  # least and largest unit of a look, in natural ones
 LEAST_SHORTFALL = 1e-3  # of a cosine
 FURTHEST = -60.0  # nats; beyond, unlike is unlike
@@ -59,17 +61,17 @@ class Likeness:
         units: Usual differences of looks, ``(7,)``; empty where form does not count.
         spread: Of places, in halves of the longer side; None where place does not count.
         dustbin: Score of an object that has no counterpart.
+        stray: Share of matched objects that lie in another place.
     """
 
     shortfall: float
     units: tuple[float, ...]
     spread: float | None
     dustbin: float
+    stray: float = STRAY
 
     @classmethod
-    def learn(
-        cls, shots: Sequence[Things], form: bool = True, place: bool = True
-    ) -> Likeness:
+    def learn(cls, shots: Sequence[Things], form: bool = True, place: bool = True) -> Likeness:
         """Units from matching shots with each other.
 
         Args:
@@ -107,15 +109,21 @@ class Likeness:
         best = int(np.argmax(totals))
         usual = np.concatenate(scored[best])
         chosen = candidates[best]
-        dustbin = float(np.quantile(usual, WORST)) - MARGIN
-        return cls(chosen.shortfall, chosen.units, chosen.spread, max(dustbin, FURTHEST / 2))
+        stray = STRAY
+        if chosen.spread is not None:
+            displaced = [chosen.gaps(q, r)[_best(chosen.scores(q, r))] for q, r in pairs]
+            far = np.concatenate(displaced) > chosen.reach
+            stray = min((float(far.sum()) + 0.5) / (len(far) + 1), STRAY)
+            chosen = cls(shortfall, units, chosen.spread, FURTHEST, stray)
+            usual = np.concatenate([_matched_scores(chosen.scores(q, r)) for q, r in pairs])
+        dustbin = max(float(np.quantile(usual, WORST)) - MARGIN, FURTHEST / 2)
+        return cls(shortfall, units, chosen.spread, dustbin, stray)
 
     def scores(self, query: Things, reference: Things) -> Floats:
         """Log likelihood ratio of each pair, ``(M, N)`` in nats, never below ``FURTHEST``."""
         total = self.alike(query, reference)
         if self.spread is not None:
-            gaps = query.places[:, None] - reference.places[None]
-            total = total + _place_term(np.linalg.norm(gaps, axis=-1), self.spread)
+            total = total + _place_term(self.gaps(query, reference), self.spread, self.stray)
         return np.maximum(total, FURTHEST)
 
     def alike(self, query: Things, reference: Things) -> Floats:
@@ -127,6 +135,24 @@ class Likeness:
             total = total - 0.5 * np.square(apart).sum(-1)
         return np.asarray(np.maximum(total, FURTHEST), dtype=np.float64)
 
+    def gaps(self, query: Things, reference: Things) -> Floats:
+        """Distances ``(M, N)`` between places, in halves of the longer side."""
+        apart = query.places[:, None] - reference.places[None]
+        return np.asarray(np.linalg.norm(apart, axis=-1), dtype=np.float64)
+
+    @property
+    def reach(self) -> float:
+        """Displacement from which an object is in another place; infinite where none counts."""
+        return math.inf if self.spread is None else FAR * self.spread
+
+    def misplaced(self, gaps: Floats) -> Floats:
+        """Surprise in nats at displacements; 0 where they are more likely no stray ones."""
+        if self.spread is None:
+            return np.zeros_like(gaps)
+        tail = (1 - self.stray) * np.exp(-0.5 * np.square(gaps / self.spread))
+        surprise = np.where(tail < self.stray, -np.log(tail + self.stray), 0.0)
+        return np.asarray(surprise, dtype=np.float64)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -134,6 +160,7 @@ class Likeness:
             "units": list(self.units),
             "spread": self.spread,
             "dustbin": self.dustbin,
+            "stray": self.stray,
         }
 
     @classmethod
@@ -149,18 +176,22 @@ class Likeness:
             tuple(float(unit) for unit in data["units"]),
             None if spread is None else float(spread),
             float(data["dustbin"]),
+            float(data["stray"]),
         )
         positive = (found.shortfall, *found.units, 1.0 if spread is None else float(spread))
-        if not all(0 < v < math.inf for v in positive) or not math.isfinite(found.dustbin):
+        if (
+            not all(0 < v < math.inf for v in positive)
+            or not math.isfinite(found.dustbin)
+            or not 0 < found.stray < 1
+        ):
             raise ValueError(f"the units of likeness are {data!r}")
         return found
 
 
-def _place_term(gaps: Floats, spread: float) -> Floats:
-    """Log ratio of a displacement under a spread to one by chance on a 2 x 1.5 picture."""
-    area = 3.0
+def _place_term(gaps: Floats, spread: float, stray: float) -> Floats:
+    """Log ratio of a displacement under a spread to one by chance."""
     near = np.exp(-0.5 * np.square(gaps / spread)) / (2 * math.pi * spread**2)
-    return np.asarray(np.log((1 - STRAY) * area * near + STRAY), dtype=np.float64)
+    return np.asarray(np.log((1 - stray) * AREA * near + stray), dtype=np.float64)
 
 
 def _best(scores: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

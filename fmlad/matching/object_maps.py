@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmlad.banks.saved import Reader
 from fmlad.matching.descriptors import Mode, describe_objects
 from fmlad.matching.likeness import Things
 from fmlad.matching.measure import measure
@@ -26,6 +27,7 @@ from fmlad.segmentation.describe import Objects
 Align = Literal["box", "orientation", "none"]
 Floats = npt.NDArray[np.float64]
 
+COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
 ROUND = 1.3  # ratio of axes below which an object has no direction
 EDGE = 0.25  # share of a cell from which it counts as the object's
@@ -78,8 +80,9 @@ class ObjectMaps:
             weight = mask.sum().clamp_min(1e-9)
             y = (torch.arange(height) + 0.5) / height
             x = (torch.arange(width) + 0.5) / width
-            cx, cy = float((mask.sum(0) @ x.double()) / weight), float(
-                (mask.sum(1) @ y.double()) / weight
+            cx, cy = (
+                float((mask.sum(0) @ x.double()) / weight),
+                float((mask.sum(1) @ y.double()) / weight),
             )
             half = self.half
             dx, dy = 2 * half[0] * (x - cx).double(), 2 * half[1] * (y - cy).double()
@@ -100,6 +103,32 @@ class ObjectMaps:
         """Half width and half height, the longer one being 1."""
         longer = max(self.size)
         return self.size[1] / longer, self.size[0] / longer
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, on the CPU, to be saved."""
+        named = {"level": self.level.cpu().contiguous(), "masks": self.masks.cpu().contiguous()}
+        for name, tensor in self.objects.tensors().items():
+            named[name] = tensor[:, None] if tensor.ndim == 1 else tensor
+        return {name: tensor.contiguous() for name, tensor in named.items()}
+
+    @classmethod
+    def restore(cls, reader: Reader, name: str, size: tuple[int, int]) -> ObjectMaps:
+        """Inverse of :meth:`tensors`.
+
+        Raises:
+            CorruptDetectorError: A tensor is missing or of another shape.
+            ValueError: The size is impossible.
+        """
+        if min(size) < 1:
+            raise ValueError(f"the size of an image is {size}")
+        level = reader.level(f"{name}.level", None)
+        masks = reader.take(f"{name}.masks", (None, level.shape[-2], level.shape[-1])).cpu()
+        arrays = {
+            column: reader.take(f"{name}.{column}", (len(masks), width)).cpu().double().numpy()
+            for column, width in COLUMNS.items()
+        }
+        arrays["weights"] = arrays["weights"][:, 0]
+        return cls(level, Objects(**arrays), masks, size)
 
     def centres(self, rows: slice, columns: slice) -> Tensor:
         """Centres ``(P, 2)``, ``xy`` in [0, 1], of a block of cells, row by row."""
@@ -126,13 +155,14 @@ class Measured:
         block: Rows and columns of the query's grid that were compared.
         distances: Mahalanobis distances there, ``(rows, columns)``; 0 where nothing counts.
         weight: How much of each cell counts, in [0, 1].
-        usual: How far the references are from each other in the mean; NaN with one.
+        usual: Mean distance over the object of each reference from the others, ``(k,)``; NaN with
+            one.
     """
 
     block: tuple[slice, slice]
     distances: Tensor
     weight: Tensor
-    usual: float
+    usual: Floats
 
     @property
     def mean(self) -> float:
@@ -154,9 +184,9 @@ def compare(
         query: The query's objects.
         row: Which of them.
         references: Images and the object of each that it is compared with, at least one.
-        align: How places are brought together: by the boxes, by shift, turn and zoom of the masks,
-            or not at all. Without alignment maps are cut off at the masks, as published; with it
-            what is around an object is compared too, as far as it belongs to one of them.
+        align: How places are brought together: by the boxes (shift and zoom), by the masks (turn
+            as well), or not at all. Without alignment maps are cut off at the masks, as published;
+            with it what is around an object is compared too, as far as it belongs to one of them.
         epsilon: Ridge of the covariance.
     """
     block = _block(query, row)
@@ -176,10 +206,8 @@ def compare(
     weight = torch.where(weight >= EDGE, weight, torch.zeros_like(weight))
     distances, others = measure(here, torch.stack(known), epsilon)
     total = weight.sum().clamp_min(1e-9)
-    usual = float((others * weight).sum(1).mean() / total)
-    return Measured(
-        block, (distances * (weight > 0)).reshape(shape), weight.reshape(shape), usual
-    )
+    usual = ((others * weight).sum(1) / total).double().cpu().numpy()
+    return Measured(block, (distances * (weight > 0)).reshape(shape), weight.reshape(shape), usual)
 
 
 def _block(image: ObjectMaps, row: int) -> tuple[slice, slice]:
@@ -212,7 +240,7 @@ def _brought(
     elif align == "orientation" and min(query.axes(row)[3], image.axes(other)[3]) >= ROUND:
         spots = [_turned(query, row, image, other, points, flip) for flip in (False, True)]
     else:
-        spots = [_box_to_box(points, query.box(row), image.box(other))]
+        spots = [_boxed(query, row, image, other, points)]
     found = [_sampled(image.level, spot) for spot in spots]
     # An axis has no direction: of the two ways to lie along it, the more alike one.
     best = min(range(len(spots)), key=lambda i: float((found[i] - here).square().sum()))
@@ -223,13 +251,20 @@ def _brought(
 def _sampled(level: Tensor, points: Tensor, padding: str = "border") -> Tensor:
     """Values ``(P, C)`` of a map ``(1, C, h, w)`` at points ``(P, 2)``, ``xy`` in [0, 1]."""
     grid = (2 * points - 1)[None, None]
-    return F.grid_sample(level, grid, padding_mode=padding, align_corners=False)[0, :, 0].T
+    found: Tensor = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
+    return found[0, :, 0].T
 
 
-def _box_to_box(points: Tensor, source: Floats, target: Floats) -> Tensor:
-    low, high = points.new_tensor(source).view(2, 2)
-    to_low, to_high = points.new_tensor(target).view(2, 2)
-    return to_low + (points - low) / (high - low).clamp_min(LEAST_SIDE) * (to_high - to_low)
+def _boxed(query: ObjectMaps, row: int, image: ObjectMaps, other: int, points: Tensor) -> Tensor:
+    """From box to box, centre upon centre and longer side upon longer side: shapes are kept."""
+    centres, sides = [], []
+    for maps, number in ((query, row), (image, other)):
+        low, high = points.new_tensor(maps.box(number)).view(2, 2)
+        centres.append((low + high) / 2)
+        sides.append(float(((high - low) * points.new_tensor(maps.half)).max()))
+    zoom = sides[1] / max(sides[0], LEAST_SIDE)
+    there = (points - centres[0]) * points.new_tensor(query.half) * zoom
+    return centres[1] + there / points.new_tensor(image.half)
 
 
 def _turned(

@@ -1,8 +1,8 @@
 """Which proposals are the objects of a scene: SAM-LAD's filter (section 3.4.2), learned.
 
 The paper sets a least and a largest area for each category by hand. Here the shots choose: of all
-filters on offer, the one under which their numbers of objects agree best, and of several that agree
-alike the one that keeps most objects. Test images have no say.
+filters on offer, the one under which their numbers of objects differ least, relative to how many
+there are. Test images have no say.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ MOST = (0.05, 0.15, 0.3, 0.6)
 USUAL = (0.002, 0.6)  # with one shot, which cannot agree with anybody
 SOLID = 0.5  # quality of a proposal that is taken against its proposer's choice
 SHARED = 0.5  # of the smaller one, from which two proposals cannot both be objects
-SLACK = 0.05  # disagreement that is worth further objects
-CLOSE = 0.02  # disagreement that is worth nothing
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,18 @@ class Selection:
         """The filter under which the shots agree best on how many objects there are."""
         if len(shots) == 1:
             return cls()
-        found = []
+        best, least_apart = cls(), np.inf
         for grain, least, most in itertools.product(grains, LEAST, MOST):
             selection = cls(grain, least, most)
             counts = np.array([selection.taken(offers).sum() for offers in shots])
             typical = float(np.median(counts))
-            if typical > 0:
-                found.append((float(np.abs(counts - typical).mean()) / typical, typical, selection))
-        if not found:
-            return cls()
-        limit = min(apart for apart, _, _ in found) + SLACK
-        return max(
-            ((typical, -apart, selection) for apart, typical, selection in found if apart <= limit),
-            key=lambda item: (item[0], round(item[1] / CLOSE), -grains.index(item[2].grain)),
-        )[2]
+            if typical == 0:
+                continue
+            # One more than was seen: that a few shots agree on one object says little.
+            apart = (float(np.abs(counts - typical).sum()) + 1) / (len(shots) * typical)
+            if apart < least_apart - 1e-9:
+                best, least_apart = selection, apart
+        return best
 
     def taken(self, offers: Offers) -> Bools:
         """Which proposals are objects, bool ``(n,)``."""
