@@ -112,8 +112,16 @@ class ObjectMaps:
         return {name: tensor.contiguous() for name, tensor in named.items()}
 
     @classmethod
-    def restore(cls, reader: Reader, name: str, size: tuple[int, int]) -> ObjectMaps:
+    def restore(
+        cls, reader: Reader, name: str, size: tuple[int, int], level: Tensor | None = None
+    ) -> ObjectMaps:
         """Inverse of :meth:`tensors`.
+
+        Args:
+            reader: Of the saved tensors.
+            name: What theirs begin with.
+            size: Height and width of the image.
+            level: The feature map, where it was saved elsewhere.
 
         Raises:
             CorruptDetectorError: A tensor is missing or of another shape.
@@ -121,7 +129,7 @@ class ObjectMaps:
         """
         if min(size) < 1:
             raise ValueError(f"the size of an image is {size}")
-        level = reader.level(f"{name}.level", None)
+        level = reader.level(f"{name}.level", None) if level is None else level
         masks = reader.take(f"{name}.masks", (None, level.shape[-2], level.shape[-1])).cpu()
         arrays = {
             column: reader.take(f"{name}.{column}", (len(masks), width)).cpu().double().numpy()

@@ -31,6 +31,7 @@ from fmlad.matching.descriptors import Mode
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.matching.repair import Rows, Surveyor, repaired
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
 from fmlad.methods.banks import Banks, BanksConfig, BanksState
 from fmlad.methods.protocol import Evidence, Progress
@@ -161,12 +162,23 @@ class SamLadState:
             named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
         if self.bank is not None:
             named |= {f"bank.{name}": tensor for name, tensor in self.bank.tensors().items()}
+            for number in range(len(self.templates)):
+                if self._shared(number):  # once is enough
+                    del named[f"template.{number}.level"]
         return named
+
+    def _shared(self, number: int) -> bool:
+        """Whether the patch bank remembers a template's very features."""
+        level = self.templates[number].level
+        return self.bank is not None and any(
+            level is kept for kept in self.bank.patches.memory[number].look.levels
+        )
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts."""
         return {
             "shots": self.shots,
+            "shared": all(self._shared(number) for number in range(len(self.templates))),
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
             "selection": self.selection.to_dict(),
@@ -251,8 +263,14 @@ class SamLad:
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
         comparisons = self.compared(maps, state, out)
-        best = min(comparisons, key=lambda comparison: comparison.cost)
+        comparisons, pieces = self._second_thoughts(maps, comparisons, state)
+        first = min(range(len(comparisons)), key=lambda i: comparisons[i].cost)
+        best = comparisons[first]
         objects = [self._judged(maps, row, comparisons, state) for row in range(len(maps))]
+        for rows, whole in pieces[first].items():
+            for row in rows:
+                objects[row] = None
+            objects[rows[0]] = whole
         pictures = painted(maps, best, objects, self.config.unmatched, self.config.smoothing)
         scores = {
             # Of the references, the half that it fits best: products may come in several types.
@@ -311,20 +329,27 @@ class SamLad:
         try:
             sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
             numbers = tuple(int(number) for number in meta["numbers"])
+            described = meta["bank"]
+            bank = None if described is None else self._bank.restore(inner, described, device)
+            shared = bank is not None and meta["shared"] is True
             templates = tuple(
-                ObjectMaps.restore(reader, f"template.{number}", size)
+                ObjectMaps.restore(
+                    reader,
+                    f"template.{number}",
+                    size,
+                    bank.patches.memory[number].look.levels[0] if bank and shared else None,
+                )
                 for number, size in enumerate(sizes)
             )
             habits = Habits.restore(reader, [len(template) for template in templates])
             selection = Selection.from_dict(meta["selection"])
             likeness = Likeness.from_dict(meta["likeness"])
-            usual, shots, described = float(meta["usual"]), int(meta["shots"]), meta["bank"]
+            usual, shots = float(meta["usual"]), int(meta["shots"])
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
         reader.finish()
-        if (described is not None) != self._with_bank:
+        if (bank is not None) != self._with_bank:
             raise CorruptDetectorError("The saved patch bank is not what the options ask for.")
-        bank = None if described is None else self._bank.restore(inner, described, device)
         if (
             not templates
             or len(numbers) != len(templates)
@@ -372,6 +397,16 @@ class SamLad:
         config = self.config
         found = judged(maps, row, comparisons, config.align, config.epsilon, state.usual)
         return None if found is None or (self.config.light and found.matched) else found
+
+    def _second_thoughts(
+        self, maps: ObjectMaps, comparisons: list[Comparison], state: SamLadState
+    ) -> tuple[list[Comparison], list[dict[Rows, Judged]]]:
+        config = self.config
+        if state.likeness.spread is None or config.matching == "literal" or config.align == "none":
+            return comparisons, [{} for _ in comparisons]
+        return repaired(
+            Surveyor(maps, comparisons, state.likeness, config.align, config.epsilon, state.usual)
+        )
 
     def _outside(
         self, view: ImageView, maps: ObjectMaps, bank: BanksState, out: frozenset[int]
