@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from fmlad.banks.patch_memory import smoothed
+from fmlad.draw import UNMATCHED
 from fmlad.findings import Box, Kind
 from fmlad.matching.comparison import Comparison, Judged
 from fmlad.matching.object_maps import ObjectMaps
@@ -18,7 +19,6 @@ from fmlad.prediction import Segmentation
 from fmlad.segmentation.describe import COLOUR, SIZE
 from fmlad.segmentation.names import describe
 
-UNMATCHED = "unmatched"
 OWNED = 0.5  # share of a cell from which it is painted as an object's
 CLEAR = 1.0  # natural units of look from which an object is of another colour or size
 FOREIGN = 2.0  # standard deviations from which an object is worth a sentence of its own

@@ -14,10 +14,11 @@ from scipy import ndimage
 from torch import Tensor
 
 import fmlad
+import fmlad.draw
 from fmlad.backbones.roles import Masks
+from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.methods.sam_lad import SamLad, SamLadConfig
-from fmlad.methods.sam_lad_report import UNMATCHED
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]
@@ -307,6 +308,14 @@ def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
         assert here.labels[y, x] == there.labels[y, x] > 0
     assert here.names[here.labels[70, 160]] == UNMATCHED
     assert there.names[there.labels[100, 100]] == UNMATCHED
+    shot = draw(TRAY, best.number)
+    picture = np.asarray(fmlad.draw.pairs(query, here, shot, there))
+    offset = picture.shape[1] - shot.shape[1]
+    colour = part_colour(int(here.labels[40, 160]))
+    for shift in (0, offset):
+        around = picture[28:53, 146 + shift : 175 + shift].reshape(-1, 3)
+        assert (around == colour).all(1).sum() > 10
+    assert (picture[60:80, 148:172].reshape(-1, 3) == 255).all(1).sum() > 10
 
 
 def test_upsampled_maps_are_used() -> None:
