@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fmlad.matching.assignment import Assignment
 from fmlad.matching.comparison import Comparison, Judged, judged
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps
@@ -84,27 +85,36 @@ class Surveyor:
         return judged(maps, 0, stands, self.align, self.epsilon, self.usual)
 
 
-def _nobody(comparison: Comparison):  # type: ignore[no-untyped-def]
-    found = comparison.found
-    return replace(
-        found,
-        pairs=np.zeros((0, 2), np.int64),
-        plan=found.plan[-2:] if len(found.plan) > 1 else np.zeros((2, found.plan.shape[1])),
-    )
+def _nobody(comparison: Comparison) -> Assignment:
+    """One object that was matched with nothing."""
+    columns = comparison.found.plan.shape[1]
+    nowhere = np.array([-1], np.int64)
+    return Assignment(np.zeros((0, 2), np.int64), nowhere, np.zeros((2, columns)))
 
 
-def repaired(surveyor: Surveyor) -> tuple[list[Comparison], list[dict[Rows, Judged]]]:
-    """Comparisons in which pieces and objects that were not cut out no longer count.
+@dataclass(frozen=True)
+class Revised:
+    """A comparison after second thoughts.
 
-    Returns:
-        The comparisons, and per comparison the groups of pieces that are one object.
+    Attributes:
+        comparison: Without pieces and objects that were not cut out.
+        joined: Groups of the query's objects that are one object each.
+        absent: The places of reference objects that are missing still.
     """
+
+    comparison: Comparison
+    joined: dict[Rows, Judged]
+    absent: dict[int, Judged]
+
+
+def revised(surveyor: Surveyor) -> list[Revised]:
+    """All comparisons of a query, after second thoughts."""
     known: dict[Rows, Judged | None] = {}
-    there: dict[tuple[int, int], Judged | None] = {}
-    results, groups = [], []
+    results = []
     for comparison in surveyor.comparisons:
         missing, extra = comparison.missing.copy(), comparison.extra.copy()
         joined: dict[Rows, Judged] = {}
+        absent: dict[int, Judged] = {}
         for row, rows in _pieces(surveyor.query, comparison).items():
             if len(rows) < 2:
                 continue
@@ -115,15 +125,15 @@ def repaired(surveyor: Surveyor) -> tuple[list[Comparison], list[dict[Rows, Judg
                 extra[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one
-        for row in np.flatnonzero(missing):
-            key = (comparison.number, int(row))
-            there[key] = surveyor.place_of(comparison.reference, int(row))
-            one = there[key]
-            if one is not None and one.odds <= NORMAL:
+        for row in np.flatnonzero(missing).tolist():
+            place = surveyor.place_of(comparison.reference, row)
+            if place is not None and place.odds <= NORMAL:
                 missing[row] = 0
-        results.append(replace(comparison, missing=missing, extra=extra))
-        groups.append(joined)
-    return results, groups
+            elif place is not None:
+                absent[row] = place
+        kept = replace(comparison, missing=missing, extra=extra)
+        results.append(Revised(kept, joined, absent))
+    return results
 
 
 def _pieces(query: ObjectMaps, comparison: Comparison) -> dict[int, Rows]:

@@ -31,7 +31,7 @@ from fmlad.matching.descriptors import Mode
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
-from fmlad.matching.repair import Rows, Surveyor, repaired
+from fmlad.matching.repair import Revised, Surveyor, revised
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
 from fmlad.methods.banks import Banks, BanksConfig, BanksState
 from fmlad.methods.protocol import Evidence, Progress
@@ -47,7 +47,7 @@ Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
 # which silence on every shot says little and a shot that was misread must not make deaf.
-BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.0, 6.0), "object": (1.0, 6.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.0, 3.0), "object": (1.5, 4.0)}
 
 
 @dataclass(frozen=True)
@@ -263,26 +263,27 @@ class SamLad:
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
         comparisons = self.compared(maps, state, out)
-        comparisons, pieces = self._second_thoughts(maps, comparisons, state)
-        first = min(range(len(comparisons)), key=lambda i: comparisons[i].cost)
-        best = comparisons[first]
+        second = self._second_thoughts(maps, comparisons, state)
+        comparisons = [one.comparison for one in second]
+        chosen = min(second, key=lambda one: one.comparison.cost)
+        best = chosen.comparison
         objects = [self._judged(maps, row, comparisons, state) for row in range(len(maps))]
-        for rows, whole in pieces[first].items():
+        for rows, whole in chosen.joined.items():
             for row in rows:
                 objects[row] = None
             objects[rows[0]] = whole
-        pictures = painted(maps, best, objects, self.config.unmatched, self.config.smoothing)
+        absent = {} if self.config.light else chosen.absent
+        pictures = painted(
+            maps, best, objects, absent, self.config.unmatched, self.config.smoothing
+        )
         scores = {
             # Of the references, the half that it fits best: products may come in several types.
             "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
-            "object": max(
-                (one.odds * maps.objects.weights[row] for row, one in enumerate(objects) if one),
-                default=0.0,
-            ),
+            "object": float(pictures["object"].max()),
             "measure": float(pictures["measure"].max()),
         }
         if state.bank is not None:
-            pictures["background"] = self._outside(view, maps, state.bank, out)
+            pictures["background"] = self._outside(view, maps, best, state.bank, out)
             scores["background"] = float(pictures["background"].max())
         return Evidence(
             {branch: float(scores[branch]) for branch in self.branches},
@@ -290,7 +291,7 @@ class SamLad:
             matched_objects(maps, best),
             [
                 difference
-                for difference in found_differences(maps, comparisons, best, objects)
+                for difference in found_differences(maps, comparisons, best, objects, absent)
                 if difference.branch in self.branches
             ],
             self._notes(maps, state, comparisons),
@@ -400,21 +401,29 @@ class SamLad:
 
     def _second_thoughts(
         self, maps: ObjectMaps, comparisons: list[Comparison], state: SamLadState
-    ) -> tuple[list[Comparison], list[dict[Rows, Judged]]]:
+    ) -> list[Revised]:
         config = self.config
         if state.likeness.spread is None or config.matching == "literal" or config.align == "none":
-            return comparisons, [{} for _ in comparisons]
-        return repaired(
+            return [Revised(comparison, {}, {}) for comparison in comparisons]
+        return revised(
             Surveyor(maps, comparisons, state.likeness, config.align, config.epsilon, state.usual)
         )
 
     def _outside(
-        self, view: ImageView, maps: ObjectMaps, bank: BanksState, out: frozenset[int]
+        self,
+        view: ImageView,
+        maps: ObjectMaps,
+        best: Comparison,
+        bank: BanksState,
+        out: frozenset[int],
     ) -> npt.NDArray[np.float32]:
-        """The patch bank's map outside all objects, on the grid of the other maps."""
+        """The patch bank's map outside all objects, present or missing."""
         size = (maps.level.shape[-2], maps.level.shape[-1])
         distances = on_grid(self._bank.evidence(view, bank, out).maps["patch"], size)
         covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
+        for row in np.flatnonzero(best.missing):
+            gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
+            covered = np.maximum(covered, gone)
         return np.asarray(distances * (1 - covered), dtype=np.float32)
 
     def _notes(

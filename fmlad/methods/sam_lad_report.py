@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ def painted(
     maps: ObjectMaps,
     best: Comparison,
     objects: Sequence[Judged | None],
+    absent: Mapping[int, Judged],
     unmatched: float,
     smoothing: float,
 ) -> dict[str, FloatMap]:
@@ -58,6 +60,11 @@ def painted(
         weight *= 1.0 if one.matched else unmatched
         values = (measured.distances * measured.weight).cpu() * (weight / one.usual)
         places[block] = torch.maximum(places[block], values)
+    for gone, one in absent.items():
+        block = one.measured.block
+        owned = (one.measured.weight >= OWNED).cpu()
+        odds = one.odds * float(best.reference.objects.weights[gone])
+        whole[block] = torch.maximum(whole[block], odds * owned)
     return {
         "matching": matching.numpy(),
         "object": whole.numpy(),
@@ -70,6 +77,7 @@ def found_differences(
     comparisons: Sequence[Comparison],
     best: Comparison,
     objects: Sequence[Judged | None],
+    absent: Mapping[int, Judged],
 ) -> list[Difference]:
     """Typed differences, highest score first: of matching, and of whole objects.
 
@@ -77,32 +85,42 @@ def found_differences(
         maps: The query's objects.
         comparisons: With each reference.
         best: The one that costs least; it names what is missing and extra.
-        objects: Each object, measured.
+        objects: Each object, measured; None for those that need no word.
+        absent: Places of missing objects, measured.
     """
     told: set[int] = set()
     found: list[Difference] = []
-    for gone in np.flatnonzero(best.missing):
-        instead = _instead(int(gone), maps, best, told)
-        told |= {instead} if instead is not None else set()
-        found.append(_missing(int(gone), instead, maps, best))
+    weights = maps.objects.weights
+    odds = [one.odds * weights[row] if one else 0.0 for row, one in enumerate(objects)]
+    for gone in np.flatnonzero(best.missing).tolist():
+        instead = _instead(gone, maps, best, told)
+        difference = _missing(gone, instead, maps, best)
+        place = absent[gone].odds if gone in absent else 0.0
+        if instead is not None:
+            told.add(instead)
+            place = odds[instead]
+        found.append(_louder(difference, place))
     for row in range(len(maps)):
-        if row not in told and best.extra[row] > 0:
-            text = f"extra: '{_name(maps, row)}' has no like among what the shots have there"
-            found.append(_about(maps, row, "extra", 0.0, 1.0, best.extra[row], text))
+        name = _name(maps, row)
+        if row in told:
+            continue
+        if best.extra[row] > 0:
+            text = f"extra: '{name}' has no like among what the shots have there"
+            difference = _about(maps, row, "extra", 0.0, 1.0, best.extra[row], text)
         elif best.moved[row] > 0:
-            text = f"'{_name(maps, row)}' is not where the shots have it"
-            found.append(_about(maps, row, "misplaced", None, None, best.moved[row], text))
-    for row, one in enumerate(objects):
-        if one is not None and one.odds > FOREIGN:
-            score = one.odds * float(maps.objects.weights[row])
-            name = _name(maps, row)
-            if _belongs_elsewhere(row, maps, comparisons):
-                kind: Kind = "misplaced"
-                text = f"'{name}' looks like what belongs in another place"
-            else:
-                kind, text = "defect", f"'{name}' does not look like what belongs in its place"
-            found.append(_about(maps, row, kind, None, None, score, text, "object"))
-    return sorted(found, key=lambda difference: -difference.score)[:MOST]
+            text = f"'{name}' is not where the shots have it"
+            difference = _about(maps, row, "misplaced", None, None, best.moved[row], text)
+        elif odds[row] <= FOREIGN:
+            continue
+        elif _belongs_elsewhere(row, comparisons):
+            text = f"'{name}' looks like what belongs in another place"
+            difference = _about(maps, row, "misplaced", None, None, 0.0, text)
+        else:
+            text = f"'{name}' does not look like what belongs in its place"
+            difference = _about(maps, row, "defect", None, None, 0.0, text)
+        found.append(_louder(difference, odds[row]))
+    found.sort(key=lambda difference: -difference.score)
+    return found[:MOST]
 
 
 def matched_objects(maps: ObjectMaps, best: Comparison) -> Segmentation:
@@ -188,7 +206,17 @@ def _missing(gone: int, instead: int | None, maps: ObjectMaps, best: Comparison)
     return _about(maps, instead, kind, None, None, score, text)
 
 
-def _belongs_elsewhere(row: int, maps: ObjectMaps, comparisons: Sequence[Comparison]) -> bool:
+def _louder(difference: Difference, odds: float) -> Difference:
+    """The same thing may be seen by matching and by measurement: the clearer branch tells it.
+
+    Nats and standard deviations are near enough to each other to be compared.
+    """
+    if odds <= difference.score:
+        return difference
+    return replace(difference, branch="object", score=float(odds))
+
+
+def _belongs_elsewhere(row: int, comparisons: Sequence[Comparison]) -> bool:
     """Whether an object was matched with what lies in another place, in half of the references."""
     votes = 0
     for comparison in comparisons:
@@ -205,12 +233,11 @@ def _about(
     observed: float | None,
     score: float,
     text: str,
-    branch: str = "matching",
 ) -> Difference:
     left, top, right, bottom = (float(value) for value in maps.objects.boxes[row])
     box: Box = (left, top, right, bottom)
     name = _name(maps, row)
-    return Difference(kind, name, expected, observed, box, branch, float(score), text)
+    return Difference(kind, name, expected, observed, box, "matching", float(score), text)
 
 
 def _name(maps: ObjectMaps, row: int) -> str:
