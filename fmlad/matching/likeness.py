@@ -29,7 +29,7 @@ AREA = 3.0  # of a 4 : 3 picture in these units, over which a place by chance is
 UNITS = (0.5, 3.0)  # least and largest unit of a look, in natural ones
 LEAST_SHORTFALL = 1e-3  # of a cosine
 FURTHEST = -60.0  # nats; beyond, unlike is unlike
-MARGIN = 2.0  # nats that the dustbin stays below the worst match between shots
+MARGIN = 3.0  # nats that the dustbin stays below the worst match between shots, beside the crowd
 PAIRS = 40  # of shots, that are compared at most
 WORST = 0.02  # share of the matches between shots that may be mistakes
 
@@ -116,7 +116,9 @@ class Likeness:
             stray = min((float(far.sum()) + 0.5) / (len(far) + 1), STRAY)
             chosen = cls(shortfall, units, chosen.spread, FURTHEST, stray)
             usual = np.concatenate([_matched_scores(chosen.scores(q, r)) for q, r in pairs])
-        dustbin = max(float(np.quantile(usual, WORST)) - MARGIN, FURTHEST / 2)
+        # A match must outbid the whole dustbin, which holds as much as there are objects.
+        crowd = math.log(1 + float(np.median([len(shot) for shot in shots])))
+        dustbin = max(float(np.quantile(usual, WORST)) - MARGIN - crowd, FURTHEST / 2)
         return cls(shortfall, units, chosen.spread, dustbin, stray)
 
     def scores(self, query: Things, reference: Things) -> Floats:

@@ -418,13 +418,17 @@ class SamLad:
         out: frozenset[int],
     ) -> npt.NDArray[np.float32]:
         """The patch bank's map outside all objects, present or missing."""
+        from scipy.ndimage import maximum_filter
+
         size = (maps.level.shape[-2], maps.level.shape[-1])
         distances = on_grid(self._bank.evidence(view, bank, out).maps["patch"], size)
         covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
         for row in np.flatnonzero(best.missing):
             gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
             covered = np.maximum(covered, gone)
-        return np.asarray(distances * (1 - covered), dtype=np.float32)
+        # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
+        near = maximum_filter(covered, 3)
+        return np.asarray(distances * (1 - near), dtype=np.float32)
 
     def _notes(
         self, maps: ObjectMaps, state: SamLadState, comparisons: Sequence[Comparison]

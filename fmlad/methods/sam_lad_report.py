@@ -60,10 +60,10 @@ def painted(
         weight *= 1.0 if one.matched else unmatched
         values = (measured.distances * measured.weight).cpu() * (weight / one.usual)
         places[block] = torch.maximum(places[block], values)
-    for gone, one in absent.items():
+    for number, one in absent.items():
         block = one.measured.block
         owned = (one.measured.weight >= OWNED).cpu()
-        odds = one.odds * float(best.reference.objects.weights[gone])
+        odds = one.odds * float(best.reference.objects.weights[number])
         whole[block] = torch.maximum(whole[block], odds * owned)
     return {
         "matching": matching.numpy(),
