@@ -259,9 +259,8 @@ def _brought(
 def _sampled(level: Tensor, points: Tensor, padding: str = "border") -> Tensor:
     """Values ``(P, C)`` of a map ``(1, C, h, w)`` at points ``(P, 2)``, ``xy`` in [0, 1]."""
     grid = (2 * points - 1)[None, None]
-    found = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
-    values: Tensor = found[0, :, 0].T
-    return values
+    found: Tensor = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
+    return found[0, :, 0].transpose(0, 1)
 
 
 def _boxed(query: ObjectMaps, row: int, image: ObjectMaps, other: int, points: Tensor) -> Tensor:
