@@ -197,6 +197,7 @@ class SamLad:
     )
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    typed: ClassVar[tuple[str, ...]] = ("matching", "object")
 
     def __init__(self, config: SamLadConfig | None = None) -> None:
         self.config = config or SamLadConfig()
