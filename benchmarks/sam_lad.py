@@ -307,7 +307,6 @@ def main() -> None:
         ways: dict[str, tuple[str, dict[str, Any]]] = {
             "sam-lad": ("sam-lad", options),
             "banks": ("banks", {}),
-            "all banks": ("banks", {"banks": ["patch", "histogram", "composition"]}),
         }
         for category in SCENE_CATEGORIES:
             extra = dict(ways)

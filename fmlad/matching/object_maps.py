@@ -30,7 +30,6 @@ Floats = npt.NDArray[np.float64]
 COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
 ROUND = 1.3  # ratio of axes below which an object has no direction
-ZOOMS = (0.88, 1.0, 1.14)  # a mask's outline is no better known than that
 EDGE = 0.25  # share of a cell from which it counts as the object's
 
 
@@ -249,9 +248,9 @@ def _brought(
     elif align == "orientation" and min(query.axes(row)[3], image.axes(other)[3]) >= ROUND:
         spots = [_turned(query, row, image, other, points, flip) for flip in (False, True)]
     else:
-        spots = [_boxed(query, row, image, other, points, zoom) for zoom in ZOOMS]
+        spots = [_boxed(query, row, image, other, points)]
     found = [_sampled(image.level, spot) for spot in spots]
-    # An axis has no direction, and an outline is not exact: of these ways, the most alike one.
+    # An axis has no direction: of the two ways to lie along it, the more alike one.
     best = min(range(len(spots)), key=lambda i: float((found[i] - here).square().sum()))
     mask = _sampled(image.masks[other][None, None].to(image.level), spots[best], "zeros")[:, 0]
     return found[best], mask
@@ -260,22 +259,21 @@ def _brought(
 def _sampled(level: Tensor, points: Tensor, padding: str = "border") -> Tensor:
     """Values ``(P, C)`` of a map ``(1, C, h, w)`` at points ``(P, 2)``, ``xy`` in [0, 1]."""
     grid = (2 * points - 1)[None, None]
-    found: Tensor = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
-    return found[0, :, 0].transpose(0, 1)
+    found = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
+    return found[0, :, 0].T
 
 
-def _boxed(
-    query: ObjectMaps, row: int, image: ObjectMaps, other: int, points: Tensor, larger: float
-) -> Tensor:
+def _boxed(query: ObjectMaps, row: int, image: ObjectMaps, other: int, points: Tensor) -> Tensor:
     """From box to box, centre upon centre and longer side upon longer side: shapes are kept."""
     centres, sides = [], []
     for maps, number in ((query, row), (image, other)):
         low, high = points.new_tensor(maps.box(number)).view(2, 2)
         centres.append((low + high) / 2)
         sides.append(float(((high - low) * points.new_tensor(maps.half)).max()))
-    zoom = larger * sides[1] / max(sides[0], LEAST_SIDE)
+    zoom = sides[1] / max(sides[0], LEAST_SIDE)
     there = (points - centres[0]) * points.new_tensor(query.half) * zoom
-    return centres[1] + there / points.new_tensor(image.half)
+    brought: Tensor = centres[1] + there / points.new_tensor(image.half)
+    return brought
 
 
 def _turned(
