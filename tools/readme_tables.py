@@ -1,4 +1,4 @@
-"""Writes the numbers of README.md and docs/clip-lad.md: python tools/readme_tables.py
+"""Writes the numbers of README.md and of the methods' pages: python tools/readme_tables.py
 
 Every number in their tables stands in a file of benchmarks/results that a benchmark wrote; a test
 fails when the two differ.
@@ -7,11 +7,16 @@ fails when the two differ.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it finds what lies beside it all the same
+
+from tools import sam_lad_tables  # noqa: E402
+
 BEGIN, END = "<!-- numbers: made by tools/readme_tables.py -->", "<!-- end of numbers -->"
 
 
@@ -240,7 +245,11 @@ def main() -> None:
         (ROOT / path).write_text(f"{before}{BEGIN}\n{content()}\n{END}{rest.split(END)[1]}")
 
 
-PAGES = {"README.md": tables, "docs/clip-lad.md": clip_lad_page}
+PAGES = {
+    "README.md": tables,
+    "docs/clip-lad.md": clip_lad_page,
+    "docs/sam-lad.md": sam_lad_tables.page,
+}
 
 
 if __name__ == "__main__":
