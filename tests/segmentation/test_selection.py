@@ -45,8 +45,9 @@ def test_shots_choose_the_filter_on_which_they_agree() -> None:
         boxes, preferred = [], []
         for number in range(4):
             shift = 24 * number
-            boxes += [(x0 - 8 + shift, y0, x1 - 12 + shift, y1) for x0, y0, x1, y1 in DIGIT]
-            preferred += [number >= broken, number < broken, number < broken]
+            offered = DIGIT if number < broken else DIGIT[:1]
+            boxes += [(x0 - 8 + shift, y0, x1 - 12 + shift, y1) for x0, y0, x1, y1 in offered]
+            preferred += [False, True, True] if number < broken else [True]
         boxes += [(3 * i, 80, 3 * i + 2, 81 + i % 2) for i in range(broken * 3)]  # crumbs
         return offers(boxes, preferred + [True] * (broken * 3))
 
