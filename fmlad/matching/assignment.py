@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
 RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
+ENOUGH = 1e-2  # the same where only decisions are wanted
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class Assignment:
         return np.setdiff1d(np.arange(self.plan.shape[1] - 1), self.pairs[:, 1])
 
 
-def transport(scores: Floats, dustbin: float, temperature: float) -> Floats:
+def transport(
+    scores: Floats, dustbin: float, temperature: float, residual: float = RESIDUAL
+) -> Floats:
     """The soft partial assignment ``(M + 1, N + 1)``.
 
     Args:
         scores: Likeness of each pair, ``(M, N)``, both at least 1.
         dustbin: Score of being left over.
         temperature: Softness, > 0, in the scores' units.
+        residual: Error of the marginals that is small enough to stop.
     """
     from ot.bregman import sinkhorn_log
 
@@ -65,7 +69,7 @@ def transport(scores: Floats, dustbin: float, temperature: float) -> Floats:
     there = np.append(np.ones(columns), rows)
     # POT stops at the marginals' squared error; unconverged plans are still the best ones found.
     plan = sinkhorn_log(
-        here, there, -augmented, temperature, numItermax=ITERATIONS, stopThr=RESIDUAL, warn=False
+        here, there, -augmented, temperature, numItermax=ITERATIONS, stopThr=residual, warn=False
     )
     return np.asarray(plan, dtype=np.float64)
 
@@ -88,7 +92,7 @@ def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
         plan = np.zeros((rows + 1, columns + 1))
         plan[:-1, -1], plan[-1, :-1] = 1, 1
         return Assignment(np.zeros((0, 2), np.int64), np.full(rows, -1, np.int64), plan)
-    plan = transport(scores, dustbin, temperature)
+    plan = transport(scores, dustbin, temperature, ENOUGH)
     real = plan[:-1, :-1]
     open_rows = real.sum(1) > plan[:-1, -1]
     open_columns = real.sum(0) > plan[-1, :-1]
