@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 2048  # places worked on at once: bounds the memory
+LEFT_OUT = 6  # references that are left out in turn, at most: enough to know what is usual
 
 
 def mahalanobis(query: Tensor, references: Tensor, epsilon: float = 0.01) -> Tensor:
@@ -33,7 +34,7 @@ def measure(query: Tensor, references: Tensor, epsilon: float = 0.01) -> tuple[T
     """As :func:`mahalanobis`, and how far each reference is from the Gaussian of the others.
 
     Returns:
-        ``(P,)`` and ``(k, P)``; the latter is NaN with a single reference.
+        ``(P,)`` and ``(min(k, LEFT_OUT), P)``; the latter is NaN with a single reference.
     """
     return _blockwise(query, references, epsilon, left_out=True)
 
@@ -43,7 +44,7 @@ def _blockwise(
 ) -> tuple[Tensor, Tensor]:
     count, places = references.shape[:2]
     distances = query.new_zeros(places)
-    others = query.new_full((count, places), math.nan)
+    others = query.new_full((min(count, LEFT_OUT), places), math.nan)
     for start in range(0, places, BLOCK):
         part = slice(start, start + BLOCK)
         known = references[:, part].transpose(0, 1)  # (p, k, C)
@@ -52,7 +53,7 @@ def _blockwise(
         inner = known @ known.transpose(1, 2)  # (p, k, k)
         cross = (known @ asked[..., None])[..., 0]  # (p, k)
         distances[part] = _distance(asked.square().sum(1), cross, inner, epsilon)
-        for one in range(count if left_out and count > 1 else 0):
+        for one in range(len(others) if left_out and count > 1 else 0):
             rest = [i for i in range(count) if i != one]
             others[one, part] = _distance(
                 inner[:, one, one], inner[:, rest, one], inner[:, rest][:, :, rest], epsilon

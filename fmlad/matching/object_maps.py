@@ -163,7 +163,7 @@ class Measured:
         block: Rows and columns of the query's grid that were compared.
         distances: Mahalanobis distances there, ``(rows, columns)``; 0 where nothing counts.
         weight: How much of each cell counts, in [0, 1].
-        usual: Mean distance over the object of each reference from the others, ``(k,)``; NaN with
+        usual: Mean distance over the object of some references from the others; NaN with
             one.
     """
 

@@ -12,10 +12,12 @@ import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
+from typer.testing import CliRunner
 
 import fmlad
 import fmlad.draw
 from fmlad.backbones.roles import Masks
+from fmlad.cli import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.methods.sam_lad import SamLad, SamLadConfig
@@ -342,13 +344,31 @@ def test_upsampled_maps_are_used() -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-@pytest.mark.parametrize("which", ["dice", "pcb"])
-def test_real_photographs(which: str, shared: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("which", ["dice", "pcb", "scenes", "digits"])
+def test_the_command_line_end_to_end(
+    which: str, shared: Callable[..., Path], tmp_path: Path
+) -> None:
     if which == "dice":
-        names = sorted(shared("data", "dice", "images").glob("*.jpg"))[:4]
+        images = sorted(shared("data", "dice", "images").glob("*.jpg"))[:4]
+    elif which == "pcb":
+        images = sorted(shared("data", "deeppcb").rglob("*_temp.jpg"))[:4]
+    elif which == "scenes":
+        counts = {"train": 4, "validation": 0, "test_good": 0, "test_logical": 0,
+                  "test_structural": 0}  # fmt: skip
+        home = fmlad.datasets.make_scenes(tmp_path / "scenes", "screw_bag", 1, counts)
+        images = sorted((home / "train" / "good").glob("*.png"))
     else:
-        names = sorted(shared("data", "deeppcb").rglob("*_temp.jpg"))[:4]
-    detector = fmlad.Detector.from_shots(names[:3], method="sam-lad", profile="builtin")
-    verdict = detector.predict(names[3])
+        counts = {"train": 4, "test_good": 0, "test_anomalies": 0}
+        home = fmlad.datasets.make_digits(tmp_path / "digits", 1, counts)
+        images = sorted((home / "train" / "good").glob("*.png"))
+    run = CliRunner().invoke(
+        cli,
+        ["fit", *map(str, images[:3]), "--method", "sam-lad", "--profile", "builtin",
+         "--out", str(tmp_path / "detector")],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    detector = fmlad.Detector.load(tmp_path / "detector")
+    verdict = detector.predict(images[3])
     assert np.isfinite(verdict.score)
     assert verdict.anomaly_map.shape == verdict.pixels.shape[:2]
+    assert verdict.parts_overlay().size == verdict.overlay().size
