@@ -277,22 +277,20 @@ def main() -> None:
         figures = matching(world, a.images)
     elif a.what == "digits":
         seeds = range(100 * world, 100 * world + (a.seeds or 5))
-        protocol = (
-            f"digits-v1, seeds {list(seeds)}, 200 test pages each, shots {a.shots}, "
-            f"options {options}"
-        )
+        protocol = f"digits-v1, 200 test pages a seed, shots {a.shots}, options {options}"
         figures = {} if a.tuning else resumed(name, protocol)
         for seed in seeds:
             if f"seed {seed}" not in figures:
                 row = digits(seed, tuple(a.shots), options)
                 figures[f"seed {seed}"] = {key: round(v, 3) for key, v in row.items()}
                 print(seed, figures[f"seed {seed}"], flush=True)
-                if not a.tuning:
-                    keep(name, protocol, figures)
-        rows = [figures[f"seed {seed}"] for seed in seeds]
-        for key in rows[0]:
-            values = [row[key] for row in rows]
-            figures[key] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
+            rows = [value for key, value in figures.items() if key.startswith("seed ")]
+            for key in rows[0]:
+                values = [row[key] for row in rows]
+                figures[key] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
+            figures["seeds"] = len(rows)
+            if not a.tuning:
+                keep(name, protocol, figures)
     elif a.what == "scenes":
         draws = a.seeds or 1
         protocol = (

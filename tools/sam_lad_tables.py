@@ -49,7 +49,7 @@ def digits() -> list[str]:
     kinds = ("all", "missing", "swapped", "flipped", "zero")
     shots = sorted({int(key.split()[0]) for key in figures if " shots: " in key})
     lines = [
-        f"**DigitAnatomy**, image AUROC ({protocol}): `python -m benchmarks.sam_lad digits`",
+        f"**DigitAnatomy**, image AUROC ({protocol}, {figures['seeds']} seeds): `python -m benchmarks.sam_lad digits`",
         "",
         row("shots", *kinds),
         "|---|" + "---|" * len(kinds),
