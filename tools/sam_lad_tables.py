@@ -26,7 +26,8 @@ def matching() -> list[str]:
     """Precision, recall and F1 as in the paper's tables 5 and 8."""
     protocol, figures = read("matching")
     lines = [
-        f"**Matching** of known objects ({protocol}): `python -m benchmarks.sam_lad matching`",
+        f"**Matching** of known objects ({protocol}): `python -m benchmarks.sam_lad matching"
+        " --images 8`",
         "",
         row("F1", *MODES),
         "|---|" + "---|" * len(MODES),
@@ -49,7 +50,8 @@ def digits() -> list[str]:
     kinds = ("all", "missing", "swapped", "flipped", "zero")
     shots = sorted({int(key.split()[0]) for key in figures if " shots: " in key})
     lines = [
-        f"**DigitAnatomy**, image AUROC ({protocol}, {figures['seeds']} seeds): `python -m benchmarks.sam_lad digits`",
+        f"**DigitAnatomy**, image AUROC ({protocol}, {figures['seeds']} seeds): "
+        f"`python -m benchmarks.sam_lad digits --seeds {figures['seeds']}`",
         "",
         row("shots", *kinds),
         "|---|" + "---|" * len(kinds),
@@ -67,7 +69,7 @@ def scenes() -> list[str]:
 
     lines = [
         f"**Scenes**, AUROC logical / structural ({protocol}): `python -m benchmarks.sam_lad scenes"
-        " --images 5`",
+        " --images 4`",
         "",
         row("", "sam-lad", "banks"),
         "|---|---|---|",
