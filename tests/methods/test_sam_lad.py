@@ -144,7 +144,7 @@ def test_a_scratch_in_an_object_and_one_outside_all(tray: fmlad.Detector) -> Non
     assert verdict.is_anomalous
     assert any(holds(f.box, 100, 100) for f in verdict.findings)
     outside = draw(TRAY, 25)
-    outside[68:72, 60:80] = (150, 120, 110)  # too faint for the proposer
+    outside[64:76, 56:84] = (162, 100, 96)  # too faint for the proposer
     verdict = tray.predict(outside)
     assert verdict.branch_scores["background"] > 1
     assert tray.threshold is not None
