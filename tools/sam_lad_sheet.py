@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import fmlad
 from fmlad.datasets import render_digits, render_scene
 from fmlad.draw import pairs
-from fmlad.methods.sam_lad import SamLad, SamLadState
+from fmlad.methods.sam_lad import SamLad
 from fmlad.methods.sam_lad_report import matched_objects, reference_objects
+from fmlad.methods.sam_lad_state import SamLadState
 from fmlad.views import ImageView
 
 WIDE, SHOTS = 720, 4

@@ -60,8 +60,9 @@ class ObjectMaps:
     def things(self, mode: Mode) -> Things:
         """What is compared to match them."""
         if mode not in self._known:
-            found = describe_objects(self.level, self.masks, mode).cpu().double().numpy()
-            self._known[mode] = Things(found, self.objects.looks, self.objects.places)
+            found = describe_objects(self.level, self.masks.to(self.level), mode)
+            vectors = found.cpu().double().numpy()
+            self._known[mode] = Things(vectors, self.objects.looks, self.objects.places)
         return self._known[mode]
 
     def box(self, row: int) -> Floats:
