@@ -22,6 +22,7 @@ from fmlad.matching.object_maps import Align, ObjectMaps
 from fmlad.segmentation.describe import Objects
 
 NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
+DOUBTS = 8  # missing objects of one reference that may be doubted; where more lack, they lack
 ROOM = 1.5  # boxes of a reference object within which its pieces lie
 
 Rows = tuple[int, ...]
@@ -125,7 +126,8 @@ def revised(surveyor: Surveyor) -> list[Revised]:
                 extra[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one
-        for row in np.flatnonzero(missing).tolist():
+        doubted = np.flatnonzero(missing).tolist()
+        for row in doubted if len(doubted) <= DOUBTS else []:
             place = surveyor.place_of(comparison.reference, row)
             if place is not None and place.odds <= NORMAL:
                 missing[row] = 0
