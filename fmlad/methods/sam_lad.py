@@ -48,7 +48,7 @@ Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
 # which silence on every shot says little and a shot that was misread must not make deaf.
-BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (3.0, 4.0), "object": (1.5, 2.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (1.0, 2.0)}
 
 
 @dataclass(frozen=True)
