@@ -7,11 +7,16 @@ fails when the two differ.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it finds what lies beside it all the same
+
+from tools import sam_lad_tables  # noqa: E402
+
 BEGIN, END = "<!-- numbers: made by tools/readme_tables.py -->", "<!-- end of numbers -->"
 
 
@@ -278,6 +283,7 @@ PAGES = {
     "README.md": tables,
     "docs/clip-lad.md": clip_lad_page,
     "docs/backbones.md": upsampling_table,
+    "docs/sam-lad.md": sam_lad_tables.page,
 }
 
 
