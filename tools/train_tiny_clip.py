@@ -77,8 +77,8 @@ ABSENT = (
     "bird", "book", "hat", "boat", "horse",
 )  # fmt: skip
 TEMPLATES = (
-    "{}", "a {}", "one {}", "the {}", "some {}", "there is a {}", "a photo of {}", "a picture of {}",
-    "{} seen from above", "a close look at {}",
+    "{}", "a {}", "one {}", "the {}", "some {}", "there is a {}", "a photo of {}",
+    "a picture of {}", "{} seen from above", "a close look at {}",
 )  # fmt: skip
 JOINTS = ("{} and {}", "{} with {}", "{} beside {}", "{} , {}")
 
@@ -128,7 +128,9 @@ def train(folder: Path, seed: int, steps: int, world: int) -> None:
     for step in track(range(steps), description="training"):
         for group in optimiser.param_groups:
             ramp = min(1.0, (step + 1) / WARMUP)
-            group["lr"] = RATE * ramp * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+            group["lr"] = (
+                RATE * ramp * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+            )
         images, seen, named, captions = batch(plates, sentences, rng)
         picture = F.normalize(embed(model.visual, images, rng.random() < REDUCED), dim=-1)
         text = F.normalize(model.encode_text(tokenizer([*captions, *absent])), dim=-1)

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones import clip
-from fmlad.backbones.clip_text import best_of_synonyms
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 from fmlad.datasets.scenes.truth import Scene, SceneObject
 from fmlad.errors import PromptError
