@@ -99,7 +99,7 @@ def cell(
 
 def counted(view: ImageView, fitted: pipeline.Fitted) -> tuple[bool, bool]:
     """Whether every die is one object, and whether the most lawful part has its expected count."""
-    scene = fitted.method._scene(view, fitted.state, [], frozenset())  # type: ignore[attr-defined]
+    scene = fitted.method._scene(view, fitted.state.objects, frozenset())  # type: ignore[attr-defined]
     model, objects = scene.framed.model, scene.seen.objects
     height, width = view.size
     sure = objects.weights >= 0.5

@@ -4,7 +4,8 @@
 
 `scenes-v1`, five categories, 4 shots drawn at random from the training images, seeds 0 to 4. Per
 category the AUROC of the logical and of the structural anomalies against the normal test images,
-for the fused score, for each bank alone (its raw score), and for all three added without scaling.
+for the fused score, for each bank alone (its raw score), and for all three added: scaled ("sum",
+PSAD's fusion) and as they are ("unscaled").
 
 "First finding": of the logical anomalies that are called anomalous, the share whose first finding
 has the right kind, and the share whose first finding lies in the right place (its box overlaps the
@@ -35,6 +36,7 @@ from fmlad.methods.registry import create_method
 from fmlad.views import Eyes, ImageView
 
 SHOTS = 4
+SWITCHES = ("hierarchy", "place", "scaling", "registration")
 GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 
 
@@ -54,10 +56,10 @@ def in_place(found: Box | None, truth: Box) -> bool:
     return inside or bool(np.prod(side) >= 0.2 * union)
 
 
-def category(
-    name: str, root: Path, counts: dict[str, int], world: int, seeds: int, options: dict[str, Any]
-) -> dict[str, float]:
-    """Mean figures of one category."""
+def open_all(
+    name: str, root: Path, counts: dict[str, int], world: int
+) -> tuple[list[ImageView], dict[str, list[ImageView]], Path]:
+    """Training views, test views by group, and where the truths of logical anomalies are."""
     folder = make_scenes(root / f"{name}-{world}-{counts['test_good']}", name, world, counts)
     chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
     eyes = Eyes(profiles.load_backbones(chosen, "cpu"))
@@ -67,7 +69,17 @@ def category(
 
     train = [opened(path) for path in sorted((folder / "train" / "good").glob("*.png"))]
     tests = {g: [opened(p) for p in sorted((folder / "test" / g).glob("*.png"))] for g in GROUPS}
-    sidecars = folder / "objects" / "test" / "logical_anomalies"
+    return train, tests, folder / "objects" / "test" / "logical_anomalies"
+
+
+def category(
+    train: list[ImageView],
+    tests: dict[str, list[ImageView]],
+    sidecars: Path,
+    seeds: int,
+    options: dict[str, Any],
+) -> dict[str, float]:
+    """Mean figures of one category."""
     rows = []
     for seed in range(seeds):
         drawn = np.random.default_rng(seed).choice(len(train), SHOTS, replace=False)
@@ -83,6 +95,7 @@ def category(
                 raw = {b: s * scales[b] for b, s in verdict.branch_scores.items()}
                 scores["fused"][group].append(verdict.score)
                 scores["unscaled"][group].append(sum(raw.values()))
+                scores["sum"][group].append(sum(verdict.branch_scores.values()))
                 for branch, score in raw.items():
                     scores[branch][group].append(score)
                 if group == "logical_anomalies" and verdict.is_anomalous:
@@ -98,11 +111,33 @@ def category(
                 truth_labels = [0] * len(good) + [1] * len(bad)
                 key = f"{which}, {group.partition('_')[0]}"
                 row[key] = fmlad.metrics.auroc(truth_labels, good + bad)
+        alarms = [score > fitted.calibration.threshold for score in scores["fused"]["good"]]
+        row["false alarms"] = float(np.mean(alarms))
         row["detected logical"] = len(kinds) / max(len(tests["logical_anomalies"]), 1)
         row["first finding: kind"] = float(np.mean(kinds)) if kinds else 0.0
         row["first finding: place"] = float(np.mean(places)) if places else 0.0
+        both = [kind and place for kind, place in zip(kinds, places, strict=True)]
+        row["first finding: kind and place"] = float(np.mean(both)) if both else 0.0
         rows.append(row)
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def ablations(
+    train: list[ImageView],
+    tests: dict[str, list[ImageView]],
+    sidecars: Path,
+    seeds: int,
+    options: dict[str, Any],
+) -> dict[str, float]:
+    """Fused and histogram AUROC with one switch off at a time."""
+    figures = {}
+    for switch in ("nothing", *SWITCHES):
+        changed = options if switch == "nothing" else options | {switch: False}
+        row = category(train, tests, sidecars, seeds, changed)
+        for which in ("fused", "histogram"):
+            for group in ("logical", "structural"):
+                figures[f"without {switch}: {which}, {group}"] = row[f"{which}, {group}"]
+    return figures
 
 
 def main() -> None:
@@ -112,6 +147,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--root", type=Path, default=Path("scenes"), help="where scenes are made")
     parser.add_argument("--category", nargs="+", default=list(SCENE_CATEGORIES))
+    parser.add_argument("--ablations", action="store_true", help="switches off, one at a time")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default="scenes", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
@@ -121,11 +157,13 @@ def main() -> None:
     counts = {
         "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
     }  # fmt: skip
-    table = {}
+    table: dict[str, dict[str, float]] = {}
     for name in arguments.category:
-        table[name] = category(
-            name, arguments.root, counts, arguments.world, arguments.seeds, options
-        )
+        opened = open_all(name, arguments.root, counts, arguments.world)
+        if arguments.ablations:
+            table[name] = ablations(*opened, arguments.seeds, options)
+        else:
+            table[name] = category(*opened, arguments.seeds, options)
         print(name, {key: round(value, 3) for key, value in table[name].items()}, flush=True)
     keys = next(iter(table.values()))
     table["mean"] = {key: float(np.mean([row[key] for row in table.values()])) for key in keys}

@@ -20,10 +20,12 @@ _HOMES = {
     "Failure": "fmlad.prediction",
     "Finding": "fmlad.findings",
     "Prediction": "fmlad.prediction",
+    "PromptSet": "fmlad.prompts",
     "Segmentation": "fmlad.prediction",
     "list_backbones": "fmlad.profiles",
     "list_methods": "fmlad.methods.registry",
     "list_profiles": "fmlad.profiles",
+    "list_prompt_sets": "fmlad.prompts",
 }
 _MODULES = ("datasets", "errors", "metrics")
 
@@ -32,6 +34,7 @@ __all__ = [
     "Failure",
     "Finding",
     "Prediction",
+    "PromptSet",
     "Segmentation",
     "__version__",
     "datasets",
@@ -39,6 +42,7 @@ __all__ = [
     "list_backbones",
     "list_methods",
     "list_profiles",
+    "list_prompt_sets",
     "metrics",
 ]
 
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from fmlad.methods.registry import list_methods
     from fmlad.prediction import Failure, Prediction, Segmentation
     from fmlad.profiles import list_backbones, list_profiles
+    from fmlad.prompts import PromptSet, list_prompt_sets
 
 
 def __getattr__(name: str) -> Any:

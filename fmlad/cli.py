@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.cli_prompts import prompts_cli
+from fmlad.cli_weights import weights_cli
 from fmlad.errors import FmladError, OptionError
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli.add_typer(weights_cli, name="weights")
+cli.add_typer(prompts_cli, name="prompts")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Profile = Annotated[

@@ -18,7 +18,7 @@ from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
-from fmlad.scoring.calibration import Calibration
+from fmlad.scoring.calibration import Calibration, far_odder
 from fmlad.sources import expand_sources
 from fmlad.views import Eyes, ImageView, prepare
 
@@ -204,7 +204,7 @@ class Detector:
         scores = self._fitted.shot_scores
         known = [score for score in scores if score is not None]
         # With two shots each is as far from the other as the other from it: nothing can be said.
-        limit = 2 * float(np.median(known)) if len(known) >= 3 else float("inf")
+        limit = far_odder(known)
         keys = self._shot_keys()
         return [
             ShotReport(

@@ -58,6 +58,10 @@ class WeightsUnavailableError(FmladError):
     """Pretrained weights that are not on this machine and could not be fetched."""
 
 
+class CorruptBundleError(FmladError):
+    """A bundle of weights that is damaged, or holds something else than it says."""
+
+
 class MissingDependencyError(FmladError):
     """A package that this feature needs is not installed."""
 

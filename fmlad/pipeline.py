@@ -19,7 +19,7 @@ from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import AdaptiveMaximum
+from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import Eyes, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
@@ -41,7 +41,7 @@ class Fitted:
 
     method: Method
     state: State
-    fusion: AdaptiveMaximum
+    fusion: AdaptiveScaling
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
@@ -89,7 +89,7 @@ def fit(
             left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
-    fusion = _fusion(method, trials)
+    fusion = method.fusion([trial.scores for trial in trials], state)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
@@ -109,13 +109,6 @@ def fit(
             fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
         ),
     )
-
-
-def _fusion(method: Method, trials: Sequence[Evidence]) -> AdaptiveMaximum:
-    if not getattr(method.config, "scaling", True):
-        return AdaptiveMaximum.plain(sorted({b for trial in trials for b in trial.scores}))
-    bounds = {branch: limits for trial in trials for branch, limits in trial.bounds.items()}
-    return AdaptiveMaximum.fit([trial.scores for trial in trials], bounds)
 
 
 def judge(view: ImageView, fitted: Fitted) -> Prediction:

@@ -66,6 +66,12 @@ _BACKBONES = (
         "objects at the threshold where they look most like one, nested; no weights",
     ),
     BackboneEntry(
+        "builtin:lexicon@1",
+        ("text_aligner",),
+        "fmlad.backbones.lexicon:LexiconAligner",
+        "grounds phrases by their words for colour, size, shape and texture; no weights",
+    ),
+    BackboneEntry(
         "dinov2:*",
         ("feature_extractor",),
         "fmlad.backbones.dinov2:load",
@@ -85,13 +91,16 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:handmade@1",
         "mask_proposer": "builtin:regions@2",
+        "text_aligner": "builtin:lexicon@1",
     },
     "light": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
     },
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
+        "mask_proposer": "builtin:regions@2",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
     },
 }

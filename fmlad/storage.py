@@ -28,7 +28,7 @@ from fmlad.methods.registry import create_method, list_methods
 from fmlad.pipeline import Fitted
 from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import AdaptiveMaximum
+from fmlad.scoring.fusion import AdaptiveScaling
 
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
@@ -242,7 +242,7 @@ def restore(saved: Saved, device: str) -> Fitted:
         state = saved.method.restore(load(saved.state), manifest.state, device)
         if state.shots != len(manifest.shots):
             raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")
-        fusion = AdaptiveMaximum.from_dict(manifest.fusion)
+        fusion = AdaptiveScaling.from_dict(manifest.fusion)
         if set(fusion.scales) != set(saved.method.branches):
             raise CorruptDetectorError(
                 f"scales are for {list(fusion.scales)}; expected {list(saved.method.branches)}"

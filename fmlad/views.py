@@ -54,7 +54,7 @@ class ImageView:
         self.name = name
         self._eyes = eyes
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, Masks] = {}
+        self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
 
     @property
@@ -95,7 +95,7 @@ class ImageView:
         backbone = cast(MaskProposer, self._eyes.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
-        return self._masks[backbone.fingerprint]
+        return _unpacked(self._masks[backbone.fingerprint])
 
     def again(self, pixels: npt.NDArray[np.uint8], what: str) -> ImageView:
         """A view on a changed copy of this image, through the same backbones."""
@@ -108,17 +108,36 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> Masks:
+    def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
         cache = self._eyes.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
-        if stored is not None and stored.keys() == {"masks", "boxes", "scores"}:
-            return Masks(**{name: tensor.numpy() for name, tensor in stored.items()})
-        masks = backbone.propose(self.tensor)
+        if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
+            return {name: tensor.numpy() for name, tensor in stored.items()}
+        packed = _packed(backbone.propose(self.tensor))
         if cache:
-            parts = {"masks": masks.masks, "boxes": masks.boxes, "scores": masks.scores}
-            cache.put(key, {name: torch.from_numpy(part) for name, part in parts.items()})
-        return masks
+            cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
+        return packed
+
+
+def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
+    """For memory and the disk cache: eight pixels of a mask a byte."""
+    height, width = masks.masks.shape[1:]
+    parts: dict[str, npt.NDArray[Any]] = {
+        "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
+        "size": np.array([height, width], np.int64),
+        "boxes": masks.boxes,
+        "scores": masks.scores,
+    }
+    return parts if masks.preferred is None else parts | {"preferred": masks.preferred}
+
+
+def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
+    """Inverse of :func:`_packed`."""
+    height, width = parts["size"].tolist()
+    flat = np.unpackbits(parts["bits"], axis=1, count=height * width).astype(bool)
+    masks = flat.reshape(len(flat), height, width)
+    return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 
 def encode_together(views: Sequence[ImageView], role: str = "feature_extractor") -> None:

@@ -30,24 +30,28 @@ def load(name: str, device: str = "cpu") -> DINOv2:
     except ImportError as error:
         raise MissingDependencyError("DINOv2 needs the package transformers.") from error
     source = name.partition(":")[2]
-    folder = locate(source)
+    folder = locate(source, family="dinov2")
+    if not folder.is_dir():
+        why = f"{folder} is one file, and the config.json beside it is needed too"
+        raise unavailable(source, why, "dinov2")
     kinds: dict[str, Any] = {
         "dinov2": Dinov2Model,
         "dinov2_with_registers": Dinov2WithRegistersModel,
     }
     kind = _model_type(folder)
     if kind not in kinds:
-        raise unavailable(source, f"{folder} holds a {kind!r} model, not a DINOv2")
+        raise unavailable(source, f"{folder} holds a {kind!r} model, not a DINOv2", "dinov2")
     try:
         # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
         model, report = kinds[kind].from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise unavailable(source, f"{folder} cannot be loaded ({error})") from error
+        raise unavailable(source, f"{folder} cannot be loaded ({error})", "dinov2") from error
     if report["missing_keys"]:  # transformers would fill them with random numbers
         lacking = sorted(report["missing_keys"])[0]
-        raise unavailable(source, f"the checkpoint in {folder} lacks {lacking!r} and maybe more")
+        why = f"the checkpoint in {folder} lacks {lacking!r} and maybe more"
+        raise unavailable(source, why, "dinov2")
     return DINOv2(name, model, folder_hash(folder), device)
 
 

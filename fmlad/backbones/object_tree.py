@@ -5,6 +5,7 @@ See :mod:`fmlad.backbones.objects` for the whole; here is what happens after con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,6 +40,7 @@ class Node:
         solidity: Share of its convex hull, in [0, 1].
         quality: How much it looks like an object, in [0, 1].
         children: Nodes of the next threshold inside this one.
+        pieces: What it falls into when cut at its necks, if that was tried.
     """
 
     rows: slice
@@ -48,6 +50,7 @@ class Node:
     solidity: float
     quality: float
     children: list[Node] = field(default_factory=list)
+    pieces: list[Node] = field(default_factory=list)
 
     @property
     def compactness(self) -> float:
@@ -146,11 +149,11 @@ def rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> Node:
     free = rim & ~cut
     share = float(free.sum()) / max(int(rim.sum()), 1)
     sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
-    solidity = _solidity(rim, area)
+    filled = solidity(rim, area)
     width = 2 * area / max(int(rim.sum()), 1)  # radius of a disc, half the width of a long bar
-    quality = sharp * (0.3 + 0.7 * solidity) * share
+    quality = sharp * (0.3 + 0.7 * filled) * share
     quality *= width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
-    return Node(rows, columns, mask, area, solidity, quality)
+    return Node(rows, columns, mask, area, filled, quality)
 
 
 def _eroded(mask: Bools) -> Bools:
@@ -168,8 +171,8 @@ def _dilated(mask: Bools) -> Bools:
     )
 
 
-def _solidity(rim: Bools, area: int) -> float:
-    """Area relative to the convex hull of the outline's pixels."""
+def solidity(rim: Bools, area: int) -> float:
+    """Area relative to the convex hull of its pixels, of which the outline is enough."""
     from scipy.spatial import ConvexHull, QhullError
 
     rows = np.flatnonzero(rim.any(axis=1))
@@ -201,9 +204,9 @@ def _select(node: Node, colours: Floats, sharpness: Floats) -> list[Choice]:
     below = [c for child in node.children for c in _select(child, colours, sharpness)]
     rivals = [below] if below else []
     if node.solidity < CONVEX:
-        pieces = _pieces(node, sharpness)
-        if len(pieces) > 1:
-            rivals.append([Choice([piece]) for piece in pieces])
+        node.pieces = _pieces(node, sharpness)
+        if len(node.pieces) > 1:
+            rivals.append([Choice([piece]) for piece in node.pieces])
     for rival in rivals:
         parts = [n for choice in rival for n in choice.nodes]
         gain = sum(n.value for n in parts) / max(sum(c.value for c in best), 1e-9)
@@ -306,11 +309,35 @@ def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
     return left
 
 
-def distinct(nodes: list[Node]) -> list[Node]:
-    """Without those that are nearly the same as a better one."""
+def offered(roots: list[Node]) -> list[Node]:
+    """All nodes and pieces of a tree, of those nearly the same from threshold to threshold one."""
+    found: list[Node] = []
+    waiting = [(root, root) for root in roots]  # a node, and the best so far of its likes above
+    while waiting:
+        node, best = waiting.pop()
+        best = node if node.quality > best.quality else best
+        # A child lies inside its parent: the ratio of areas is the intersection over union.
+        alike = [c for c in node.children if c.area > SAME * node.area]
+        found += node.pieces
+        if not alike:
+            found.append(best)
+        waiting += [(c, best if c in alike else c) for c in node.children]
+    return found
+
+
+def distinct(nodes: list[Node], known: Sequence[Node] = (), most: int | None = None) -> list[Node]:
+    """Best first, without those that are nearly the same as a better or a known one.
+
+    Args:
+        nodes: To choose from.
+        known: Not part of the answer.
+        most: Length of the answer at most.
+    """
     kept: list[Node] = []
     for node in sorted(nodes, key=lambda n: -n.quality):
-        if all(_iou(node, other) < SAME for other in kept):
+        if len(kept) == most:
+            break
+        if all(_iou(node, other) < SAME for other in (*known, *kept)):
             kept.append(node)
     return kept
 

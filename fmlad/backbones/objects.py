@@ -15,6 +15,9 @@ Nothing here was learned. One look at an image goes:
 4. **Nesting.** A large object is a ground of its own: the look is repeated inside it, so a tray
    does not swallow what lies in it.
 
+What was chosen is marked as preferred; what it was chosen over (wholes, pieces, other thresholds)
+comes along, because several images together may know better than one (``segmentation/consensus``).
+
 A quality of 0.5 or more means: an object with a clear outline. Below that come strips along edges,
 folds and specks, which a detector may want to weigh rather than count.
 """
@@ -37,6 +40,7 @@ from fmlad.backbones.object_tree import (
     chosen,
     component_tree,
     distinct,
+    offered,
     rate,
 )
 from fmlad.backbones.prompting import pick
@@ -46,6 +50,8 @@ LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
 NOISE_FACTOR = 3.0  # robust standard deviations of the ground below which nothing stands out
 EDGE_REACH = 2.0  # px over which a slope is worth contrast
 LEAST_QUALITY = 0.1  # of what is worth mentioning
+LEAST_OFFERED = 0.4  # of a rival of what was chosen
+MOST_RIVALS = 64  # of what was chosen, an image
 SHARP = (1.3, 3.0)  # least and largest slope, Delta E a pixel, that makes an outline 63 % sharp
 GRAINS = 2.0  # in between, so many times the upper quartile of the slope on the ground
 NESTED_PIXELS = 6000  # at working size: larger objects are looked into
@@ -73,7 +79,11 @@ class ObjectProposer:
         size = working_size(image.shape[-2], image.shape[-1])
         pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
         colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
-        found = distinct(list(_look(colours, _slope(colours), np.ones(size, bool))))
+        looked = list(_look(colours, _slope(colours), np.ones(size, bool)))
+        own = distinct([node for node, preferred in looked if preferred])
+        others = [n for n, preferred in looked if not preferred and n.quality > LEAST_OFFERED]
+        found = own + distinct(others, own, MOST_RIVALS)
+        ids = {id(node) for node in own}
         found.sort(key=lambda node: (-node.quality, node.rows.start, node.columns.start))
         masks = np.zeros((len(found), *size), bool)
         boxes = np.zeros((len(found), 4), np.float32)
@@ -82,7 +92,8 @@ class ObjectProposer:
             masks[index, node.rows, node.columns] = node.mask
             boxes[index, ::2] = node.columns.start * across, node.columns.stop * across
             boxes[index, 1::2] = node.rows.start * down, node.rows.stop * down
-        return Masks(masks, boxes, np.array([node.quality for node in found], np.float32))
+        scores = np.array([node.quality for node in found], np.float32)
+        return Masks(masks, boxes, scores, np.array([id(n) in ids for n in found], bool))
 
     def prompt(
         self,
@@ -94,27 +105,36 @@ class ObjectProposer:
         return pick(self.propose(image), image, boxes, points)
 
 
-def _look(colours: Floats, slope: Floats, domain: Bools, depth: int = 0) -> Iterator[Node]:
-    """Objects on the ground that dominates a domain, and recursively those inside large ones."""
+def _look(
+    colours: Floats, slope: Floats, domain: Bools, depth: int = 0
+) -> Iterator[tuple[Node, bool]]:
+    """Objects on the ground that dominates a domain, and recursively those inside large ones.
+
+    Each with whether it was chosen; what it was chosen over comes as well.
+    """
     from scipy import ndimage
 
     contrast, floor, grain = _contrast(colours, slope, domain, at_border=depth == 0)
     # Among thresholds the sharpest must win: no saturation. The final score knows the grain.
     strict = 1 - np.exp(-slope / SHARP[1])
     sharpness = 1 - np.exp(-slope / np.float32(np.clip(GRAINS * grain, *SHARP)))
-    for node in chosen(component_tree(contrast, strict, domain, floor), colours, strict):
+    roots = component_tree(contrast, strict, domain, floor)
+    own = chosen(roots, colours, strict)
+    ids = {id(node) for node in own}
+    rivals = [node for node in offered(roots) if id(node) not in ids]
+    for node in (*own, *rivals):
         rated = rate(node.mask, (node.rows, node.columns), sharpness)
         rated.quality *= node.compactness**0.2  # strips along edges and frames are many
         if rated.quality <= LEAST_QUALITY:
             continue
-        yield rated.tightened()
-        if depth < DEPTH and node.area > NESTED_PIXELS:
+        yield rated.tightened(), id(node) in ids
+        if id(node) in ids and depth < DEPTH and node.area > NESTED_PIXELS:
             margin = max(2, round(0.03 * node.area**0.5))  # the outline is no ground
             inside = ndimage.binary_erosion(node.mask, iterations=margin)
             if inside.sum() > 0.5 * node.area:
                 place = (node.rows, node.columns)
-                for part in _look(colours[place], slope[place], inside, depth + 1):
-                    yield part.moved(node.rows.start, node.columns.start)
+                for part, preferred in _look(colours[place], slope[place], inside, depth + 1):
+                    yield part.moved(node.rows.start, node.columns.start), preferred
 
 
 def _contrast(

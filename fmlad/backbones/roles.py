@@ -52,14 +52,24 @@ class Masks:
         masks: bool ``(n, h, w)`` on the proposer's grid, which spans the image.
         boxes: float32 ``(n, 4)``, ``xyxy`` in input pixels.
         scores: float32 ``(n,)``, quality in [0, 1], higher is better.
+        preferred: bool ``(n,)``: of proposals that exclude each other (a whole and its pieces),
+            those that the proposer would keep itself; None where it offers no such choice.
     """
 
     masks: npt.NDArray[np.bool_]
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
+    preferred: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    def best(self) -> Masks:
+        """The preferred proposals alone."""
+        kept = self.preferred
+        if kept is None:
+            return self
+        return Masks(self.masks[kept], self.boxes[kept], self.scores[kept])
 
 
 @runtime_checkable

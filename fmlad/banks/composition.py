@@ -9,54 +9,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from fmlad.segmentation.describe import Floats, Objects
-from fmlad.segmentation.parts import Group, Ints, Parts
+Floats = npt.NDArray[np.float64]
 
 PRIOR_WEIGHT = 2.0  # the typical spread of all parts counts for this many shots
 
 
-def group_embedding(objects: Objects, rows: Ints) -> Floats:
-    """Mean features ``(C,)`` of some objects of an image, weighted by how surely they are objects.
-
-    Args:
-        objects: Of the image.
-        rows: Their indices, at least one.
-    """
-    weights = objects.weights[rows]
-    return np.asarray(weights @ objects.features[rows] / weights.sum(), dtype=np.float64)
-
-
 class Composition:
-    """Mean embeddings of every group in every shot that has it."""
+    """Mean embeddings of every part in every shot that has it."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Takes them from the shots' objects."""
-        self._memory = [self._of_shots(parts, group) for group in parts.groups]
-        gaps = [_left_out(memory) for memory in self._memory]
+    def __init__(self, memory: Sequence[Floats], unit: float) -> None:
+        """Remembers them.
+
+        Args:
+            memory: Per part ``(k_j, C)``, one row a shot that has it; ``k_j`` may be 0.
+            unit: Positive; the spread to assume where shots tell none, and four times the least.
+        """
+        self._memory = list(memory)
+        gaps = [_left_out(vectors) for vectors in self._memory]
         known = np.concatenate([g for g in gaps if len(g)]) if any(map(len, gaps)) else np.ones(0)
-        typical = float(np.mean(known)) if len(known) else parts.feature_unit
-        typical = max(typical, 0.25 * parts.feature_unit)
+        typical = max(float(np.mean(known)) if len(known) else unit, 0.25 * unit)
         self._units = [
             (PRIOR_WEIGHT * typical + float(g.sum())) / (PRIOR_WEIGHT + len(g)) for g in gaps
         ]
 
-    def distance(self, group: int, embedding: Floats) -> float:
-        """To the nearest shot's, in units of what is usual between shots for this group."""
-        memory = self._memory[group]
+    def distance(self, part: int, embedding: Floats) -> float:
+        """To the nearest shot's, in units of what is usual between shots for this part."""
+        memory = self._memory[part]
         if len(memory) == 0:
             return 0.0
-        return float(np.linalg.norm(memory - embedding, axis=1).min() / self._units[group])
-
-    @staticmethod
-    def _of_shots(parts: Parts, group: Group) -> Floats:
-        rows: Sequence[Floats] = [
-            group_embedding(objects, parts.row[members])
-            for shot, objects in enumerate(parts.shots)
-            if len(members := group.members[parts.shot[group.members] == shot])
-        ]
-        size = parts.shots[0].features.shape[1]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), size)
+        return float(np.linalg.norm(memory - embedding, axis=1).min() / self._units[part])
 
 
 def _left_out(memory: Floats) -> Floats:

@@ -52,9 +52,13 @@ class CountLaw:
         return float(self.shares[: len(SLIPS)].sum())
 
     def surprise(self, count: float) -> float:
-        """Nats by which ``count`` is less likely than the likeliest count, 0 or more."""
+        """Nats by which ``count`` is less likely than the likeliest count, 0 or more.
+
+        Weighted by the belief in a law: where there is none, no count says anything. Images differ
+        in how many specks and shadows they show far more than a Poisson count would.
+        """
         logs = self._logs(np.append(self.centres, [self.expected, count]))
-        return float(max(0.0, logs.max() - logs[-1]))
+        return float(max(0.0, logs.max() - logs[-1])) * self.lawful
 
     def _logs(self, counts: Floats) -> Floats:
         likelihood = np.exp(_log_likelihood(counts, self.centres))

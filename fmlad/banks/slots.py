@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fmlad.banks.histogram import spread_surprise
-from fmlad.segmentation.describe import Floats
-from fmlad.segmentation.parts import Ints
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 LEAST_SPREAD = 0.015  # of half the longer side: what a hand and a camera cannot avoid (ours)
 MOST_SLOTS = 64

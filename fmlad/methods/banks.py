@@ -13,24 +13,25 @@ Each speaks on the scale of the shots left out in turn (adaptive scaling, PSAD s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from fmlad.augment import SYMMETRIES, Symmetry, symmetric_copies
-from fmlad.banks.object_memory import ObjectMemory
 from fmlad.banks.patch_memory import Found, Look, PatchMemory, Remembered, smoothed
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.matching.constellation import moved
 from fmlad.methods.differences import Scene, differences, paint, segmentation
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
-from fmlad.segmentation.describe import Seen, see
-from fmlad.segmentation.parts import Parts
-from fmlad.segmentation.touching import separated
+from fmlad.scoring.fusion import AdaptiveScaling, Combine
+from fmlad.segmentation.consensus import Kinds, agree
+from fmlad.segmentation.describe import Offers, see
+from fmlad.segmentation.object_memory import ObjectMemory
 from fmlad.views import ImageView
 
 BANKS = ("patch", "histogram", "composition")
@@ -38,10 +39,10 @@ OF_PARTS = ("histogram", "composition")
 PROPOSER = "mask_proposer"
 RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of searching
 
-# Smallest and largest scale of each branch. Counts are measured in nats, which need no scale: shots
-# whose counts agree exactly must not make one object infinite, nor one miscounted shot make it
-# invisible. With (1, 1.5), one object too many after four equal counts scores 2 to 4.
-BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 1.5), "composition": (1.0, 4.0)}
+# Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
+# no shots to be understood: one object too many after four equal counts is worth about 2 of them
+# beyond chance, twice the oddest patch of the shots.
+BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 1.0), "composition": (2.0, 8.0)}
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ class BanksConfig:
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
         hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
-        place: Whether the place of parts counts where the shots register (ours).
+        place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
+        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD; with one shot
+            always).
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -77,6 +80,7 @@ class BanksConfig:
     hierarchy: bool = True
     place: bool = True
     scaling: bool = True
+    fusion: Combine = "maximum"
     shot_confidence: float = 0.8
     query_confidence: float = 0.5
     references: int = 8
@@ -96,6 +100,8 @@ class BanksConfig:
             if not isinstance(getattr(self, name), bool):
                 value = getattr(self, name)
                 raise OptionError(f"{name} must be True or False, got {value!r}.")
+        if self.fusion not in get_args(Combine):
+            raise OptionError(f"fusion={self.fusion!r} is not one of {get_args(Combine)}.")
         for name, low, high, kind in (
             ("levels", 1, 8, int),
             ("shot_confidence", 0.0, 1.0, float),
@@ -179,11 +185,11 @@ class Banks:
         progress: Progress,
     ) -> BanksState:
         """Remembers the shots and learns whether place means anything among them."""
-        memory, seen = [], []
+        memory, offers = [], []
         for index, view in enumerate(views):
             memory.append(Remembered(index, self._look(view)))
             if self._of_parts:
-                seen.append(self._see(view))
+                offers.append(self._offers(view))
             progress(index + 1, len(views), "remembering shots")
         for index, view in enumerate(views):
             for what, pixels in symmetric_copies(view.pixels, self.config.symmetry):
@@ -192,14 +198,7 @@ class Banks:
         patches = PatchMemory(tuple(memory), placed=self.config.registration)
         if self.config.registration:
             patches = self._learn_place(views, patches, rng, progress)
-        halves = tuple(view.edges.half for view in views)
-        objects = None
-        if self._of_parts:
-            rough = Parts([s.objects for s in seen], self.config.hierarchy)
-            pairs = zip(views, seen, strict=True)
-            exact = tuple(self._separated(view, s, rough).objects for view, s in pairs)
-            objects = ObjectMemory(exact, halves, self.config.hierarchy)
-        return BanksState(patches, objects)
+        return BanksState(patches, self._remembered(offers) if self._of_parts else None)
 
     def evidence(
         self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
@@ -221,13 +220,13 @@ class Banks:
         named: list[Difference] = []
         labels: Segmentation | None = None
         if state.objects is not None:
-            scene = self._scene(view, state, found, exclude)
-            places = None
-            if scene.into is not None:
-                places = scene.framed.places(scene.seen.objects, found)
+            scene = self._scene(view, state.objects, exclude)
+            objects, into = scene.seen.objects, scene.into
             deviations = scene.framed.model.deviations(
-                scene.seen.objects, places[0] if places is not None else None
+                objects, None if into is None else moved(objects.places, into)
             )
+            if into is not None:
+                notes.append("its objects are arranged as in the shots: their places were compared")
             deviations = [d for d in deviations if d.branch in banks]
             size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
             for branch in OF_PARTS:
@@ -238,8 +237,18 @@ class Banks:
                     maps[branch] = paint(deviations, scene, size, branch)
             named = differences(deviations, scene)
             labels = segmentation(scene)
-        bounds = {branch: BOUNDS[branch] for branch in OF_PARTS if branch in scores}
-        return Evidence(scores, maps, labels, named, tuple(notes), bounds)
+        return Evidence(scores, maps, labels, named, tuple(notes))
+
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
+        """PSAD's adaptive scaling, within bounds for the banks in natural units.
+
+        Copies of a single shot say how much its patches differ from themselves, which is far less
+        than from any other image: there a maximum would hear the patch bank alone, so banks add up.
+        """
+        if not self.config.scaling:
+            return AdaptiveScaling.plain(self.branches)
+        combine: Combine = "sum" if state.shots == 1 else self.config.fusion
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
@@ -266,28 +275,26 @@ class Banks:
         compared = tuple(levels[stride] for stride in sorted(levels)[: self.config.levels])
         return Look(compared, view.pyramid().pooled[0], view.edges if edges else None)
 
-    def _see(self, view: ImageView) -> Seen:
-        if "objects" not in view.memo:
+    def _offers(self, view: ImageView) -> Offers:
+        if "offers" not in view.memo:
             levels = view.pyramid().levels
-            view.memo["objects"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
-        seen: Seen = view.memo["objects"]
-        return seen
+            view.memo["offers"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
+        offers: Offers = view.memo["offers"]
+        return offers
 
-    def _separated(self, view: ImageView, seen: Seen, parts: Parts) -> Seen:
-        levels = view.pyramid().levels
-        return separated(seen, parts, view.pixels, levels[min(levels)])
+    def _remembered(self, offers: Sequence[Offers]) -> ObjectMemory:
+        """Objects that the shots agree on."""
+        taken = agree(offers)
+        objects = [o.objects.rows(rows) for o, rows in zip(offers, taken, strict=True)]
+        kinds = [Kinds.of(o, rows) for o, rows in zip(offers, taken, strict=True)]
+        return ObjectMemory.learn(objects, kinds, self.config.hierarchy, self.config.place)
 
-    def _scene(
-        self, view: ImageView, state: BanksState, found: Sequence[Found], exclude: frozenset[int]
-    ) -> Scene:
-        if state.objects is None:
-            raise RuntimeError("there is no memory of objects")
-        placed = self.config.place and state.patches.placed
-        patches = state.patches if placed else None
-        framed = state.objects.model(exclude, patches, self.config.query_confidence)
-        seen = self._separated(view, self._see(view), framed.model.parts)
-        places = framed.places(seen.objects, found)
-        return Scene(seen, framed, None if places is None else places[1], view.size)
+    def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
+        framed = memory.model(exclude)
+        offers = self._offers(view)
+        seen = offers.taken(memory.parse(offers, exclude), view.masks(PROPOSER))
+        seen = replace(seen, objects=framed.model.settled(seen.objects))
+        return Scene(seen, framed, framed.into(seen.objects), view.size)
 
     def _patch_map(
         self, look: Look, memory: PatchMemory, found: Sequence[Found], exclude: frozenset[int]

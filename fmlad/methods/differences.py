@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.banks.object_memory import Framed
-from fmlad.banks.parts_model import Deviation
 from fmlad.findings import Box, Kind
 from fmlad.methods.protocol import Difference
 from fmlad.prediction import Segmentation
 from fmlad.segmentation.describe import COLOUR, SIZE, Floats, Seen
 from fmlad.segmentation.names import describe
+from fmlad.segmentation.object_memory import Framed
 from fmlad.segmentation.parts import UNKNOWN
+from fmlad.segmentation.parts_model import Deviation
 
 FINER = 0.4  # a finer level speaks for a coarser one from this share of its score
 SHARED = 0.5  # two deviations are about the same thing from this share of common objects
@@ -47,7 +47,7 @@ class Scene:
         longer = max(self.size)
         half = np.array([self.size[1], self.size[0]]) / longer
         absent = [self.framed.box_in(row, self.into, half, longer) for row in deviation.absent]
-        if deviation.kind == "misplaced":
+        if deviation.kind in ("misplaced", "resized"):
             absent = []
         return np.concatenate([present, np.reshape(absent, (-1, 4))])
 

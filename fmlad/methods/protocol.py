@@ -7,7 +7,7 @@ fuses and calibrates them the same way for every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fmlad.findings import Box, Kind
 from fmlad.prediction import Segmentation
+from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import ImageView
 
 Progress = Callable[[int, int, str], None]
@@ -58,8 +59,6 @@ class Evidence:
         segmentation: Parts, or None.
         differences: Typed differences; plain defects are read off the fused map and need none.
         notes: How the evidence came about, in plain sentences.
-        bounds: Branch -> smallest and largest divisor that adaptive scaling may give it, for
-            branches in natural units; others are scaled freely.
     """
 
     scores: Mapping[str, float]
@@ -67,7 +66,6 @@ class Evidence:
     segmentation: Segmentation | None = None
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
-    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class State(Protocol):
@@ -142,6 +140,16 @@ class Method(Protocol):
         self, view: ImageView, state: Any, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
         """Judges a view as if the shots in ``exclude`` had never been given."""
+        ...
+
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> AdaptiveScaling:
+        """How its branches become one score, learned from raw scores of left-out shots.
+
+        Args:
+            left_out: Branch scores, one mapping a left-out shot, or gently altered copy of the
+                only one.
+            state: What was remembered.
+        """
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str) -> State:

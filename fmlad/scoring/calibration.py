@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal, cast
@@ -11,6 +11,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from fmlad.errors import CorruptDetectorError, OptionError
+
+ODD = 2.0  # medians
 
 Source = Literal["leave-one-out", "augmentations", "validation", "user"]
 
@@ -43,8 +45,16 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores: list[float], source: Source) -> Calibration:
-        """Takes the largest of some normal scores as the threshold."""
-        return cls(max(scores) if scores else None, source, tuple(sorted(scores)))
+        """Takes the largest of some normal scores as the threshold.
+
+        Shots that are reported as far odder than the others do not count: one misread or truly
+        anomalous shot would hide every anomaly. Images given for validation all count.
+        """
+        counted = scores
+        if source == "leave-one-out":
+            limit = far_odder(scores)
+            counted = [score for score in scores if score <= limit]
+        return cls(max(counted) if counted else None, source, tuple(sorted(scores)))
 
     def with_threshold(self, threshold: float | None) -> Calibration:
         """A copy with a threshold of the user's own.
@@ -68,7 +78,11 @@ class Calibration:
 
     def describe(self) -> str:
         """How the threshold came about, in one phrase."""
-        return _HOW[self.source].format(n=len(self.scores))
+        aside = 0
+        if self.source == "leave-one-out" and self.threshold is not None:
+            aside = sum(score > self.threshold for score in self.scores)
+        how = _HOW[self.source].format(n=len(self.scores) - aside)
+        return f"{how}, {aside} far odder left aside" if aside else how
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -94,6 +108,11 @@ class Calibration:
                 f"The calibration of the saved detector is unreadable: {data!r}."
             )
         return cls(threshold, cast(Source, source), tuple(scores))
+
+
+def far_odder(scores: Sequence[float]) -> float:
+    """Score from which a shot is far odder than the others; infinite below three shots."""
+    return ODD * float(np.median(scores)) if len(scores) >= 3 else math.inf
 
 
 def _finite(value: object) -> bool:

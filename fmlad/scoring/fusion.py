@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,27 +13,34 @@ from fmlad.errors import CorruptDetectorError
 
 # A branch that is silent on every shot must not divide by zero: it then counts as it is.
 SILENT = 1e-6
+KIND = "adaptive-scaling"
+
+Combine = Literal["sum", "maximum"]
 
 
 @dataclass(frozen=True)
-class AdaptiveMaximum:
-    """Divides every branch by its largest leave-one-out score over the shots, then adds up.
+class AdaptiveScaling:
+    """Divides every branch by its largest leave-one-out score over the shots, then joins them.
 
-    Source: PSAD (Kim et al., AAAI 2024), adaptive scaling. A fused score of 1.0 from one branch
-    means "as odd as the oddest shot is to the others".
+    Source: PSAD (Kim et al., AAAI 2024), adaptive scaling, which adds the branches up. A fused
+    score of 1.0 from one branch means "as odd as the oddest shot is to the others".
 
     Attributes:
         scales: Branch -> its divisor, positive.
+        combine: ``"sum"`` (PSAD), or ``"maximum"`` (ours): the oddest branch speaks alone, so that
+            the noise of the others does not drown it.
     """
 
     scales: Mapping[str, float]
+    combine: Combine = "sum"
 
     @classmethod
     def fit(
         cls,
         left_out: Sequence[Mapping[str, float]],
         bounds: Mapping[str, tuple[float, float]] | None = None,
-    ) -> AdaptiveMaximum:
+        combine: Combine = "sum",
+    ) -> AdaptiveScaling:
         """Learns the scales from raw branch scores, one mapping per left-out image.
 
         Args:
@@ -41,6 +48,7 @@ class AdaptiveMaximum:
             bounds: Branch -> least and greatest divisor, for branches in natural units: without a
                 floor a branch that is silent on every shot would make the first sound infinite,
                 without a ceiling one failure on a shot would make the branch deaf.
+            combine: How the branches are joined.
         """
         branches = sorted({name for scores in left_out for name in scores})
         largest = {b: max(scores[b] for scores in left_out if b in scores) for b in branches}
@@ -48,10 +56,10 @@ class AdaptiveMaximum:
         for branch, (floor, ceiling) in (bounds or {}).items():
             if branch in scales:
                 scales[branch] = min(max(largest[branch], floor), ceiling)
-        return cls(scales)
+        return cls(scales, combine)
 
     @classmethod
-    def plain(cls, branches: Iterable[str]) -> AdaptiveMaximum:
+    def plain(cls, branches: Iterable[str]) -> AdaptiveScaling:
         """No scaling at all: raw branch scores are added as they are."""
         return cls(dict.fromkeys(branches, 1.0))
 
@@ -60,30 +68,34 @@ class AdaptiveMaximum:
         return {branch: score / self.scales[branch] for branch, score in scores.items()}
 
     def fused(self, scores: Mapping[str, float]) -> float:
-        """The image score: the sum of the scaled branch scores."""
-        return float(sum(self.scaled(scores).values()))
+        """The image score: sum or maximum of the scaled branch scores."""
+        values = self.scaled(scores).values()
+        return float(sum(values) if self.combine == "sum" else max(values))
 
     def fused_map(self, maps: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """The sum of the scaled branch maps, all ``(h, w)`` alike."""
-        total = sum(maps[branch] / self.scales[branch] for branch in sorted(maps))
-        return np.asarray(total, dtype=np.float32)
+        """Sum or maximum of the scaled branch maps, all ``(h, w)`` alike."""
+        scaled = np.stack([maps[branch] / self.scales[branch] for branch in sorted(maps)])
+        joined = scaled.sum(0) if self.combine == "sum" else scaled.max(0)
+        return np.asarray(joined, dtype=np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"kind": "adaptive-maximum", "scales": dict(self.scales)}
+        return {"kind": KIND, "scales": dict(self.scales), "combine": self.combine}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AdaptiveMaximum:
+    def from_dict(cls, data: Mapping[str, Any]) -> AdaptiveScaling:
         """Back from :meth:`to_dict`.
 
         Raises:
             CorruptDetectorError: A scale is not a positive number, or the kind is another.
         """
-        scales = data.get("scales")
+        scales: Any = data.get("scales")
+        combine: Any = data.get("combine")
         if (
-            data.get("kind") != "adaptive-maximum"
+            data.get("kind") != KIND
+            or combine not in get_args(Combine)
             or not isinstance(scales, dict)
             or not all(isinstance(s, float) and 0 < s < float("inf") for s in scales.values())
         ):
             raise CorruptDetectorError(f"The fusion of the saved detector is unreadable: {data!r}.")
-        return cls(scales)
+        return cls(scales, combine)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmlad.backbones.object_tree import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -53,6 +54,16 @@ class Objects:
     def __len__(self) -> int:
         return len(self.weights)
 
+    def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
+        """Some of them: bool ``(n,)``."""
+        return Objects(
+            self.looks[which],
+            self.features[which],
+            self.boxes[which],
+            self.places[which],
+            self.weights[which],
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """float32 copies of everything, to be saved."""
         arrays = {
@@ -78,18 +89,50 @@ class Seen:
     masks: npt.NDArray[np.bool_]
 
 
-def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Seen:
-    """Describes the proposals of an image that count as objects.
+def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
+    """Describes the proposals of an image that may count as objects.
 
     Args:
         pixels: uint8 ``(H, W, 3)`` RGB.
         masks: Proposals.
         level: Backbone features ``(1, C, h, w)``.
     """
-    kept = chosen(masks)
-    weights = np.clip((masks.scores[kept] - NONE) / (FULL - NONE), 1e-3, 1).astype(np.float64)
-    boxes = masks.boxes[kept].astype(np.float64)
-    return described(pixels, masks.masks[kept], boxes, weights, level)
+    good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
+    quality = masks.scores[good].astype(np.float64)
+    weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
+    kept = masks.masks[good]
+    seen = described(pixels, kept, masks.boxes[good].astype(float), weights, level)
+    thin = kept[:, ::2, ::2]
+    small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
+    # Without a choice of the proposer's, parts win over wholes.
+    own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
+    shared = (small @ small.T).astype(float)
+    return Offers(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """All that may be an object in an image, wholes and their pieces alike.
+
+    Attributes:
+        objects: Every proposal, described.
+        numbers: int64 ``(n,)``: which of the proposer's masks each is.
+        quality: float64 ``(n,)`` in [0, 1], of the proposer.
+        areas: float64 ``(n,)``, shares of the image.
+        shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
+        own: bool ``(n,)``: what the proposer would choose.
+    """
+
+    objects: Objects
+    numbers: npt.NDArray[np.int64]
+    quality: Floats
+    areas: Floats
+    shared: Floats
+    own: npt.NDArray[np.bool_]
+
+    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> Seen:
+        """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
+        return Seen(self.objects.rows(which), masks.masks[self.numbers[which]])
 
 
 def described(
@@ -104,51 +147,55 @@ def described(
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
     centres = np.array([_centroid(mask) for mask in masks]).reshape(-1, 2)
     objects = Objects(
-        np.array([_look(mask, colours) for mask in masks]).reshape(-1, 7),
-        _mean_features(masks, level),
-        boxes,
-        (2 * centres - 1) * half,
-        weights,
+        _rounded(np.array([_look(mask, colours) for mask in masks]).reshape(-1, 7)),
+        _rounded(_mean_features(masks, level)),
+        _rounded(boxes),
+        _rounded((2 * centres - 1) * half),
+        _rounded(weights),
     )
     return Seen(objects, masks)
 
 
-def chosen(masks: Masks) -> npt.NDArray[np.int64]:
-    """Indices of the proposals that count as objects, best first.
+def _rounded(values: Floats) -> Floats:
+    """To what a saved detector keeps, so that one loaded again thinks the same."""
+    return values.astype(np.float32).astype(np.float64)
 
-    From small to large, a mask that smaller ones cover says nothing new: parts win over wholes
-    (CSAD, section 3.1, and its code's ``filter_by_combine``).
+
+def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which masks ``(n, h, w)`` are more than what smaller ones cover.
+
+    Parts win over wholes (CSAD, section 3.1, and its code's ``filter_by_combine``).
     """
-    good = np.flatnonzero(masks.scores > NONE)[:MOST]
-    areas = masks.masks[good].sum(axis=(1, 2)) if len(good) else np.zeros(0)
-    union = np.zeros(masks.masks.shape[1:], bool)
-    kept = []
+    areas = masks.sum(axis=(1, 2))
+    union = np.zeros(masks.shape[1:], bool)
+    kept = np.zeros(len(masks), bool)
     for row in np.argsort(areas, kind="stable"):
-        mask = masks.masks[good[row]]
-        if areas[row] > 0 and (mask & union).sum() < COVERED * areas[row]:
-            kept.append(good[row])
-            union |= mask
-    return np.sort(np.asarray(kept, np.int64))
+        if (masks[row] & union).sum() < COVERED * areas[row]:
+            kept[row] = True
+            union |= masks[row]
+    return kept
 
 
 def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
-    from skimage.measure import regionprops
-
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     place = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    region = regionprops(mask[place].astype(np.uint8))[0]
-    inside = colours[place][mask[place]]
-    mean = inside.mean(0)
-    spread = float(np.sqrt(np.square(inside - mean).sum(1).mean()))
+    inside = mask[place]
+    colour = colours[place][inside]
+    mean = colour.mean(0)
+    spread = float(np.sqrt(np.square(colour - mean).sum(1).mean()))
+    points = np.argwhere(inside).astype(float)
+    # A pixel is a square, not a point: a twelfth each way.
+    moments = np.cov(points.T, bias=True) + np.eye(2) / 12
+    minor, major = 4 * np.sqrt(np.linalg.eigvalsh(moments))  # axes of the ellipse of these moments
     # Half a pixel keeps lines of one pixel finite.
-    elongation = math.log((region.axis_major_length + 0.5) / (region.axis_minor_length + 0.5))
-    solidity = float(region.area / max(region.area_convex, 1)) if region.area > 2 else 1.0
+    elongation = math.log((major + 0.5) / (minor + 0.5))
+    filled = solidity(inside, len(points)) if len(points) > 2 else 1.0
     return [
         *(mean / COLOUR_UNIT),
         spread / SPREAD_UNIT,
         math.log(mask.mean()) / SIZE_UNIT,
         elongation / ELONGATION_UNIT,
-        solidity / SOLIDITY_UNIT,
+        filled / SOLIDITY_UNIT,
     ]
 
 

@@ -98,7 +98,7 @@ class Parts:
         self.row = np.concatenate([np.arange(len(s)) for s in shots]).astype(np.int64)
         self.weights = np.concatenate([s.weights for s in shots])
         looks = self.looks = np.concatenate([s.looks for s in shots])
-        features = np.concatenate([s.features for s in shots])
+        features = self.features = np.concatenate([s.features for s in shots])
         self._units = _learned_units(looks, self.shot)
         self.feature_unit = _nearest_other(features, self.shot)
         self._points = {facet: self._space(looks, features, facet) for facet in ("look", "form")}

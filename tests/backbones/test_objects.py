@@ -40,7 +40,7 @@ def tensor(image: Picture) -> torch.Tensor:
 
 
 def sure(image: Picture) -> Masks:
-    found = ObjectProposer().propose(tensor(image))
+    found = ObjectProposer().propose(tensor(image)).best()
     keep = found.scores >= SURE
     return Masks(found.masks[keep], found.boxes[keep], found.scores[keep])
 

@@ -16,6 +16,7 @@ from fmlad import profiles
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.methods import registry
 from fmlad.methods.protocol import Difference, Evidence
+from fmlad.scoring.fusion import AdaptiveScaling
 from tests.conftest import CountingFeatures, picture
 
 
@@ -64,6 +65,9 @@ class Brightness:
         flat = np.full((4, 4), off, np.float32)
         dark = Difference("recoloured", "all", None, None, None, "light", off, "it is too dark")
         return Evidence({"light": off}, {"light": flat}, differences=(dark,))
+
+    def fusion(self, left_out: Any, state: BrightnessState) -> AdaptiveScaling:
+        return AdaptiveScaling.fit(left_out)
 
     def restore(self, tensors: Any, meta: Any, device: str) -> BrightnessState:
         return BrightnessState(tensors["level"])

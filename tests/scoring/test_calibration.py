@@ -186,3 +186,13 @@ def test_a_missing_key_is_refused(key: str) -> None:
 def test_a_missing_threshold_is_refused() -> None:
     with pytest.raises(CorruptDetectorError):
         Calibration.from_dict({k: v for k, v in GOOD.items() if k != "threshold"})
+
+
+def test_one_shot_far_odder_than_the_others_does_not_hide_every_anomaly() -> None:
+    calibration = Calibration.fit([0.9, 0.6, 4.0, 0.7], "leave-one-out")
+    assert calibration.threshold == 0.9
+    assert "3 shots" in calibration.describe()
+    assert "1 far odder left aside" in calibration.describe()
+    assert calibration.scores[-1] == 4.0  # still counted for the p-value
+    assert Calibration.fit([0.9, 0.6, 4.0, 0.7], "validation").threshold == 4.0
+    assert Calibration.fit([0.1, 4.0], "leave-one-out").threshold == 4.0

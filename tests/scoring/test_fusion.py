@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.scoring.fusion import SILENT, AdaptiveMaximum
+from fmlad.scoring.fusion import SILENT, AdaptiveScaling
 
 SCORES = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e6), min_size=3, max_size=3)
 
@@ -20,7 +20,7 @@ SCORES = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e6), min_size=3, 
 def test_no_left_out_image_is_above_one_and_the_oddest_is_at_one(
     left_out: list[dict[str, float]],
 ) -> None:
-    fusion = AdaptiveMaximum.fit(left_out)
+    fusion = AdaptiveScaling.fit(left_out)
     for branch in "abc":
         scaled = [fusion.scaled(scores)[branch] for scores in left_out]
         if max(scores[branch] for scores in left_out) > SILENT:
@@ -30,20 +30,27 @@ def test_no_left_out_image_is_above_one_and_the_oddest_is_at_one(
 
 
 def test_the_score_is_the_sum_of_scaled_branches() -> None:
-    fusion = AdaptiveMaximum.fit([{"a": 2, "b": 10}, {"a": 4, "b": 5}])
+    fusion = AdaptiveScaling.fit([{"a": 2, "b": 10}, {"a": 4, "b": 5}])
     assert dict(fusion.scales) == {"a": 4, "b": 10}
     assert fusion.scaled({"a": 6, "b": 5}) == {"a": 1.5, "b": 0.5}
     assert fusion.fused({"a": 6, "b": 5}) == 2
     assert type(fusion.fused({"a": np.float32(6), "b": np.float32(5)})) is float
 
 
+def test_the_maximum_lets_the_oddest_branch_speak_alone() -> None:
+    fusion = AdaptiveScaling({"a": 2.0, "b": 1.0}, "maximum")
+    assert fusion.fused({"a": 6.0, "b": 2.0}) == 3
+    maps = {"a": np.array([[2.0, 0.0]], np.float32), "b": np.array([[0.5, 0.25]], np.float32)}
+    np.testing.assert_array_equal(fusion.fused_map(maps), [[1.0, 0.25]])
+
+
 def test_a_branch_silent_on_every_shot_counts_as_it_is() -> None:
-    fusion = AdaptiveMaximum.fit([{"loud": 3.0, "silent": 0.0}, {"loud": 1.0, "silent": 0.0}])
+    fusion = AdaptiveScaling.fit([{"loud": 3.0, "silent": 0.0}, {"loud": 1.0, "silent": 0.0}])
     assert fusion.scaled({"loud": 3.0, "silent": 0.25}) == {"loud": 1.0, "silent": 0.25}
 
 
 def test_a_branch_seen_on_some_shots_only_is_scaled_by_those() -> None:
-    fusion = AdaptiveMaximum.fit([{"a": 1.0}, {"a": 2.0, "b": 8.0}])
+    fusion = AdaptiveScaling.fit([{"a": 1.0}, {"a": 2.0, "b": 8.0}])
     assert dict(fusion.scales) == {"a": 2.0, "b": 8.0}
     assert fusion.fused({"a": 2.0}) == 1.0
 
@@ -52,14 +59,14 @@ def test_rescaling_a_branch_changes_nothing() -> None:
     """Why there is a scale at all: the unit of a branch is arbitrary."""
     rows = [{"a": 0.2, "b": 30.0}, {"a": 0.5, "b": 20.0}]
     query = {"a": 0.7, "b": 45.0}
-    plain = AdaptiveMaximum.fit(rows).fused(query)
+    plain = AdaptiveScaling.fit(rows).fused(query)
     rows = [{**row, "b": row["b"] * 1000} for row in rows]
-    assert AdaptiveMaximum.fit(rows).fused({**query, "b": 45_000.0}) == pytest.approx(plain)
+    assert AdaptiveScaling.fit(rows).fused({**query, "b": 45_000.0}) == pytest.approx(plain)
 
 
 def test_maps_are_scaled_like_their_scores() -> None:
     rng = np.random.default_rng(0)
-    fusion = AdaptiveMaximum({"a": 4.0, "b": 0.5})
+    fusion = AdaptiveScaling({"a": 4.0, "b": 0.5})
     maps = {name: rng.random((5, 7), dtype=np.float32) for name in "ab"}
     fused = fusion.fused_map(maps)
     assert fused.dtype == np.float32
@@ -71,18 +78,18 @@ def test_maps_are_scaled_like_their_scores() -> None:
 
 def test_one_branch_keeps_score_and_map_maximum_equal() -> None:
     map_ = np.random.default_rng(1).random((6, 6), dtype=np.float32)
-    fusion = AdaptiveMaximum({"patch": 0.37})
+    fusion = AdaptiveScaling({"patch": 0.37})
     score = fusion.fused({"patch": float(map_.max())})
     assert score == pytest.approx(float(fusion.fused_map({"patch": map_}).max()), rel=1e-6)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(1e-6, 1e6), max_size=4))
 def test_it_survives_json(scales: dict[str, float]) -> None:
-    there = json.dumps(AdaptiveMaximum(scales).to_dict())
-    assert AdaptiveMaximum.from_dict(json.loads(there)) == AdaptiveMaximum(scales)
+    there = json.dumps(AdaptiveScaling(scales).to_dict())
+    assert AdaptiveScaling.from_dict(json.loads(there)) == AdaptiveScaling(scales)
 
 
-GOOD = {"kind": "adaptive-maximum", "scales": {"a": 1.0}}
+GOOD = {"kind": "adaptive-scaling", "scales": {"a": 1.0}, "combine": "sum"}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,8 @@ GOOD = {"kind": "adaptive-maximum", "scales": {"a": 1.0}}
     [
         {"kind": "maximum"},
         {"kind": None},
+        {"combine": "average"},
+        {"combine": None},
         {"scales": None},
         {"scales": [1.0]},
         {"scales": {"a": 0.0}},
@@ -103,12 +112,12 @@ GOOD = {"kind": "adaptive-maximum", "scales": {"a": 1.0}}
     ],
 )
 def test_rubbish_is_refused(change: dict[str, Any]) -> None:
-    assert AdaptiveMaximum.from_dict(GOOD) == AdaptiveMaximum({"a": 1.0})
+    assert AdaptiveScaling.from_dict(GOOD) == AdaptiveScaling({"a": 1.0})
     with pytest.raises(CorruptDetectorError, match="fusion"):
-        AdaptiveMaximum.from_dict({**GOOD, **change})
+        AdaptiveScaling.from_dict({**GOOD, **change})
 
 
 @pytest.mark.parametrize("key", GOOD)
 def test_a_missing_key_is_refused(key: str) -> None:
     with pytest.raises(CorruptDetectorError, match="fusion"):
-        AdaptiveMaximum.from_dict({k: v for k, v in GOOD.items() if k != key})
+        AdaptiveScaling.from_dict({k: v for k, v in GOOD.items() if k != key})

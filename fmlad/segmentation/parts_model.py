@@ -10,19 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from fmlad.banks.composition import Composition, group_embedding
+from fmlad.banks.composition import Composition
 from fmlad.banks.histogram import CountLaw, count_laws, spread_surprise
 from fmlad.banks.slots import Slots
 from fmlad.findings import Kind
 from fmlad.segmentation.describe import SIZE, SIZE_UNIT, Floats, Objects
 from fmlad.segmentation.names import part_names
-from fmlad.segmentation.parts import UNKNOWN, Ints, Parts
+from fmlad.segmentation.parts import UNKNOWN, Group, Ints, Parts
 
 LEAST = 0.25  # nats below which a deviation is not worth keeping
+CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
 MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
+ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
+GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
+KIND = 1  # level at which an object is as surely one as its kind
+DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
+LAW = 0.5  # belief in a law from which a part serves as a landmark
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Deviation:
         observed: Count here.
         rows: The image's objects concerned.
         absent: Points of the shots whose like is missing here.
-        score: Nats for the histogram bank, usual distances for the composition bank.
+        score: Nats beyond chance for the histogram bank, usual distances for the composition bank.
     """
 
     branch: str
@@ -64,7 +71,9 @@ class PartsModel:
                 place means nothing.
             hierarchy: Whether to count at all levels or at the finest alone.
         """
-        self.parts = Parts(shots, hierarchy)
+        self._kinds = Parts(shots, hierarchy)
+        self._sure = self._sureness()
+        self.parts = Parts([self.settled(objects) for objects in shots], hierarchy)
         self.names = part_names(self.parts)
         self.placed = places is not None
         self.places = np.concatenate(places if places is not None else [s.places for s in shots])
@@ -80,8 +89,33 @@ class PartsModel:
             self.strangers.append(strangers)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
-        self.composition = Composition(self.parts)
+        self.composition = Composition(
+            [self._embeddings_of(group) for group in groups], self.parts.feature_unit
+        )
         self.slots = [self._slots(number) if self.placed else None for number in range(len(groups))]
+
+    def settled(self, objects: Objects) -> Objects:
+        """Objects as surely objects as their kind: a faint pin among pins is a pin.
+
+        Unknown and rare ones keep their weights, and so do all with one shot, whose kinds nothing
+        confirms.
+        """
+        if not self._sure or not len(objects):
+            return objects
+        weights = objects.weights.copy()
+        for row, group in enumerate(self._kinds.assign(objects)[self._kind_level]):
+            weights[row] = self._sure.get(int(group), weights[row])
+        return replace(objects, weights=weights)
+
+    def like(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
+        """Which objects of two images belong to one part with a steady count, ``(n, m)``."""
+        first, second = self.parts.assign(one), self.parts.assign(other)
+        result = np.zeros((len(one), len(other)), bool)
+        for number, (group, law) in enumerate(zip(self.parts.groups, self.laws, strict=True)):
+            if group.facet != "any" and law.lawful > LAW:
+                rows, columns = first[group.level] == number, second[group.level] == number
+                result |= np.outer(rows, columns)
+        return result
 
     def deviations(self, objects: Objects, places: Floats | None) -> list[Deviation]:
         """All deviations of an image's objects, the largest first.
@@ -100,7 +134,9 @@ class PartsModel:
                 found += self._embeddings(number, rows, objects)
         for level in range(len(self.parts.levels)):
             found += self._strangers(level, np.flatnonzero(owner[level] == UNKNOWN), objects)
-        return sorted(found, key=lambda deviation: -deviation.score)
+        found = [_beyond_chance(deviation) for deviation in found]
+        kept = [deviation for deviation in found if deviation.score > LEAST]
+        return sorted(kept, key=lambda deviation: -deviation.score)
 
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
@@ -124,13 +160,13 @@ class PartsModel:
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
             weighted = capped * objects.weights[rows[row]]
-            for index in np.flatnonzero(weighted > LEAST):
-                moved = Deviation(
-                    "histogram", "misplaced", number, group.level, None, None,
-                    (int(rows[row[index]]),), (int(self._typical_members(number)[slot[index]]),),
-                    float(weighted[index]),
-                )  # fmt: skip
-                found.append(moved)
+            members = self._typical_members(number)
+            found += [
+                self._displaced(
+                    number, int(rows[row[i]]), int(members[slot[i]]), objects, float(weighted[i])
+                )
+                for i in np.flatnonzero(weighted > LEAST)
+            ]
         elif len(rows) and len(absent):
             surplus, absent = self._leftovers(number, rows, absent, objects)
         if score > LEAST:
@@ -145,6 +181,22 @@ class PartsModel:
                 else replace(base, absent=tuple(absent.tolist()))
             )
         return found
+
+    def _displaced(
+        self, number: int, row: int, slot: int, objects: Objects, score: float
+    ) -> Deviation:
+        """An object off its place; one that grew or shrank lies elsewhere for that reason."""
+        group = self.parts.groups[number]
+        sizes = self.parts.looks[group.members, SIZE] * SIZE_UNIT
+        here = float(objects.looks[row, SIZE]) * SIZE_UNIT
+        if abs(here - sizes.mean()) > GROWN + 2 * sizes.std():
+            return Deviation(
+                "histogram", "resized", number, group.level, float(np.exp(sizes.mean())),
+                float(np.exp(here)), (row,), (slot,), score,
+            )  # fmt: skip
+        return Deviation(
+            "histogram", "misplaced", number, group.level, None, None, (row,), (slot,), score
+        )
 
     def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
         count = float(objects.weights[rows].sum())
@@ -188,18 +240,50 @@ class PartsModel:
         ]  # fmt: skip
 
     def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        group = self.parts.groups[number]
-        if group.facet == "any":
+        """Mean look of a part; only where it is one look, and its count says nothing already."""
+        group, law = self.parts.groups[number], self.laws[number]
+        if group.facet != "look" or abs(objects.weights[rows].sum() - law.expected) >= 0.5:
             return []
-        score = self.composition.distance(number, group_embedding(objects, rows))
+        score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
-        score *= float(objects.weights[rows].mean()) * self.laws[number].lawful
+        score *= float(objects.weights[rows].mean()) * law.lawful
+        # It is about those members that are unlike the shots', not about their neighbours.
+        apart = objects.features[rows][:, None] - self.parts.features[group.members][None]
+        gaps = np.linalg.norm(apart, axis=-1).min(1)
+        odd = rows[gaps >= ODD_ONES * gaps.max()]
         return [
             Deviation(
-                "composition", "recoloured", number, group.level, None, None, tuple(rows.tolist()),
+                "composition", "recoloured", number, group.level, None, None, tuple(odd.tolist()),
                 (), score,
             )
         ]  # fmt: skip
+
+    @property
+    def _kind_level(self) -> int:
+        return min(KIND, len(self._kinds.levels) - 1)
+
+    def _sureness(self) -> dict[int, float]:
+        if len(self._kinds.shots) == 1:
+            return {}
+        means = {
+            number: float(self._kinds.weights[group.members].mean())
+            for number, group in enumerate(self._kinds.groups)
+            if group.level == self._kind_level and len(group.members)
+        }
+        return {
+            number: float(np.clip((mean - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
+            for number, mean in means.items()
+        }
+
+    def _embeddings_of(self, group: Group) -> Floats:
+        """Mean embedding of a group in each shot that has it, ``(k_j, C)``."""
+        parts = self.parts
+        rows = [
+            _embedding(objects, parts.row[members])
+            for shot, objects in enumerate(parts.shots)
+            if len(members := group.members[parts.shot[group.members] == shot])
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), parts.features.shape[1])
 
     def _slots(self, number: int) -> Slots | None:
         group = self.parts.groups[number]
@@ -229,6 +313,23 @@ class PartsModel:
 
         first, second = linear_sum_assignment(gaps)
         return np.delete(rows, first), np.delete(absent, second)
+
+
+def _beyond_chance(deviation: Deviation) -> Deviation:
+    if deviation.branch != "histogram":
+        return deviation
+    return replace(deviation, score=deviation.score - CHANCE)
+
+
+def _embedding(objects: Objects, rows: Ints) -> Floats:
+    """Mean features ``(C,)`` of some objects of an image, weighted by how surely they are objects.
+
+    Args:
+        objects: Of the image.
+        rows: Their indices, at least one.
+    """
+    weights = objects.weights[rows]
+    return np.asarray(weights @ objects.features[rows] / weights.sum(), dtype=np.float64)
 
 
 def _log_area(sizes: Floats) -> float:

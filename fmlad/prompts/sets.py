@@ -1,0 +1,242 @@
+"""Prompt sets: what a picture is made of, in words or examples, and what is expected of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmlad.errors import InvalidImageError, PromptError, UnknownNameError
+from fmlad.prompts import checks, text
+from fmlad.prompts.model import Decide, Exemplar, PromptPart
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Words of the background and of the foreground, and the parts to tell apart.
+
+    Attributes:
+        name: As given in the file, else the file's or the bundled set's own.
+        description: One or two sentences.
+        background: Coarse words for what is no part; at least one.
+        foreground: Coarse words for what is; the parts' own words where the file names none.
+        parts: The fine classes, in the file's order; at least one.
+        decide: What the file says for parts that do not say it themselves.
+        templates: Texts with one ``{}`` for the word; empty: the backbone's own.
+        normal_states: Texts with one ``{}`` for the part (``"flawless {}"``); may be empty.
+        abnormal_states: The same for damaged ones; empty exactly when ``normal_states`` is.
+        folder: Where exemplar pictures are looked for. Not saved, not compared.
+    """
+
+    name: str
+    description: str
+    background: tuple[str, ...]
+    foreground: tuple[str, ...]
+    parts: tuple[PromptPart, ...]
+    decide: Decide = "patch"
+    templates: tuple[str, ...] = ()
+    normal_states: tuple[str, ...] = ()
+    abnormal_states: tuple[str, ...] = ()
+    folder: Path | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> PromptSet:
+        """Reads a bundled set by name (``"scenes/screw_bag"``) or a YAML file by path.
+
+        A bundled name wins over a file or folder of that name; a path object, or a text that ends
+        in ``.yaml`` or ``.yml``, is always a file.
+
+        Raises:
+            PromptError: There is no such set, or it is not valid: names file, line and fix.
+        """
+        if not isinstance(name_or_path, (str, os.PathLike)):
+            raise PromptError(
+                f"Expected the name of a bundled prompt set or the path of a YAML file, got "
+                f"{type(name_or_path).__name__}."
+            )
+        path, name = _locate(name_or_path)
+        loaded = cls.from_text(text.read_file(path), str(path), path.parent)
+        return loaded if loaded.name else replace(loaded, name=name)
+
+    @classmethod
+    def from_text(
+        cls, content: str, source: str = "prompt set", folder: Path | None = None
+    ) -> PromptSet:
+        """Reads a set from YAML text.
+
+        Args:
+            content: YAML.
+            source: What messages call it.
+            folder: Where exemplar pictures lie; None: they are not looked for.
+
+        Raises:
+            PromptError: It is not valid: names source, line and fix.
+        """
+        data, lines = text.parse(content, source)
+
+        def where(place: text.Place) -> str:
+            while place not in lines:
+                place = place[:-1]
+            return f"{source}, line {lines[place]}"
+
+        found = cls(**checks.check(data, where), folder=folder)
+        if folder is not None:
+            for part in found.parts:
+                for index, exemplar in enumerate(part.exemplars):
+                    _check_exemplar(found, exemplar, where(("fine", part.name, "exemplars", index)))
+        return found
+
+    @classmethod
+    def from_dict(cls, data: Any, folder: Path | None = None) -> PromptSet:
+        """The reverse of :meth:`to_dict`; exemplar pictures are not looked for.
+
+        Args:
+            data: Plain data, laid out as in a file.
+            folder: Where exemplar pictures lie, should anybody ask for them.
+
+        Raises:
+            PromptError: It is not valid: names the place and the fix.
+        """
+
+        def where(place: text.Place) -> str:
+            return " > ".join(["prompt set", *map(str, place)])
+
+        return cls(**checks.check(data, where), folder=folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, laid out as a file is; :meth:`from_dict` makes an equal set of it."""
+        result: dict[str, Any] = {}
+        if self.name:
+            result["name"] = self.name
+        if self.description:
+            result["description"] = self.description
+        result["coarse"] = {"background": list(self.background)}
+        if self.foreground:
+            result["coarse"]["foreground"] = list(self.foreground)
+        result["decide"] = self.decide
+        result["fine"] = {part.name: _part_dict(part, self.decide) for part in self.parts}
+        if self.templates:
+            result["templates"] = list(self.templates)
+        if self.normal_states:
+            result["states"] = {
+                "normal": list(self.normal_states),
+                "abnormal": list(self.abnormal_states),
+            }
+        return result
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of the parts, in order."""
+        return tuple(part.name for part in self.parts)
+
+    def part(self, name: str) -> PromptPart:
+        """One part by name.
+
+        Raises:
+            PromptError: There is no such part.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise PromptError(str(UnknownNameError.of("part", name, self.part_names)))
+
+    def phrases(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """All words of the parts in one list, and for each the index of its part."""
+        pairs = [(word, index) for index, part in enumerate(self.parts) for word in part.words]
+        return tuple(word for word, _ in pairs), tuple(index for _, index in pairs)
+
+    def exemplar_pixels(
+        self, exemplar: Exemplar
+    ) -> tuple[npt.NDArray[np.uint8], tuple[float, float, float, float]]:
+        """The picture of an exemplar, uint8 ``(H, W, 3)`` RGB, and its box, ``xyxy`` in pixels.
+
+        Raises:
+            PromptError: The picture is not there or no picture, or the box lies outside of it.
+        """
+        from fmlad.images import load_image
+
+        path = (self.folder or Path()) / exemplar.image
+        try:
+            pixels = load_image(path)
+        except InvalidImageError as error:
+            raise PromptError(f"The exemplar cannot be read: {error}") from error
+        height, width = pixels.shape[:2]
+        box = exemplar.box or (0.0, 0.0, float(width), float(height))
+        if box[2] > width or box[3] > height:
+            raise PromptError(
+                f"The box {[round(v, 1) for v in box]} reaches out of {exemplar.image}, which is "
+                f"{width} x {height} pixels; boxes are [x1, y1, x2, y2] in pixels."
+            )
+        return pixels, box
+
+
+def list_prompt_sets() -> list[str]:
+    """Names of all bundled prompt sets, for :meth:`PromptSet.load`."""
+    root = bundled_folder()
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
+    )
+
+
+def bundled_folder(package: Path | None = None) -> Path:
+    """Where the bundled sets lie: in the package of a wheel, else at the top of a checkout.
+
+    Args:
+        package: The folder of ``fmlad`` itself; None: this one's.
+
+    Raises:
+        PromptError: In neither.
+    """
+    home = package or Path(__file__).resolve().parents[1]
+    # Beside a package in site-packages, a folder "prompts" would be somebody else's.
+    checkout = (home.parent / "pyproject.toml").is_file()
+    for folder in (home / "prompts" / "bundled", *([home.parent / "prompts"] if checkout else [])):
+        if folder.is_dir():
+            return folder
+    raise PromptError(f"The bundled prompt sets are missing beside {home}; install fmlad again.")
+
+
+def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file of a set, and what the set is called if the file does not say."""
+    path = Path(os.fsdecode(name_or_path))
+    if isinstance(name_or_path, str) and not name_or_path.endswith(ENDINGS):
+        known = list_prompt_sets()
+        if name_or_path in known:
+            return bundled_folder() / f"{name_or_path}.yaml", name_or_path
+        if not name_or_path or not os.path.exists(name_or_path):  # noqa: PTH110 (never raises)
+            unknown = UnknownNameError.of("bundled prompt set", name_or_path, known)
+            raise PromptError(f"{unknown} A file of your own is given by its path, with .yaml.")
+    return path, path.stem
+
+
+def _check_exemplar(prompts: PromptSet, exemplar: Exemplar, where: str) -> None:
+    try:
+        prompts.exemplar_pixels(exemplar)
+    except PromptError as error:
+        raise PromptError(f"{where}: {error}") from error
+
+
+def _part_dict(part: PromptPart, decide: Decide) -> Any:
+    if part.words and part.decide == decide and part.expect is None:
+        return list(part.words)
+    result: dict[str, Any] = {}
+    if part.words:
+        result["words"] = list(part.words)
+    else:
+        result["exemplars"] = [
+            {"crop": one.image} if one.box is None else {"image": one.image, "box": list(one.box)}
+            for one in part.exemplars
+        ]
+    if part.decide != decide:
+        result["decide"] = part.decide
+    if part.expect is not None:
+        rules = part.expect.rules()
+        result["expect"] = rules if len(rules) > 1 else rules[0]
+    return result

@@ -1,0 +1,206 @@
+"""A prompt file's text as plain data, with the line of everything in it.
+
+The file may come from anybody, so it is read with PyYAML's safe loader as nodes: no object is ever
+built from a tag, no alias is followed (they make bombs), and size and depth are bounded before the
+text is composed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from fmlad.errors import PromptError
+
+MOST_BYTES = 65_536  # a set of 26 classes needs about 4,000
+DEEPEST = 12  # the schema needs six levels
+
+Place = tuple[str | int, ...]  # keys and positions from the top of the file
+Lines = dict[Place, int]
+
+_TAG = "tag:yaml.org,2002:"
+_INTEGER = re.compile(r"[-+]?[0-9]{1,15}")
+
+
+def read_file(path: Path) -> str:
+    """The text of a prompt file.
+
+    Raises:
+        PromptError: It is missing, a folder, too large, or not text in UTF-8.
+    """
+    try:
+        if path.is_dir():
+            raise PromptError(
+                f"{path} is a folder; expected one YAML file, such as {path}/my.yaml."
+            )
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise PromptError(f"{path} is no regular file; expected a YAML file.")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise PromptError(f"There is no file {path}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PromptError(f"{path} cannot be read: {error}.") from None
+    if len(data) > MOST_BYTES:
+        raise PromptError(
+            f"{path} is larger than {MOST_BYTES // 1024} KiB, too large for a prompt set; "
+            f"is it the right file?"
+        )
+    if b"\0" in data:
+        raise PromptError(f"{path} holds binary data; expected a YAML file, text in UTF-8.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PromptError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from None
+
+
+def parse(text: str, source: str) -> tuple[Any, Lines]:
+    """Plain data (dict, list, str, int, float, bool, None) and the line of each piece, from 1.
+
+    Args:
+        text: YAML.
+        source: What to call it in messages.
+
+    Raises:
+        PromptError: Not YAML, or YAML with features that a prompt set has no use for.
+    """
+    import yaml
+
+    try:
+        _check_events(text, source)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PromptError(
+            f"{source}, line {line}: the character {chr(_code(error))!r} is not allowed in YAML; "
+            f"remove it."
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}, line {mark.line + 1}" if mark else source
+        problem = _shorten(" ".join(str(error.problem or error.context).split()), 120)
+        raise PromptError(
+            f"{where}: not valid YAML ({problem}); check the indentation, the quotes and the "
+            f"brackets there."
+        ) from None
+    except (ValueError, ArithmeticError) as error:  # PyYAML, on "\\UFFFFFFFF"
+        raise PromptError(f"{source} is not valid YAML ({error}); look for a \\U in it.") from None
+    if root is None:
+        raise PromptError(f"{source} is empty; expected a prompt set with 'coarse' and 'fine'.")
+    lines: Lines = {(): root.start_mark.line + 1}
+    return _plain(root, (), lines, source), lines
+
+
+def _check_events(text: str, source: str) -> None:
+    """Refuses aliases and depth before anything recursive sees the text."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise PromptError(
+                f"{source}, line {line}: anchors (&) and aliases (*) are not supported; write the "
+                f"words out, or put them in quotes if the sign is part of a word."
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise PromptError(
+                f"{source}, line {line}: nested more than {DEEPEST} levels deep; a prompt set "
+                f"needs six. Look for brackets that are never closed."
+            )
+
+
+def _plain(node: Any, path: Place, lines: Lines, source: str) -> Any:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, lines, source)
+    if isinstance(node, yaml.SequenceNode):
+        _check_tag(node, "seq", source)
+        items = []
+        for index, item in enumerate(node.value):
+            lines[(*path, index)] = item.start_mark.line + 1
+            items.append(_plain(item, (*path, index), lines, source))
+        return items
+    return _scalar(node, source)
+
+
+def _mapping(node: Any, path: Place, lines: Lines, source: str) -> dict[str, Any]:
+    import yaml
+
+    _check_tag(node, "map", source)
+    result: dict[str, Any] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
+            written = repr(_shorten(key.value)) if isinstance(key, yaml.ScalarNode) else "a list"
+            raise PromptError(
+                f"{source}, line {line}: expected text before the colon, got {written}; put it in "
+                f"quotes."
+            )
+        if key.value in result:
+            first = lines[(*path, key.value)]
+            raise PromptError(
+                f"{source}, line {line}: {_shorten(key.value)!r} stands here a second time (first "
+                f"in line {first}); remove one of the two."
+            )
+        here = (*path, key.value)
+        lines[here] = line
+        result[key.value] = _plain(value, here, lines, source)
+    return result
+
+
+def _scalar(node: Any, source: str) -> str | int | float | bool | None:
+    text, tag = str(node.value), str(node.tag).removeprefix(_TAG)
+    if tag == "str":
+        return text
+    if tag == "null":
+        return None
+    if tag == "bool" and text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    if tag == "int" and _INTEGER.fullmatch(text):
+        return int(text)
+    if tag == "float":
+        number = _number(text)
+        if number is not None:
+            return number
+    raise PromptError(
+        f"{source}, line {node.start_mark.line + 1}: YAML takes {_shorten(text)!r} for "
+        f"{_shorten(tag)!r}, which a prompt set has no use for; put it in quotes if it is a word."
+    )
+
+
+_TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+
+
+def _number(text: str) -> float | None:
+    named = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return float(text)
+    except ValueError:  # base 60, say
+        return None
+
+
+def _check_tag(node: Any, kind: str, source: str) -> None:
+    if node.tag != f"{_TAG}{kind}":
+        raise PromptError(
+            f"{source}, line {node.start_mark.line + 1}: the tag {_shorten(str(node.tag))!r} is "
+            f"not supported; remove it."
+        )
+
+
+def _code(error: Any) -> int:
+    return error.character if isinstance(error.character, int) else ord(error.character)
+
+
+def _shorten(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,0 +1,151 @@
+"""The catalogue: well formed, in step with the profiles, and in step with what packages say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fmlad.backbones.roles import ROLES
+from fmlad.backbones.weights_catalogue import (
+    NORMALISATIONS,
+    Weights,
+    catalogue,
+    describe,
+    lookup,
+    markdown_table,
+    of_profile,
+    say_size,
+)
+from fmlad.profiles import PROFILES
+
+EVERY = [pytest.param(weights, id=weights.name) for weights in catalogue()]
+
+
+@pytest.mark.parametrize("weights", EVERY)
+def test_an_entry_is_well_formed(weights: Weights) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+:\S+", weights.name)
+    assert weights.role in ROLES
+    assert set(weights.profiles) <= set(PROFILES) - {"builtin"}
+    assert weights.profiles
+    assert weights.licence in {"Apache-2.0", "MIT", "BSD-3-Clause"}
+    assert weights.files
+    for file in weights.files:
+        assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+        assert file.size is None or file.size > 0
+        # A hash belongs to one file, so it cannot be the hash of either of two.
+        assert file.alternative is None or file.sha256 is None
+    assert weights.input is not None
+    assert weights.input.normalise in NORMALISATIONS
+    assert weights.input.fit in {"longer", "shorter", "squash"}
+    assert weights.input.interpolation in {"bilinear", "bicubic", None}
+
+
+def test_no_two_are_confused() -> None:
+    for text in ("name", "source"):
+        values = [getattr(weights, text) for weights in catalogue()]
+        assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_what_a_profile_uses_is_in_the_catalogue(profile: str) -> None:
+    names = {(weights.name, weights.role) for weights in of_profile(profile)}
+    for role, backbone in PROFILES[profile].items():
+        assert backbone.startswith("builtin:") or (backbone, role) in names
+
+
+@pytest.mark.parametrize("profile", ["foundation", "light"])
+def test_the_large_profiles_have_weights_for_every_role_that_needs_them(profile: str) -> None:
+    required = {"text_aligner", "feature_extractor", "mask_proposer", "grounder", "encoder"}
+    assert required <= {weights.role for weights in of_profile(profile) if not weights.optional}
+
+
+@pytest.mark.parametrize("weights", EVERY)
+def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
+    identifier = weights.name.partition(":")[2]
+    for text in (weights.name, identifier, weights.source):
+        assert lookup(text) is weights
+        assert lookup(text, weights.family) is weights
+        assert lookup(text, "other") is None
+        assert describe(text) is weights
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("clip:ViT-L-14@datacomp_xl_s13b_b90k#side=336,attention=plain", "laion/CLIP-ViT-L-14"),
+        ("clip:hf-hub:laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "laion/CLIP-ViT-L-14"),
+        ("clip:local-dir:/data/clip#side=336", "/data/clip"),
+        ("clip:hf-hub:some/other", "some/other"),
+        ("dinov2:/data/number#1", "/data/number#1"),
+    ],
+)
+def test_whatever_a_backbone_understands_is_understood(name: str, source: str) -> None:
+    assert describe(name).source.startswith(source)
+
+
+def test_other_weights_are_described_by_their_name_alone() -> None:
+    other = describe("dinov2:/data/model")
+    assert (other.name, other.family, other.source) == (
+        "dinov2:/data/model",
+        "dinov2",
+        "/data/model",
+    )
+    assert (other.files, other.size) == ((), None)
+    # A colon that ends no family is part of the path.
+    assert describe("C:/data").source == "C:/data"
+    assert describe("/data/model").family == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(None, "size not documented"), (5, "5 bytes"), (1500, "2 kB"), (88_200_000, "88 MB"),
+     (2_560_000_000, "2.6 GB")],
+)  # fmt: skip
+def test_sizes_are_said_for_people(size: int | None, said: str) -> None:
+    assert say_size(size) == said
+
+
+def test_the_table_has_a_row_for_each() -> None:
+    rows = markdown_table().splitlines()
+    assert len(rows) == 2 + len(catalogue())
+    for row, weights in zip(rows[2:], catalogue(), strict=True):
+        assert f"`{weights.name}`" in row
+        assert row.count(" | ") == rows[0].count(" | ")
+
+
+# --- what packages say ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("timm:")])
+def test_timm_agrees(weights: Weights) -> None:
+    get_pretrained_cfg = pytest.importorskip("timm.models").get_pretrained_cfg
+    config = get_pretrained_cfg(weights.name.partition(":")[2])
+    assert config.hf_hub_id == weights.source
+    assert config.license == weights.licence.lower()
+    assert weights.input is not None
+    assert config.input_size == (3, weights.input.side, weights.input.side)
+    assert config.interpolation == weights.input.interpolation
+    assert (config.mean, config.std) == NORMALISATIONS[weights.input.normalise]
+
+
+@pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("clip:")])
+def test_open_clip_agrees(weights: Weights) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    model, _, tag = weights.name.partition(":")[2].partition("@")
+    config = open_clip.get_pretrained_cfg(model, tag)
+    assert config["hf_hub"].rstrip("/") == weights.source
+    assert weights.input is not None
+    assert config["interpolation"] == weights.input.interpolation
+    assert (config["mean"], config["std"]) == NORMALISATIONS[weights.input.normalise]
+
+
+@pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("sam")])
+def test_transformers_agrees(weights: Weights) -> None:
+    processor = pytest.importorskip("transformers").SamImageProcessorPil()
+    assert weights.input is not None
+    assert processor.size["longest_edge"] == weights.input.side
+    assert weights.input.fit == "longer"
+    mean, std = NORMALISATIONS[weights.input.normalise]
+    assert (tuple(processor.image_mean), tuple(processor.image_std)) == (mean, std)
+    assert processor.resample.name.lower() == weights.input.interpolation
