@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFilter
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
@@ -32,10 +32,15 @@ TARGET = Path(__file__).resolve().parents[1] / "tests" / "assets" / "tiny_clip"
 SIDE, PATCH = 64, 8
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 WORLD = 1  # seed of the scenes; 0 belongs to the tests
-SCENES = 120  # a category
-STEPS, BATCH, RATE, WARMUP = 2400, 128, 1e-3, 100
+SCENES = 80  # a category
+STEPS, BATCH, RATE, WARMUP = 2400, 64, 1e-3, 100
 SCALES = (0.25, 1.0)  # pixels of a crop per pixel of the scene, least and greatest
-HARD = 0.5  # share of batches from a single category
+STRETCH = math.log(1.4)  # of a crop's sides; a scene is squashed by up to twice that
+TILES = {SIDE: 800, SIDE // 2: 1600, SIDE // 4: 1600}  # px -> number a category
+MOVED = 0.4  # share of tiles with an object from elsewhere
+WHOLE = 0.4  # share of pages of one tile
+QUARTERED = 0.2  # share of quarters of a page that are quartered again
+HARD = 0.6  # share of batches mostly, and of tiles in these, from a single category
 REDUCED = 0.5  # share of steps without the last block's residual and MLP
 
 # What each kind of object may be called. The first is the scenes' own name for it.
@@ -83,6 +88,9 @@ TEMPLATES = (
 JOINTS = ("{} and {}", "{} with {}", "{} beside {}", "{} , {}")
 
 
+Window = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class Plate:
     """One scene, in memory."""
@@ -120,7 +128,7 @@ def train(folder: Path, seed: int, steps: int, world: int) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config(len(words)), indent=1) + "\n")
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).train()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    plates = render(world)
+    tiles = cut(render(world), rng)
     optimiser = torch.optim.AdamW(groups(model), lr=RATE, betas=(0.9, 0.98))
     sentences = (*TEMPLATES, *imagenet())
     absent = [rng.choice(sentences).replace("{}", word) for word in ABSENT]
@@ -131,7 +139,7 @@ def train(folder: Path, seed: int, steps: int, world: int) -> None:
             group["lr"] = (
                 RATE * ramp * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
             )
-        images, seen, named, captions = batch(plates, sentences, rng)
+        images, seen, named, captions = batch(tiles, sentences, rng)
         picture = F.normalize(embed(model.visual, images, rng.random() < REDUCED), dim=-1)
         text = F.normalize(model.encode_text(tokenizer([*captions, *absent])), dim=-1)
         logits = model.logit_scale.exp().clamp(max=100) * picture @ text.T
@@ -177,7 +185,7 @@ def config(words: int) -> dict[str, Any]:
             "vision_cfg": {
                 "image_size": SIDE,
                 "patch_size": PATCH,
-                "layers": 4,
+                "layers": 3,
                 "width": 96,
                 "head_width": 32,
             },
@@ -273,91 +281,167 @@ def render(world: int) -> list[Plate]:
     return plates
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A small picture that a page is put together from."""
+
+    pixels: npt.NDArray[np.uint8]
+    names: frozenset[str]  # of all that is to be seen
+    subjects: tuple[str, ...]  # what may be said of it
+
+
+def cut(plates: list[Plate], rng: random.Random) -> dict[str, dict[int, list[Tile]]]:
+    """Tiles by category and size, a third of them with an object moved to where it never is."""
+    found = {}
+    for category in track(SCENE_CATEGORIES, description="cutting"):
+        own = [plate for plate in plates if plate.category == category]
+        found[category] = {
+            size: [
+                moved(own, plates, size, rng) if rng.random() < MOVED else kept(own, size, rng)
+                for _ in range(number)
+            ]
+            for size, number in TILES.items()
+        }
+    return found
+
+
+def kept(plates: list[Plate], size: int, rng: random.Random) -> Tile:
+    """A piece of a scene as it is."""
+    while True:
+        plate = rng.choice(plates)
+        window, subject = choose_window(plate, size, rng)
+        pixels, ids = look(plate, window, size)
+        kinds = visible(ids, plate, window)
+        if kinds:  # a piece of nothing in particular is not captioned
+            return tile(pixels, kinds, subject if rng.random() < 0.7 else "")
+
+
+def moved(plates: list[Plate], others: list[Plate], size: int, rng: random.Random) -> Tile:
+    """An object cut out by its mask and laid upon a piece of some scene.
+
+    In the scenes a pin never lies but in a tray: no caption could tell which of the two is which.
+    """
+    while True:
+        plate, other = rng.choice(plates), rng.choice(others)
+        window, subject = choose_window(plate, size, rng)
+        below, _ = choose_window(other, size, rng)
+        above, ids = look(plate, window, size)
+        pixels, rest = look(other, below, size)
+        chosen = np.isin(ids, [number for number, kind in plate.kinds.items() if kind == subject])
+        if subject not in visible(np.where(chosen, ids, 255), plate, window):
+            continue
+        soft = Image.fromarray(np.uint8(255 * chosen)).filter(ImageFilter.GaussianBlur(0.4))
+        share = np.asarray(soft, np.float32)[..., None] / 255
+        pixels = np.uint8(share * above + (1 - share) * pixels + 0.5)
+        kinds = {subject} | visible(np.where(chosen, 255, rest), other, below)
+        return tile(pixels, kinds, subject if rng.random() < 0.7 else "")
+
+
+def tile(pixels: npt.NDArray[np.uint8], kinds: set[str], subject: str) -> Tile:
+    names = frozenset(name for kind in kinds for name in NAMES[kind])
+    return Tile(pixels, names, NAMES[subject] if subject in kinds else tuple(sorted(names)))
+
+
+def look(
+    plate: Plate, window: Window, size: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Pixels ``(size, size, 3)`` and instances ``(size, size)`` of a window."""
+    picture = plate.image.resize((size, size), Image.Resampling.BICUBIC, box=window)
+    left, top, right, bottom = window
+    steps = (np.arange(size) + 0.5) / size
+    rows = (top + steps * (bottom - top)).astype(int)
+    columns = (left + steps * (right - left)).astype(int)
+    return np.asarray(picture), plate.instances[np.ix_(rows, columns)]
+
+
+def choose_window(plate: Plate, size: int, rng: random.Random) -> tuple[Window, str]:
+    """A window ``xyxy`` near one object or anywhere; and its subject, if any.
+
+    Its scale is that of a whole scene seen at two to eight times SIDE, squashed or not, so that a
+    model trained on pieces meets in a scene what it knows.
+    """
+    width, height = plate.image.size
+    side = size / math.exp(rng.uniform(*(math.log(scale) for scale in SCALES)))
+    stretch = math.exp(rng.uniform(-STRETCH, STRETCH))
+    across, down = min(side * stretch, width), min(side / stretch, height)
+    subject = ""
+    if rng.random() < 0.75:
+        subject = rng.choice(sorted(plate.boxes))
+        x0, y0, x1, y1 = rng.choice(plate.boxes[subject])
+        x = rng.uniform(x0, x1) + across * rng.uniform(-0.3, 0.3)
+        y = rng.uniform(y0, y1) + down * rng.uniform(-0.3, 0.3)
+    else:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+    left = min(max(x - across / 2, 0), width - across)
+    top = min(max(y - down / 2, 0), height - down)
+    return (left, top, left + across, top + down), subject
+
+
+def visible(ids: npt.NDArray[np.uint8], plate: Plate, window: Window) -> set[str]:
+    """Kinds that fill enough of a window, or show enough of themselves, to be spoken of."""
+    left, top, right, bottom = window
+    cell = (right - left) * (bottom - top) / ids.size  # pixels of the scene
+    counts = np.bincount(ids.ravel(), minlength=256)
+    kinds = set()
+    for number, kind in plate.kinds.items():
+        share = counts[number] / ids.size
+        # A tray that peeps out between pins is not what a picture of pins is about.
+        if share > 0.2 or (share > 0.02 and counts[number] * cell > 0.6 * plate.areas[number]):
+            kinds.add(kind)
+    if counts[0] > 0.3 * ids.size:
+        kinds.add("background")
+    return kinds
+
+
 def batch(
-    plates: list[Plate], sentences: tuple[str, ...], rng: random.Random
+    tiles: dict[str, dict[int, list[Tile]]], sentences: tuple[str, ...], rng: random.Random
 ) -> tuple[Tensor, list[set[str]], list[set[str]], list[str]]:
-    """Crops ``(B, 3, SIDE, SIDE)``, what is in each, what each caption names, the captions."""
-    images, seen, named, captions = [], [], [], []
-    if rng.random() < HARD:  # else telling bottles from screws would be all there is to learn
-        category = rng.choice(SCENE_CATEGORIES)
-        plates = [plate for plate in plates if plate.category == category]
-    while len(images) < BATCH:
-        # A collage has neighbours that no scene has: what is in a picture can then not be guessed
-        # from the kind of scene, and every patch has to speak for itself.
-        tiles = 1 if rng.random() < 0.4 else 2
-        page = Image.new("RGB", (SIDE, SIDE))
+    """Pages ``(B, 3, SIDE, SIDE)``, what is in each, what each caption names, the captions."""
+    # Else telling bottles from screws would be all there is to learn.
+    favourite = rng.choice(SCENE_CATEGORIES) if rng.random() < HARD else ""
+    images = np.empty((BATCH, SIDE, SIDE, 3), np.uint8)
+    seen, named, captions = [], [], []
+    for page in images:
         names: set[str] = set()
         said: list[str] = []
-        for place in range(tiles * tiles):
-            crop, there, about = choose_crop(rng.choice(plates), SIDE // tiles, rng)
-            page.paste(crop, (place % tiles * crop.width, place // tiles * crop.height))
-            names |= there
-            said.append(about)
-        rng.shuffle(said)
-        said = said[: 1 if rng.random() < 0.6 else 2]
+        for top, left, size in layout(rng):
+            chosen = rng.random() < HARD
+            category = favourite if favourite and chosen else rng.choice(SCENE_CATEGORIES)
+            piece = rng.choice(tiles[category][size])
+            pixels = piece.pixels[:, ::-1] if rng.random() < 0.5 else piece.pixels
+            page[top : top + size, left : left + size] = pixels
+            names |= piece.names
+            said.append(rng.choice(piece.subjects))
+        said = rng.sample(said, min(len(said), 1 if rng.random() < 0.7 else 2))
         phrase = said[0] if len(said) == 1 else rng.choice(JOINTS).format(*said)
-        images.append(np.asarray(page, dtype=np.float32) / 255)
         seen.append(names)
         named.append(set(said))
         captions.append(rng.choice(sentences).replace("{}", phrase))
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     gain = torch.empty(BATCH, 1, 1, 1).uniform_(0.8, 1.2)
     pixels = (pixels * gain).clamp(0, 1)
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     return (pixels - mean) / std, seen, named, captions
 
 
-def choose_crop(plate: Plate, side: int, rng: random.Random) -> tuple[Image.Image, set[str], str]:
-    """A crop of a scene, every name of every thing in it, and one of these to speak of."""
-    kinds: set[str] = set()
-    while not kinds:  # a crop of nothing in particular is not captioned
-        window, subject = choose_window(plate, side, rng)
-        kinds = visible(plate, window)
-    names = {name for kind in kinds for name in NAMES[kind]}
-    about = NAMES[subject] if subject in kinds and rng.random() < 0.7 else sorted(names)
-    crop = plate.image.resize((side, side), Image.Resampling.BICUBIC, box=window)
-    if rng.random() < 0.5:
-        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return crop, names, rng.choice(about)
+def layout(rng: random.Random) -> list[tuple[int, int, int]]:
+    """Places of a page's tiles, ``(top, left, size)``: one, four, or quarters of these.
 
-
-def choose_window(
-    plate: Plate, size: int, rng: random.Random
-) -> tuple[tuple[float, float, float, float], str]:
-    """A square crop ``xyxy`` near one object or anywhere; and its subject, if any.
-
-    Its scale is that of a whole scene seen at two to eight times SIDE, so that a model trained on
-    crops meets in a scene what it knows.
+    A collage has neighbours that no scene has: what is in a picture can then not be guessed from
+    the kind of scene, and every patch has to speak for itself.
     """
-    width, height = plate.image.size
-    side = min(size / math.exp(rng.uniform(*(math.log(scale) for scale in SCALES))), width, height)
-    subject = ""
-    if rng.random() < 0.6:
-        subject = rng.choice(sorted(plate.boxes))
-        x0, y0, x1, y1 = rng.choice(plate.boxes[subject])
-        x = rng.uniform(x0, x1) + side * rng.uniform(-0.3, 0.3)
-        y = rng.uniform(y0, y1) + side * rng.uniform(-0.3, 0.3)
-    else:
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-    left = min(max(x - side / 2, 0), width - side)
-    top = min(max(y - side / 2, 0), height - side)
-    return (left, top, left + side, top + side), subject
-
-
-def visible(plate: Plate, window: tuple[float, float, float, float]) -> set[str]:
-    """Kinds that fill enough of a crop, or show enough of themselves, to be spoken of."""
-    left, top, right, bottom = (round(v) for v in window)
-    inside = plate.instances[top:bottom, left:right]
-    counts = np.bincount(inside.ravel(), minlength=256)
-    kinds = set()
-    for number, kind in plate.kinds.items():
-        share = counts[number] / inside.size
-        # A tray that peeps out between pins is not what a picture of pins is about.
-        if share > 0.2 or (share > 0.01 and counts[number] > 0.6 * plate.areas[number]):
-            kinds.add(kind)
-    if counts[0] > 0.3 * inside.size:
-        kinds.add("background")
-    return kinds
+    if rng.random() < WHOLE:
+        return [(0, 0, SIDE)]
+    half, quarter = SIDE // 2, SIDE // 4
+    places = []
+    for top in (0, half):
+        for left in (0, half):
+            if rng.random() < QUARTERED:
+                corners = [(y, x) for y in (0, quarter) for x in (0, quarter)]
+                places += [(top + y, left + x, quarter) for y, x in corners]
+            else:
+                places.append((top, left, half))
+    return places
 
 
 def matches(seen: list[set[str]], named: list[set[str]]) -> Tensor:
