@@ -22,6 +22,7 @@ from fmlad.cli_weights import weights_cli
 from fmlad.errors import FmladError, OptionError
 
 if TYPE_CHECKING:
+    from fmlad.detector import Detector
     from fmlad.prediction import Failure, Prediction
 
 FAILED, USAGE, ANOMALOUS = 1, 2, 3
@@ -94,9 +95,22 @@ def demo(
 
 @cli.command()
 def fit(
-    shots: Annotated[list[str], typer.Argument(help="Normal images: a folder, or files.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to save the detector to.")],
-    method: Annotated[str, typer.Option(help="See `fmlad methods`.")] = "banks",
+    shots: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Normal images: a folder, or files. None at all, with --prompts: the declared "
+            "rules alone."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="See `fmlad methods`. [default: banks, or clip-lad with --prompts]"),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Prompt set: a bundled one (`fmlad prompts list`) or a YAML file."),
+    ] = None,
     profile: Profile = None,
     option: Annotated[
         list[str] | None,
@@ -114,23 +128,30 @@ def fit(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Fit a detector to normal images and save it."""
+    """Fit a detector to normal images, to the rules of a prompt set, or to both; and save it."""
     from fmlad import storage
     from fmlad.detector import Detector
 
     storage.check_target(out)  # before the work, not after it
-    with _progress(quiet=as_json) as progress:
-        detector = Detector.from_shots(
-            list(shots),
-            method=method,
-            profile=profile,
-            backbones=_pairs(backbone or [], "--backbone ROLE=NAME"),
-            validation=list(validation or []),
-            device=device,
-            seed=seed,
-            progress=progress,
-            **{k: _value(v) for k, v in _pairs(option or [], "--option NAME=VALUE").items()},
-        )
+    common: dict[str, Any] = {
+        "prompts": prompts,
+        "profile": profile,
+        "backbones": _pairs(backbone or [], "--backbone ROLE=NAME"),
+        "device": device,
+        **{k: _value(v) for k, v in _pairs(option or [], "--option NAME=VALUE").items()},
+    }
+    if shots:
+        with _progress(quiet=as_json) as progress:
+            detector = Detector.from_shots(
+                list(shots),
+                method=method,
+                validation=list(validation or []),
+                seed=seed,
+                progress=progress,
+                **common,
+            )
+    else:
+        detector = _without_shots(method, validation, common)
     detector.save(out)
     calibration = detector.calibration
     reports = detector.shots
@@ -151,11 +172,26 @@ def fit(
             typer.echo(f"{report.name}: same pixels as shot {report.duplicate_of}; it adds nothing")
         if report.suspicious:
             typer.echo(f"{report.name}: far odder than the other shots (score {report.score:.2f})")
-    plural = "" if len(reports) == 1 else "s"
+    plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
         typer.echo(f"Threshold {calibration.threshold:.3g}: {calibration.describe()}.")
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
+
+
+def _without_shots(
+    method: str | None, validation: list[str] | None, common: dict[str, Any]
+) -> Detector:
+    """A detector from prompts alone."""
+    from fmlad.detector import ZERO_SHOT, Detector
+
+    if common["prompts"] is None:
+        raise OptionError("There is nothing to fit to: give normal images, --prompts, or both.")
+    if method not in (None, ZERO_SHOT):
+        raise OptionError(f"The method {method!r} needs normal images; {ZERO_SHOT!r} does without.")
+    if validation:
+        raise OptionError("--validation needs normal images to fit to beside it.")
+    return Detector.from_prompts(common.pop("prompts"), **common)
 
 
 @cli.command()

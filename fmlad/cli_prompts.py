@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fmlad.errors import PromptError
+from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
     from fmlad.prompts import PromptPart, PromptSet
+    from fmlad.views import ImageView
 
 BAD = 1  # exit code: a set is not valid
 
@@ -79,6 +81,70 @@ def lint(
         typer.echo(json.dumps(outcomes, indent=1))
     if any(outcome["error"] for outcome in outcomes):
         raise typer.Exit(BAD)
+
+
+@prompts_cli.command()
+def compare(
+    sets: Annotated[list[str], typer.Argument(help="Bundled sets, or YAML files.")],
+    shots: Annotated[Path, typer.Option(help="Folder of normal images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML report to write.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Folder with good/ and further folders of anomalous images."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Draws of shots, at least 4.")] = 4,
+    count: Annotated[int, typer.Option(min=1, help="Shots a draw.")] = 4,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="[default: $FMLAD_PROFILE, else foundation]"),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", help="Backbone of a role as ROLE=NAME; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare prompt sets with each other and with controls; write a report."""
+    from fmlad.compare import compare as run
+    from fmlad.compare import write_comparison
+    from fmlad.detector import method_eyes
+    from fmlad.images import load_image
+    from fmlad.prompts import PromptSet
+    from fmlad.sources import expand_sources
+
+    chosen = [PromptSet.load(name) for name in sets]
+    for text in backbone or []:
+        if "=" not in text:
+            raise OptionError(f"Got {text!r}; expected --backbone ROLE=NAME.")
+    override = dict(text.split("=", 1) for text in backbone or [])
+    eyes = method_eyes("clip-lad", profile, override, device)
+
+    def opened(folder: Path) -> list[ImageView]:
+        return [eyes.view(load_image(path), str(path)) for path in expand_sources(str(folder))]
+
+    good: list[ImageView] = []
+    bad: list[ImageView] = []
+    if test is not None:
+        if not (test / "good").is_dir():
+            raise OptionError(f"{test} has no folder good/ with normal images.")
+        good = opened(test / "good")
+        folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
+        bad = [view for folder in folders for view in opened(folder)]
+    views = opened(shots)
+    rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=_silent)
+    write_comparison(out, rows, views[0].reads)
+    if as_json:
+        typer.echo(json.dumps({"report": str(out), "rows": [row.to_dict() for row in rows]}))
+        return
+    for row in rows:
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in row.figures.items())
+        typer.echo(f"{row.title}: {figures}")
+    typer.echo(f"Report with pictures: {out}")
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Progress for nobody."""
 
 
 def describe(prompts: PromptSet) -> list[str]:

@@ -18,6 +18,7 @@ from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
+from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, far_odder
 from fmlad.sources import expand_sources
 from fmlad.views import Eyes, ImageView, prepare
@@ -25,6 +26,8 @@ from fmlad.views import Eyes, ImageView, prepare
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
+
+ZERO_SHOT = "clip-lad"  # the method that can do without shots
 
 Sources = ImageSource | Iterable[ImageSource]
 Progress = Callable[[int, int, str], None]
@@ -94,8 +97,10 @@ class Detector:
         Args:
             shots: A folder, one image, or several: paths, bytes, PIL images, arrays ``(H, W, 3)``.
                 Sizes and aspect ratios may differ.
-            method: Name of a method (``fmlad.list_methods()``); None means ``"banks"``.
-            prompts: A prompt set, for methods that read.
+            method: Name of a method (``fmlad.list_methods()``); None means ``"banks"``, or
+                ``"clip-lad"`` with prompts.
+            prompts: A prompt set for methods that take one: ``fmlad.PromptSet``, the name of a
+                bundled one, or the path of a file.
             labels: Part masks ``(H, W)``, one a shot, for methods that learn from them.
             unlabeled: Further images of unknown state, for methods that learn from them.
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
@@ -113,13 +118,16 @@ class Detector:
             OptionError: An argument or option does not exist or does not fit.
             WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
         """
-        name = method or "banks"
+        name = method or ("banks" if prompts is None else ZERO_SHOT)
         chosen_method = create_method(name, options)
         given = {"prompts": prompts is not None, "labels": labels is not None}
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
         profile = profiles.profile_name(profile)
         chosen = profiles.resolve(
-            chosen_method.needs, profile, chosen_method.declared.get(profile), backbones
+            _roles(chosen_method, profile, backbones),
+            profile,
+            chosen_method.declared.get(profile),
+            backbones,
         )
         device = profiles.pick_device(device)
         # Images first: a typo in a path should not cost the loading of a network.
@@ -140,6 +148,47 @@ class Detector:
         )
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, eyes, record, views)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        prompts: Any,
+        *,
+        profile: str | None = None,
+        backbones: Mapping[str, str | Backbone] | None = None,
+        device: str = "auto",
+        **options: Any,
+    ) -> Detector:
+        """A detector without a single image: what a prompt set declares is what is judged.
+
+        Every rule (``expect``) that an image breaks counts 1 for each object too many, too few or
+        out of place; a rule broken at all is anomalous. On profiles that read, words for sound and
+        damaged parts are compared as well.
+
+        Args:
+            prompts: ``fmlad.PromptSet``, the name of a bundled one, or the path of a file.
+            profile: As in :meth:`from_shots`.
+            backbones: As in :meth:`from_shots`.
+            device: As in :meth:`from_shots`.
+            **options: Options of the method ``"clip-lad"``.
+
+        Raises:
+            PromptError: The set is not valid, has a word that the profile cannot ground, or
+                declares nothing on a profile that does not read.
+            OptionError: An argument or option does not exist or does not fit.
+            WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
+        """
+        method = create_method(ZERO_SHOT, options)
+        chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
+        profile = profiles.profile_name(profile)
+        chosen = profiles.resolve(
+            _roles(method, profile, backbones), profile, method.declared.get(profile), backbones
+        )
+        eyes = Eyes(
+            profiles.load_backbones(chosen, profiles.pick_device(device)), DiskCache.default()
+        )
+        fitted = pipeline.fit_prompts(method, chosen_prompts, eyes.view)
+        return cls(fitted, eyes, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
     def __repr__(self) -> str:
         return (
@@ -319,6 +368,11 @@ class Detector:
         return [view.key for view in self._shots] or list(self._record.shot_keys)
 
     def _originals(self) -> list[ImageView]:
+        if not self._fitted.shots:
+            raise OptionError(
+                "This detector was made from prompts alone; build one with Detector.from_shots "
+                "and the same prompts."
+            )
         if not self._shots:
             raise OptionError(
                 "This detector was loaded from disk and keeps no original shots; build it again "
@@ -334,7 +388,11 @@ class Detector:
             )
         by_hand = self.calibration if self.calibration.source == "user" else None
         self._fitted = pipeline.fit(
-            self._fitted.method, views, seed=self._record.seed, progress=_silent
+            self._fitted.method,
+            views,
+            prompts=getattr(self._fitted.state, "prompts", None),
+            seed=self._record.seed,
+            progress=_silent,
         )
         self._shots = views
         if by_hand is not None:
@@ -362,6 +420,38 @@ def _one_by_one(images: Sources) -> Iterable[ImageSource]:
 def _given(sources: Sources) -> bool:
     """Whether an optional argument was given: anything but an empty list or tuple."""
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
+
+
+def method_eyes(
+    method: str,
+    profile: str | None = None,
+    backbones: Mapping[str, str | Backbone] | None = None,
+    device: str = "auto",
+) -> Eyes:
+    """The backbones that a method would look through, loaded.
+
+    Raises:
+        UnknownNameError: A method, profile, role or backbone does not exist.
+        OptionError: Nobody offers a needed role, or the device is not usable.
+        WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
+    """
+    built = create_method(method, {})
+    profile = profiles.profile_name(profile)
+    roles = _roles(built, profile, backbones)
+    chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
+    loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
+    return Eyes(loaded, DiskCache.default())
+
+
+def _roles(
+    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None
+) -> tuple[str, ...]:
+    """Roles it needs, and those it makes use of on this profile or that the user fills."""
+    optional: Mapping[str, Sequence[str]] = getattr(method, "optional", {})
+    wanted = [
+        role for role, where in optional.items() if profile in where or role in (backbones or {})
+    ]
+    return (*method.needs, *wanted)
 
 
 def _check_taken(method: Method, given: Mapping[str, bool]) -> None:

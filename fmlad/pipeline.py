@@ -6,7 +6,7 @@ page and the benchmarks cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,15 @@ import numpy.typing as npt
 from fmlad.errors import OptionError
 from fmlad.findings import Finding, defects
 from fmlad.images import ImageSource, load_image, source_name
-from fmlad.methods.protocol import Evidence, Method, Progress, State
+from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
+from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import AdaptiveScaling
+from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.views import Eyes, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
+RULE_BROKEN = 0.5  # a broken rule scores 1 or more, and a state is a probability
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 
 
@@ -41,7 +43,7 @@ class Fitted:
 
     method: Method
     state: State
-    fusion: AdaptiveScaling
+    fusion: Fusion
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
@@ -89,16 +91,17 @@ def fit(
             left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
             progress(done, count, "judging each shot by the others")
         trials = list(left_out.values())
-    fusion = method.fusion([trial.scores for trial in trials], state)
+    held_out = []
+    for done, view in enumerate(validation, start=1):
+        held_out.append(method.evidence(view, state).scores)
+        progress(done, len(validation), "judging validation images")
+    scaled_by = held_out if getattr(method, "validation_scales", False) else []
+    fusion = method.fusion(scaled_by or [trial.scores for trial in trials], state)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
-    if validation:
-        held_out = []
-        for done, view in enumerate(validation, start=1):
-            held_out.append(fusion.fused(method.evidence(view, state).scores))
-            progress(done, len(validation), "judging validation images")
-        calibration = Calibration.fit(held_out, "validation")
+    if held_out:
+        calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     return Fitted(
         method,
         state,
@@ -109,6 +112,26 @@ def fit(
             fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
         ),
     )
+
+
+def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageView]) -> Fitted:
+    """A fitted method without a single shot: branches as they are, a threshold for broken rules.
+
+    Args:
+        method: One that can be fitted to prompts alone (``from_prompts``).
+        prompts: What is expected.
+        look: Makes a view of an exemplar's picture.
+
+    Raises:
+        OptionError: The method needs shots.
+    """
+    alone = getattr(method, "from_prompts", None)
+    if alone is None:
+        raise OptionError(f"The method {method.name!r} needs shots; 'clip-lad' can do without.")
+    state = alone(prompts, look)
+    calibration = Calibration(RULE_BROKEN, "rules", ())
+    fusion = AdaptiveScaling(dict.fromkeys(method.branches, 1.0), "maximum")
+    return Fitted(method, state, fusion, calibration, (), ())
 
 
 def judge(view: ImageView, fitted: Fitted) -> Prediction:
@@ -156,9 +179,8 @@ def _findings(
     A branch reaches 1 on the oddest shot, so what counts for more than that in its own branch is
     worth a sentence; several branches may add up to an anomaly of which none says so alone.
     """
-    scales: Mapping[str, float] = fitted.fusion.scales
     typed = [
-        Finding(d.kind, d.part, d.expected, d.observed, d.box, d.score / scales[d.branch], d.text)
+        Finding(d.kind, d.part, d.expected, d.observed, d.box, _scaled(d, fitted), d.text)
         for d in evidence.differences
     ]
     threshold = fitted.calibration.threshold
@@ -168,13 +190,16 @@ def _findings(
     limit = min(threshold, WORTH) if score > threshold else threshold
     typed = [finding for finding in typed if finding.score > limit]
     # A branch that names its differences itself needs no nameless ones.
-    silent = {
-        b: m for b, m in evidence.maps.items() if b not in {d.branch for d in evidence.differences}
-    }
+    named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
+    silent = {branch: one for branch, one in evidence.maps.items() if branch not in named}
     plain = []
     if silent:
         plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)
     return sorted([*typed, *plain], key=lambda finding: -finding.score)
+
+
+def _scaled(difference: Difference, fitted: Fitted) -> float:
+    return fitted.fusion.scaled({difference.branch: difference.score})[difference.branch]
 
 
 def _calibration_notes(calibration: Calibration) -> list[str]:

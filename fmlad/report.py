@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from fmlad.detector import Detector
+from fmlad.errors import OptionError
 from fmlad.explain import verdict_word
 from fmlad.images import load_image
 from fmlad.prediction import Prediction
@@ -76,13 +77,25 @@ def write_report(
         "<li><b>Outlines</b>: the parts that were told apart, with their counts. Nobody named "
         "them, so they are called by what can be seen.</ul>",
         "<h2>The normal pictures</h2><div class=shots>",
-        *(f"<img src='{_embed(Image.fromarray(load_image(shot)))}' alt=shot>" for shot in shots),
+        *(f"<img src='{embed(Image.fromarray(load_image(shot)))}' alt=shot>" for shot in shots),
         "</div><h2>The verdicts</h2>",
         *(_case(case) for case in cases),
     ]
+    return write_page(path, title, parts)
+
+
+def write_page(path: Path, title: str, parts: Sequence[str]) -> Path:
+    """Writes pieces of HTML as one page in the house's style.
+
+    Raises:
+        OptionError: The file cannot be written.
+    """
     page = _PAGE.replace("%TITLE%", html.escape(title)).replace("%BODY%", "\n".join(parts))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"The report cannot be written to {path}: {error}.") from error
     return path
 
 
@@ -93,8 +106,8 @@ def _case(case: Case) -> str:
     mark = "right" if case.right else "wrong"
     return (
         f"<section class='{mark}'>"
-        f"<img src='{_embed(Image.fromarray(prediction.pixels))}' alt='the picture'>"
-        f"<img src='{_embed(prediction.overlay())}' alt='heat and boxes'>"
+        f"<img src='{embed(Image.fromarray(prediction.pixels))}' alt='the picture'>"
+        f"<img src='{embed(prediction.overlay())}' alt='heat and boxes'>"
         f"{_parts(prediction)}"
         f"<div><h3>{html.escape(verdict_word(prediction))}"
         f" <small>score {prediction.score:.2f}</small></h3>"
@@ -107,10 +120,11 @@ def _case(case: Case) -> str:
 def _parts(prediction: Prediction) -> str:
     if prediction.segmentation is None:
         return ""
-    return f"<img src='{_embed(prediction.parts_overlay())}' alt='parts with their counts'>"
+    return f"<img src='{embed(prediction.parts_overlay())}' alt='parts with their counts'>"
 
 
-def _embed(picture: Image.Image) -> str:
+def embed(picture: Image.Image) -> str:
+    """A small picture as the source of an ``img``."""
     small = picture.copy()
     small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     buffer = io.BytesIO()

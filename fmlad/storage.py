@@ -28,7 +28,7 @@ from fmlad.methods.registry import create_method, list_methods
 from fmlad.pipeline import Fitted
 from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
-from fmlad.scoring.fusion import AdaptiveScaling
+from fmlad.scoring.fusion import fusion_from_dict
 
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
@@ -89,7 +89,7 @@ class _Manifest(_Strict):
     calibration: dict[str, Any]
     shots: list[_Shot]
     thumbnails: list[str]
-    prompts: None
+    prompts: dict[str, Any] | None
     state: dict[str, Any]
     files: dict[str, str]
     sha256: str
@@ -141,6 +141,7 @@ def save(
     contents: dict[str, bytes] = {STATE: to_bytes(fitted.state.tensors())}
     names = [f"shots/{index:03d}.jpg" for index in range(len(thumbnails))]
     contents |= dict(zip(names, thumbnails, strict=True))
+    described = fitted.state.meta()
     manifest = {
         "format": FORMAT,
         "fmlad": fmlad.__version__,
@@ -162,14 +163,15 @@ def save(
             )
         ],
         "thumbnails": names,
-        "prompts": None,
-        "state": fitted.state.meta(),
+        "prompts": described.pop("prompts", None),
+        "state": described,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
     # Through JSON first, so that what is hashed is what will be read (tuples become lists).
     manifest = json.loads(json.dumps(manifest))
     manifest["sha256"] = _own_hash(manifest)
-    contents[MANIFEST] = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    # Keys as they come: the order of a prompt set's parts is the number of their classes.
+    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
     try:
         _replace(folder, contents)
     except (OSError, ValueError) as error:
@@ -239,10 +241,13 @@ def restore(saved: Saved, device: str) -> Fitted:
 
     manifest = saved.manifest
     try:
-        state = saved.method.restore(load(saved.state), manifest.state, device)
+        described = manifest.state
+        if manifest.prompts is not None:
+            described = {**described, "prompts": manifest.prompts}
+        state = saved.method.restore(load(saved.state), described, device)
         if state.shots != len(manifest.shots):
             raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")
-        fusion = AdaptiveScaling.from_dict(manifest.fusion)
+        fusion = fusion_from_dict(manifest.fusion)
         if set(fusion.scales) != set(saved.method.branches):
             raise CorruptDetectorError(
                 f"scales are for {list(fusion.scales)}; expected {list(saved.method.branches)}"
@@ -299,12 +304,17 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
     lacking = {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys()
     if lacking:
         raise _corrupt(folder, f"{MANIFEST}: config lacks {sorted(lacking)}")
-    if set(manifest.backbones) != set(method.needs):
+    beyond = set(manifest.backbones) - set(method.needs)
+    if not set(method.needs) <= set(manifest.backbones) or not beyond <= set(
+        getattr(method, "optional", {})
+    ):
         raise _corrupt(
             folder,
             f"{MANIFEST}: backbones are {sorted(manifest.backbones)}; "
             f"expected {sorted(method.needs)}",
         )
+    if (manifest.prompts is not None) != ("prompts" in method.takes):
+        raise _corrupt(folder, f"{MANIFEST}: prompts are not what {manifest.method!r} takes")
     if manifest.profile not in PROFILES:
         raise _corrupt(folder, f"{MANIFEST}: profile {manifest.profile!r} is unknown")
     return method

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from fmlad import augment
-from fmlad.backbones.roles import Backbone, FeatureExtractor, MaskProposer, Masks, Pyramid
+from fmlad.backbones.roles import (
+    Backbone,
+    FeatureExtractor,
+    MaskProposer,
+    Masks,
+    Pyramid,
+    TextAligner,
+)
 from fmlad.matching import registration
 
 if TYPE_CHECKING:
@@ -96,6 +103,30 @@ class ImageView:
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
         return _unpacked(self._masks[backbone.fingerprint])
+
+    def has(self, role: str) -> bool:
+        """Whether there is a backbone in a role that a method can do without."""
+        return role in self._eyes.backbones
+
+    @property
+    def reads(self) -> bool:
+        """Whether the text aligner takes any word, and not those of a table alone."""
+        return bool(getattr(self._eyes.backbones["text_aligner"], "reads", True))
+
+    def ground(
+        self,
+        words: Sequence[str],
+        regions: npt.NDArray[np.bool_] | None = None,
+        templates: Sequence[str] = (),
+        role: str = "text_aligner",
+    ) -> Tensor:
+        """How well words fit places, or regions; see ``TextAligner.ground``.
+
+        Raises:
+            PromptError: The backbone cannot ground one of them.
+        """
+        aligner = cast(TextAligner, self._eyes.backbones[role])
+        return aligner.ground(self.pyramid(role), words, regions, templates)
 
     def again(self, pixels: npt.NDArray[np.uint8], what: str) -> ImageView:
         """A view on a changed copy of this image, through the same backbones."""

@@ -73,7 +73,7 @@ def test_lint_for_a_profile() -> None:
         (("show", "dize"), 1, "Did you mean 'dice'"),
         (("show", "none.yaml"), 1, "no file"),
         (("lint",), 2, "Missing argument"),
-        (("compare",), 2, "No such command"),
+        (("compare",), 2, "Missing argument"),
     ],
 )
 def test_wrong_input(arguments: tuple[str, ...], code: int, said: str) -> None:

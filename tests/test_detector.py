@@ -14,6 +14,7 @@ from fmlad import Detector, Failure, Prediction
 from fmlad.errors import (
     InvalidImageError,
     OptionError,
+    PromptError,
     ShotsError,
     UnknownNameError,
     WeightsUnavailableError,
@@ -221,7 +222,8 @@ def test_flipped_queries_are_normal_when_symmetry_says_so() -> None:
         ({"window": True}, OptionError, "window must be"),
         ({"banks": ("patch", "histo")}, OptionError, "available"),
         ({"symmetry": "some"}, OptionError, "symmetry"),
-        ({"prompts": "pushpins"}, OptionError, "makes no use of prompts"),
+        ({"method": "banks", "prompts": "dice"}, OptionError, "makes no use of prompts"),
+        ({"prompts": "pushpins"}, PromptError, "Did you mean 'scenes/pushpins'"),
         ({"labels": []}, OptionError, "makes no use of labels"),
         ({"unlabeled": "folder"}, OptionError, "makes no use of unlabeled"),
         ({"device": "cuda:99"}, OptionError, "not usable here"),

@@ -144,6 +144,7 @@ class CLIP:
         pyramid: Pyramid,
         words: Sequence[str],
         regions: npt.NDArray[np.bool_] | None = None,
+        templates: Sequence[str] = (),
     ) -> Tensor:
         """Cosine of every place, or of every region, with every word.
 
@@ -152,6 +153,7 @@ class CLIP:
             words: Phrases; for synonyms see
                 :func:`~fmlad.backbones.clip_text.best_of_synonyms`.
             regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
+            templates: Sentences with ``{}`` for the word; empty for the 80 ImageNet templates.
 
         Returns:
             float32 ``(n_words, 2 g, 2 g)`` in [-1, 1], the maps upscaled by two bilinearly; with
@@ -165,7 +167,7 @@ class CLIP:
         level = pyramid.levels[self._vision.patch]
         if len(level) != 1:
             raise OptionError(f"ground() takes the pyramid of one image, got {len(level)}.")
-        embeddings = self.text(words).to(level.device)
+        embeddings = self.text(words, templates or None).to(level.device)
         if regions is None:
             places = F.interpolate(
                 level, scale_factor=UPSCALE, mode="bilinear", align_corners=False

@@ -115,6 +115,7 @@ class LexiconAligner:
 
     name = "builtin:lexicon@1"
     expensive = False
+    reads = False  # attributes only: "broken" means nothing to it
 
     def __init__(self, name: str = name, device: str = "cpu") -> None:
         self._device = device
@@ -146,6 +147,7 @@ class LexiconAligner:
         pyramid: Pyramid,
         words: Sequence[str],
         regions: npt.NDArray[np.bool_] | None = None,
+        templates: Sequence[str] = (),
     ) -> Tensor:
         """To what degree each phrase holds, at every place or of every region.
 
@@ -153,6 +155,7 @@ class LexiconAligner:
             pyramid: Of one image, from this backbone.
             words: Phrases.
             regions: bool ``(R, h, w)`` over the whole image on any grid, or None.
+            templates: Without effect: sentences around a word say nothing about its looks.
 
         Returns:
             float32 in [0, 1]: ``(n_words, h, w)`` on the finer level, or ``(n_words, R)``; an empty

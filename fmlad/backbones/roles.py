@@ -111,6 +111,7 @@ class TextAligner(FeatureExtractor, Protocol):
         pyramid: Pyramid,
         words: Sequence[str],
         regions: npt.NDArray[np.bool_] | None = None,
+        templates: Sequence[str] = (),
     ) -> Tensor:
         """Similarity of every place, or of every region, to every word.
 
@@ -118,6 +119,8 @@ class TextAligner(FeatureExtractor, Protocol):
             pyramid: Of one image, from this backbone.
             words: Phrases.
             regions: bool ``(R, h, w)``, or None for dense similarities.
+            templates: Sentences with ``{}`` for the word; empty for the backbone's own. A backbone
+                that does not read takes no notice of them.
 
         Returns:
             float32 ``(n_words, h, w)``, or ``(n_words, R)`` with regions.

@@ -214,6 +214,8 @@ class PatchMemory:
             pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
             memory.append(Remembered(int(shot), Look(levels, pooled, _edges(reader, number, half))))
         originals = [item.shot for item in memory if item.look.edges is not None]
+        if not originals and placed is False:  # a bank that never registers anything
+            originals = [item.shot for item in memory]
         if (
             not memory
             or not memory[0].look.levels

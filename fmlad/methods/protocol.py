@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmlad.findings import Box, Kind
 from fmlad.prediction import Segmentation
-from fmlad.scoring.fusion import AdaptiveScaling
+from fmlad.scoring.fusion import Fusion
 from fmlad.views import ImageView
 
 Progress = Callable[[int, int, str], None]
@@ -96,6 +96,15 @@ class Method(Protocol):
             ``"prompts"``, ``"labels"`` and ``"unlabeled"``; others are refused.
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
+
+    Three more class attributes may be left out:
+
+    - ``optional``, ``{role: profiles}``: roles that it makes use of where it gets them. On these
+      profiles it does by default, on others when the user names a backbone for the role.
+    - ``validation_scales``: whether validation images scale the branches too, and not just set the
+      threshold.
+    - ``typed``: branches that name all that they find, so that their maps are not searched for
+      nameless defects.
     """
 
     name: ClassVar[str]
@@ -142,12 +151,12 @@ class Method(Protocol):
         """Judges a view as if the shots in ``exclude`` had never been given."""
         ...
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> AdaptiveScaling:
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> Fusion:
         """How its branches become one score, learned from raw scores of left-out shots.
 
         Args:
-            left_out: Branch scores, one mapping a left-out shot, or gently altered copy of the
-                only one.
+            left_out: Branch scores, one mapping a left-out shot, gently altered copy of the only
+                one, or validation image where these scale the branches.
             state: What was remembered.
         """
         ...

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "fmlad.methods"
 
 # name -> "module:method class:config class"
-_METHODS = {"banks": "fmlad.methods.banks:Banks:BanksConfig"}
+_METHODS = {
+    "banks": "fmlad.methods.banks:Banks:BanksConfig",
+    "clip-lad": "fmlad.methods.clip_lad:ClipLad:ClipLadConfig",
+}
 
 
 def list_methods() -> list[str]:

@@ -14,13 +14,14 @@ from fmlad.errors import CorruptDetectorError, OptionError
 
 ODD = 2.0  # medians
 
-Source = Literal["leave-one-out", "augmentations", "validation", "user"]
+Source = Literal["leave-one-out", "augmentations", "validation", "rules", "user"]
 
 _HOW = {
     "leave-one-out": "the largest leave-one-out score of {n} shots",
     "augmentations": "the largest score of {n} gentle alterations of the only shot, "
     "which says little about real variation",
     "validation": "the largest score of {n} validation images",
+    "rules": "between a kept and a broken rule; no image was seen",
     "user": "set by the user",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,44 @@ SILENT = 1e-6
 KIND = "adaptive-scaling"
 
 Combine = Literal["sum", "maximum"]
+
+
+class Fusion(Protocol):
+    """How branch scores become one score, on a scale fixed at fit time."""
+
+    @property
+    def scales(self) -> Mapping[str, float]:
+        """Branch -> its unit, positive."""
+        ...
+
+    def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Scores of some branches on the common scale."""
+        ...
+
+    def fused(self, scores: Mapping[str, float]) -> float:
+        """The image score, of the scores of all branches."""
+        ...
+
+    def fused_map(self, maps: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """Maps of some branches, all ``(h, w)`` alike, as one on the common scale."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with its ``kind``."""
+        ...
+
+
+def fusion_from_dict(data: Mapping[str, Any]) -> Fusion:
+    """Back from ``to_dict`` of any fusion.
+
+    Raises:
+        CorruptDetectorError: The kind is unknown, or its description is damaged.
+    """
+    from fmlad.scoring import mahalanobis
+
+    if data.get("kind") == mahalanobis.KIND:
+        return mahalanobis.Mahalanobis.from_dict(data)
+    return AdaptiveScaling.from_dict(data)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("plugged")
 def test_a_plugged_in_method_is_a_citizen(tmp_path: Any) -> None:
-    assert fmlad.list_methods() == ["banks", "brightness"]
+    assert fmlad.list_methods() == ["banks", "brightness", "clip-lad"]
     shots = [picture(i) for i in range(3)]
     detector = fmlad.Detector.from_shots(shots, method="brightness", profile="builtin", strict=2.0)
     dark = (picture(9) // 2).astype(np.uint8)
@@ -132,6 +132,6 @@ def test_a_plugged_in_backbone_is_a_citizen() -> None:
 
 def test_unknown_methods_and_options_name_what_exists() -> None:
     with pytest.raises(UnknownNameError, match="Known ones: banks"):
-        registry.create_method("clip", {})
+        registry.create_method("zzz", {})
     with pytest.raises(OptionError, match="Its options: banks, levels"):
         registry.create_method("banks", {"zzz": 1})

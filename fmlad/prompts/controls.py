@@ -1,0 +1,75 @@
+"""Prompt sets that should do worse than the one they are made of, if words matter at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fmlad.prompts.sets import PromptSet
+
+# Things that no inspection picture shows; ours.
+ELSEWHERE = ("giraffe", "piano", "waterfall", "castle", "bicycle", "octopus", "sofa", "volcano")
+
+
+def wrong_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
+    """Every phrase of a part names something else.
+
+    On profiles that read the last word of a phrase becomes a thing from elsewhere. Others take no
+    notice of nouns: there each attribute becomes one that the set does not use.
+    """
+    if reads:
+        names = iter(rng.permutation(_enough(ELSEWHERE, len(prompts.phrases()[0]))).tolist())
+        return _rewritten(prompts, lambda phrase: " ".join([*phrase.split()[:-1], next(names)]))
+    from fmlad.backbones.lexicon import lexicon
+
+    used = {word for phrase in prompts.phrases()[0] for word in _attributes(phrase)}
+    free = [word for word in lexicon().words if word not in used] or list(lexicon().words)
+    wanted = sum(len(_attributes(phrase)) for phrase in prompts.phrases()[0])
+    others = iter(rng.permutation(_enough(free, wanted)).tolist())
+    return _rewritten(prompts, lambda phrase: _replaced(phrase, lambda word: next(others)))
+
+
+def shuffled_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
+    """The same words, dealt anew among the phrases of all parts.
+
+    On profiles that read the nouns (the last word of each phrase), on others the attributes. A set
+    whose phrases differ in nothing else stays what it was, up to the names of its parts.
+    """
+    phrases = prompts.phrases()[0]
+    if reads:
+        dealt = iter(rng.permutation([phrase.split()[-1] for phrase in phrases]).tolist())
+        return _rewritten(prompts, lambda phrase: " ".join([*phrase.split()[:-1], next(dealt)]))
+    dealt = iter(rng.permutation([w for p in phrases for w in _attributes(p)]).tolist())
+    return _rewritten(prompts, lambda phrase: _replaced(phrase, lambda word: next(dealt)))
+
+
+def _rewritten(prompts: PromptSet, change: Callable[[str], str]) -> PromptSet:
+    """New phrases; the foreground's follow the parts' where they are the same."""
+    parts = tuple(
+        replace(part, words=tuple(change(word) for word in part.words)) for part in prompts.parts
+    )
+    foreground = prompts.foreground
+    if set(foreground) == set(prompts.phrases()[0]):
+        foreground = tuple(word for part in parts for word in part.words)
+    return replace(prompts, parts=parts, foreground=foreground)
+
+
+def _attributes(phrase: str) -> tuple[str, ...]:
+    from fmlad.backbones.lexicon import attributes
+
+    return attributes(phrase) or ()
+
+
+def _replaced(phrase: str, other: Callable[[str], str]) -> str:
+    """Attributes in front of what is left of a phrase, its noun."""
+    from fmlad.backbones.lexicon import lexicon
+
+    noun = [word for word in re.findall(r"\S+", phrase) if word.lower() not in lexicon().spellings]
+    return " ".join([*(other(word) for word in _attributes(phrase)), *noun])
+
+
+def _enough(words: Sequence[str], count: int) -> list[str]:
+    return [words[index % len(words)] for index in range(max(count, len(words)))]
