@@ -36,11 +36,11 @@ SCENES = 80  # a category
 STEPS, BATCH, RATE, WARMUP = 2400, 64, 1e-3, 100
 SCALES = (0.25, 1.0)  # pixels of a crop per pixel of the scene, least and greatest
 STRETCH = math.log(1.4)  # of a crop's sides; a scene is squashed by up to twice that
-TILES = {SIDE: 800, SIDE // 2: 1600, SIDE // 4: 1600}  # px -> number a category
-MOVED = 0.4  # share of tiles with an object from elsewhere
+TILES = {SIDE: 150, SIDE // 2: 300, SIDE // 4: 300}  # px -> number a kind of object
+MOVED = 0.5  # share of tiles with an object from elsewhere
 WHOLE = 0.4  # share of pages of one tile
 QUARTERED = 0.2  # share of quarters of a page that are quartered again
-HARD = 0.6  # share of batches mostly, and of tiles in these, from a single category
+HARD = 0.6  # share of batches from a single category
 REDUCED = 0.5  # share of steps without the last block's residual and MLP
 
 # What each kind of object may be called. The first is the scenes' own name for it.
@@ -77,6 +77,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "red cable": ("red cable", "cable", "red wire"),
     "background": ("background", "table", "surface"),
 }
+BACKGROUND = "background"
+# The kinds of each category of scenes, in the order of SCENE_CATEGORIES.
+GROUPS = [
+    [*list(NAMES)[start:stop], BACKGROUND]
+    for start, stop in ((0, 6), (6, 15), (15, 19), (19, 24), (24, 30))
+]
 ABSENT = (
     "dog", "cat", "car", "tree", "house", "bicycle", "shoe", "phone", "chair", "cup", "flower",
     "bird", "book", "hat", "boat", "horse",
@@ -187,7 +193,7 @@ def config(words: int) -> dict[str, Any]:
                 "patch_size": PATCH,
                 "layers": 3,
                 "width": 96,
-                "head_width": 32,
+                "head_width": 48,
             },
             "text_cfg": {
                 "context_length": 24,
@@ -291,13 +297,15 @@ class Tile:
 
 
 def cut(plates: list[Plate], rng: random.Random) -> dict[str, dict[int, list[Tile]]]:
-    """Tiles by category and size, a third of them with an object moved to where it never is."""
+    """Tiles by what they are about and by size."""
     found = {}
-    for category in track(SCENE_CATEGORIES, description="cutting"):
-        own = [plate for plate in plates if plate.category == category]
-        found[category] = {
+    for kind in track(NAMES, description="cutting"):
+        own = [plate for plate in plates if kind == BACKGROUND or kind in plate.boxes]
+        found[kind] = {
             size: [
-                moved(own, plates, size, rng) if rng.random() < MOVED else kept(own, size, rng)
+                moved(kind, own, plates, size, rng)
+                if kind != BACKGROUND and rng.random() < MOVED
+                else kept(kind, own, size, rng)
                 for _ in range(number)
             ]
             for size, number in TILES.items()
@@ -305,41 +313,55 @@ def cut(plates: list[Plate], rng: random.Random) -> dict[str, dict[int, list[Til
     return found
 
 
-def kept(plates: list[Plate], size: int, rng: random.Random) -> Tile:
+def kept(kind: str, plates: list[Plate], size: int, rng: random.Random) -> Tile:
     """A piece of a scene as it is."""
     while True:
         plate = rng.choice(plates)
-        window, subject = choose_window(plate, size, rng)
+        window = choose_window(plate, size, rng, kind)
         pixels, ids = look(plate, window, size)
         kinds = visible(ids, plate, window)
-        if kinds:  # a piece of nothing in particular is not captioned
-            return tile(pixels, kinds, subject if rng.random() < 0.7 else "")
+        if kind in kinds:
+            return tile(pixels, kinds, kind, rng)
 
 
-def moved(plates: list[Plate], others: list[Plate], size: int, rng: random.Random) -> Tile:
-    """An object cut out by its mask and laid upon a piece of some scene.
+def moved(
+    kind: str, plates: list[Plate], others: list[Plate], size: int, rng: random.Random
+) -> Tile:
+    """An object cut out by its mask and laid upon a piece of some scene, or upon nothing known.
 
     In the scenes a pin never lies but in a tray: no caption could tell which of the two is which.
     """
     while True:
         plate, other = rng.choice(plates), rng.choice(others)
-        window, subject = choose_window(plate, size, rng)
-        below, _ = choose_window(other, size, rng)
+        window = choose_window(plate, size, rng, kind)
         above, ids = look(plate, window, size)
-        pixels, rest = look(other, below, size)
-        chosen = np.isin(ids, [number for number, kind in plate.kinds.items() if kind == subject])
-        if subject not in visible(np.where(chosen, ids, 255), plate, window):
+        chosen = np.isin(ids, [number for number, name in plate.kinds.items() if name == kind])
+        if kind not in visible(np.where(chosen, ids, 255), plate, window):
             continue
+        kinds = {kind}
+        if rng.random() < 0.5:
+            pixels = noise(size, rng)
+        else:
+            below = choose_window(other, size, rng, rng.choice((BACKGROUND, *sorted(other.boxes))))
+            pixels, rest = look(other, below, size)
+            kinds |= visible(np.where(chosen, 255, rest), other, below)
         soft = Image.fromarray(np.uint8(255 * chosen)).filter(ImageFilter.GaussianBlur(0.4))
         share = np.asarray(soft, np.float32)[..., None] / 255
-        pixels = np.uint8(share * above + (1 - share) * pixels + 0.5)
-        kinds = {subject} | visible(np.where(chosen, 255, rest), other, below)
-        return tile(pixels, kinds, subject if rng.random() < 0.7 else "")
+        return tile(np.uint8(share * above + (1 - share) * pixels + 0.5), kinds, kind, rng)
 
 
-def tile(pixels: npt.NDArray[np.uint8], kinds: set[str], subject: str) -> Tile:
-    names = frozenset(name for kind in kinds for name in NAMES[kind])
-    return Tile(pixels, names, NAMES[subject] if subject in kinds else tuple(sorted(names)))
+def noise(size: int, rng: random.Random) -> npt.NDArray[np.uint8]:
+    """A patch of one colour, more or less grainy, that nobody has a word for."""
+    colour = np.array([rng.uniform(0, 255) for _ in range(3)])
+    grain = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0, 25), (size, size))
+    return np.uint8((colour + grain[..., None]).clip(0, 255))
+
+
+def tile(
+    pixels: npt.NDArray[np.uint8], kinds: set[str], kind: str, rng: random.Random
+) -> Tile:
+    names = frozenset(name for one in kinds for name in NAMES[one])
+    return Tile(pixels, names, NAMES[kind] if rng.random() < 0.8 else tuple(sorted(names)))
 
 
 def look(
@@ -354,8 +376,8 @@ def look(
     return np.asarray(picture), plate.instances[np.ix_(rows, columns)]
 
 
-def choose_window(plate: Plate, size: int, rng: random.Random) -> tuple[Window, str]:
-    """A window ``xyxy`` near one object or anywhere; and its subject, if any.
+def choose_window(plate: Plate, size: int, rng: random.Random, kind: str) -> Window:
+    """A window ``xyxy`` near an object of a kind, or anywhere for the background.
 
     Its scale is that of a whole scene seen at two to eight times SIDE, squashed or not, so that a
     model trained on pieces meets in a scene what it knows.
@@ -364,17 +386,15 @@ def choose_window(plate: Plate, size: int, rng: random.Random) -> tuple[Window, 
     side = size / math.exp(rng.uniform(*(math.log(scale) for scale in SCALES)))
     stretch = math.exp(rng.uniform(-STRETCH, STRETCH))
     across, down = min(side * stretch, width), min(side / stretch, height)
-    subject = ""
-    if rng.random() < 0.75:
-        subject = rng.choice(sorted(plate.boxes))
-        x0, y0, x1, y1 = rng.choice(plate.boxes[subject])
+    if kind == BACKGROUND:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+    else:
+        x0, y0, x1, y1 = rng.choice(plate.boxes[kind])
         x = rng.uniform(x0, x1) + across * rng.uniform(-0.3, 0.3)
         y = rng.uniform(y0, y1) + down * rng.uniform(-0.3, 0.3)
-    else:
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
     left = min(max(x - across / 2, 0), width - across)
     top = min(max(y - down / 2, 0), height - down)
-    return (left, top, left + across, top + down), subject
+    return (left, top, left + across, top + down)
 
 
 def visible(ids: npt.NDArray[np.uint8], plate: Plate, window: Window) -> set[str]:
@@ -389,7 +409,7 @@ def visible(ids: npt.NDArray[np.uint8], plate: Plate, window: Window) -> set[str
         if share > 0.2 or (share > 0.02 and counts[number] * cell > 0.6 * plate.areas[number]):
             kinds.add(kind)
     if counts[0] > 0.3 * ids.size:
-        kinds.add("background")
+        kinds.add(BACKGROUND)
     return kinds
 
 
@@ -398,16 +418,16 @@ def batch(
 ) -> tuple[Tensor, list[set[str]], list[set[str]], list[str]]:
     """Pages ``(B, 3, SIDE, SIDE)``, what is in each, what each caption names, the captions."""
     # Else telling bottles from screws would be all there is to learn.
-    favourite = rng.choice(SCENE_CATEGORIES) if rng.random() < HARD else ""
+    topics = list(NAMES) if rng.random() >= HARD else rng.choice(GROUPS)
     images = np.empty((BATCH, SIDE, SIDE, 3), np.uint8)
     seen, named, captions = [], [], []
     for page in images:
         names: set[str] = set()
         said: list[str] = []
+        # Were all things on all pages, no word would ever be wrong.
+        kinds = rng.sample(topics, rng.randint(1, 3))
         for top, left, size in layout(rng):
-            chosen = rng.random() < HARD
-            category = favourite if favourite and chosen else rng.choice(SCENE_CATEGORIES)
-            piece = rng.choice(tiles[category][size])
+            piece = rng.choice(tiles[rng.choice(kinds)][size])
             pixels = piece.pixels[:, ::-1] if rng.random() < 0.5 else piece.pixels
             page[top : top + size, left : left + size] = pixels
             names |= piece.names
