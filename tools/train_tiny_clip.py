@@ -357,9 +357,7 @@ def noise(size: int, rng: random.Random) -> npt.NDArray[np.uint8]:
     return np.uint8((colour + grain[..., None]).clip(0, 255))
 
 
-def tile(
-    pixels: npt.NDArray[np.uint8], kinds: set[str], kind: str, rng: random.Random
-) -> Tile:
+def tile(pixels: npt.NDArray[np.uint8], kinds: set[str], kind: str, rng: random.Random) -> Tile:
     names = frozenset(name for one in kinds for name in NAMES[one])
     return Tile(pixels, names, NAMES[kind] if rng.random() < 0.8 else tuple(sorted(names)))
 
