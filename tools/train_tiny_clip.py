@@ -345,16 +345,16 @@ def moved(
             below = choose_window(other, size, rng, rng.choice((BACKGROUND, *sorted(other.boxes))))
             pixels, rest = look(other, below, size)
             kinds |= visible(np.where(chosen, 255, rest), other, below)
-        soft = Image.fromarray(np.uint8(255 * chosen)).filter(ImageFilter.GaussianBlur(0.4))
+        soft = Image.fromarray(chosen.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.4))
         share = np.asarray(soft, np.float32)[..., None] / 255
-        return tile(np.uint8(share * above + (1 - share) * pixels + 0.5), kinds, kind, rng)
+        return tile((share * above + (1 - share) * pixels + 0.5).astype(np.uint8), kinds, kind, rng)
 
 
 def noise(size: int, rng: random.Random) -> npt.NDArray[np.uint8]:
     """A patch of one colour, more or less grainy, that nobody has a word for."""
     colour = np.array([rng.uniform(0, 255) for _ in range(3)])
     grain = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0, 25), (size, size))
-    return np.uint8((colour + grain[..., None]).clip(0, 255))
+    return (colour + grain[..., None]).clip(0, 255).astype(np.uint8)
 
 
 def tile(pixels: npt.NDArray[np.uint8], kinds: set[str], kind: str, rng: random.Random) -> Tile:
@@ -426,8 +426,10 @@ def batch(
         kinds = rng.sample(topics, rng.randint(1, 3))
         for top, left, size in layout(rng):
             piece = rng.choice(tiles[rng.choice(kinds)][size])
-            pixels = piece.pixels[:, ::-1] if rng.random() < 0.5 else piece.pixels
-            page[top : top + size, left : left + size] = pixels
+            flipped = rng.random() < 0.5
+            page[top : top + size, left : left + size] = (
+                piece.pixels[:, ::-1] if flipped else piece.pixels
+            )
             names |= piece.names
             said.append(rng.choice(piece.subjects))
         said = rng.sample(said, min(len(said), 1 if rng.random() < 0.7 else 2))
