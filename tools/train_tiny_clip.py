@@ -37,11 +37,10 @@ STEPS, BATCH, RATE, WARMUP = 2400, 64, 1e-3, 100
 SCALES = (0.25, 1.0)  # pixels of a crop per pixel of the scene, least and greatest
 STRETCH = math.log(1.4)  # of a crop's sides; a scene is squashed by up to twice that
 TILES = {SIDE: 150, SIDE // 2: 300, SIDE // 4: 300}  # px -> number a kind of object
-MOVED = 0.6  # share of tiles with an object from elsewhere
+MOVED = 0.5  # share of tiles with an object from elsewhere
 WHOLE = 0.4  # share of pages of one tile
 QUARTERED = 0.2  # share of quarters of a page that are quartered again
 HARD = 0.6  # share of batches from a single category
-CENTRE = 0.2  # cosine at which a word is as likely as not
 REDUCED = 0.5  # share of steps without the last block's residual and MLP
 
 # What each kind of object may be called. The first is the scenes' own name for it.
@@ -149,7 +148,7 @@ def train(folder: Path, seed: int, steps: int, world: int) -> None:
         images, seen, named, captions = batch(tiles, sentences, rng)
         picture = F.normalize(embed(model.visual, images, rng.random() < REDUCED), dim=-1)
         text = F.normalize(model.encode_text(tokenizer([*captions, *absent])), dim=-1)
-        logits = model.logit_scale.exp().clamp(max=100) * (picture @ text.T - CENTRE)
+        logits = model.logit_scale.exp().clamp(max=100) * picture @ text.T
         loss = contrast(logits, matches(seen, named))
         optimiser.zero_grad()
         loss.backward()
@@ -340,7 +339,7 @@ def moved(
         if kind not in visible(np.where(chosen, ids, 255), plate, window):
             continue
         kinds = {kind}
-        if rng.random() < 0.6:
+        if rng.random() < 0.5:
             pixels = noise(size, rng)
         else:
             below = choose_window(other, size, rng, rng.choice((BACKGROUND, *sorted(other.boxes))))
@@ -471,21 +470,19 @@ def matches(seen: list[set[str]], named: list[set[str]]) -> Tensor:
 
 
 def contrast(logits: Tensor, positive: Tensor) -> Tensor:
-    """SigLIP's loss, each pair for itself, where several captions may be true of a page.
-
-    Every word has as much to gain from pages with as from pages without it. Else what is on most
-    pages would be seen everywhere: with CLIP's cross-entropy "background" came before "red cable"
-    on red cables.
+    """CLIP's symmetric cross-entropy, less its least value, where several captions may be true.
 
     Args:
-        logits: ``(B, B + n)``; the last n texts are true of no page.
-        positive: bool ``(B, B)``; every column has one.
+        logits: ``(B, B + n)``; the last n texts are true of no crop.
+        positive: bool ``(B, B)``; every row and column has one.
     """
-    true = F.pad(positive, (0, logits.shape[1] - len(positive))).float()
-    false = 1 - true
-    right = (F.softplus(-logits) * true).sum(0) / true.sum(0).clamp_min(1)
-    wrong = (F.softplus(logits) * false).sum(0) / false.sum(0).clamp_min(1)
-    return (right + wrong).mean() / 2
+    size = len(positive)
+    target = positive.float()
+    rows = F.pad(target / target.sum(1, keepdim=True), (0, logits.shape[1] - size))
+    columns = target / target.sum(0)
+    by_image = F.kl_div(logits.log_softmax(1), rows, reduction="sum") / size
+    by_text = F.kl_div(logits[:, :size].log_softmax(0), columns, reduction="sum") / size
+    return (by_image + by_text) / 2
 
 
 if __name__ == "__main__":
