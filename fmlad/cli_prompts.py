@@ -11,6 +11,9 @@ import typer
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from fmlad.prompts import PromptPart, PromptSet
     from fmlad.views import ImageView
 
@@ -132,7 +135,8 @@ def compare(
         folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
         bad = [view for folder in folders for view in opened(folder)]
     views = opened(shots)
-    rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=_silent)
+    with _progress(as_json) as progress:
+        rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=progress)
     write_comparison(out, rows, views[0].reads)
     if as_json:
         typer.echo(json.dumps({"report": str(out), "rows": [row.to_dict() for row in rows]}))
@@ -143,8 +147,10 @@ def compare(
     typer.echo(f"Report with pictures: {out}")
 
 
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""
+def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
+    from fmlad.cli import _progress as of_the_command_line
+
+    return of_the_command_line(quiet)
 
 
 def describe(prompts: PromptSet) -> list[str]:

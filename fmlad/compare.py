@@ -27,7 +27,7 @@ from fmlad.methods.clip_lad import ClipLad
 from fmlad.methods.protocol import Progress
 from fmlad.metrics import auroc
 from fmlad.prompts import PromptSet
-from fmlad.prompts.controls import shuffled_nouns, wrong_nouns
+from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
 from fmlad.report import embed, write_page
 from fmlad.segmentation.clusters import DEFAULT, Clusters
 from fmlad.segmentation.coarse_to_fine import (
@@ -107,11 +107,13 @@ def compare(
     reads = shots[0].reads
     rng = np.random.default_rng(0)
     nouns = "nouns" if reads else "attributes"
+    shuffled = shuffled_nouns(sets[0], reads, rng)
+    same = ", names alone" if only_names(sets[0], shuffled, reads) else ""
     variants: list[tuple[str, PromptSet | None]] = [(one.name, one) for one in sets]
     variants += [
         (NO_TEXT, None),
         (f"wrong {nouns} (of {sets[0].name})", wrong_nouns(sets[0], reads, rng)),
-        (f"shuffled {nouns} (of {sets[0].name})", shuffled_nouns(sets[0], reads, rng)),
+        (f"shuffled {nouns} (of {sets[0].name}{same})", shuffled),
     ]
     size = min(draw_of, len(shots))
     draws = [
@@ -157,7 +159,9 @@ def write_comparison(path: Path, rows: Sequence[Row], reads: bool) -> Path:
         "look at the pictures.",
         "<li><b>Margin</b>: how clearly the best class beats the next one; comparable on one "
         "profile only.",
-        "<li><b>Controls</b>: a set that does not beat them owes nothing to its words."
+        "<li><b>Controls</b>: a set that does not beat them owes nothing to its words. Shuffled, "
+        "'names alone': each phrase differs from the others in one word, so that a new deal only "
+        "exchanges the names of parts; then it cannot do worse."
         + (
             ""
             if reads

@@ -19,7 +19,7 @@ from fmlad.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
-from fmlad.scoring.calibration import Calibration
+from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.views import Eyes, ImageView, prepare
 
@@ -99,7 +99,8 @@ def fit(
     fusion = method.fusion(scaled_by or [trial.scores for trial in trials], state)
 
     scores = [fusion.fused(trial.scores) for trial in trials]
-    calibration = Calibration.fit(scores, "augmentations" if len(views) == 1 else "leave-one-out")
+    source: Source = "augmentations" if len(views) == 1 else "leave-one-out"
+    calibration = Calibration.fit(scores, source, fusion.usual)
     if held_out:
         calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     return Fitted(

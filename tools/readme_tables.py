@@ -1,12 +1,13 @@
-"""Writes the numbers of README.md from benchmarks/results: python tools/readme_tables.py
+"""Writes the numbers of README.md and docs/clip-lad.md: python tools/readme_tables.py
 
-Every number in the README's tables stands in a results file that a benchmark wrote; a test fails
-when the two differ.
+Every number in their tables stands in a file of benchmarks/results that a benchmark wrote; a test
+fails when the two differ.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def tables() -> str:
         lines.append(
             f"| {key} | " + " | ".join(str(row[key]) for row in cost["shots"].values()) + " |"
         )
-    lines += ["", *dice_table(), "", *scenes_table()]
+    lines += ["", *dice_table(), "", *scenes_table(), "", *clip_lad_table()]
     return "\n".join(lines)
 
 
@@ -122,11 +123,124 @@ def scenes_table() -> list[str]:
     ]
 
 
+CLIP_LAD = {
+    "CLIP-LAD, 4 shots": "4 shots",
+    "2 shots": "2 shots",
+    "1 shot": "1 shot",
+    "4 shots and declared rules": "4 shots, expect",
+    "declared rules alone, no shots": "zero shots, expect",
+    "its patches alone, 4 shots": "patch alone, 4 shots",
+    "plain patches, all normal images": "plain patches",
+}
+ABLATION = {
+    "as it is": "4 shots",
+    "areas alone (histogram)": "histogram alone, 4 shots",
+    "objects alone (count, ours)": "count alone, 4 shots",
+    "patches alone": "patch alone, 4 shots",
+    "the paper's branches: areas and patches": "fusion Mahalanobis, the paper's branches",
+    "coarse words only": "coarse only",
+    "fine words only": "fine only",
+    "clusters instead of objects (2 seeds)": "clusters by stability",
+    "distance: log ratio (default)": "4 shots",
+    "distance: ratio": "distance ratio",
+    "distance: Eq. 2 as printed": "distance literal",
+    "fusion: Mahalanobis, one-sided (default)": "fusion Mahalanobis",
+    "fusion: Mahalanobis, two-sided": "fusion Mahalanobis, two-sided",
+    "fusion: sum of scaled branches": "fusion sum",
+    "fusion: their maximum": "fusion maximum",
+}
+
+
+def pair(figures: Mapping[str, Any], name: str, title: str) -> str:
+    """Logical / structural."""
+    cells = (figures[f"{name}: {title}, {kind}"] for kind in ("logical", "structural"))
+    return " / ".join(f"{value:.3f}" for value in cells)
+
+
+def clip_lad_dice(which: str) -> str:
+    return str(figures("clip-lad-dice")[f"{which}, fused"])
+
+
+def clip_lad_table() -> list[str]:
+    """CLIP-LAD in short."""
+    found = figures("clip-lad")
+    return [
+        "**CLIP-LAD** with prompt sets, offline (scenes split into nine as in its paper, 12 test",
+        "images a group, 5 draws), AUROC logical / structural, mean of the nine:",
+        "`python -m benchmarks.clip_lad`",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {row} | {pair(found, 'mean', title)} |" for row, title in CLIP_LAD.items()),
+        "",
+        f"On the dice above, told what a die looks like, {clip_lad_dice('dice, 4 shots')} with 4 "
+        "shots;",
+        f"told that there are six, {clip_lad_dice('dice_six, zero shots').split()[0]} "
+        "without a single one.",
+    ]
+
+
+def clip_lad_page() -> str:
+    """The tables of docs/clip-lad.md."""
+    found = figures("clip-lad")
+    names = [n for n in dict.fromkeys(key.partition(":")[0] for key in found) if n != "mean"]
+    columns = ("4 shots", "4 shots, expect", "zero shots, expect", "patch alone, 4 shots")
+    lines = [
+        "| | 4 shots | 4 shots, rules | rules, no shots | its patches alone | plain patches |",
+        "|---|" + "---|" * 5,
+        *(
+            f"| {name} | "
+            + " | ".join(pair(found, name, title) for title in (*columns, "plain patches"))
+            + " |"
+            for name in (*names, "mean")
+        ),
+        "",
+        "| mean of the nine | logical / structural |",
+        "|---|---|",
+        *(f"| {row} | {pair(found, 'mean', title)} |" for row, title in ABLATION.items()),
+        *(
+            f"| {title} | {pair(found, 'mean', title)} |"
+            for title in ("4 shots", "2 shots", "1 shot")
+        ),
+        "",
+        "| dice, rule 'exactly six' | fused | counts alone | patches alone |",
+        "|---|---|---|---|",
+    ]
+    dice, said = figures("clip-lad-dice"), "mean: called anomalous, 4 shots"
+    lines[-3:-3] = [
+        "",
+        "At the automatic threshold, 4 shots, mean of the nine: of the normal images "
+        f"{found[f'{said}, good']:.0%} are called",
+        f"anomalous, of the logical anomalies {found[f'{said}, logical']:.0%}, of the structural "
+        f"ones {found[f'{said}, structural']:.0%}.",
+    ]
+    for title, row in {
+        "dice, 4 shots": "4 shots",
+        "dice, 2 shots": "2 shots",
+        "dice, 1 shots": "1 shot",
+        "dice_six, 4 shots": "4 shots and the rule",
+    }.items():
+        cells = (dice[f"{title}, {column}"] for column in ("fused", "count", "patch"))
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines.append(f"| the rule alone, no shots | {dice['dice_six, zero shots, fused']} | | |")
+    cost = figures("clip-lad-cost")
+    lines += [
+        "",
+        "At true size (ViT-L-14, 448 px, random weights, CPU): whole `predict` over the bare "
+        f"forward pass {cost['predict over bare forward']:.3f},",
+        f"peak memory {cost['peak memory, MB']} MB (`python -m benchmarks.clip_lad_cost`).",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
-    path = ROOT / "README.md"
-    text = path.read_text()
-    before, rest = text.split(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{rest.split(END)[1]}")
+    for path, content in PAGES.items():
+        text = (ROOT / path).read_text()
+        before, rest = text.split(BEGIN)
+        (ROOT / path).write_text(f"{before}{BEGIN}\n{content()}\n{END}{rest.split(END)[1]}")
+
+
+PAGES = {"README.md": tables, "docs/clip-lad.md": clip_lad_page}
 
 
 if __name__ == "__main__":

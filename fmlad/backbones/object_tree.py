@@ -131,8 +131,17 @@ def component_tree(contrast: Floats, sharpness: Floats, domain: Bools, low: floa
     return roots
 
 
-def rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> Node:
-    """A node and its quality: sharp all around, solid, not cut off by the image's border."""
+def rate(
+    mask: Bools, place: tuple[slice, slice], sharpness: Floats, filled: float | None = None
+) -> Node:
+    """A node and its quality: sharp all around, solid, not cut off by the image's border.
+
+    Args:
+        mask: Within its place.
+        place: Rows and columns.
+        sharpness: In [0, 1], ``(h, w)`` of the image.
+        filled: The mask's solidity where it is known.
+    """
     area = int(mask.sum())
     rows, columns = place
     rim = mask & ~_eroded(mask)
@@ -149,7 +158,7 @@ def rate(mask: Bools, place: tuple[slice, slice], sharpness: Floats) -> Node:
     free = rim & ~cut
     share = float(free.sum()) / max(int(rim.sum()), 1)
     sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
-    filled = solidity(rim, area)
+    filled = solidity(rim, area) if filled is None else filled
     width = 2 * area / max(int(rim.sum()), 1)  # radius of a disc, half the width of a long bar
     quality = sharp * (0.3 + 0.7 * filled) * share
     quality *= width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
@@ -198,12 +207,26 @@ def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
     return _filled(_settled(choices), sharpness)
 
 
-def _select(node: Node, colours: Floats, sharpness: Floats) -> list[Choice]:
-    """The best of a node, its pieces and what is best of its children."""
+def _select(
+    node: Node, colours: Floats, sharpness: Floats, above: float = 0.0
+) -> list[Choice]:
+    """The best of a node, its pieces and what is best of its children.
+
+    Cutting is slow: of nodes that are nearly the same from threshold to threshold the best is cut.
+
+    Args:
+        node: With everything below it.
+        colours: Lab, ``(h, w, 3)``.
+        sharpness: In [0, 1], ``(h, w)``.
+        above: Best quality of those above it that are nearly the same.
+    """
     best = [Choice([node])]
-    below = [c for child in node.children for c in _select(child, colours, sharpness)]
+    below: list[Choice] = []
+    for child in node.children:
+        alike = child.area > SAME * node.area
+        below += _select(child, colours, sharpness, max(above, node.quality) if alike else 0.0)
     rivals = [below] if below else []
-    if node.solidity < CONVEX:
+    if node.solidity < CONVEX and node.quality > above and node.quality >= _best_alike(node):
         node.pieces = _pieces(node, sharpness)
         if len(node.pieces) > 1:
             rivals.append([Choice([piece]) for piece in node.pieces])
@@ -220,6 +243,15 @@ def _select(node: Node, colours: Floats, sharpness: Floats) -> list[Choice]:
             best = [Choice(parts, whole) if gain > bar else Choice(whole, parts)]
         elif gain > bar:
             best = rival
+    return best
+
+
+def _best_alike(node: Node) -> float:
+    """Best quality of those below that are nearly the same, of which there is one a threshold."""
+    best = 0.0
+    while alike := [child for child in node.children if child.area > SAME * node.area]:
+        node = alike[0]
+        best = max(best, node.quality)
     return best
 
 

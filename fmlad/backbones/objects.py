@@ -123,7 +123,7 @@ def _look(
     ids = {id(node) for node in own}
     rivals = [node for node in offered(roots) if id(node) not in ids]
     for node in (*own, *rivals):
-        rated = rate(node.mask, (node.rows, node.columns), sharpness)
+        rated = rate(node.mask, (node.rows, node.columns), sharpness, node.solidity)
         rated.quality *= node.compactness**0.2  # strips along edges and frames are many
         if rated.quality <= LEAST_QUALITY:
             continue

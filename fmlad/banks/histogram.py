@@ -24,10 +24,11 @@ SLIPS = (0.01, 0.05, 0.25)  # chance ratios of one more or fewer under a law
 MISCOUNTED = 0.05  # chance that an image is miscounted by any number
 WITHIN_LAW = (0.55, 0.27, 0.18)  # prior shares of those slips, given that there is a law
 WITHOUT = (0.4, 0.6)  # prior shares of Poisson and geometric counts, given that there is none
-PRIOR_GROUPS = 2.0  # the prior counts for this many groups when a level's own shares are learned
+PRIOR_GROUPS = 6.0  # the prior counts for this many groups when a level's own shares are learned
 ROUNDS = 4  # of that learning
 LEAST_CENTRES = 10  # counts considered possible at least
 PRIOR_SPREAD_WEIGHT = 2.0  # the prior spread of a size or place counts for this many shots
+NOBODY: Floats = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,24 @@ class CountLaw:
         """Posterior belief in [0, 1] that there is a law."""
         return float(self.shares[: len(SLIPS)].sum())
 
-    def surprise(self, count: float) -> float:
+    def surprise(self, count: float, leaving: Floats = NOBODY, joining: Floats = NOBODY) -> float:
         """Nats by which ``count`` is less likely than the likeliest count, 0 or more.
 
         Weighted by the belief in a law: where there is none, no count says anything. Images differ
         in how many specks and shadows they show far more than a Poisson count would.
+
+        Args:
+            count: Of the image's objects that belong to the group.
+            leaving: For some of the objects counted, the chance in [0, 1] that they do not belong.
+            joining: For some of the others, the chance that they do.
         """
-        logs = self._logs(np.append(self.centres, [self.expected, count]))
-        return float(max(0.0, logs.max() - logs[-1])) * self.lawful
+        chances, counts = np.ones(1), np.array([count - len(leaving)])
+        for belongs in (*(1 - leaving), *joining):
+            chances = np.convolve(chances, [1 - belongs, belongs])
+        counts = np.maximum(counts + np.arange(len(chances)), 0)
+        logs = self._logs(np.concatenate([self.centres, [self.expected], counts]))
+        here = float(np.log(chances @ np.exp(logs[-len(counts) :]) + 1e-300))
+        return max(0.0, float(logs.max()) - here) * self.lawful
 
     def _logs(self, counts: Floats) -> Floats:
         likelihood = np.exp(_log_likelihood(counts, self.centres))

@@ -79,11 +79,13 @@ class PatchMemory:
         placed: Whether the shots register to each other, so that place can be asked for.
         ratio: Factor that brings distances found anywhere onto the scale of those found at the
             same place, measured on the shots.
+        usual: Largest distance at the same place of a left-out shot; 0 where place means nothing.
     """
 
     memory: tuple[Remembered, ...]
     placed: bool
     ratio: float = 1.0
+    usual: float = 0.0
     _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
     _between: dict[tuple[int, int], Registration] = field(default_factory=dict, repr=False)
 
@@ -112,7 +114,10 @@ class PatchMemory:
         placed = 2 * len(at_place) > of
         ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
         # Searching a window can only find what searching everywhere finds too.
-        return replace(self, placed=placed, ratio=max(1.0, ratio), _indices=self._indices)
+        usual = max(at_place) if placed else 0.0
+        return replace(
+            self, placed=placed, ratio=max(1.0, ratio), usual=usual, _indices=self._indices
+        )
 
     def registered(
         self, look: Look, exclude: frozenset[int], least: float, references: int
@@ -192,6 +197,7 @@ class PatchMemory:
             "halves": [list(e.half) if e else None for e in edges],
             "placed": self.placed,
             "ratio": self.ratio,
+            "usual": self.usual,
         }
 
     @classmethod
@@ -203,7 +209,8 @@ class PatchMemory:
             KeyError, TypeError, ValueError: The description is unusable.
         """
         memory: list[Remembered] = []
-        count, placed, ratio = meta["levels"], meta["placed"], float(meta["ratio"])
+        count, placed = meta["levels"], meta["placed"]
+        ratio, usual = float(meta["ratio"]), float(meta["usual"])
         owners = list(zip(meta["shots"], meta["halves"], strict=True))
         for number, (shot, half) in enumerate(owners):
             first = memory[0].look if memory else None
@@ -224,9 +231,11 @@ class PatchMemory:
             or not isinstance(placed, bool)
             or not math.isfinite(ratio)
             or ratio <= 0
+            or not math.isfinite(usual)
+            or usual < 0
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return cls(tuple(memory), placed, ratio)
+        return cls(tuple(memory), placed, ratio, usual)
 
 
 def smoothed(distances: Tensor, sigma: float) -> Tensor:

@@ -25,6 +25,7 @@ from fmlad.banks.patch_memory import Found, Look, PatchMemory, Remembered, smoot
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.matching.constellation import moved
+from fmlad.methods.agreement import confirmed
 from fmlad.methods.differences import Scene, differences, paint, segmentation
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
@@ -42,7 +43,7 @@ RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of sea
 # Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
 # no shots to be understood: one object too many after four equal counts is worth about 2 of them
 # beyond chance, twice the oddest patch of the shots.
-BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 1.0), "composition": (2.0, 8.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 6.0), "composition": (2.0, 8.0)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
     """
 
-    banks: Sequence[str] = ("patch",)
+    banks: Sequence[str] = BANKS
     levels: int = 1
     symmetry: Symmetry = "none"
     registration: bool = True
@@ -213,10 +214,12 @@ class Banks:
         scores: dict[str, float] = {}
         maps: dict[str, npt.NDArray[np.float32]] = {}
         notes: list[str] = []
-        if "patch" in banks:
-            maps["patch"], note = self._patch_map(look, state.patches, found, exclude)
-            scores["patch"] = float(maps["patch"].max())
-            notes.append(note)
+        patches = None
+        if "patch" in banks or found:
+            patches, note = self._patch_map(look, state.patches, found, exclude)
+            if "patch" in banks:
+                maps["patch"], scores["patch"] = patches, float(patches.max())
+                notes.append(note)
         named: list[Difference] = []
         labels: Segmentation | None = None
         if state.objects is not None:
@@ -228,6 +231,8 @@ class Banks:
             if into is not None:
                 notes.append("its objects are arranged as in the shots: their places were compared")
             deviations = [d for d in deviations if d.branch in banks]
+            if found and patches is not None and state.patches.usual > 0:
+                deviations = confirmed(deviations, scene, patches, state.patches.usual)
             size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
             for branch in OF_PARTS:
                 if branch in banks:
@@ -248,7 +253,7 @@ class Banks:
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
         combine: Combine = "sum" if state.shots == 1 else self.config.fusion
-        return AdaptiveScaling.fit(left_out, BOUNDS, combine)
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine, by_mean=("histogram",))
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str

@@ -41,7 +41,7 @@ from fmlad.methods.clip_lad_state import ClipLadState
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
-from fmlad.scoring.mahalanobis import Mahalanobis
+from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
 from fmlad.segmentation import clusters as clustering
 from fmlad.segmentation.clusters import Clusters
 from fmlad.segmentation.coarse_to_fine import (
@@ -81,6 +81,9 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "count": (1.0, 1.0),
     "declared": (0.5, 2.0),
 }
+# Areas and counts are in nats, and rules in objects: their own units until there are images enough
+# to learn others from.
+UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "declared": 0.5}
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,10 @@ class ClipLadConfig:
             effect where a mask proposer finds the regions.
         stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
         distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
-        fusion: ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out
-            score (PSAD), or ``"mahalanobis"`` (Eq. 4), which asks for tens of validation images: a
-            few shots do not tell how branches vary (measured, see ``docs/clip-lad.md``).
+        fusion: ``"mahalanobis"`` (Eq. 4, corrected), where few images alone only scale the patches
+            and other branches keep their units (ours; a single shot's branches add up), or
+            ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out score
+            (PSAD). Figures are in ``docs/clip-lad.md``.
         two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
         branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
             (ours).
@@ -108,7 +112,7 @@ class ClipLadConfig:
     clusters: int | str = "auto"
     stage: Stages = "both"
     distance: Distance = "log"
-    fusion: Joined = "sum"
+    fusion: Joined = "mahalanobis"
     two_sided: bool = False
     branches: Sequence[str] = BRANCHES
     levels: int = 1
@@ -252,8 +256,11 @@ class ClipLad:
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
         if self.config.fusion == "mahalanobis":
-            floors = {branch: low for branch, (low, _) in BOUNDS.items()}
-            return Mahalanobis.fit(left_out, floors, self.config.two_sided)
+            # Copies of a single shot say how much its patches differ from themselves, which is far
+            # less than from any other image.
+            if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
+                return Mahalanobis.fit(left_out, UNITS, self.config.two_sided)
+            return AdaptiveScaling.fit(left_out, BOUNDS, "sum")
         return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
 
     def restore(

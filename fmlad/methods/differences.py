@@ -44,12 +44,16 @@ class Scene:
     def boxes(self, deviation: Deviation) -> Floats:
         """Boxes ``(n, 4)`` of what is concerned: present objects, then places of absent ones."""
         present = self.seen.objects.boxes[list(deviation.rows)].reshape(-1, 4)
+        if deviation.kind in ("misplaced", "resized"):
+            return present
+        return np.concatenate([present, self.boxes_of_absent(deviation.absent)])
+
+    def boxes_of_absent(self, points: Sequence[int]) -> Floats:
+        """Boxes ``(n, 4)`` where some objects of the shots would lie here."""
         longer = max(self.size)
         half = np.array([self.size[1], self.size[0]]) / longer
-        absent = [self.framed.box_in(row, self.into, half, longer) for row in deviation.absent]
-        if deviation.kind in ("misplaced", "resized"):
-            absent = []
-        return np.concatenate([present, np.reshape(absent, (-1, 4))])
+        found = [self.framed.box_in(point, self.into, half, longer) for point in points]
+        return np.reshape(np.array(found, dtype=np.float64), (-1, 4))
 
 
 def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Difference]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fmlad.prompts.sets import PromptSet
 
+DEALS = 32  # of words, of which the most unlike the set is taken
 # Things that no inspection picture shows; ours.
 ELSEWHERE = ("giraffe", "piano", "waterfall", "castle", "bicycle", "octopus", "sofa", "volcano")
 
@@ -35,9 +36,26 @@ def wrong_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> Pr
 def shuffled_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
     """The same words, dealt anew among the phrases of all parts.
 
-    On profiles that read the nouns (the last word of each phrase), on others the attributes. A set
-    whose phrases differ in nothing else stays what it was, up to the names of its parts.
+    On profiles that read the nouns (the last word of each phrase), on others the attributes. Of
+    several deals the one with the most phrases that the set did not have. Where phrases differ in
+    nothing else every deal is the same set under other names (:func:`only_names`).
     """
+    deals = [_dealt(prompts, reads, rng) for _ in range(DEALS)]
+    return max(deals, key=lambda deal: len(_meanings(deal, reads) - _meanings(prompts, reads)))
+
+
+def only_names(prompts: PromptSet, control: PromptSet, reads: bool) -> bool:
+    """Whether a control says the same phrases, of other parts: it divides images alike."""
+    return _meanings(prompts, reads) == _meanings(control, reads)
+
+
+def _meanings(prompts: PromptSet, reads: bool) -> set[frozenset[str]]:
+    """What is looked for, whatever it is called."""
+    phrases = prompts.phrases()[0]
+    return {frozenset(phrase.split() if reads else _attributes(phrase)) for phrase in phrases}
+
+
+def _dealt(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
     phrases = prompts.phrases()[0]
     if reads:
         dealt = iter(rng.permutation([phrase.split()[-1] for phrase in phrases]).tolist())

@@ -12,7 +12,7 @@ import numpy as np
 
 from fmlad.errors import CorruptDetectorError, OptionError
 
-ODD = 2.0  # medians
+GAP = 2.0  # times the next lower score, from which a shot is far odder
 
 Source = Literal["leave-one-out", "augmentations", "validation", "rules", "user"]
 
@@ -45,15 +45,20 @@ class Calibration:
     scores: tuple[float, ...]
 
     @classmethod
-    def fit(cls, scores: list[float], source: Source) -> Calibration:
+    def fit(cls, scores: list[float], source: Source, usual: float = 0.0) -> Calibration:
         """Takes the largest of some normal scores as the threshold.
 
         Shots that are reported as far odder than the others do not count: one misread or truly
         anomalous shot would hide every anomaly. Images given for validation all count.
+
+        Args:
+            scores: Fused scores of normal images.
+            source: Where they come from.
+            usual: A score up to which none is odd (``Fusion.usual``).
         """
         counted = scores
         if source == "leave-one-out":
-            limit = far_odder(scores)
+            limit = far_odder(scores, usual)
             counted = [score for score in scores if score <= limit]
         return cls(max(counted) if counted else None, source, tuple(sorted(scores)))
 
@@ -111,9 +116,22 @@ class Calibration:
         return cls(threshold, cast(Source, source), tuple(scores))
 
 
-def far_odder(scores: Sequence[float]) -> float:
-    """Score from which a shot is far odder than the others; infinite below three shots."""
-    return ODD * float(np.median(scores)) if len(scores) >= 3 else math.inf
+def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
+    """Score from which shots are far odder than the others; infinite where none are.
+
+    A minority of the shots that a wide gap parts from the rest. Shots of several types differ more
+    from each other than shots of one, but without such a gap.
+
+    Args:
+        scores: Of all shots, each judged by the others.
+        usual: A score up to which none is odd (``Fusion.usual``).
+    """
+    ordered = sorted(scores)
+    for last in range(len(ordered) // 2, len(ordered) - 1):
+        limit = max(GAP * ordered[last], usual)
+        if ordered[last + 1] > limit:
+            return limit
+    return math.inf
 
 
 def _finite(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -24,6 +24,11 @@ class Fusion(Protocol):
     @property
     def scales(self) -> Mapping[str, float]:
         """Branch -> its unit, positive."""
+        ...
+
+    @property
+    def usual(self) -> float:
+        """A score up to which no shot is odd, however small those of the others are."""
         ...
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
@@ -78,6 +83,7 @@ class AdaptiveScaling:
         left_out: Sequence[Mapping[str, float]],
         bounds: Mapping[str, tuple[float, float]] | None = None,
         combine: Combine = "sum",
+        by_mean: Collection[str] = (),
     ) -> AdaptiveScaling:
         """Learns the scales from raw branch scores, one mapping per left-out image.
 
@@ -87,19 +93,27 @@ class AdaptiveScaling:
                 floor a branch that is silent on every shot would make the first sound infinite,
                 without a ceiling one failure on a shot would make the branch deaf.
             combine: How the branches are joined.
+            by_mean: Branches divided by their mean over the left-out images instead: silent on
+                most and loud on the one that is unlike the others, they would be deaf otherwise.
         """
         branches = sorted({name for scores in left_out for name in scores})
-        largest = {b: max(scores[b] for scores in left_out if b in scores) for b in branches}
-        scales = {b: value if value > SILENT else 1.0 for b, value in largest.items()}
+        raw = {b: [scores[b] for scores in left_out if b in scores] for b in branches}
+        usual = {b: float(np.mean(raw[b]) if b in by_mean else max(raw[b])) for b in branches}
+        scales = {b: value if value > SILENT else 1.0 for b, value in usual.items()}
         for branch, (floor, ceiling) in (bounds or {}).items():
             if branch in scales:
-                scales[branch] = min(max(largest[branch], floor), ceiling)
+                scales[branch] = min(max(usual[branch], floor), ceiling)
         return cls(scales, combine)
 
     @classmethod
     def plain(cls, branches: Iterable[str]) -> AdaptiveScaling:
         """No scaling at all: raw branch scores are added as they are."""
         return cls(dict.fromkeys(branches, 1.0))
+
+    @property
+    def usual(self) -> float:
+        """0: ratios to the oddest shot may be compared as they are."""
+        return 0.0
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the branches on the common scale."""

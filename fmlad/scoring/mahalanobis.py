@@ -15,7 +15,9 @@ from fmlad.errors import CorruptDetectorError
 KIND = "mahalanobis"
 RIDGE = 1e-6  # of the trace of the correlations: keeps the inverse finite, whatever the units
 SILENT = 1e-6  # a branch that hardly varies over the normal images counts as it is
-ENOUGH = 3  # images a branch from which correlations of branches are believed (ours)
+ENOUGH = 3  # images a branch from which means and covariance are believed (ours)
+STEADY = 0.1  # of its mean: least standard deviation of a branch, as few images tell it (ours)
+QUIET = 0.25  # of its unit: least standard deviation of a branch that has one (ours)
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,32 +46,39 @@ class Mahalanobis:
     def fit(
         cls,
         left_out: Sequence[Mapping[str, float]],
-        floors: Mapping[str, float] | None = None,
+        units: Mapping[str, float] | None = None,
         two_sided: bool = False,
     ) -> Mahalanobis:
         """Learns mean and covariance from raw branch scores, one mapping per normal image.
 
-        A covariance of few images is mostly chance: below ``ENOUGH`` images a branch only the
-        variances are used (ours; the paper has 54 to 69 validation images).
+        What few images say is mostly chance (ours; the paper has 54 to 69 validation images).
+        Below ``ENOUGH`` images a branch correlations are left out, branches in natural units keep
+        these, from 0, and others vary by a tenth of their mean at least.
 
         Args:
             left_out: Raw scores, all of the same branches; at least one.
-            floors: Branch -> least standard deviation, for branches in natural units.
+            units: Branch -> what is usual for it, for branches in natural units.
             two_sided: Whether scores below the mean count as well.
         """
         branches = tuple(sorted(left_out[0]))
         scores = np.array([[image[branch] for branch in branches] for image in left_out])
-        mean = scores.mean(0)
-        off = scores - mean
-        covariance = off.T @ off / max(len(scores) - 1, 1)
-        if len(scores) < ENOUGH * len(branches):
+        with np.errstate(invalid="ignore"):  # infinite scores of Eq. 2 as printed
+            mean = scores.mean(0)
+            off = scores - mean
+            covariance = off.T @ off / max(len(scores) - 1, 1)
+        few = len(scores) < ENOUGH * len(branches)
+        if few:
             covariance = np.diag(np.diag(covariance))
         for row, branch in enumerate(branches):
-            least = max((floors or {}).get(branch, 0.0), 0.0)
-            if covariance[row, row] < max(least, SILENT) ** 2:
+            unit = (units or {}).get(branch)
+            if few and unit is not None:
+                mean[row], covariance[row, row] = 0.0, unit**2
+            elif few:
+                covariance[row, row] = max(covariance[row, row], (STEADY * mean[row]) ** 2)
+            if covariance[row, row] < max(QUIET * (unit or 0.0), SILENT) ** 2:
                 # Its scores say nothing about how it goes with the others.
                 covariance[row, :] = covariance[:, row] = 0.0
-                covariance[row, row] = least**2 if least > SILENT else 1.0
+                covariance[row, row] = (QUIET * unit) ** 2 if unit else 1.0
         covariance += RIDGE * len(branches) * np.diag(np.diag(covariance))
         return cls(branches, mean, covariance, two_sided)
 
@@ -77,6 +86,11 @@ class Mahalanobis:
     def scales(self) -> dict[str, float]:
         """Standard deviation of each branch."""
         return dict(zip(self.branches, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
+
+    @property
+    def usual(self) -> float:
+        """Three standard deviations; distances from a mean may be small for half of the shots."""
+        return 3.0
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the branches in standard deviations from the mean, >= 0."""

@@ -11,7 +11,8 @@ then leaves out words of size and shape, which are about objects and not about c
 Two things are ours. Where the method has a mask proposer, its objects take the clusters' place: all
 that is red in an image has no size, each red thing does, and the embedded lexicon judges both. Then
 a part that the prompt set decides by ``region`` is decided for whole objects, and any other at each
-place inside them. Without a proposer the regions of the former are the clusters, as in the paper
+place inside them; a set that decides no part by region has no use for objects, and each place is
+judged for itself. Without a proposer the regions of the former are the clusters, as in the paper
 for its juice bottle. And objects are counted: the proposer's, or else the connected pieces of a
 part.
 """
@@ -81,6 +82,11 @@ class Wording:
         return np.array([part.decide == "region" for part in self.prompts.parts])
 
 
+def by_objects(view: ImageView, wording: Wording) -> bool:
+    """Whether the objects of a mask proposer are divided, and not places."""
+    return wording.stages != "fine" and view.has(PROPOSER) and bool(wording.whole.any())
+
+
 def by_clusters(view: ImageView, stages: Stages) -> bool:
     """Whether the regions of the coarse stage are clusters, so that ``parse`` asks for some."""
     return stages != "fine" and not view.has(PROPOSER)
@@ -113,7 +119,7 @@ def _memo_name(wording: Wording, clusters: Clusters | None) -> str | None:
 
 
 def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
-    if wording.stages == "fine" or not view.has(PROPOSER):
+    if not by_objects(view, wording):
         regions = None
         if by_clusters(view, wording.stages):
             pyramid = view.pyramid(ALIGNER)
@@ -149,7 +155,7 @@ def margin(view: ImageView, wording: Wording) -> float:
     similarities. 0 where there is nothing to compare.
     """
     regions = None
-    if view.has(PROPOSER):
+    if by_objects(view, wording):
         objects = view.masks(PROPOSER).best()
         regions = objects.masks[objects.masks.any(axis=(1, 2))]
         if not len(regions):

@@ -36,6 +36,7 @@ LEVELS: tuple[tuple[Facet, float, float], ...] = (
 )
 UNKNOWN, RARE = -1, -2  # unlike anything in the shots; like something that did not recur
 MOST_SPREAD = 3.0  # a column's learned unit is at most this many natural ones
+BORDER = 0.1  # width of the border between two groups, in reaches of their level (ours)
 LINKED = 2500  # objects that are clustered at most; beyond, an even selection of them
 
 
@@ -121,6 +122,36 @@ class Parts:
                 which, gap = nearest[level.facet]
                 found[number] = np.where(gap <= level.reach, level.owner[which], UNKNOWN)
         return found
+
+    def shares(self, objects: Objects) -> tuple[Floats, Floats]:
+        """How surely each object belongs to each group: all or nothing only far from the borders.
+
+        Returns:
+            Chances ``(n, groups)`` in [0, 1], and ``(n, levels)`` of being unlike anything.
+        """
+        from scipy.special import expit
+
+        belongs = np.ones((len(objects), len(self.groups)))
+        unknown = np.zeros((len(objects), len(self.levels)))
+        gaps: dict[Facet, Floats] = {}
+        for number, level in enumerate(self.levels):
+            if level.facet == "any":
+                continue
+            if not len(self.shot):
+                unknown[:, number] = 1.0
+                continue
+            if level.facet not in gaps:
+                gaps[level.facet] = self.distances(objects, level.facet)
+            owners = np.unique(level.owner)
+            nearest = np.stack([gaps[level.facet][:, level.owner == o].min(1) for o in owners], 1)
+            width = BORDER * level.reach
+            least = nearest.min(1, keepdims=True)
+            odds = np.exp((least - nearest) / width)
+            known = expit((level.reach - least) / width)
+            share = known * odds / odds.sum(1, keepdims=True)
+            belongs[:, owners[owners != RARE]] = share[:, owners != RARE]
+            unknown[:, number] = 1 - known[:, 0]
+        return belongs, unknown
 
     def distances(self, objects: Objects, facet: Facet) -> Floats:
         """Distance of each object to each point, ``(n, N)``, in units of within-part spread."""

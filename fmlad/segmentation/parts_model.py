@@ -27,8 +27,9 @@ SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
 ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
 GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
-KIND = 1  # level at which an object is as surely one as its kind
+KIND, FEW = 1, 2  # level at which an object is as surely one as its kind; the finest with few shots
 DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
+UNSURE = 0.02  # chance from which an object may as well belong elsewhere
 LAW = 0.5  # belief in a law from which a part serves as a landmark
 
 
@@ -125,15 +126,17 @@ class PartsModel:
             places: Their positions in the common frame; None where the image does not register.
         """
         owner = self.parts.assign(objects)
+        belongs, unknown = self.parts.shares(objects)
         found: list[Deviation] = []
         for number, group in enumerate(self.parts.groups):
             rows = np.flatnonzero(owner[group.level] == number)
-            found += self._counts(number, rows, objects, places)
+            found += self._counts(number, rows, objects, places, belongs[:, number])
             if len(rows):
                 found += self._sizes(number, rows, objects)
                 found += self._embeddings(number, rows, objects)
         for level in range(len(self.parts.levels)):
-            found += self._strangers(level, np.flatnonzero(owner[level] == UNKNOWN), objects)
+            rows = np.flatnonzero(owner[level] == UNKNOWN)
+            found += self._strangers(level, rows, objects, unknown[:, level])
         found = [_beyond_chance(deviation) for deviation in found]
         kept = [deviation for deviation in found if deviation.score > LEAST]
         return sorted(kept, key=lambda deviation: -deviation.score)
@@ -144,11 +147,11 @@ class PartsModel:
         return steady[0] if steady else len(self.parts.levels) - 1
 
     def _counts(
-        self, number: int, rows: Ints, objects: Objects, places: Floats | None
+        self, number: int, rows: Ints, objects: Objects, places: Floats | None, belongs: Floats
     ) -> list[Deviation]:
         group, law, slots = self.parts.groups[number], self.laws[number], self.slots[number]
         count = float(objects.weights[rows].sum())
-        score = law.surprise(count)
+        score = law.surprise(count, *_at_the_border(rows, objects, belongs))
         found, surplus, absent = [], rows, self._typical_members(number)
         if slots is not None and places is not None and len(rows):
             slot, row, surprise = slots.match(places[rows])
@@ -198,11 +201,13 @@ class PartsModel:
             "histogram", "misplaced", number, group.level, None, None, (row,), (slot,), score
         )
 
-    def _strangers(self, level: int, rows: Ints, objects: Objects) -> list[Deviation]:
+    def _strangers(
+        self, level: int, rows: Ints, objects: Objects, unknown: Floats
+    ) -> list[Deviation]:
         count = float(objects.weights[rows].sum())
         law = self.strangers[level]
         # Where not even the known parts have steady counts, a new kind of part is no news.
-        score = law.surprise(count) * self.order[level]
+        score = law.surprise(count, *_at_the_border(rows, objects, unknown)) * self.order[level]
         if count <= law.expected or score <= LEAST:
             return []
         return [
@@ -260,7 +265,8 @@ class PartsModel:
 
     @property
     def _kind_level(self) -> int:
-        return min(KIND, len(self._kinds.levels) - 1)
+        few = len(self._kinds.shots) <= FEW
+        return 0 if few else min(KIND, len(self._kinds.levels) - 1)
 
     def _sureness(self) -> dict[int, float]:
         if len(self._kinds.shots) == 1:
@@ -313,6 +319,18 @@ class PartsModel:
 
         first, second = linear_sum_assignment(gaps)
         return np.delete(rows, first), np.delete(absent, second)
+
+
+def _at_the_border(rows: Ints, objects: Objects, belongs: Floats) -> tuple[Floats, Floats]:
+    """Chances that objects counted, ``rows``, do not belong, and that others do.
+
+    A pin between two shades of yellow is one too few here and one too many there, and neither is
+    news.
+    """
+    counted = np.zeros(len(objects), bool)
+    counted[rows] = True
+    near = (belongs > UNSURE) & (belongs < 1 - UNSURE) & (objects.weights > DOUBTFUL)
+    return 1 - belongs[counted & near], belongs[~counted & near]
 
 
 def _beyond_chance(deviation: Deviation) -> Deviation:

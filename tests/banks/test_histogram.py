@@ -43,3 +43,21 @@ def test_a_spread_decides_how_strict_a_place_is() -> None:
     there = np.array([0.2, 0.2])
     strict = spread_surprise(there, tight, 0.02)
     assert strict > 3 * spread_surprise(there, loose, 0.02)
+
+
+def test_objects_at_the_border_make_a_count_less_surprising() -> None:
+    (law,) = count_laws([np.array([6.0] * 4)])
+    sure = law.surprise(7)
+    unsure = [law.surprise(7, np.array([chance])) for chance in (0.01, 0.2, 0.5, 0.99)]
+    assert sure > unsure[0] > unsure[1] > unsure[2] > unsure[3] >= 0
+    assert unsure[3] < 0.1  # six and one that hardly belongs: six
+    # One that leaves and one that joins: the count may as well have stayed.
+    assert law.surprise(6, np.array([0.5]), np.array([0.5])) < np.log(2) + 0.1
+    assert law.surprise(5, joining=np.array([0.99])) < 0.1
+
+
+def test_chances_of_nought_and_one_are_counts() -> None:
+    (law,) = count_laws([np.array([6.0] * 4)])
+    assert law.surprise(7, np.array([1.0, 0.0])) == pytest.approx(law.surprise(6))
+    assert law.surprise(7, joining=np.array([1.0, 1.0])) == pytest.approx(law.surprise(9))
+    assert law.surprise(1, np.array([1.0])) == pytest.approx(law.surprise(0))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.scoring.calibration import Calibration, Source
+from fmlad.scoring.calibration import Calibration, Source, far_odder
 
 FINITE = st.floats(-1e6, 1e6)
 NORMAL = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out")
@@ -196,3 +196,26 @@ def test_one_shot_far_odder_than_the_others_does_not_hide_every_anomaly() -> Non
     assert calibration.scores[-1] == 4.0  # still counted for the p-value
     assert Calibration.fit([0.9, 0.6, 4.0, 0.7], "validation").threshold == 4.0
     assert Calibration.fit([0.1, 4.0], "leave-one-out").threshold == 4.0
+
+
+def test_small_scores_are_usual_where_the_fusion_says_so() -> None:
+    scores = [0.0, 0.1, 0.2, 1.5]
+    assert Calibration.fit(scores, "leave-one-out").threshold == 0.2
+    assert Calibration.fit(scores, "leave-one-out", usual=3.0).threshold == 1.5
+    assert Calibration.fit([*scores, 9.0], "leave-one-out", usual=3.0).threshold == 1.5
+
+
+@pytest.mark.parametrize(
+    ("scores", "aside"),
+    [
+        ([], 0),
+        ([1.0], 0),
+        ([0.1, 4.0], 0),  # each is as far from the other as the other from it
+        ([0.5, 0.6, 4.0], 1),
+        ([0.5, 0.6, 4.0, 4.1], 0),  # half of the shots are not the odd ones
+        ([0.5, 0.6, 0.7, 4.0, 4.1], 2),
+        ([0.5, 0.9, 1.5, 2.5, 4.0], 0),  # no gap
+    ],
+)
+def test_shots_are_far_odder_as_a_minority_beyond_a_gap(scores: list[float], aside: int) -> None:
+    assert sum(score > far_odder(scores) for score in scores) == aside

@@ -121,3 +121,10 @@ def test_rubbish_is_refused(change: dict[str, Any]) -> None:
 def test_a_missing_key_is_refused(key: str) -> None:
     with pytest.raises(CorruptDetectorError, match="fusion"):
         AdaptiveScaling.from_dict({k: v for k, v in GOOD.items() if k != key})
+
+
+def test_a_branch_scaled_by_its_mean_stays_between_its_bounds() -> None:
+    left_out = [{"a": 0.0, "b": 1.0}, {"a": 0.0, "b": 2.0}, {"a": 9.0, "b": 3.0}]
+    for bounds, scale in (((1.0, 6.0), 3.0), ((4.0, 6.0), 4.0), ((1.0, 2.0), 2.0)):
+        fitted = AdaptiveScaling.fit(left_out, {"a": bounds}, by_mean=("a",))
+        assert fitted.scales == {"a": scale, "b": 3.0}

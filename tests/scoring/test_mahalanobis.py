@@ -54,6 +54,20 @@ def test_silent_branches_and_few_images_stay_finite() -> None:
     assert alone.fused({"a": 1.0, "b": 1.0}) == pytest.approx(2.0, rel=1e-3)
 
 
+def test_few_images_scale_only_what_has_no_unit() -> None:
+    images = [{"count": c, "patch": p} for c, p in ((3.0, 10.0), (1.0, 10.1), (2.0, 9.9))]
+    few = Mahalanobis.fit(images, {"count": 1.0})
+    assert few.scaled({"count": 3.0, "patch": 12.0}) == pytest.approx(
+        {"count": 3.0, "patch": 2.0}, rel=1e-3
+    )
+    many = Mahalanobis.fit(images * 10, {"count": 1.0})
+    assert many.mean.tolist() == pytest.approx([2.0, 10.0])
+    assert many.scaled({"count": 2.0, "patch": 10.1})["patch"] > 1
+    assert many.covariance[0, 1] != 0
+    silent = Mahalanobis.fit([{"count": 0.0, "patch": 10.0}] * 30, {"count": 1.0})
+    assert silent.scaled({"count": 1.0})["count"] == pytest.approx(4.0, rel=1e-3)
+
+
 def test_the_map_is_on_the_scores_scale() -> None:
     fitted = Mahalanobis.fit(normals())
     maps = {

@@ -55,3 +55,31 @@ def test_two_hundred_objects() -> None:
     model = PartsModel([objects([1.0] * 200, seed) for seed in range(2)], None, True)
     found = model.deviations(objects([1.0] * 150, 9), None)
     assert found[0].kind == "missing"
+
+
+def test_shares_are_whole_inside_a_group_and_halved_between_two() -> None:
+    parts = PartsModel([objects([0, 0, 8, 8], seed) for seed in range(4)], None, True).parts
+    belongs, unknown = parts.shares(objects([0, 4, 8], 9))
+    level = next(i for i, level in enumerate(parts.levels) if level.facet == "look")
+    groups = [i for i, group in enumerate(parts.groups) if group.level == level]
+    dark = min(groups, key=lambda i: parts.looks[parts.groups[i].members, 0].mean())
+    light = max(groups, key=lambda i: parts.looks[parts.groups[i].members, 0].mean())
+    assert belongs[0, dark] > 0.95
+    assert belongs[2, light] > 0.95
+    assert belongs[0, light] < 0.01
+    # Whatever is not of a group is rare or unknown.
+    assert ((belongs >= 0) & (belongs <= 1)).all()
+    for number in range(len(parts.levels)):
+        mine = [i for i, group in enumerate(parts.groups) if group.level == number]
+        if parts.levels[number].facet != "any":
+            assert (belongs[:, mine].sum(1) + unknown[:, number] <= 1 + 1e-9).all()
+    assert unknown[1, level] > 0.9  # halfway between two kinds that lie far apart
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_shares_without_anything_to_share_with(n: int) -> None:
+    parts = PartsModel([objects([], seed) for seed in range(2)], None, True).parts
+    belongs, unknown = parts.shares(objects([1.0] * n, 9))
+    assert belongs.shape == (n, len(parts.groups))
+    assert unknown.shape == (n, len(parts.levels))
+    assert np.isfinite(belongs).all()

@@ -1,0 +1,71 @@
+"""Where an image registers to the shots, banks check each other.
+
+A part that is missing, too many or elsewhere changes the pixels there. Where patches look as at the
+same place of the shots, the proposer merely cut that image differently, which small structures and
+touching things invite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.methods.differences import Scene
+from fmlad.segmentation.describe import Floats
+from fmlad.segmentation.parts_model import LEAST, Deviation
+
+# Most of a thing's box changes when the thing comes or goes: its upper quartile speaks, since the
+# largest value may be a scratch on it. Shares of the oddest patch of normal images below which
+# nothing has changed, and from which something has (ours).
+TYPICAL = 0.75
+SAME, CHANGED = 0.3, 0.6
+
+
+def confirmed(
+    deviations: Sequence[Deviation],
+    scene: Scene,
+    patches: npt.NDArray[np.float32],
+    usual: float,
+) -> list[Deviation]:
+    """Deviations with what no patch confirms taken out, the largest first.
+
+    Args:
+        deviations: Of one image.
+        scene: The image.
+        patches: ``(h, w)``, distances to the same place in the shots.
+        usual: The largest such distance of a normal image, positive.
+    """
+    kept = []
+    for deviation in deviations:
+        rows = list(deviation.rows)
+        present = _changed(scene.seen.objects.boxes[rows], scene.size, patches, usual)
+        absent = _changed(scene.boxes_of_absent(deviation.absent), scene.size, patches, usual)
+        sure = np.concatenate([present, absent])
+        if len(sure):
+            deviation = replace(
+                deviation,
+                rows=tuple(row for row, c in zip(rows, present, strict=True) if c > 0),
+                absent=tuple(a for a, c in zip(deviation.absent, absent, strict=True) if c > 0),
+                score=deviation.score * float(sure.mean()),
+            )
+        if deviation.score > LEAST:
+            kept.append(deviation)
+    return sorted(kept, key=lambda deviation: -deviation.score)
+
+
+def _changed(
+    boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], usual: float
+) -> Floats:
+    """How surely something changed in each of some boxes ``(n, 4)`` of an image, in [0, 1]."""
+    scale = np.array([patches.shape[1] / image[1], patches.shape[0] / image[0]] * 2)
+    found = np.zeros(len(boxes))
+    for number, box in enumerate(boxes * scale):
+        x0, y0 = np.floor(box[:2]).astype(int)
+        x1, y1 = np.ceil(box[2:]).astype(int)
+        inside = patches[max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
+        largest = float(np.quantile(inside, TYPICAL, method="lower")) if inside.size else 0.0
+        found[number] = np.clip((largest / usual - SAME) / (CHANGED - SAME), 0, 1)
+    return found
