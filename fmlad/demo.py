@@ -59,8 +59,7 @@ def summary(cases: list[Case]) -> str:
     logical = [case for case in cases if case.anomalous and case not in damage]
     return (
         f"Called anomalous: {called(good)} normal pictures (false alarms), {called(damage)} "
-        f"damaged ones, {called(logical)} with a part missing, extra or misplaced. The patch bank "
-        f"looks for damage; banks=('patch', 'histogram', 'composition') also counts parts."
+        f"damaged ones, {called(logical)} with a part missing, extra or misplaced."
     )
 
 

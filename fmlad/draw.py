@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BOX_COLOUR = (255, 255, 255)
 LEGEND = 12  # parts listed at most
+UNMATCHED = "unmatched"  # what has no counterpart stands out from all colours
 BOX_EDGE = (20, 20, 20)
 # Anchors of the heat colours from cold to hot: dark violet, red, orange, pale yellow.
 _HEAT = np.array([[40, 10, 90], [190, 30, 90], [250, 140, 20], [255, 245, 160]], dtype=np.float32)
@@ -55,7 +56,11 @@ def outlines(picture: Image.Image, segmentation: Segmentation) -> Image.Image:
             for sign in (step, -step):
                 edge |= np.roll(labels, sign, axis) != labels
     edge &= labels > 0
-    palette = np.array([part_colour(i) for i in range(len(segmentation.names))], np.uint8)
+    colours = [
+        BOX_COLOUR if name == UNMATCHED else part_colour(number)
+        for number, name in enumerate(segmentation.names)
+    ]
+    palette = np.array(colours, np.uint8)
     pixels[edge] = palette[labels[edge]]
     result = Image.fromarray(pixels)
     draw = ImageDraw.Draw(result)
@@ -72,11 +77,35 @@ def outlines(picture: Image.Image, segmentation: Segmentation) -> Image.Image:
         width = high + right - left + 6 * unit
         draw.rectangle((2 * unit, y, 2 * unit + width, y + high), fill=BOX_EDGE)
         swatch = (3 * unit, y + unit, 2 * unit + high - unit, y + high - unit)
-        draw.rectangle(swatch, fill=part_colour(label))
+        draw.rectangle(swatch, fill=colours[label])
         where = (2 * unit + high + 2 * unit - left, y + 2 * unit - top)
         draw.text(where, text, fill=BOX_COLOUR, font=font)
         y += high
     return result
+
+
+def pairs(
+    query: npt.NDArray[np.uint8],
+    matched: Segmentation,
+    reference: npt.NDArray[np.uint8],
+    theirs: Segmentation,
+) -> Image.Image:
+    """A query beside a reference, matched objects in one colour, the others in white.
+
+    Args:
+        query: uint8 ``(H, W, 3)``.
+        matched: Its objects, under the labels of their partners.
+        reference: uint8 ``(H', W', 3)``.
+        theirs: Its objects, under the same labels.
+    """
+    left = outlines(Image.fromarray(np.array(query)), matched)
+    right = outlines(Image.fromarray(np.array(reference)), theirs)
+    height = max(left.height, right.height)
+    gap = max(4, left.width // 50)
+    sheet = Image.new("RGB", (left.width + gap + right.width, height), BOX_COLOUR)
+    sheet.paste(left, (0, 0))
+    sheet.paste(right, (left.width + gap, 0))
+    return sheet
 
 
 def part_colour(label: int) -> tuple[int, int, int]:

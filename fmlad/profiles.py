@@ -75,7 +75,38 @@ _BACKBONES = (
         "dinov2:*",
         ("feature_extractor",),
         "fmlad.backbones.dinov2:load",
-        "DINOv2 through transformers: a hub identifier or a local folder",
+        "DINOv2, with or without registers, through transformers or timm: a hub identifier or a "
+        "local folder",
+    ),
+    BackboneEntry(
+        "sam:*",
+        ("mask_proposer",),
+        "fmlad.backbones.sam:load",
+        "SAM through transformers (hub identifier or folder), or an original .pth checkpoint",
+    ),
+    BackboneEntry(
+        "sam-hq:*",
+        ("mask_proposer",),
+        "fmlad.backbones.sam:load",
+        "SAM-HQ through transformers (hub identifier or folder), or an original .pth checkpoint",
+    ),
+    BackboneEntry(
+        "sam2:*",
+        ("mask_proposer",),
+        "fmlad.backbones.sam:load",
+        "SAM 2 through transformers: a hub identifier or a local folder",
+    ),
+    BackboneEntry(
+        "builtin:bilateral@1",
+        ("upsampler",),
+        "fmlad.backbones.bilateral:JointBilateral",
+        "joint bilateral upsampling by the picture's colours; no weights",
+    ),
+    BackboneEntry(
+        "featup:*",
+        ("upsampler",),
+        "fmlad.backbones.featup:load",
+        "FeatUp's JBU stack: a published .ckpt checkpoint",
     ),
     BackboneEntry(
         "clip:*",
@@ -92,16 +123,19 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "feature_extractor": "builtin:handmade@1",
         "mask_proposer": "builtin:regions@2",
         "text_aligner": "builtin:lexicon@1",
+        "upsampler": "builtin:bilateral@1",
     },
     "light": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
-        "mask_proposer": "builtin:regions@2",
+        "mask_proposer": "sam:facebook/sam-vit-base",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
+        "upsampler": "builtin:bilateral@1",
     },
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
-        "mask_proposer": "builtin:regions@2",
+        "mask_proposer": "sam:facebook/sam-vit-huge",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
+        "upsampler": "featup:dinov2_jbu_stack_cocostuff",
     },
 }
 

@@ -25,6 +25,7 @@ from fmlad.backbones.roles import (
     Masks,
     Pyramid,
     TextAligner,
+    Upsampler,
 )
 from fmlad.matching import registration
 
@@ -96,6 +97,19 @@ class ImageView:
         """Dense features from the backbone in ``role`` (batch size 1)."""
         encode_together([self], role)
         return self._pyramids[self._eyes.backbones[role].fingerprint]
+
+    def upsampled(self, factor: int, role: str = "feature_extractor") -> Tensor:
+        """The finest level of :meth:`pyramid`, sharpened: ``(1, C, factor * h, factor * w)``."""
+        levels = self.pyramid(role).levels
+        finest = levels[min(levels)]
+        if factor == 1:
+            return finest
+        upsampler = cast(Upsampler, self._eyes.backbones["upsampler"])
+        key = f"upsampled x{factor} {self._eyes.backbones[role].fingerprint}"
+        key = f"{key} {upsampler.fingerprint}"
+        if key not in self.memo:
+            self.memo[key] = upsampler(finest, self.tensor, factor)
+        return cast(Tensor, self.memo[key])
 
     def masks(self, role: str = "mask_proposer") -> Masks:
         """Object proposals, best first."""

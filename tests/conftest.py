@@ -6,6 +6,8 @@ import os
 
 # Before torch is imported: threads that wait must not spin, or tests on a busy machine crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path

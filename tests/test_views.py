@@ -24,6 +24,7 @@ def detector(backbone: CountingFeatures, shots: int = 4) -> fmlad.Detector:
         [picture(i) for i in range(shots)],
         profile="builtin",
         backbones={"feature_extractor": backbone},
+        banks=("patch",),
     )
 
 

@@ -1,7 +1,9 @@
-"""DINOv2 features through transformers (Oquab et al., TMLR 2024)."""
+"""DINOv2 features through transformers or timm (Oquab et al., TMLR 2024)."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,50 +11,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmlad.backbones.pretrained import from_folder, settings
 from fmlad.backbones.roles import Pyramid
 from fmlad.backbones.weights import folder_hash, locate, unavailable
-from fmlad.errors import MissingDependencyError
+from fmlad.errors import MissingDependencyError, OptionError
 
-LONGER_SIDE = 448  # px; 32 patches of 14 px
+SIDE = 448  # px; 32 patches of 14 px
+FITS = ("longer", "squash")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as DINOv2 was trained
+TIMM_MODEL = re.compile(r"vit_\w+_dinov2\.\w+")
 
 
 def load(name: str, device: str = "cpu") -> DINOv2:
-    """Builds the backbone from ``"dinov2:HUB_IDENTIFIER_OR_FOLDER"``.
+    """Builds the backbone from ``"dinov2:SOURCE"`` or ``"dinov2:SOURCE#side=224,fit=squash"``.
+
+    SOURCE is a hub identifier or local folder of a DINOv2, with or without registers, as
+    transformers saves it (``facebook/dinov2-small``, ``facebook/dinov2-with-registers-small``) or
+    as timm does (``timm/vit_small_patch14_dinov2.lvd142m``), or timm's name alone
+    (``vit_small_patch14_reg4_dinov2.lvd142m``).
+
+    Options behind ``#``: ``side``, pixels of the network's input (default 448), and ``fit``,
+    ``longer`` (default: that is the longer side, the aspect is kept) or ``squash`` (both sides).
 
     Raises:
         WeightsUnavailableError: The weights cannot be had, or are not a DINOv2 model.
-        MissingDependencyError: transformers is not installed.
+        MissingDependencyError: transformers, or for timm's models timm, is not installed.
+        OptionError: An option that does not exist, or a value that does not fit.
     """
-    try:
-        from safetensors import SafetensorError
-        from transformers import Dinov2Model, Dinov2WithRegistersModel
-    except ImportError as error:
-        raise MissingDependencyError("DINOv2 needs the package transformers.") from error
-    source = name.partition(":")[2]
-    folder = locate(source, family="dinov2")
+    source, side, fit = _parse(name)
+    repository = f"timm/{source}" if TIMM_MODEL.fullmatch(source) else source
+    folder = locate(repository, family="dinov2")
     if not folder.is_dir():
         why = f"{folder} is one file, and the config.json beside it is needed too"
         raise unavailable(source, why, "dinov2")
-    kinds: dict[str, Any] = {
-        "dinov2": Dinov2Model,
-        "dinov2_with_registers": Dinov2WithRegistersModel,
-    }
-    kind = _model_type(folder)
-    if kind not in kinds:
-        raise unavailable(source, f"{folder} holds a {kind!r} model, not a DINOv2", "dinov2")
-    try:
-        # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
-        model, report = kinds[kind].from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise unavailable(source, f"{folder} cannot be loaded ({error})", "dinov2") from error
-    if report["missing_keys"]:  # transformers would fill them with random numbers
-        lacking = sorted(report["missing_keys"])[0]
-        why = f"the checkpoint in {folder} lacks {lacking!r} and maybe more"
-        raise unavailable(source, why, "dinov2")
-    return DINOv2(name, model, folder_hash(folder), device)
+    read = _from_timm if "architecture" in settings(folder) else _from_transformers
+    tokens, patch, prefix = read(folder, source, device)
+    if side < patch:
+        raise OptionError(f"side={side} px is less than a patch of {patch} px.")
+    return DINOv2(name, tokens, (patch, prefix), folder_hash(folder), device, side=side, fit=fit)
 
 
 class DINOv2:
@@ -63,14 +59,37 @@ class DINOv2:
 
     expensive = True
 
-    def __init__(self, name: str, model: Any, weights_hash: str, device: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        tokens: Callable[[Tensor], Tensor],
+        layout: tuple[int, int],
+        weights_hash: str,
+        device: str = "cpu",
+        *,
+        side: int = SIDE,
+        fit: str = "longer",
+    ) -> None:
+        """Wraps a loaded network.
+
+        Args:
+            name: As users write it.
+            tokens: Pixels ``(B, 3, H, W)`` -> normalised tokens ``(B, prefix + h * w, C)``.
+            layout: Pixels of a patch's side, and how many tokens precede the patches; the first
+                of those is the class token.
+            weights_hash: Of the weights and their configuration.
+            device: Where it runs.
+            side: Pixels of the input, see :func:`load`.
+            fit: Which side that is.
+        """
         self.name = name
         # Preprocessing and weights; the name is left out so that a moved folder still matches.
-        self.fingerprint = f"dinov2 side={LONGER_SIDE} imagenet sha256={weights_hash}"
-        self._model = model.eval().requires_grad_(False).to(device)
-        self._patch = int(model.config.patch_size)
-        self._prefix = 1 + int(getattr(model.config, "num_register_tokens", 0))
+        squashed = "" if fit == "longer" else f" fit={fit}"
+        self.fingerprint = f"dinov2 side={side}{squashed} imagenet sha256={weights_hash}"
+        self._tokens = tokens
+        self._patch, self._prefix = layout
         self._device = device
+        self._side, self._fit = side, fit
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Pyramid:
@@ -80,24 +99,84 @@ class DINOv2:
         pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
         mean, std = pixels.new_tensor(MEAN), pixels.new_tensor(STD)
         pixels = (pixels - mean[:, None, None]) / std[:, None, None]
-        tokens = self._model(pixel_values=pixels).last_hidden_state
+        tokens = self._tokens(pixels)
         rows, columns = size[0] // self._patch, size[1] // self._patch
         patches = tokens[:, self._prefix :].transpose(1, 2)
         level = patches.reshape(len(images), -1, rows, columns).contiguous()
         return Pyramid({self._patch: level}, tokens[:, 0])
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Longer side 448 px, aspect kept to within a patch, sides multiples of the patch size."""
-        scale = LONGER_SIDE / max(height, width)
-        patches = (max(1, round(side * scale / self._patch)) for side in (height, width))
-        rows, columns = patches
+        """Rows and columns of pixels of the network's input, multiples of the patch size.
+
+        The aspect is kept to within a patch, unless it squashes.
+        """
+        longer = max(height, width)
+        sides = (longer, longer) if self._fit == "squash" else (height, width)
+        rows, columns = (max(1, round(s * self._side / longer / self._patch)) for s in sides)
         return rows * self._patch, columns * self._patch
 
 
-def _model_type(folder: Path) -> str:
-    import json
+Reader = tuple[Callable[[Tensor], Tensor], int, int]  # tokens, patch size, tokens before patches
 
+
+def _from_transformers(folder: Path, source: str, device: str) -> Reader:
     try:
-        return str(json.loads((folder / "config.json").read_text())["model_type"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unknown"
+        from transformers import Dinov2Model, Dinov2WithRegistersModel
+    except ImportError as error:
+        raise MissingDependencyError("DINOv2 needs the package transformers.") from error
+    kinds = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+    model = from_folder(kinds, folder, source, "dinov2")
+    model = model.eval().requires_grad_(False).to(device)
+
+    def tokens(pixels: Tensor) -> Tensor:
+        found: Tensor = model(pixel_values=pixels).last_hidden_state
+        return found
+
+    prefix = 1 + int(getattr(model.config, "num_register_tokens", 0))
+    return tokens, int(model.config.patch_size), prefix
+
+
+def _from_timm(folder: Path, source: str, device: str) -> Reader:
+    try:
+        import timm
+        from safetensors import SafetensorError
+    except ImportError as error:
+        raise MissingDependencyError("This DINOv2 needs the package timm.") from error
+    architecture = str(settings(folder)["architecture"])
+    if "dinov2" not in architecture:
+        why = f"{folder} holds a {architecture!r} of timm's, not a DINOv2"
+        raise unavailable(source, why, "dinov2")
+    if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
+        raise unavailable(source, f"{folder} has no model.safetensors", "dinov2")
+    try:
+        model: Any = timm.create_model(
+            f"local-dir:{folder}", pretrained=True, num_classes=0, dynamic_img_size=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        why = f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]})"
+        raise unavailable(source, why, "dinov2") from error
+    model = model.float().eval().requires_grad_(False).to(device)
+
+    def tokens(pixels: Tensor) -> Tensor:
+        found: Tensor = model.forward_features(pixels)
+        return found
+
+    return tokens, int(model.patch_embed.patch_size[0]), int(model.num_prefix_tokens)
+
+
+def _parse(name: str) -> tuple[str, int, str]:
+    """Source, side and fit of a backbone's name."""
+    source, _, options = name.partition(":")[2].partition("#")
+    side, fit = SIDE, "longer"
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key == "side" and value.isdigit():
+            side = int(value)
+        elif key == "fit" and value in FITS:
+            fit = value
+        else:
+            raise OptionError(
+                f"The backbone {name!r} has an option {option!r}; expected side=PIXELS or "
+                f"fit={'|'.join(FITS)}."
+            )
+    return source, side, fit

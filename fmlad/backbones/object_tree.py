@@ -207,9 +207,7 @@ def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
     return _filled(_settled(choices), sharpness)
 
 
-def _select(
-    node: Node, colours: Floats, sharpness: Floats, above: float = 0.0
-) -> list[Choice]:
+def _select(node: Node, colours: Floats, sharpness: Floats, above: float = 0.0) -> list[Choice]:
     """The best of a node, its pieces and what is best of its children.
 
     Cutting is slow: of nodes that are nearly the same from threshold to threshold the best is cut.

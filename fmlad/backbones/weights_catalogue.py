@@ -19,6 +19,7 @@ NORMALISATIONS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
 HUB = "https://huggingface.co/"
+OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,9 @@ def describe(name: str) -> Weights:
     if known is not None:
         return known
     family, _, identifier = name.partition(":")
-    if family == "clip":  # its places and options; see fmlad.backbones.clip.load
+    if family in OPTIONED and not Path(identifier).expanduser().exists():
         identifier = identifier.partition("#")[0]
+    if family == "clip":  # its places; see fmlad.backbones.clip.load
         identifier = identifier.removeprefix("hf-hub:").removeprefix("local-dir:")
     if identifier and family in {weights.family for weights in catalogue()}:
         return lookup(identifier, family) or Weights(name, identifier)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fmlad.backbones.pretrained import named_tensors
 from fmlad.backbones.weights import CHECKPOINTS, COMPANIONS, CONFIGS, file_hash, find, searched
 from fmlad.backbones.weights_catalogue import Weights
 from fmlad.errors import WeightsUnavailableError
@@ -31,7 +32,13 @@ VOCABULARIES = {
     "mm-grounding-dino": 30522,
 }
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
-NEEDS_PREPROCESSOR = {*VOCABULARIES, "sam", "sam_hq", "sam2", "sam3"}
+NEEDS_PREPROCESSOR = {*VOCABULARIES, "sam3"}  # fmlad feeds SAM, SAM-HQ and SAM 2 itself
+# Family -> a tensor without which a single checkpoint is not what its name says.
+LANDMARKS = {
+    "featup": "upsampler.up1.range_temp",
+    "sam": "image_encoder.pos_embed",
+    "sam-hq": "mask_decoder.hf_token.weight",
+}
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,11 @@ def check(
 def _examine(where: Path, weights: Weights, progress: Callable[[int, int, str], None]) -> Report:
     problems: list[str] = []
     paths = files_of(where, weights)
+    landmark = LANDMARKS.get(weights.family) if where.is_file() else None
     files = []
     for number, path in enumerate(paths):
         progress(number, len(paths), f"reading {path.name}")
-        problems += _unreadable(path)
+        problems += _unreadable(path, landmark)
         found = file_hash(path)
         pinned = _pinned(weights, path.name)
         if pinned is not None and found != pinned:
@@ -163,8 +171,13 @@ def _pinned(weights: Weights, name: str) -> str | None:
     return next((file.sha256 for file in weights.files if file.name == name), None)
 
 
-def _unreadable(path: Path) -> Iterator[str]:
-    """At most one sentence about a file that is not what its name says."""
+def _unreadable(path: Path, landmark: str | None = None) -> Iterator[str]:
+    """At most one sentence about a file that is not what its name says.
+
+    Args:
+        path: The file.
+        landmark: Name of a tensor that a checkpoint must hold.
+    """
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
@@ -184,10 +197,13 @@ def _unreadable(path: Path) -> Iterator[str]:
         import torch
 
         try:
-            torch.load(path, map_location="meta", weights_only=True)
+            loaded = torch.load(path, map_location="meta", weights_only=True)
         except Exception as error:  # whatever a damaged pickle provokes
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield f"{path.name} cannot be read as a checkpoint of tensors alone ({reason})"
+            return
+        if landmark is not None and landmark not in named_tensors(loaded):
+            yield f"{path.name} has no tensor {landmark!r}: it is a checkpoint of something else"
     elif path.suffix == ".json":
         try:
             _json(path)

@@ -103,7 +103,7 @@ def paint(
 
 def segmentation(scene: Scene) -> Segmentation:
     """Parts at the level that names them, at the image's size."""
-    from PIL import Image
+    from scipy.ndimage import binary_dilation
 
     model, seen = scene.framed.model, scene.seen
     level = model.naming_level()
@@ -120,12 +120,22 @@ def segmentation(scene: Scene) -> Segmentation:
             label = 1 + numbers.index(int(owner[row]))
         else:
             label = len(names) - (1 if owner[row] == UNKNOWN else 2)
-        picture = Image.fromarray(seen.masks[row].astype(np.uint8) * 255)
-        large = picture.resize((scene.size[1], scene.size[0]), Image.Resampling.BILINEAR)
-        labels[np.asarray(large) > 127] = label
+        # A gap between things of one part, so that they are seen as so many.
+        around = _enlarged(binary_dilation(seen.masks[row]), scene.size)
+        labels[around & (labels == label)] = 0
+        labels[_enlarged(seen.masks[row], scene.size)] = label
         counts[names[label]] += 1
     kept = {name: n for name, n in counts.items() if n or name not in ("other", "unknown")}
     return Segmentation(labels, names, kept)
+
+
+def _enlarged(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """A mask at another size ``(height, width)``, its outline smooth."""
+    from PIL import Image
+
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    large = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(np.asarray(large) > 127, dtype=bool)
 
 
 def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:

@@ -21,6 +21,7 @@ ENTRY_POINTS = "fmlad.methods"
 _METHODS = {
     "banks": "fmlad.methods.banks:Banks:BanksConfig",
     "clip-lad": "fmlad.methods.clip_lad:ClipLad:ClipLadConfig",
+    "sam-lad": "fmlad.methods.sam_lad:SamLad:SamLadConfig",
 }
 
 

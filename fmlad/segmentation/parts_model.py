@@ -30,6 +30,7 @@ STEADY = 0.5  # share of lawful groups from which a level gives the parts their 
 KIND, FEW = 1, 2  # level at which an object is as surely one as its kind; the finest with few shots
 DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
 UNSURE = 0.02  # chance from which an object may as well belong elsewhere
+STRANGERS = 0.9  # prior belief that as many things never seen turn up each time: mostly none
 LAW = 0.5  # belief in a law from which a part serves as a landmark
 
 
@@ -85,9 +86,9 @@ class PartsModel:
         total = float(self.parts.weights.sum())
         for number, level in enumerate(self.parts.levels):
             counts = [group.counts for group in groups if group.level == number]
-            *laws, strangers = count_laws([*counts, level.unknown], level.lawful)
+            laws = count_laws(counts, level.lawful)
             self.laws += laws
-            self.strangers.append(strangers)
+            self.strangers += count_laws([level.unknown], STRANGERS)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
         self.composition = Composition(

@@ -154,7 +154,10 @@ def test_the_profiles_default_is_looked_for_by_its_repository(
 
 
 def test_a_whole_detector_runs_saves_and_loads_on_it(saved: Path, tmp_path: Path) -> None:
-    backbones = {"feature_extractor": f"clip:local-dir:{saved}"}
+    backbones = {
+        "feature_extractor": f"clip:local-dir:{saved}",
+        "mask_proposer": "builtin:regions@2",
+    }
     shots = [picture(i) for i in range(3)]
     detector = fmlad.Detector.from_shots(shots, profile="foundation", backbones=backbones)
     expected = detector.predict(picture(9, defect=True)).score

@@ -309,7 +309,7 @@ def test_a_sentence_piece_model_is_taken_at_its_word(tmp_path: Path) -> None:
     assert problems(folder, "clip") == ""
 
 
-@pytest.mark.parametrize("kind", ["sam", "sam_hq"])
+@pytest.mark.parametrize("kind", ["sam3"])
 def test_a_missing_preprocessor_is_caught(kind: str, tmp_path: Path) -> None:
     folder = a_model(tmp_path / "m", {"model_type": kind})
     assert f"a {kind!r} model needs preprocessor_config.json" in problems(folder, "sam")
@@ -326,3 +326,20 @@ def test_open_clip_brings_its_own_vocabulary_unless_told_otherwise(tmp_path: Pat
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "timm/ViT-B-16-SigLIP"
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     assert "would look for the tokenizer 'timm/ViT-B-16-SigLIP'" in problems(folder, "clip")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("featup", "upsampler.up1.range_temp"),
+        ("sam", "image_encoder.pos_embed"),
+        ("sam-hq", "mask_decoder.hf_token.weight"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_noticed(family: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"state_dict": {name: torch.zeros(2)}}, path)
+    assert check(describe(f"{family}:{path}")).ok
+    torch.save({"weight": torch.zeros(2)}, path)
+    (problem,) = check(describe(f"{family}:{path}")).problems
+    assert f"no tensor {name!r}" in problem

@@ -107,7 +107,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("plugged")
 def test_a_plugged_in_method_is_a_citizen(tmp_path: Any) -> None:
-    assert fmlad.list_methods() == ["banks", "brightness", "clip-lad"]
+    assert fmlad.list_methods() == ["banks", "brightness", "clip-lad", "sam-lad"]
     shots = [picture(i) for i in range(3)]
     detector = fmlad.Detector.from_shots(shots, method="brightness", profile="builtin", strict=2.0)
     dark = (picture(9) // 2).astype(np.uint8)

@@ -1,0 +1,338 @@
+"""SAM-LAD: matching quality, DigitAnatomy, scenes beside ``banks``, and what its parts cost.
+
+    python -m benchmarks.sam_lad matching
+    python -m benchmarks.sam_lad digits
+    python -m benchmarks.sam_lad scenes --images 6
+    python -m benchmarks.sam_lad cost
+
+``matching``: normal test scenes of known objects (their true masks) before their two most alike of
+8 training scenes of the same product type. A pair is right when both objects are of one part and,
+where parts have slots, in one slot. Precision, recall and F1 by category and descriptor, matched as
+published (cosine) and with learned likeness.
+
+``digits``: DigitAnatomy, 5 seeds x 200 test pages (100 normal, 25 of each anomaly), image AUROC.
+
+``scenes``: 4 shots drawn from 16, logical and structural AUROC beside ``banks``.
+
+``cost``: the measurement against k and C; DCGA, matching and measurement over one forward pass of a
+DINOv2-S of true size with random weights.
+
+All through the ``builtin`` profile. Everything was chosen on scenes of world 1 and on digits of
+seeds 100 and up (``--tuning``); the reported ones are world 0 and seeds 0 to 4. Finished cells are
+kept in the results file, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+import fmlad
+from benchmarks.common import RESULTS, keep
+from benchmarks.scenes import GROUPS, open_all, silent
+from fmlad import pipeline, profiles
+from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
+from fmlad.matching.assignment import literal_match, match
+from fmlad.matching.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
+from fmlad.matching.descriptors import Mode
+from fmlad.matching.likeness import Likeness
+from fmlad.matching.measure import mahalanobis
+from fmlad.matching.object_maps import ObjectMaps, soft_masks
+from fmlad.matching.templates import image_vector
+from fmlad.methods.registry import create_method
+from fmlad.segmentation.describe import described
+from fmlad.views import Eyes, ImageView
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+REFERENCES = 2
+
+
+def eyes() -> Eyes:
+    """The embedded backbones, nothing cached on disk."""
+    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
+    return Eyes(profiles.load_backbones(chosen, "cpu"))
+
+
+class Known:
+    """A scene with its true objects."""
+
+    def __init__(self, through: Eyes, name: str, world: int, split: str, index: int) -> None:
+        scene = render_scene(name, world, split, "good", index)
+        level = through.view(scene.image).pyramid().levels[8]
+        masks = np.stack([scene.instances == item.id for item in scene.objects])
+        boxes = np.array([item.box for item in scene.objects], float)
+        objects = described(scene.image, masks, boxes, np.ones(len(masks)), level).objects
+        size = (level.shape[-2], level.shape[-1])
+        self.maps = ObjectMaps(level, objects, soft_masks(masks, size), scene.image.shape[:2])
+        self.keys = [(item.kind, item.slot) for item in scene.objects]
+        self.vector = image_vector(level)
+
+    @property
+    def type(self) -> Counter[tuple[str, str | None]]:
+        return Counter(self.keys)
+
+
+def matching(world: int, images: int) -> dict[str, Any]:
+    """Precision, recall and F1 by category, descriptor and way of matching."""
+    figures: dict[str, Any] = {}
+    through = eyes()
+    for name in SCENE_CATEGORIES:
+        train = [Known(through, name, world, "train", index) for index in range(8)]
+        tests = [Known(through, name, world, "test", index) for index in range(images)]
+        pairs = []
+        for query in tests:
+            alike = [shot for shot in train if shot.type == query.type]
+            alike.sort(key=lambda shot, q=query: float(np.linalg.norm(shot.vector - q.vector)))
+            pairs += [(query, shot) for shot in alike[:REFERENCES]]
+        for mode in MODES:
+            learned = Likeness.learn([shot.maps.things(mode) for shot in train])
+            for how in ("learned", "without place", "published"):
+                likeness = learned
+                if how == "without place":
+                    likeness = Likeness.learn([s.maps.things(mode) for s in train], place=False)
+                counted = np.zeros(3)
+                for query, shot in pairs:
+                    here, there = query.maps.things(mode), shot.maps.things(mode)
+                    if how == "published":
+                        cosine = here.descriptors @ there.descriptors.T / LITERAL_TEMPERATURE
+                        found = literal_match(cosine, LITERAL_DUSTBIN, 1.0)
+                    else:
+                        found = match(likeness.scores(here, there), likeness.dustbin, 1.0)
+                    right = sum(query.keys[i] == shot.keys[j] for i, j in found.pairs)
+                    true = sum((query.type & shot.type).values())
+                    counted += (right, len(found.pairs), true)
+                precision = counted[0] / max(counted[1], 1)
+                recall = counted[0] / max(counted[2], 1)
+                f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+                for key, value in (("precision", precision), ("recall", recall), ("F1", f1)):
+                    figures[f"{name}: {how}, {mode}: {key}"] = round(float(value), 3)
+    for how in ("learned", "without place", "published"):
+        for mode in MODES:
+            for key in ("precision", "recall", "F1"):
+                cells = [figures[f"{name}: {how}, {mode}: {key}"] for name in SCENE_CATEGORIES]
+                figures[f"mean: {how}, {mode}: {key}"] = round(float(np.mean(cells)), 3)
+    return figures
+
+
+def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[str, float]:
+    """AUROC of one seed by number of shots: all anomalies, and each kind."""
+    through = eyes()
+    train = [
+        through.view(render_digits(seed, "train", index).image, str(index))
+        for index in range(max(shots))
+    ]
+    fitted = {
+        k: pipeline.fit(create_method("sam-lad", options), train[:k], seed=seed, progress=silent)
+        for k in shots
+    }
+    scores: dict[int, list[float]] = {k: [] for k in shots}
+    truth: list[str] = []
+    pages = [(None, i) for i in range(100)]
+    pages += [(anomaly, i) for anomaly in DIGIT_ANOMALIES for i in range(25)]
+    for anomaly, index in pages:
+        view = through.view(render_digits(seed, "test", index, anomaly).image)
+        truth.append(anomaly or "good")
+        for k in shots:
+            scores[k].append(pipeline.judge(view, fitted[k]).score)
+    row = {}
+    for k in shots:
+        good = [s for s, t in zip(scores[k], truth, strict=True) if t == "good"]
+        for kind in ("all", *DIGIT_ANOMALIES):
+            bad = [
+                s
+                for s, t in zip(scores[k], truth, strict=True)
+                if t == kind or (kind == "all" and t != "good")
+            ]
+            labels = [0] * len(good) + [1] * len(bad)
+            row[f"{k} shots: {kind}"] = fmlad.metrics.auroc(labels, good + bad)
+    return row
+
+
+def scene(
+    opened: tuple[list[ImageView], dict[str, list[ImageView]], Path], seeds: int, method: str,
+    options: dict[str, Any],
+) -> dict[str, float]:  # fmt: skip
+    """AUROC of one category, mean over draws of 4 shots."""
+    train, tests, _ = opened
+    rows = []
+    for seed in range(seeds):
+        drawn = np.random.default_rng(seed).choice(len(train), 4, replace=False)
+        fitted = pipeline.fit(
+            create_method(method, options), [train[i] for i in drawn], seed=seed, progress=silent
+        )
+        scores: dict[str, dict[str, list[float]]] = {}
+        for group, views in tests.items():
+            for view in views:
+                verdict = pipeline.judge(view, fitted)
+                for branch, score in {"fused": verdict.score, **verdict.branch_scores}.items():
+                    scores.setdefault(branch, {}).setdefault(group, []).append(score)
+        row = {}
+        for branch, by_group in scores.items():
+            good = by_group["good"]
+            for group in GROUPS[1:]:
+                labels = [0] * len(good) + [1] * len(by_group[group])
+                kind = group.partition("_")[0]
+                row[f"{branch}, {kind}"] = fmlad.metrics.auroc(labels, good + by_group[group])
+        rows.append(row)
+    return {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
+
+
+def seconds(work: Callable[[], object], rounds: int = 5) -> float:
+    """Median time of some work."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def cost() -> dict[str, Any]:
+    """The measurement against k and C, and all steps over one DINOv2-S pass."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    from fmlad.methods.sam_lad import SamLad, SamLadConfig
+
+    torch.manual_seed(0)
+    figures: dict[str, Any] = {}
+    places = 128 * 128
+    for channels in (384, 512, 768, 1024):
+        for k in (2, 4, 8, 16):
+            if channels != 384 and k != 4:
+                continue
+            query, known = torch.randn(places, channels), torch.randn(k, places, channels)
+            took = seconds(lambda q=query, r=known: mahalanobis(q, r), 3)
+            figures[f"measure, k {k}, C {channels}: s"] = round(took, 3)
+            figures[f"measure, k {k}, C {channels}: MB of features"] = round(known.nbytes / 1e6)
+            del query, known
+    network = Dinov2Config(
+        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
+    )
+    model = Dinov2Model(network).eval()
+    pixels = torch.randn(1, 3, 448, 448)
+    with torch.inference_mode():
+        forward = seconds(lambda: model(pixel_values=pixels))
+    figures["DINOv2-S forward at 448 px, s"] = round(forward, 3)
+    through = eyes()
+    for k in (2, 4, 16):
+        method = SamLad(SamLadConfig(neighbours=k, background=False))
+        shots = [through.view(render_scene("pushpins", 0, index=i).image) for i in range(k)]
+        state = method.fit(
+            shots, labels=None, unlabeled=(), prompts=None, rng=np.random.default_rng(0),
+            progress=silent,
+        )  # fmt: skip
+        query = through.view(render_scene("pushpins", 0, "test", "good", 0).image)
+        method.evidence(query, state)  # masks and features are there from now on
+
+        def work(query: ImageView = query, method: SamLad = method, state: Any = state) -> None:
+            for known in [key for key in query.memo if key.startswith("object maps")]:
+                del query.memo[known]
+            method.evidence(query, state)
+
+        took = seconds(work)
+        figures[f"descriptors, matching and measurement, {k} references, s"] = round(took, 3)
+        figures[f"over the DINOv2-S forward, {k} references"] = round(took / forward, 2)
+    figures["threads"] = torch.get_num_threads()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["peak memory, MB"] = round(peak)
+    return figures
+
+
+def resumed(name: str, protocol: str) -> dict[str, Any]:
+    """Finished cells of an earlier run with the very same protocol."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    return dict(found["figures"]) if found["protocol"] == protocol else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=("matching", "digits", "scenes", "cost"))
+    parser.add_argument("--tuning", action="store_true", help="other worlds; writes no result")
+    parser.add_argument("--images", type=int, default=12, help="test images per group")
+    parser.add_argument("--seeds", type=int, default=None, help="draws, or worlds of digits")
+    parser.add_argument("--shots", type=int, nargs="+", default=[4, 16], help="digits alone")
+    parser.add_argument("--root", type=Path, default=Path("scenes"), help="where scenes are made")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
+    parser.add_argument("--name", default=None, help="of the file in benchmarks/results")
+    a = parser.parse_args()
+    options = {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in a.option}
+    name = a.name or f"sam-lad-{a.what}"
+    world = 1 if a.tuning else 0
+    figures: dict[str, Any]
+    if a.what == "matching":
+        protocol = f"scenes-v1, seed {world}, {a.images} normal test scenes, 8 training scenes"
+        figures = matching(world, a.images)
+    elif a.what == "digits":
+        seeds = range(100 * world, 100 * world + (a.seeds or 5))
+        protocol = f"digits-v1, 200 test pages a seed, shots {a.shots}, options {options}"
+        figures = {} if a.tuning else resumed(name, protocol)
+        for seed in seeds:
+            if f"seed {seed}" not in figures:
+                row = digits(seed, tuple(a.shots), options)
+                figures[f"seed {seed}"] = {key: round(v, 3) for key, v in row.items()}
+                print(seed, figures[f"seed {seed}"], flush=True)
+            rows = [value for key, value in figures.items() if key.startswith("seed ")]
+            for key in rows[0]:
+                values = [row[key] for row in rows]
+                figures[key] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
+            figures["seeds"] = len(rows)
+            if not a.tuning:
+                keep(name, protocol, figures)
+    elif a.what == "scenes":
+        draws = a.seeds or 1
+        protocol = (
+            f"scenes-v1, seed {world}, 4 shots, {draws} draws, {a.images} images a group, "
+            f"options {options}"
+        )
+        figures = {} if a.tuning else resumed(name, protocol)
+        n = a.images
+        counts = {
+            "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
+        }  # fmt: skip
+        ways: dict[str, tuple[str, dict[str, Any]]] = {
+            "sam-lad": ("sam-lad", options),
+            "banks": ("banks", {}),
+        }
+        for category in SCENE_CATEGORIES:
+            extra = dict(ways)
+            if category == "screw_bag":
+                for align in ("orientation", "none"):
+                    extra[f"sam-lad, align {align}"] = ("sam-lad", {**options, "align": align})
+            opened = None
+            for way, (method, chosen) in extra.items():
+                key = f"{category}: {way}"
+                if key in figures:
+                    continue
+                opened = opened or open_all(category, a.root, counts, world)
+                figures[key] = scene(opened, draws, method, chosen)
+                print(key, figures[key], flush=True)
+                if not a.tuning:
+                    keep(name, protocol, figures)
+        for way in ways:
+            for kind in ("logical", "structural"):
+                cells = [figures[f"{c}: {way}"][f"fused, {kind}"] for c in SCENE_CATEGORIES]
+                figures[f"mean: {way}, {kind}"] = round(float(np.mean(cells)), 3)
+    else:
+        protocol = f"random weights, {torch.get_num_threads()} threads, medians"
+        figures = cost()
+    if a.tuning:
+        print(json.dumps(figures, indent=1))
+    else:
+        keep(name, protocol, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""FeatUp's stack of learned joint bilateral upsamplers (Fu et al., ICLR 2024) in plain torch.
+
+Each stage doubles the resolution. Its weights for the 49 places around one come from the picture:
+a softmax over the likeness of projected colours, times a Gaussian of the distance, brought to the
+sum 1, plus a small learned correction that is not normalised again. FeatUp publishes checkpoints
+for several networks; only the projection behind the last stage depends on which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
+from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
+from fmlad.errors import OptionError, WeightsUnavailableError
+
+COLOURS = 32  # channels of the projected colours
+STAGES = 4
+CORRECTION = 0.1  # share of the learned correction, in the kernel and behind the last stage
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of the guidance
+PREFIX = "upsampler."
+NORM = "model.1.norm."  # LayerNorm over the channels, in front of the stages
+
+
+class Stage(nn.Module):
+    """One doubling; parameters are named as in FeatUp's checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        places = SIDE * SIDE
+        self.range_temp = nn.Parameter(torch.tensor(0.0))
+        self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
+        # Index 2 is a dropout in FeatUp's training; nothing is dropped here.
+        self.range_proj = nn.Sequential(
+            nn.Conv2d(3, COLOURS, 1), nn.GELU(), nn.Identity(), nn.Conv2d(COLOURS, COLOURS, 1)
+        )
+        self.fixup_proj = nn.Sequential(
+            nn.Conv2d(places + 3, places, 1), nn.GELU(), nn.Identity(), nn.Conv2d(places, places, 1)
+        )
+
+    def kernel(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights, and the correction to add to them.
+
+        Args:
+            picture: Normalised RGB ``(B, 3, H, W)`` on the finer grid.
+
+        Returns:
+            Twice ``(B, 49, H, W)``: weights that sum to 1, and the correction.
+        """
+        colours = self.range_proj(picture)
+        alike = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
+        alike = (self.range_temp.exp().clamp(1e-4, 1e4) * alike).softmax(1)
+        weights = alike * spatial(self.sigma_spatial)[:, None, None]
+        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-7)
+        return weights, CORRECTION * self.fixup_proj(torch.cat([weights, picture], 1))
+
+    def forward(self, maps: Tensor, picture: Tensor) -> Tensor:
+        """``(B, C, h, w)`` and normalised RGB ``(B, 3, H, W)`` -> ``(B, C, 2 h, 2 w)``."""
+        height, width = maps.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(picture, (2 * height, 2 * width))
+        weights, correction = self.kernel(pooled)
+        return gathered(maps, weights + correction)
+
+
+class FeatUp:
+    """:class:`~fmlad.backbones.roles.Upsampler`: up to four stages, then a linear correction.
+
+    Checkpoints for x16; a smaller factor runs the first stages of them and the same correction,
+    which is how SAM-LAD's x8 is read here (its paper says no more). The picture is averaged to each
+    stage's grid from its own size.
+    """
+
+    expensive = True
+
+    def __init__(
+        self,
+        name: str,
+        state: dict[str, Tensor],
+        weights_hash: str,
+        device: str = "cpu",
+        *,
+        fixup: bool = True,
+    ) -> None:
+        """Builds the stack.
+
+        Args:
+            name: As users write it.
+            state: Tensors of a checkpoint, whatever else is among them.
+            weights_hash: Of the file.
+            device: Where it runs.
+            fixup: Whether the linear correction behind the stages is applied.
+
+        Raises:
+            KeyError: A tensor is missing.
+            ValueError: One has another shape.
+        """
+        self.name = name
+        self.fingerprint = f"featup fixup={int(fixup)} imagenet sha256={weights_hash}"
+        self._device = device
+        self._stages = [_stage(state, f"{PREFIX}up{n}.").to(device) for n in range(1, STAGES + 1)]
+        weight, bias = (state[f"{PREFIX}fixup_proj.1.{part}"] for part in ("weight", "bias"))
+        self.channels = len(bias)
+        if weight.shape != (self.channels, self.channels, 1, 1):
+            raise ValueError(f"the last projection has the shape {tuple(weight.shape)}")
+        self._fixup = (weight.float().to(device), bias.float().to(device))
+        self._corrects = fixup
+        norm = [state[NORM + part] for part in ("weight", "bias") if NORM + part in state]
+        self._norm = tuple(part.float().to(device) for part in norm)
+
+    @torch.inference_mode()
+    def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
+        """Sharper maps.
+
+        Args:
+            features: float ``(B, C, h, w)``, spanning the picture, of the network that the
+                checkpoint was trained for; with ``fixup=off`` of any.
+            guidance: uint8 ``(B, 3, H, W)`` of any size.
+            factor: 1 (returned as they came), 2, 4, 8 or 16.
+
+        Returns:
+            float32 ``(B, C, factor * h, factor * w)``.
+
+        Raises:
+            OptionError: Another factor, shapes that do not fit, or features of another network.
+        """
+        doublings = stages(factor)
+        check(features, guidance)
+        maps = features.to(self._device).float()
+        if not doublings:
+            return maps
+        if (self._corrects or self._norm) and maps.shape[1] != self.channels:
+            raise OptionError(
+                f"The upsampler {self.name!r} was trained on features of {self.channels} channels, "
+                f"and these have {maps.shape[1]}. Use the checkpoint of the same network, "
+                f"fixup=off with one that has no norm of its own, or 'builtin:bilateral@1'."
+            )
+        if self._norm:
+            maps = _over_channels(maps, *self._norm)
+        picture = guidance.to(self._device).float() / 255
+        mean, std = picture.new_tensor(MEAN), picture.new_tensor(STD)
+        picture = (picture - mean[:, None, None]) / std[:, None, None]
+        for stage in self._stages[:doublings]:
+            maps = stage(maps, picture)
+        return self._corrected(maps) if self._corrects else maps
+
+    def _corrected(self, maps: Tensor) -> Tensor:
+        """Adds the linear correction in place, some rows at a time."""
+        rows = max(1, CHUNK // (maps.shape[0] * maps.shape[1] * maps.shape[3]))
+        for start in range(0, maps.shape[2], rows):
+            part = maps[:, :, start : start + rows]
+            part += CORRECTION * F.conv2d(part, *self._fixup)
+        return maps
+
+
+def load(name: str, device: str = "cpu") -> FeatUp:
+    """Builds the backbone from ``"featup:SOURCE"`` or ``"featup:SOURCE#fixup=off"``.
+
+    SOURCE is a checkpoint of FeatUp's (``*_jbu_stack_cocostuff.ckpt``), a folder with exactly one
+    checkpoint, or an identifier of the catalogue. It is read as tensors alone. The checkpoints with
+    a norm of their own have it applied first.
+
+    Raises:
+        WeightsUnavailableError: The checkpoint cannot be had, or is no stack of FeatUp's.
+        OptionError: An option that does not exist.
+    """
+    source, _, options = name.partition(":")[2].partition("#")
+    if options not in ("", "fixup=on", "fixup=off"):
+        raise OptionError(
+            f"The backbone {name!r} has options {options!r}; expected fixup=on or fixup=off."
+        )
+    place = locate(source, family="featup", configs=())
+    file = _only_checkpoint(place, source)
+    state = read_tensors(file, source, "featup")
+    try:
+        return FeatUp(name, state, folder_hash(file), device, fixup=options != "fixup=off")
+    except KeyError as error:
+        why = f"{file} is no JBU stack of FeatUp's: it lacks {error}"
+        raise unavailable(source, why, "featup") from error
+    except (ValueError, RuntimeError) as error:  # load_state_dict raises the latter
+        why = f"{file} is no JBU stack of FeatUp's ({' '.join(str(error).split())[:300]})"
+        raise unavailable(source, why, "featup") from error
+
+
+def _stage(state: dict[str, Tensor], prefix: str) -> Stage:
+    stage = Stage()
+    stage.load_state_dict({key: state[prefix + key] for key in stage.state_dict()})
+    return stage.eval().requires_grad_(False)
+
+
+def _over_channels(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """LayerNorm over the channels of ``(B, C, h, w)``."""
+    last = maps.movedim(1, -1)
+    return F.layer_norm(last, weight.shape, weight, bias).movedim(-1, 1).contiguous()
+
+
+def _only_checkpoint(place: Path, source: str) -> Path:
+    if place.is_file():
+        return place
+    found = sorted(path for path in place.iterdir() if path.suffix in CHECKPOINTS)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise WeightsUnavailableError(
+            f"{source} must hold exactly one checkpoint of FeatUp's, and it holds: {names}. Name "
+            f"the file itself."
+        )
+    return found[0]

@@ -1,0 +1,163 @@
+"""SAM, SAM-HQ and SAM 2 behind one interface: look at a picture once, then answer prompts.
+
+Papers: Kirillov et al., ICCV 2023; Ke et al., NeurIPS 2023; Ravi et al., ICLR 2025. The networks
+are those of transformers. Prompts and masks are in pixels of the picture that was looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet; all of the family
+Floats = npt.NDArray[np.floating]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture after the image encoder.
+
+    Attributes:
+        size: Height and width of the picture.
+        inner: Height and width of the picture in the network's input, without padding.
+        maps: What the mask decoder needs of it.
+    """
+
+    size: tuple[int, int]
+    inner: tuple[int, int]
+    maps: tuple[Tensor, ...]
+
+
+class Promptable(Protocol):
+    """What the mask generator asks of a network."""
+
+    @property
+    def side(self) -> int:
+        """Pixels of the network's square input."""
+        ...
+
+    def look(self, pixels: Pixels) -> Seen:
+        """Encodes uint8 ``(H, W, 3)`` RGB."""
+        ...
+
+    def answer(
+        self,
+        seen: Seen,
+        *,
+        points: Floats | None = None,
+        boxes: Floats | None = None,
+        several: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks for prompts of one kind.
+
+        Args:
+            seen: The picture.
+            points: ``(n, 2) xy``, each on an object of its own.
+            boxes: ``(n, 4) xyxy``, each around an object.
+            several: All of the masks that the network offers for an ambiguous prompt, or one.
+
+        Returns:
+            Logits ``(n, k, h, w)`` on the network's grid, and its own guess of each mask's overlap
+            with the truth, ``(n, k)``.
+        """
+        ...
+
+    def enlarge(self, logits: Tensor, seen: Seen) -> Tensor:
+        """Logits ``(m, h, w)`` of the network's grid on the picture's pixels, ``(m, H, W)``."""
+        ...
+
+
+class TransformersSam:
+    """:class:`Promptable` over a model of transformers, told apart by its ``model_type``."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        self._model = model.eval().requires_grad_(False).to(device)
+        self.kind = (
+            "sam2" if model.config.model_type.startswith("sam2") else model.config.model_type
+        )
+        size = model.config.prompt_encoder_config.image_size
+        self._side = int(size if isinstance(size, int) else size[0])
+        self._device = device
+
+    @property
+    def side(self) -> int:
+        return self._side
+
+    @torch.inference_mode()
+    def look(self, pixels: Pixels) -> Seen:
+        from PIL import Image
+
+        size = (pixels.shape[0], pixels.shape[1])
+        inner = self._inner(size)
+        resized = Image.fromarray(pixels).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
+        image = torch.from_numpy(np.array(resized)).to(self._device).permute(2, 0, 1) / 255
+        image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(STD)[
+            :, None, None
+        ]
+        image = F.pad(image, (0, self.side - inner[1], 0, self.side - inner[0]))[None]
+        embedded = self._model.get_image_embeddings(image)
+        if self.kind == "sam":
+            maps: tuple[Tensor, ...] = (embedded,)
+        elif self.kind == "sam_hq":  # of the encoder's inner maps the decoder takes the first
+            maps = (embedded[0], embedded[1][0])
+        else:
+            maps = tuple(embedded)
+        return Seen(size, inner, maps)
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        seen: Seen,
+        *,
+        points: Floats | None = None,
+        boxes: Floats | None = None,
+        several: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        given: dict[str, Any] = {"multimask_output": several}
+        if points is not None:
+            given["input_points"] = self._to_input(points, seen)[None, :, None]
+            given["input_labels"] = torch.ones(
+                1, len(points), 1, dtype=torch.int, device=self._device
+            )
+        if boxes is not None:
+            given["input_boxes"] = self._to_input(boxes, seen)[None]
+        if self.kind == "sam":
+            given["image_embeddings"] = seen.maps[0]
+        elif self.kind == "sam_hq":
+            given["image_embeddings"] = seen.maps[0]
+            given["intermediate_embeddings"] = [seen.maps[1]]
+        else:
+            given["image_embeddings"] = list(seen.maps)
+        out = self._model(**given)
+        logits, quality = out.pred_masks[0], out.iou_scores[0]
+        if self.kind == "sam_hq":
+            # SAM-HQ refines the best of SAM's masks alone; transformers sorts them and offers all.
+            logits, quality = logits[:, :1], quality[:, :1]
+        return logits, quality
+
+    def enlarge(self, logits: Tensor, seen: Seen) -> Tensor:
+        maps = logits[:, None]
+        if self.kind != "sam2":
+            maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
+            maps = maps[..., : seen.inner[0], : seen.inner[1]]
+        return F.interpolate(maps, seen.size, mode="bilinear", align_corners=False)[:, 0]
+
+    def _inner(self, size: tuple[int, int]) -> tuple[int, int]:
+        """SAM 2 squashes; the others bring the longer side to the input's and pad."""
+        if self.kind == "sam2":
+            return self.side, self.side
+        scale = self.side / max(size)
+        return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+    def _to_input(self, places: Floats, seen: Seen) -> Tensor:
+        """``(n, 2) xy`` or ``(n, 4) xyxy`` of the picture in pixels of the input."""
+        scale = np.array([seen.inner[1] / seen.size[1], seen.inner[0] / seen.size[0]])
+        scaled = np.asarray(places, np.float64) * np.tile(scale, places.shape[1] // 2)
+        return torch.from_numpy(scaled.astype(np.float32)).to(self._device)

@@ -1,0 +1,127 @@
+"""Partial assignment of two sets of objects: SAM-LAD's Object Matching Module (section 3.5.2).
+
+Balanced entropic optimal transport between the objects of two images, each side with a dustbin for
+what has no counterpart (SuperGlue: Sarlin et al., CVPR 2020). All in the units of the scores: a
+pair scores what its likeness is, an object left over what the dustbin is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
+RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
+ENOUGH = 1e-2  # the same where only decisions are wanted
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who belongs to whom.
+
+    Attributes:
+        pairs: int64 ``(m, 2)``: query object and reference object, each at most once.
+        nearest: int64 ``(M,)``: for every query object the reference object it is most likely to
+            be, matched or not; -1 where there is none.
+        plan: float64 ``(M + 1, N + 1)``, the last row and column being the dustbins; real rows and
+            columns sum to 1.
+    """
+
+    pairs: Ints
+    nearest: Ints
+    plan: Floats
+
+    @property
+    def partner(self) -> Ints:
+        """Reference object of each query object, ``(M,)``; -1 where it is unmatched."""
+        found = np.full(self.plan.shape[0] - 1, -1, np.int64)
+        found[self.pairs[:, 0]] = self.pairs[:, 1]
+        return found
+
+    @property
+    def left_over(self) -> Ints:
+        """Reference objects that nobody matched."""
+        return np.setdiff1d(np.arange(self.plan.shape[1] - 1), self.pairs[:, 1])
+
+
+def transport(
+    scores: Floats, dustbin: float, temperature: float, residual: float = RESIDUAL
+) -> Floats:
+    """The soft partial assignment ``(M + 1, N + 1)``.
+
+    Args:
+        scores: Likeness of each pair, ``(M, N)``, both at least 1.
+        dustbin: Score of being left over.
+        temperature: Softness, > 0, in the scores' units.
+        residual: Error of the marginals that is small enough to stop.
+    """
+    from ot.bregman import sinkhorn_log
+
+    rows, columns = scores.shape
+    augmented = np.full((rows + 1, columns + 1), dustbin, np.float64)
+    augmented[:-1, :-1] = scores
+    here = np.append(np.ones(rows), columns)
+    there = np.append(np.ones(columns), rows)
+    # POT stops at the marginals' squared error; unconverged plans are still the best ones found.
+    plan = sinkhorn_log(
+        here, there, -augmented, temperature, numItermax=ITERATIONS, stopThr=residual, warn=False
+    )
+    return np.asarray(plan, dtype=np.float64)
+
+
+def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
+    """One-to-one matches out of the soft assignment.
+
+    An object counts as matched when more of its mass goes to objects than to the dustbin, so that
+    the likes among which it is spread do not count against it: of five pins before six equal ones,
+    none prefers the dustbin to all of them together. Matches are mutual best ones, taken in rounds,
+    so that equals do not block each other; the sixth pin is then left over.
+
+    Args:
+        scores: ``(M, N)``; either may be 0.
+        dustbin: Score of being left over.
+        temperature: Softness, > 0.
+    """
+    rows, columns = scores.shape
+    if rows == 0 or columns == 0:
+        plan = np.zeros((rows + 1, columns + 1))
+        plan[:-1, -1], plan[-1, :-1] = 1, 1
+        return Assignment(np.zeros((0, 2), np.int64), np.full(rows, -1, np.int64), plan)
+    plan = transport(scores, dustbin, temperature, ENOUGH)
+    real = plan[:-1, :-1]
+    open_rows = real.sum(1) > plan[:-1, -1]
+    open_columns = real.sum(0) > plan[-1, :-1]
+    # Where mass is equal, the score decides: it may know the place.
+    rank = real + 1e-9 * (scores - scores.min())
+    pairs: list[tuple[int, int]] = []
+    while open_rows.any() and open_columns.any():
+        left = np.where(open_rows[:, None] & open_columns, rank, -np.inf)
+        best = left.argmax(1)
+        mutual = np.flatnonzero(open_rows & (left.argmax(0)[best] == np.arange(rows)))
+        if not len(mutual):
+            break
+        pairs += [(int(row), int(best[row])) for row in mutual]
+        open_rows[mutual] = False
+        open_columns[best[mutual]] = False
+    # What falls below the dustbin was matched for want of anything better.
+    kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
+    order = np.array(sorted(kept), np.int64).reshape(-1, 2)
+    return Assignment(order, scores.argmax(1).astype(np.int64), plan)
+
+
+def literal_match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
+    """The published rule: a row's largest entry, dustbin included, and mutual at that."""
+    soft = match(scores, dustbin, temperature)
+    if min(scores.shape) == 0:
+        return soft
+    real = soft.plan[:-1, :-1]
+    best = soft.plan[:-1].argmax(1)
+    rows = np.flatnonzero(best < scores.shape[1])
+    mutual = rows[real.argmax(0)[best[rows]] == rows]
+    pairs = np.stack([mutual, best[mutual]], axis=1).astype(np.int64)
+    return Assignment(pairs, soft.nearest, soft.plan)

@@ -1,0 +1,382 @@
+"""Method ``sam-lad``: objects matched with those of the most alike shots, and measured by them.
+
+SAM-LAD (Peng et al., 2024), training-free. Steps in the paper's order:
+
+1. features of all shots become templates, a coreset of them where they are many (section 3.2);
+2. a query's k nearest templates are its references (3.3);
+3. object masks, filtered by area, and the objects' feature maps (3.4);
+4. DCGA and the Object Matching Module: who is whom (3.5);
+5. the Anomaly Measurement Module: how far an object is from those it was matched with (3.6).
+
+Where the paper leaves a gap or its formulas do not hold, docs/sam-lad.md says what was done. Four
+branches speak: ``matching`` (who is missing, extra or misplaced, in nats), ``object`` (one is on
+the whole not like its references, in their standard deviations), ``measure`` (a place of one is
+odd) and ``background`` (what lies outside all objects, by the patch bank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from fmlad.banks.saved import Reader
+from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.matching.comparison import Comparison, Judged, Matcher, before, judged, learn_habits
+from fmlad.matching.descriptors import Mode
+from fmlad.matching.habits import Habits
+from fmlad.matching.likeness import Likeness
+from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.matching.repair import Revised, Surveyor, revised
+from fmlad.matching.templates import TemplateIndex, coreset, image_vector
+from fmlad.methods.banks import Banks, BanksConfig, BanksState
+from fmlad.methods.protocol import Evidence, Progress
+from fmlad.methods.sam_lad_report import found_differences, matched_objects, on_grid, painted
+from fmlad.methods.sam_lad_state import SamLadState
+from fmlad.scoring.fusion import AdaptiveScaling, Combine
+from fmlad.segmentation.describe import Offers, see
+from fmlad.segmentation.selection import Selection
+from fmlad.views import ImageView
+
+PROPOSER = "mask_proposer"
+FACTORS = (1, 2, 4, 8, 16)
+Matching = Literal["learned", "literal"]
+
+# Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
+# which silence on every shot says little and a shot that was misread must not make deaf.
+BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (1.0, 2.0)}
+
+
+@dataclass(frozen=True)
+class SamLadConfig:
+    """Options of the method.
+
+    Attributes:
+        neighbours: References k of a query (paper: 2; ours 16, as many as there are below that,
+            because the Gaussian of section 3.6 needs them).
+        descriptor: ``"gap"``, ``"gmp"``, ``"residual"`` (DCGA mended) or ``"literal"`` (DCGA as
+            published). The default won on scenes not reported.
+        matching: ``"learned"``: likeness in units and with a dustbin learned from the shots (ours);
+            ``"literal"``: cosines and SuperGlue's dustbin.
+        form: Whether colour, size and shape of the masks count in matching (ours).
+        place: Whether the place may count, where the shots are arranged (ours).
+        temperature: Of the soft assignment, on a likeness in nats (ours).
+        align: How an object's places are brought upon its references': ``"box"``,
+            ``"orientation"`` as well (ours), or ``"none"`` (paper).
+        epsilon: Ridge of the covariance (PaDiM's; the paper gives none).
+        unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
+        light: Equation 16: unmatched objects alone are measured.
+        background: Whether the patch bank measures what lies outside all objects (ours).
+        upsample: Factor by which feature maps are sharpened first (paper: 8, from 16 cells a side);
+            more than 1 asks for an upsampler.
+        templates: At most this many shots are remembered, those that leave no other far off.
+        smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
+        fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
+    """
+
+    neighbours: int = 16
+    descriptor: Mode = "gap"
+    matching: Matching = "learned"
+    form: bool = True
+    place: bool = True
+    temperature: float = 1.0
+    align: Align = "box"
+    epsilon: float = 0.01
+    unmatched: float = 2.0
+    light: bool = False
+    background: bool = True
+    upsample: int = 1
+    templates: int = 64
+    smoothing: float = 1.0
+    fusion: Combine = "maximum"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("descriptor", get_args(Mode)),
+            ("matching", get_args(Matching)),
+            ("align", get_args(Align)),
+            ("fusion", get_args(Combine)),
+            ("upsample", FACTORS),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value not in known:
+                raise OptionError(f"{name}={value!r} is not one of {known}.")
+        for name in ("form", "place", "light", "background"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        for name, low, high, kind in (
+            ("neighbours", 1, 64, int),
+            ("templates", 1, 4096, int),
+            ("temperature", 0.01, 100.0, float),
+            ("epsilon", 1e-6, 1e3, float),
+            ("unmatched", 0.0, 100.0, float),
+            ("smoothing", 0.0, 16.0, float),
+        ):
+            value = getattr(self, name)
+            fits = isinstance(value, int if kind is int else (int, float))
+            if isinstance(value, bool) or not fits or not low <= value <= high:
+                raise OptionError(
+                    f"{name} must be {kind.__name__} in [{low}, {high}], got {value!r}."
+                )
+
+
+class SamLad:
+    """The method; see the module."""
+
+    name: ClassVar[str] = "sam-lad"
+    summary: ClassVar[str] = (
+        "training-free: objects matched with those of the most alike shots and measured by them"
+    )
+    takes: ClassVar[tuple[str, ...]] = ()
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    typed: ClassVar[tuple[str, ...]] = ("matching", "object")
+
+    def __init__(self, config: SamLadConfig | None = None) -> None:
+        self.config = config or SamLadConfig()
+        self._bank = Banks(BanksConfig(banks=("patch",)))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Roles it asks for: an upsampler where maps are to be sharpened."""
+        sharper = ("upsampler",) if self.config.upsample > 1 else ()
+        return ("feature_extractor", PROPOSER, *sharper)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """What its evidence speaks in."""
+        own = ("measure",) if self.config.light else ("matching", "object", "measure")
+        return (*own, "background") if self._with_bank else own
+
+    @property
+    def _with_bank(self) -> bool:
+        return self.config.background and not self.config.light
+
+    def fit(
+        self,
+        views: Sequence[ImageView],
+        *,
+        labels: Sequence[npt.NDArray[np.integer]] | None,
+        unlabeled: Sequence[ImageView],
+        prompts: Any,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> SamLadState:
+        """Remembers the shots and learns from matching them with each other."""
+        offers, vectors = [], []
+        for done, view in enumerate(views, start=1):
+            offers.append(self._offers(view))
+            vectors.append(image_vector(self._level(view)))
+            progress(done, len(views), "looking for objects")
+        selection = Selection.learn(offers)
+        numbers = coreset(vectors, self.config.templates)
+        kept = [views[number] for number in numbers]
+        templates = tuple(self._maps(view, selection) for view in kept)
+        things = [template.things(self.config.descriptor) for template in templates]
+        likeness = Likeness.learn(things, self.config.form, self.config.place)
+        index = TemplateIndex([vectors[number] for number in numbers])
+        progress(0, 1, "matching shots with each other")
+        habits, usual = learn_habits(
+            templates, index, self._matcher(likeness), self.config.align, self.config.epsilon
+        )
+        bank = None
+        if self._with_bank:
+            bank = self._bank.fit(
+                kept, labels=None, unlabeled=(), prompts=None, rng=rng, progress=progress
+            )
+        return SamLadState(
+            len(views), tuple(numbers), templates, selection, likeness, habits, usual, bank, [index]
+        )
+
+    def evidence(
+        self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
+    ) -> Evidence:
+        """What is missing, extra, misplaced, odd in an object, and odd outside all of them."""
+        out = frozenset(i for i, number in enumerate(state.numbers) if number in exclude)
+        if len(out) == len(state.templates):
+            raise OptionError("All shots are excluded; at least one must stay.")
+        maps = self._maps(view, state.selection)
+        comparisons = self.compared(maps, state, out)
+        second = self._second_thoughts(maps, comparisons, state)
+        comparisons = [one.comparison for one in second]
+        chosen = min(second, key=lambda one: one.comparison.cost)
+        best = chosen.comparison
+        objects = [self._judged(maps, row, comparisons, state) for row in range(len(maps))]
+        for rows, whole in chosen.joined.items():
+            for row in rows:
+                objects[row] = None
+            objects[rows[0]] = whole
+        absent = {} if self.config.light else chosen.absent
+        pictures = painted(
+            maps, best, objects, absent, self.config.unmatched, self.config.smoothing
+        )
+        scores = {
+            # Of the references, the half that it fits best: products may come in several types.
+            "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
+            "object": float(pictures["object"].max()),
+            "measure": float(pictures["measure"].max()),
+        }
+        if state.bank is not None:
+            pictures["background"] = self._outside(view, maps, best, state.bank, out)
+            scores["background"] = float(pictures["background"].max())
+        return Evidence(
+            {branch: float(scores[branch]) for branch in self.branches},
+            {branch: pictures[branch] for branch in self.branches},
+            matched_objects(maps, best),
+            [
+                difference
+                for difference in found_differences(maps, comparisons, best, objects, absent)
+                if difference.branch in self.branches
+            ],
+            self._notes(maps, state, comparisons),
+        )
+
+    def compared(
+        self, maps: ObjectMaps, state: SamLadState, out: frozenset[int] = frozenset()
+    ) -> list[Comparison]:
+        """A query's objects before each of its references, the most alike image first.
+
+        Args:
+            maps: Its objects.
+            state: What is remembered.
+            out: Templates that do not count.
+        """
+        near = state.index.nearest(image_vector(maps.level), self.config.neighbours, out)
+        matcher = self._matcher(state.likeness)
+        return [
+            before(maps, number, state.templates[number], matcher, state.habits, out)
+            for number in near
+        ]
+
+    def fusion(
+        self, left_out: Sequence[Mapping[str, float]], state: SamLadState
+    ) -> AdaptiveScaling:
+        """PSAD's adaptive scaling, within bounds for the branches in natural units."""
+        bounds = {branch: BOUNDS[branch] for branch in self.branches if branch in BOUNDS}
+        return AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
+    ) -> SamLadState:
+        """Back from a saved detector."""
+        inner = {n.removeprefix("bank."): t for n, t in tensors.items() if n.startswith("bank.")}
+        reader = Reader({n: t for n, t in tensors.items() if not n.startswith("bank.")}, device)
+        try:
+            sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
+            numbers = tuple(int(number) for number in meta["numbers"])
+            described = meta["bank"]
+            bank = None if described is None else self._bank.restore(inner, described, device)
+            shared = bank is not None and meta["shared"] is True
+            templates = tuple(
+                ObjectMaps.restore(
+                    reader,
+                    f"template.{number}",
+                    size,
+                    bank.patches.memory[number].look.levels[0] if bank and shared else None,
+                )
+                for number, size in enumerate(sizes)
+            )
+            habits = Habits.restore(reader, [len(template) for template in templates])
+            selection = Selection.from_dict(meta["selection"])
+            likeness = Likeness.from_dict(meta["likeness"])
+            usual, shots = float(meta["usual"]), int(meta["shots"])
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
+        reader.finish()
+        if (bank is not None) != self._with_bank:
+            raise CorruptDetectorError("The saved patch bank is not what the options ask for.")
+        if (
+            not templates
+            or len(numbers) != len(templates)
+            or sorted(set(numbers)) != list(numbers)
+            or not 0 <= numbers[0] <= numbers[-1] < shots
+            or not 0 < usual < float("inf")
+            or (bank is None and inner)
+            or (bank is not None and bank.shots != len(templates))
+            or len({template.level.shape[1] for template in templates}) != 1
+        ):
+            raise CorruptDetectorError("The saved bank's description contradicts itself.")
+        return SamLadState(shots, numbers, templates, selection, likeness, habits, usual, bank)
+
+    def _matcher(self, likeness: Likeness) -> Matcher:
+        config = self.config
+        return Matcher(
+            likeness, config.descriptor, config.matching == "literal", config.temperature
+        )
+
+    def _level(self, view: ImageView) -> Tensor:
+        return view.upsampled(self.config.upsample)
+
+    def _offers(self, view: ImageView) -> Offers:
+        if "offers" not in view.memo:
+            levels = view.pyramid().levels
+            view.memo["offers"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
+        offers: Offers = view.memo["offers"]
+        return offers
+
+    def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
+        key = f"object maps x{self.config.upsample} {selection}"
+        if key not in view.memo:
+            offers, level = self._offers(view), self._level(view)
+            seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
+            size = (level.shape[-2], level.shape[-1])
+            view.memo[key] = ObjectMaps(
+                level, seen.objects, soft_masks(seen.masks, size), view.size
+            )
+        maps: ObjectMaps = view.memo[key]
+        return maps
+
+    def _judged(
+        self, maps: ObjectMaps, row: int, comparisons: Sequence[Comparison], state: SamLadState
+    ) -> Judged | None:
+        config = self.config
+        found = judged(maps, row, comparisons, config.align, config.epsilon, state.usual)
+        return None if found is None or (self.config.light and found.matched) else found
+
+    def _second_thoughts(
+        self, maps: ObjectMaps, comparisons: list[Comparison], state: SamLadState
+    ) -> list[Revised]:
+        config = self.config
+        if state.likeness.spread is None or config.matching == "literal" or config.align == "none":
+            return [Revised(comparison, {}, {}) for comparison in comparisons]
+        return revised(
+            Surveyor(maps, comparisons, state.likeness, config.align, config.epsilon, state.usual)
+        )
+
+    def _outside(
+        self,
+        view: ImageView,
+        maps: ObjectMaps,
+        best: Comparison,
+        bank: BanksState,
+        out: frozenset[int],
+    ) -> npt.NDArray[np.float32]:
+        """The patch bank's map outside all objects, present or missing."""
+        from scipy.ndimage import maximum_filter
+
+        size = (maps.level.shape[-2], maps.level.shape[-1])
+        distances = on_grid(self._bank.evidence(view, bank, out).maps["patch"], size)
+        covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
+        for row in np.flatnonzero(best.missing):
+            gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
+            covered = np.maximum(covered, gone)
+        # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
+        near = maximum_filter(covered, 3)
+        return np.asarray(distances * (1 - near), dtype=np.float32)
+
+    def _notes(
+        self, maps: ObjectMaps, state: SamLadState, comparisons: Sequence[Comparison]
+    ) -> list[str]:
+        counts = ", ".join(str(len(template)) for template in state.templates[:16])
+        more = ", ..." if len(state.templates) > 16 else ""
+        notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
+        if state.likeness.spread is not None:
+            notes.append("the shots are arranged alike: the place of objects counts")
+        return notes
+
+
+def _mean_of_lesser(costs: Sequence[float]) -> float:
+    return float(np.sort(costs)[: (len(costs) + 1) // 2].mean())

@@ -1,0 +1,80 @@
+"""What ``sam-lad`` remembers of the shots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from fmlad.matching.habits import Habits
+from fmlad.matching.likeness import Likeness
+from fmlad.matching.object_maps import ObjectMaps
+from fmlad.matching.templates import TemplateIndex, image_vector
+from fmlad.methods.banks import BanksState
+from fmlad.segmentation.selection import Selection
+
+
+@dataclass(frozen=True)
+class SamLadState:
+    """What the method remembers.
+
+    Attributes:
+        shots: Number of shots given.
+        numbers: Which of them each template is.
+        templates: Their objects.
+        selection: Which proposals are objects.
+        likeness: Units of matching.
+        habits: What matching is like between templates.
+        usual: Usual mean distance of an object to a single like of it.
+        bank: For what lies outside all objects; None if not asked for.
+    """
+
+    shots: int
+    numbers: tuple[int, ...]
+    templates: tuple[ObjectMaps, ...]
+    selection: Selection
+    likeness: Likeness
+    habits: Habits
+    usual: float
+    bank: BanksState | None
+    _index: list[TemplateIndex] = field(default_factory=list, repr=False)
+
+    @property
+    def index(self) -> TemplateIndex:
+        """Search among the templates."""
+        if not self._index:
+            self._index.append(TemplateIndex([image_vector(t.level) for t in self.templates]))
+        return self._index[0]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything remembered, on the CPU."""
+        named = {f"habits.{k}": t for k, t in self.habits.tensors().items()}
+        for number, template in enumerate(self.templates):
+            named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
+        if self.bank is not None:
+            named |= {f"bank.{name}": tensor for name, tensor in self.bank.tensors().items()}
+            for number in range(len(self.templates)):
+                if self._shared(number):  # once is enough
+                    del named[f"template.{number}.level"]
+        return named
+
+    def _shared(self, number: int) -> bool:
+        """Whether the patch bank remembers a template's very features."""
+        level = self.templates[number].level
+        return self.bank is not None and any(
+            level is kept for kept in self.bank.patches.memory[number].look.levels
+        )
+
+    def meta(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {
+            "shots": self.shots,
+            "shared": all(self._shared(number) for number in range(len(self.templates))),
+            "numbers": list(self.numbers),
+            "sizes": [list(template.size) for template in self.templates],
+            "selection": self.selection.to_dict(),
+            "likeness": self.likeness.to_dict(),
+            "usual": self.usual,
+            "bank": None if self.bank is None else self.bank.meta(),
+        }

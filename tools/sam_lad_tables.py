@@ -1,0 +1,122 @@
+"""The tables of docs/sam-lad.md; ``python tools/readme_tables.py`` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+MODES = ("gap", "gmp", "literal", "residual")
+CATEGORIES = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
+
+
+def read(name: str) -> tuple[str, Mapping[str, Any]]:
+    """Protocol and figures of one results file."""
+    found = json.loads((RESULTS / f"sam-lad-{name}.json").read_text())
+    return str(found["protocol"]), found["figures"]
+
+
+def row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def matching() -> list[str]:
+    """Precision, recall and F1 as in the paper's tables 5 and 8."""
+    protocol, figures = read("matching")
+    lines = [
+        f"**Matching** of known objects ({protocol}): `python -m benchmarks.sam_lad matching"
+        " --images 8`",
+        "",
+        row("F1", *MODES),
+        "|---|" + "---|" * len(MODES),
+    ]
+    for how in ("learned", "without place", "published"):
+        lines.append(
+            row(f"mean, {how}", *(f"{figures[f'mean: {how}, {mode}: F1']:.3f}" for mode in MODES))
+        )
+    lines += ["", row("learned, gap", "precision", "recall", "F1"), "|---|---|---|---|"]
+    for name in (*CATEGORIES, "mean"):
+        keys = ("precision", "recall", "F1")
+        cells = (f"{figures[f'{name}: learned, gap: {key}']:.3f}" for key in keys)
+        lines.append(row(name, *cells))
+    return lines
+
+
+def digits() -> list[str]:
+    """DigitAnatomy by number of shots and kind of anomaly."""
+    protocol, figures = read("digits")
+    kinds = ("all", "missing", "swapped", "flipped", "zero")
+    shots = sorted({int(key.split()[0]) for key in figures if " shots: " in key})
+    lines = [
+        f"**DigitAnatomy**, image AUROC ({protocol}, {figures['seeds']} seeds): "
+        f"`python -m benchmarks.sam_lad digits --seeds {figures['seeds']}`",
+        "",
+        row("shots", *kinds),
+        "|---|" + "---|" * len(kinds),
+    ]
+    return lines + [row(k, *(figures[f"{k} shots: {kind}"] for kind in kinds)) for k in shots]
+
+
+def scenes() -> list[str]:
+    """AUROC beside banks, and alignment on the screw bag."""
+    protocol, figures = read("scenes")
+
+    def cells(key: str) -> str:
+        both = (figures[key][f"fused, {kind}"] for kind in ("logical", "structural"))
+        return " / ".join(f"{value:.3f}" for value in both)
+
+    lines = [
+        f"**Scenes**, AUROC logical / structural ({protocol}): `python -m benchmarks.sam_lad scenes"
+        " --images 4`",
+        "",
+        row("", "sam-lad", "banks"),
+        "|---|---|---|",
+    ]
+    for name in CATEGORIES:
+        lines.append(row(name, cells(f"{name}: sam-lad"), cells(f"{name}: banks")))
+    means = [
+        " / ".join(f"{figures[f'mean: {way}, {kind}']:.3f}" for kind in ("logical", "structural"))
+        for way in ("sam-lad", "banks")
+    ]
+    lines += [row("mean", *means), "", row("screw_bag, align", "AUROC"), "|---|---|"]
+    lines.append(row("box, the default", cells("screw_bag: sam-lad")))
+    for align in ("orientation", "none"):
+        lines.append(row(align, cells(f"screw_bag: sam-lad, align {align}")))
+    return lines
+
+
+def cost() -> list[str]:
+    """The measurement against k and C, and all steps over one DINOv2-S pass."""
+    protocol, figures = read("cost")
+    lines = [
+        f"**Cost** ({protocol}): `python -m benchmarks.sam_lad cost`",
+        "",
+        row("measurement of 128 x 128 places", "s", "MB of features"),
+        "|---|---|---|",
+    ]
+    for key, value in figures.items():
+        if key.startswith("measure") and key.endswith(": s"):
+            name = key.removesuffix(": s")
+            lines.append(
+                row(name.removeprefix("measure, "), value, figures[f"{name}: MB of features"])
+            )
+    lines += [
+        "",
+        row("descriptors, matching and measurement", "s", "over one DINOv2-S pass"),
+        "|---|---|---|",
+    ]
+    for k in (2, 4, 16):
+        took = figures[f"descriptors, matching and measurement, {k} references, s"]
+        lines.append(
+            row(f"{k} references", took, figures[f"over the DINOv2-S forward, {k} references"])
+        )
+    return lines
+
+
+def page() -> str:
+    """The Markdown between the two markers: a table for every benchmark that has been run."""
+    parts = {"matching": matching, "digits": digits, "scenes": scenes, "cost": cost}
+    ready = [make for name, make in parts.items() if (RESULTS / f"sam-lad-{name}.json").exists()]
+    return "\n\n".join("\n".join(make()) for make in ready)
