@@ -7,6 +7,7 @@ anomalous and ``--fail-on-anomaly`` was given (it outranks 1).
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -122,7 +123,10 @@ def fit(
     ] = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(help="Further normal images, used to set the threshold; repeatable."),
+        typer.Option(
+            help="Further normal images, to set the threshold (clip-lad: and scales) by; "
+            "repeatable."
+        ),
     ] = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -133,12 +137,15 @@ def fit(
     from fmlad.detector import Detector
 
     storage.check_target(out)  # before the work, not after it
+    options = {k: _value(v) for k, v in _pairs(option or [], "--option NAME=VALUE").items()}
+    for name in options.keys() & inspect.signature(Detector.from_shots).parameters.keys():
+        raise OptionError(f"{name!r} is no option of a method; see `fmlad fit --help`.")
     common: dict[str, Any] = {
         "prompts": prompts,
         "profile": profile,
         "backbones": _pairs(backbone or [], "--backbone ROLE=NAME"),
         "device": device,
-        **{k: _value(v) for k, v in _pairs(option or [], "--option NAME=VALUE").items()},
+        **options,
     }
     if shots:
         with _progress(quiet=as_json) as progress:

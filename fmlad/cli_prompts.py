@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 BAD = 1  # exit code: a set is not valid
 
-prompts_cli = typer.Typer(help="Prompt sets: list, show and check them.", no_args_is_help=True)
+prompts_cli = typer.Typer(
+    help="Prompt sets: list, show, check and compare them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 
@@ -99,7 +103,9 @@ def compare(
     count: Annotated[int, typer.Option(min=1, help="Shots a draw.")] = 4,
     profile: Annotated[
         str | None,
-        typer.Option(help="[default: $FMLAD_PROFILE, else foundation]"),
+        typer.Option(
+            help="builtin, light or foundation. [default: $FMLAD_PROFILE, else foundation]"
+        ),
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -109,6 +115,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare prompt sets with each other and with controls; write a report."""
+    from fmlad.cli import _pairs
     from fmlad.compare import compare as run
     from fmlad.compare import write_comparison
     from fmlad.detector import method_eyes
@@ -117,10 +124,7 @@ def compare(
     from fmlad.sources import expand_sources
 
     chosen = [PromptSet.load(name) for name in sets]
-    for text in backbone or []:
-        if "=" not in text:
-            raise OptionError(f"Got {text!r}; expected --backbone ROLE=NAME.")
-    override = dict(text.split("=", 1) for text in backbone or [])
+    override = _pairs(backbone or [], "--backbone ROLE=NAME")
     eyes = method_eyes("clip-lad", profile, override, device)
 
     def opened(folder: Path) -> list[ImageView]:

@@ -48,7 +48,7 @@ def list_weights(
         bool, typer.Option("--markdown", help="Print the table of docs/weights.md.")
     ] = False,
 ) -> None:
-    """List the weights that the profiles name, and which are on this machine."""
+    """List the weights of the profiles and some others, and which are on this machine."""
     from fmlad.backbones.weights_catalogue import catalogue, markdown_table, say_size
 
     entries = list(catalogue()) if profile is None else _of_profile(profile)

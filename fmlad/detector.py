@@ -106,7 +106,8 @@ class Detector:
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
                 else ``"foundation"``.
             backbones: Role -> backbone name or object, overriding the profile.
-            validation: Further normal images, used to set the threshold and for nothing else.
+            validation: Further normal images. They set the threshold and, with ``"clip-lad"``,
+                the scales of the branches; nothing of them is remembered.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             seed: For everything left to chance.
             progress: Called as ``progress(done, total, what)``.

@@ -71,9 +71,10 @@ def fit(
 ) -> Fitted:
     """Fits a method to shots, scales its branches and sets the threshold.
 
-    Branches are scaled by leave-one-out over the shots (PSAD's adaptive scaling), or over gently
-    altered copies where there is only one shot. The threshold is the largest of those scores, or
-    of the validation images' where there are any.
+    Branches are scaled by leave-one-out over the shots (PSAD's adaptive scaling), over gently
+    altered copies where there is only one shot, or over validation images where the method wants
+    that (``validation_scales``). The threshold is the largest of those scores, or of the validation
+    images' where there are any.
     """
     rng = np.random.default_rng(seed)
     for done, view in enumerate(views, start=1):

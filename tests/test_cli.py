@@ -121,6 +121,7 @@ def test_overlays_and_maps_are_written(saved: Path, queries: Path, tmp_path: Pat
         (("fit", "{shots}", "--out", "x"), "--profile builtin"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w=1"), "no option"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w"), "NAME=VALUE"),
+        (("fit", "{shots}", "--out", "x", "--option", "seed=1"), "no option of a method"),
         (
             ("fit", "{shots}", "--out", "{shots}", "--profile", "builtin"),
             "which no saved detector has",

@@ -47,9 +47,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class ClassMemory:
-    """Attributes:
-    names: The classes.
-    shots: Each shot in parts, its boxes in shares of its width and height.
+    """The shots in parts.
+
+    Attributes:
+        names: The classes.
+        shots: Each shot in parts, its boxes in shares of its width and height.
     """
 
     names: tuple[str, ...]

@@ -43,7 +43,7 @@ def learned(
     return list(found.values())
 
 
-def declared(rules: Sequence[Broken], size: tuple[int, int]) -> list[Difference]:
+def declared(rules: Sequence[Broken]) -> list[Difference]:
     """Broken rules as differences of the branch ``"declared"``."""
     return [
         Difference(

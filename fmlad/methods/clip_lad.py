@@ -123,7 +123,8 @@ class ClipLadConfig:
         if isinstance(branches, str | list):  # one name, or what JSON made of the tuple
             named = (branches,) if isinstance(branches, str) else tuple(branches)
             object.__setattr__(self, "branches", named)
-        if not self.branches or not all(branch in BRANCHES for branch in self.branches):
+        fits = isinstance(self.branches, tuple) and all(one in BRANCHES for one in self.branches)
+        if not fits or not self.branches:
             raise OptionError(f"branches={self.branches!r} is not possible; available: {BRANCHES}.")
         for name, known in (
             ("stage", get_args(Stages)),
@@ -202,6 +203,7 @@ class ClipLad:
 
         Raises:
             PromptError: A word cannot be grounded, or there is nothing to judge by.
+            OptionError: The options leave out all that judges without shots.
         """
         probe = look(np.zeros((64, 64, 3), np.uint8), "an empty picture")
         check_words(prompts, probe)
@@ -210,6 +212,13 @@ class ClipLad:
                 f"The prompt set {prompts.name!r} declares nothing, so without shots there is "
                 f"nothing to judge by on a profile that does not read. Say what is expected of a "
                 f"part (expect: 6, see docs/prompts.md), or give shots."
+            )
+        ruled = "declared" in self.branches and self.config.stage != "coarse"
+        if not (ruled and has_rules(prompts)) and not (probe.reads and "patch" in self.branches):
+            raise OptionError(
+                f"branches={self.branches!r} with stage={self.config.stage!r} leave nothing to "
+                f"judge by without shots: rules need the branch 'declared' and fine words, damage "
+                f"the branch 'patch' and a profile that reads. Change them, or give shots."
             )
         return ClipLadState(make_ready(prompts, self.config.stage, [], look), None, None, None)
 
@@ -236,7 +245,7 @@ class ClipLad:
             rules = broken(state.prompts, seen)
             scores["declared"] = float(sum(rule.score for rule in rules))
             maps["declared"] = rules_map(rules, view.size)
-            found += declared(rules, view.size)
+            found += declared(rules)
         else:
             scores["declared"], maps["declared"] = 0.0, np.zeros((GRID, GRID), np.float32)
         notes: list[str] = []

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fmlad.backbones.upsampling import FACTORS
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.matching.comparison import Comparison, Judged, Matcher, before, judged, learn_habits
@@ -43,7 +44,6 @@ from fmlad.segmentation.selection import Selection
 from fmlad.views import ImageView
 
 PROPOSER = "mask_proposer"
-FACTORS = (1, 2, 4, 8, 16)
 Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
@@ -73,7 +73,8 @@ class SamLadConfig:
         background: Whether the patch bank measures what lies outside all objects (ours).
         upsample: Factor by which feature maps are sharpened first (paper: 8, from 16 cells a side);
             more than 1 asks for an upsampler.
-        templates: At most this many shots are remembered, those that leave no other far off.
+        templates: At most this many shots (2 or more) are remembered, those that leave no other far
+            off.
         smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
         fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
     """
@@ -110,7 +111,7 @@ class SamLadConfig:
                 raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         for name, low, high, kind in (
             ("neighbours", 1, 64, int),
-            ("templates", 1, 4096, int),
+            ("templates", 2, 4096, int),  # so that one stays when the other is left out
             ("temperature", 0.01, 100.0, float),
             ("epsilon", 1e-6, 1e3, float),
             ("unmatched", 0.0, 100.0, float),

@@ -177,6 +177,12 @@ def test_without_shots_and_rules_there_is_nothing_to_judge_by() -> None:
         Detector.from_prompts(PROMPTS, profile="builtin")
 
 
+@pytest.mark.parametrize("options", [{"branches": ["histogram", "count"]}, {"stage": "coarse"}])
+def test_without_shots_options_must_leave_something_to_judge_by(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="without shots"):
+        Detector.from_prompts(DECLARED, profile="builtin", **options)
+
+
 def test_shots_can_be_added_and_removed(detector: Detector) -> None:
     fitted = Detector.from_shots(NORMAL[:2], prompts=PROMPTS, profile="builtin")
     fitted.add_shots(NORMAL[2:])
@@ -211,6 +217,7 @@ def test_damaged_memories_are_refused(detector: Detector, change: str) -> None:
         {"stage": "middle"},
         {"branches": ["areas"]},
         {"branches": []},
+        {"branches": 5},
         {"two_sided": 1},
         {"levels": 0},
         {"smoothing": -1},

@@ -287,6 +287,7 @@ def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
     [
         {"neighbours": 0},
         {"neighbours": 2.5},
+        {"templates": 1},
         {"descriptor": "mean"},
         {"align": "corners"},
         {"matching": "fast"},
