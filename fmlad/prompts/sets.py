@@ -106,7 +106,9 @@ class PromptSet:
         """
 
         def where(place: text.Place) -> str:
-            return " > ".join(["prompt set", *map(str, place)])
+            # Keys of a mapping may hold anything, line breaks too; a message is one line.
+            names = (part if part.isprintable() else repr(part) for part in map(str, place))
+            return " > ".join(["prompt set", *names])
 
         return cls(**checks.check(data, where), folder=folder)
 
