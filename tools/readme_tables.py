@@ -253,9 +253,9 @@ def parts_page() -> str:
     """The ablations of docs/parts.md."""
     found = figures("scenes-ablations")
     lines = [
-        "Mean over the five scene categories, 12 images a group, 2 draws, AUROC logical /",
+        "Mean over the five scene categories, 8 images a group, one draw, AUROC logical /",
         "structural:",
-        "`python -m benchmarks.scenes --ablations --images 12 --seeds 2 --name scenes-ablations`",
+        "`python -m benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations`",
         "",
         "| | all three banks | histogram bank |",
         "|---|---|---|",
