@@ -21,6 +21,7 @@ FINER = 0.4  # a finer level speaks for a coarser one from this share of its sco
 SHARED = 0.5  # two deviations are about the same thing from this share of common objects
 BESIDE = 1.0  # distance between box centres, in box sizes, up to which two boxes are one place
 CLEAR = 1.0  # units of look from which a replaced object is recoloured or resized
+HOLDER = 0.25  # share of the image from which an object rather holds others
 SURE = 0.5  # weight from which an object is shown and counted for people
 MOST = 20  # differences reported at most
 
@@ -85,7 +86,7 @@ def paint(
     for deviation in reversed(deviations):
         if deviation.branch != branch:
             continue
-        for row in deviation.rows:
+        for row in _told_apart(deviation.rows, scene):
             mask = scene.seen.masks[row]
             rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(int)
             columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(int)
@@ -99,6 +100,12 @@ def paint(
             for box in scene.boxes(deviation):
                 _raise(result, _ellipse(box, scene.size, size, 1.0), deviation.score)
     return result
+
+
+def _told_apart(rows: Sequence[int], scene: Scene) -> list[int]:
+    """Objects of a deviation without what may hold the others: a bag lit up hides its contents."""
+    small = [row for row in rows if scene.seen.masks[row].mean() < HOLDER]
+    return small or list(rows)
 
 
 def segmentation(scene: Scene) -> Segmentation:
