@@ -282,3 +282,17 @@ def test_without_folders(message: str, expected: str) -> None:
 def test_gradio_is_imported_only_for_the_page() -> None:
     code = "import sys, fmlad, fmlad.app, fmlad.app.service; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_offers_no_method_that_it_has_no_prompts_for() -> None:
+    pytest.importorskip("gradio")
+    from fmlad.app.page import build_page
+
+    config = build_page("builtin").get_config_file()
+    (choices,) = (
+        [value for _, value in part["props"]["choices"]]
+        for part in config["components"]
+        if part["props"].get("label") == "Method"
+    )
+    assert "banks" in choices
+    assert "clip-lad" not in choices
