@@ -49,14 +49,20 @@ def digits() -> list[str]:
     protocol, figures = read("digits")
     kinds = ("all", "missing", "swapped", "flipped", "zero")
     shots = sorted({int(key.split()[0]) for key in figures if " shots: " in key})
+    seeds = figures["seeds"]
+
+    def cell(key: str) -> str:
+        """One seed has no spread."""
+        return str(figures[key]) if seeds > 1 else str(figures[key]).split()[0]
+
     lines = [
-        f"**DigitAnatomy**, image AUROC ({protocol}, {figures['seeds']} seeds): "
-        f"`python -m benchmarks.sam_lad digits --seeds {figures['seeds']}`",
+        f"**DigitAnatomy**, image AUROC ({protocol}, seeds: {seeds}): "
+        f"`python -m benchmarks.sam_lad digits --seeds {seeds}`",
         "",
         row("shots", *kinds),
         "|---|" + "---|" * len(kinds),
     ]
-    return lines + [row(k, *(figures[f"{k} shots: {kind}"] for kind in kinds)) for k in shots]
+    return lines + [row(k, *(cell(f"{k} shots: {kind}") for kind in kinds)) for k in shots]
 
 
 def scenes() -> list[str]:
