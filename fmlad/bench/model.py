@@ -1,0 +1,194 @@
+"""What the rooms of the benchmark hand to each other: plans, cells, results.
+
+A *cell* is the smallest piece of work that is kept: one contestant, one category, one number of
+shots, one seed. A plan is a list of cells; results are finished cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.datasets.model import Kind
+
+FORMAT = 1
+ALL = 0  # number of shots that means "all training images"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contestant as it is entered.
+
+    Attributes:
+        label: Its row in the tables, unique within a plan (``"banks, patch alone"``).
+        method: Name of a method (``"banks"``), or of a peer (``"anomalib:patchcore"``).
+        profile: Profile of a method; "" for peers.
+        options: Of the method or the peer, JSON-ready.
+        prompts: ``"category"`` for the bundled set of each category, the name of one set, or None.
+        validation: Whether the dataset's validation images are handed to it (normals beyond k).
+    """
+
+    label: str
+    method: str
+    profile: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prompts: str | None = None
+    validation: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One category of a dataset, and how much of it is used.
+
+    Attributes:
+        dataset: Name, as in ``fmlad.datasets.load``.
+        root: Its folder.
+        category: Of the dataset.
+        subtype: Of the category, or None.
+        images: At most this many test images of each kind, evenly spread over their order; 0 means
+            all.
+        localise: Whether maps are measured against the truth as well.
+    """
+
+    dataset: str
+    root: str
+    category: str
+    subtype: str | None = None
+    images: int = 0
+    localise: bool = True
+
+    @property
+    def title(self) -> str:
+        """Dataset, category and sub-type in one line."""
+        return "/".join(part for part in (self.dataset, self.category, self.subtype) if part)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The smallest piece of work that is kept.
+
+    Attributes:
+        entry: Who.
+        task: On what.
+        shots: How many shots; ``ALL`` for all training images. Of pairs, always 1.
+        seed: For the draw of shots and for the contestant.
+    """
+
+    entry: Entry
+    task: Task
+    shots: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A file name: readable, and different wherever the work is (roots do not count)."""
+        facts = asdict(self)
+        facts["task"].pop("root")
+        text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        words = f"{self.entry.label} {self.task.title} k{self.shots} s{self.seed}"
+        readable = "".join(c if c.isalnum() or c in "-." else "_" for c in words)
+        return f"{readable[:120]}-{digest}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one test image.
+
+    Attributes:
+        name: Of the sample.
+        kind: Of the sample.
+        defect: Of the sample, or None.
+        score: Higher is more anomalous.
+        threshold: Scores above it were called anomalous; None where nothing was decided.
+        seconds: That prediction took, decoding included; features that an earlier cell computed
+            are not counted again, so only ``fresh`` rows say what a query costs.
+        fresh: Whether nothing of this image came from an earlier cell.
+    """
+
+    name: str
+    kind: Kind
+    defect: str | None
+    score: float
+    threshold: float | None
+    seconds: float
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell.
+
+    Attributes:
+        cell: What was done.
+        shots: Names of the shots drawn, in order; of pairs, empty.
+        rows: One a test image, in the dataset's order.
+        figures: Name -> value of every metric of the cell, as ``fmlad.metrics.summary`` names them.
+        curve: sPRO curve, thinned: ``{"fpr": [...], "spro": [...]}``; empty where not localised.
+        cost: ``fit_seconds``, ``peak_mb`` (of the process), ``weights_mb`` and the like.
+        notes: Of the dataset and of the contestant.
+        environment: fmlad, python, torch, platform, threads, commit where known.
+    """
+
+    cell: Cell
+    shots: tuple[str, ...]
+    rows: tuple[Row, ...]
+    figures: Mapping[str, float]
+    curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a contestant says about one image.
+
+    Attributes:
+        score: Higher is more anomalous.
+        anomaly_map: float32 ``(H, W)`` at the image's own size, or None if it makes none.
+        threshold: Scores above it are called anomalous, or None.
+        fresh: Whether nothing of this image was computed before.
+    """
+
+    score: float
+    anomaly_map: npt.NDArray[np.float32] | None = field(repr=False, default=None)
+    threshold: float | None = None
+    fresh: bool = True
+
+
+class Contestant(Protocol):
+    """A method or a peer in the benchmark: fitted to shots, then asked about one image a time.
+
+    One object serves all cells of one entry on one task, so that it may keep features between them.
+    """
+
+    def fit(
+        self,
+        shots: Sequence[Path],
+        *,
+        seed: int,
+        validation: Sequence[Path] = (),
+        prompts: str | None = None,
+    ) -> None:
+        """Forgets earlier shots and learns from these.
+
+        Raises:
+            FmladError: It cannot (weights missing, package missing, no use for prompts, ...).
+        """
+        ...
+
+    def score(self, image: Path) -> Scored:
+        """Judges one image."""
+        ...
+
+    def facts(self) -> Mapping[str, float]:
+        """Cost figures known after fitting, such as ``weights_mb`` and ``memory_mb``; may be {}."""
+        ...

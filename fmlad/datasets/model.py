@@ -1,0 +1,99 @@
+"""What a dataset is: images, what is known of them, and where the known lies on disk.
+
+Nothing is decoded before it is asked for, so that a dataset of thousands of images loads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["good", "logical", "structural", "anomalous"]
+"""``"anomalous"`` where the dataset does not say of which sort."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Which pixels of one image are anomalous.
+
+    Attributes:
+        regions: bool ``(r, H, W)`` at the image's own size; regions may overlap, ``r`` is 0 for a
+            normal image.
+        saturations: Per region the area in pixels from which it counts as found whole (sPRO); the
+            region's own area where the dataset says nothing else.
+    """
+
+    regions: npt.NDArray[np.bool_]
+    saturations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset.
+
+    Attributes:
+        name: Unique within its split, as in ``"logical_anomalies/004"``.
+        path: The image.
+        kind: Normal, or which sort of anomaly.
+        defect: The defect's name in the dataset (``"broken_large"``), or None.
+        reference: The one normal image this sample is to be judged by (pairs as in DeepPCB), or
+            None where shots are drawn from the training images.
+        read_truth: Reads its truth; None where nobody drew any.
+    """
+
+    name: str
+    path: Path
+    kind: Kind
+    defect: str | None = None
+    reference: Path | None = None
+    read_truth: Callable[[], Truth] | None = field(default=None, repr=False, compare=False)
+
+    def truth(self) -> Truth | None:
+        """Its regions, read from disk now; None where nobody drew any.
+
+        Raises:
+            DatasetError: A mask is unreadable or of another size than the image.
+        """
+        return self.read_truth() if self.read_truth else None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One category of a dataset (one of its sub-types, where it is split by them).
+
+    Attributes:
+        name: Of the dataset, as given to :func:`fmlad.datasets.load`.
+        category: Of the category; "" where there is only one.
+        subtype: Of the sub-type, or None for all of them.
+        root: Folder the images lie in.
+        train: Normal images that shots are drawn from; empty where every sample has a reference.
+        validation: Further normal images.
+        test: Normal and anomalous images.
+        prompts: Name of the bundled prompt set made for it, or None.
+        notes: What is unlike the official counts or was left out, in plain sentences.
+    """
+
+    name: str
+    category: str
+    subtype: str | None
+    root: Path
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    prompts: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether every test image is judged by a normal image of its own."""
+        return bool(self.test) and all(sample.reference is not None for sample in self.test)
+
+    @property
+    def localised(self) -> bool:
+        """Whether the truth of at least one anomalous test image was drawn."""
+        return any(s.kind != "good" and s.read_truth is not None for s in self.test)
