@@ -255,28 +255,34 @@ def predict(
 @cli.command()
 def methods(as_json: Json = False) -> None:
     """List methods with their options, profiles and backbones."""
-    import dataclasses
+    import textwrap
 
-    from fmlad.methods.registry import create_method, list_methods
+    from fmlad.methods.registry import describe_options, list_methods, method_class
     from fmlad.profiles import PROFILES, list_backbones
 
-    found = {name: create_method(name, {}) for name in list_methods()}
+    found = {name: (method_class(name).summary, describe_options(name)) for name in list_methods()}
     if as_json:
         _print_json(
             {
                 "methods": {
-                    name: {"summary": m.summary, "options": dataclasses.asdict(m.config)}
-                    for name, m in found.items()
+                    name: {
+                        "summary": summary,
+                        "options": {one.name: one.default for one in options},
+                        "descriptions": {one.name: one.text for one in options},
+                    }
+                    for name, (summary, options) in found.items()
                 },
                 "profiles": {name: dict(roles) for name, roles in PROFILES.items()},
                 "backbones": list_backbones(),
             }
         )
         return
-    for name, method in found.items():
-        typer.echo(f"{name}: {method.summary}")
-        for option, value in dataclasses.asdict(method.config).items():
-            typer.echo(f"    {option} = {value!r}")
+    for name, (summary, options) in found.items():
+        typer.echo(f"{name}: {summary}")
+        for one in options:
+            typer.echo(f"    {one.name} = {one.default!r}")
+            for line in textwrap.wrap(one.text, 92):
+                typer.echo(f"        {line}")
     for name, roles in PROFILES.items():
         typer.echo(f"profile {name}")
         for role, chosen in roles.items():

@@ -184,16 +184,23 @@ def resolve(
 
     Raises:
         UnknownNameError: An override names a role or backbone that does not exist.
-        OptionError: Nobody offers a needed role, or a backbone does not fill its role.
+        OptionError: Nobody offers a needed role, a backbone does not fill its role, or an override
+            is for a role that the method has no use for.
     """
+    wanted = tuple(needs)
     chosen: dict[str, str | Backbone] = {**PROFILES[profile], **(declared or {})}
     for role, backbone in (override or {}).items():
         if role not in ROLES:
             raise UnknownNameError.of("role", role, ROLES)
         _check_role(role, backbone)
+        if role not in wanted:
+            raise OptionError(
+                f"The method makes no use of the role {role!r}, so a backbone for it would be "
+                f"ignored; leave it out. The roles it uses here: {', '.join(wanted)}."
+            )
         chosen[role] = backbone
     result = {}
-    for role in needs:
+    for role in wanted:
         if role not in chosen:
             raise OptionError(
                 f"Profile {profile!r} has no backbone for the role {role!r}. Pass one as "

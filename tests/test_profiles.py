@@ -238,3 +238,10 @@ def test_auto_is_something_that_works() -> None:
 def test_a_device_that_is_not_here_is_refused(device: str) -> None:
     with pytest.raises(OptionError, match="device='auto'"):
         pick_device(device)
+
+
+def test_a_backbone_for_a_role_without_use_is_refused_and_not_ignored() -> None:
+    with pytest.raises(OptionError, match=r"no use of the role 'mask_proposer'.*feature_extractor"):
+        profiles.resolve(
+            ["feature_extractor"], "builtin", None, {"mask_proposer": "builtin:regions@2"}
+        )

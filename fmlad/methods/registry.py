@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -39,6 +41,33 @@ def method_class(name: str) -> type[Method]:
     return cast("type[Method]", _load(name)[0])
 
 
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a method.
+
+    Attributes:
+        name: As users write it.
+        default: Its value where nobody gives one.
+        text: What its config dataclass says of it, in one line; "" where that says nothing.
+    """
+
+    name: str
+    default: Any
+    text: str
+
+
+def describe_options(name: str) -> list[Option]:
+    """The options of a method, read off its config dataclass and that one's docstring.
+
+    Raises:
+        UnknownNameError: There is no such method.
+    """
+    config = _load(name)[1]
+    defaults = dataclasses.asdict(config())
+    texts = _attributes(inspect.getdoc(config) or "")
+    return [Option(option, value, texts.get(option, "")) for option, value in defaults.items()]
+
+
 def create_method(name: str, options: Mapping[str, Any]) -> Method:
     """Builds a method from its options.
 
@@ -57,6 +86,14 @@ def create_method(name: str, options: Mapping[str, Any]) -> Method:
                 f"Its options: {', '.join(known)}."
             )
     return cast("Method", method(config(**options)))
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """The section ``Attributes:`` of a Google docstring, name -> text on one line."""
+    section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"^    (?=\w+: )", section, flags=re.M)[1:]
+    pairs = (entry.partition(": ") for entry in entries)
+    return {name: " ".join(text.replace("``", "").split()) for name, _, text in pairs}
 
 
 def _load(name: str) -> tuple[Any, Any]:

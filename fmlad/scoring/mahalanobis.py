@@ -18,6 +18,7 @@ SILENT = 1e-6  # a branch that hardly varies over the normal images counts as it
 ENOUGH = 3  # images a branch from which means and covariance are believed (ours)
 STEADY = 0.1  # of its mean: least standard deviation of a branch, as few images tell it (ours)
 QUIET = 0.25  # of its unit: least standard deviation of a branch that has one (ours)
+FAR = 1e6  # what an infinite score counts as (Eq. 2 as printed, of a class that no shot has)
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,11 +62,10 @@ class Mahalanobis:
             two_sided: Whether scores below the mean count as well.
         """
         branches = tuple(sorted(left_out[0]))
-        scores = np.array([[image[branch] for branch in branches] for image in left_out])
-        with np.errstate(invalid="ignore"):  # infinite scores of Eq. 2 as printed
-            mean = scores.mean(0)
-            off = scores - mean
-            covariance = off.T @ off / max(len(scores) - 1, 1)
+        scores = _finite([[image[branch] for branch in branches] for image in left_out])
+        mean = scores.mean(0)
+        off = scores - mean
+        covariance = off.T @ off / max(len(scores) - 1, 1)
         few = len(scores) < ENOUGH * len(branches)
         if few:
             covariance = np.diag(np.diag(covariance))
@@ -98,10 +98,11 @@ class Mahalanobis:
 
     def fused(self, scores: Mapping[str, float]) -> float:
         """The image score, >= 0."""
-        off = np.array([scores[branch] for branch in self.branches]) - self.mean
+        off = _finite([scores[branch] for branch in self.branches]) - self.mean
         if not self.two_sided:
             off = np.maximum(off, 0)
-        return math.sqrt(max(0.0, float(off @ np.linalg.solve(self.covariance, off))))
+        squared = float(off @ np.linalg.solve(self.covariance, off))
+        return math.nan if math.isnan(squared) else math.sqrt(max(squared, 0.0))
 
     def fused_map(self, maps: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """Of maps ``(h, w)``, each in standard deviations from its branch's mean, the greatest.
@@ -150,6 +151,11 @@ class Mahalanobis:
         return cls(branches, mean, covariance, data["two_sided"])
 
     def _off(self, branch: str, score: Any) -> Any:
-        off = score - float(self.mean[self.branches.index(branch)])
+        off = _finite(score) - float(self.mean[self.branches.index(branch)])
         off = np.abs(off) if self.two_sided else np.maximum(off, 0)
         return off / self.scales[branch]
+
+
+def _finite(scores: Any) -> Floats:
+    """Scores with infinity as a large number; NaN stays, for a fault must not pass as a score."""
+    return np.minimum(np.asarray(scores, np.float64), FAR)

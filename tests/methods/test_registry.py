@@ -135,3 +135,19 @@ def test_unknown_methods_and_options_name_what_exists() -> None:
         registry.create_method("zzz", {})
     with pytest.raises(OptionError, match="Its options: banks, levels"):
         registry.create_method("banks", {"zzz": 1})
+
+
+@pytest.mark.parametrize("name", ["banks", "clip-lad", "sam-lad"])
+def test_every_option_of_our_methods_is_described(name: str) -> None:
+    options = registry.describe_options(name)
+    assert [one.name for one in options if not one.text] == []
+    assert all("\n" not in one.text and "``" not in one.text for one in options)
+
+
+def test_a_description_is_one_line_of_the_docstring() -> None:
+    by_name = {one.name: one for one in registry.describe_options("banks")}
+    assert by_name["window"].default == 1
+    assert (
+        by_name["window"].text == "Half width in cells of the search around the same place (ours)."
+    )
+    assert by_name["smoothing"].text.endswith("half a cell).")  # the last one, and several lines

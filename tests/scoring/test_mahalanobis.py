@@ -103,3 +103,15 @@ def test_damaged_descriptions_are_refused(change: dict[str, object]) -> None:
     data = Mahalanobis.fit(normals()).to_dict() | change
     with pytest.raises(CorruptDetectorError, match="unreadable"):
         fusion_from_dict(data)
+
+
+def test_an_infinite_score_is_the_oddest_there_is_and_nan_stays_nan() -> None:
+    rng = np.random.default_rng(0)
+    normal = [dict(zip("ab", rng.uniform(0, 1, 2).tolist(), strict=True)) for _ in range(8)]
+    fusion = Mahalanobis.fit(normal)
+    assert np.isfinite(fusion.fused({"a": np.inf, "b": 0.0}))
+    assert fusion.fused({"a": np.inf, "b": 0.0}) > fusion.fused({"a": 1e3, "b": 1e3})
+    assert np.isnan(fusion.fused({"a": np.nan, "b": 0.0}))
+    # One shot that lacks what the others have must not spoil the scales.
+    spoiled = Mahalanobis.fit([*normal, {"a": np.inf, "b": 0.5}])
+    assert Mahalanobis.from_dict(spoiled.to_dict()).fused({"a": np.inf, "b": 0.5}) > 0
