@@ -67,6 +67,11 @@ def key(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
+def spelled(folder: Path, official: Sequence[str]) -> str:
+    """A category's name as the dataset spells it, or else as its folder does."""
+    return next((name for name in official if key(name) == key(folder.name)), folder.name)
+
+
 def child(folder: Path, *names: str) -> Path | None:
     """The first sub-folder that bears one of the names, the exact spelling before any other."""
     there = folders(folder)

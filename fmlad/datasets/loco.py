@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from fmlad.datasets.counts import OFFICIAL, differences
-from fmlad.datasets.files import categories_in, check_root, child, entries, find_category, held, key
+from fmlad.datasets.files import (
+    categories_in,
+    check_root,
+    child,
+    entries,
+    find_category,
+    held,
+    key,
+    spelled,
+)
 from fmlad.datasets.model import Dataset, Kind, Sample
 from fmlad.datasets.subtypes import loco_type, loco_types, nearest_types
 from fmlad.datasets.tree import CONFIG, Found, TreeRules, is_tree, read_tree
 from fmlad.errors import DatasetError, UnknownNameError
 
 Progress = Callable[[int, int, str], None]
+
+_OFFICIAL = tuple(OFFICIAL["mvtec_loco"])
 
 # Types of scenes by the object that tells them, and as the prompt sets are named.
 _SCENE_TYPES: dict[str, dict[str, str]] = {
@@ -30,19 +41,20 @@ def _kind(name: str) -> Kind:
 
 # The masks of LOCO tell the defect by their value, the folders do not; no mask is opened for it.
 _LOCO_RULES = TreeRules(kind=_kind, defect=lambda name: None, validation=True)
-_DIGIT_RULES = TreeRules(kind=lambda name: "logical")
+_SCENE_RULES = replace(_LOCO_RULES, empty=True)
+_DIGIT_RULES = TreeRules(kind=lambda name: "logical", empty=True)
 
 
 def loco_categories(root: Path) -> list[str]:
     """Categories of MVTec LOCO on disk."""
     check_root(root)
-    return [path.name for path in categories_in(root, is_tree)]
+    return [spelled(path, _OFFICIAL) for path in categories_in(root, is_tree)]
 
 
 def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
     """Reads a category of MVTec LOCO."""
-    home = find_category("mvtec_loco", root, category, tuple(OFFICIAL["mvtec_loco"]), is_tree)
-    category = key(home.name)
+    home = find_category("mvtec_loco", root, category, _OFFICIAL, is_tree)
+    category = spelled(home, _OFFICIAL)
     _check_subtype("mvtec_loco", category, subtype, loco_types(category))
     found = read_tree(home, _LOCO_RULES)
     notes = [
@@ -52,7 +64,9 @@ def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
     localised = any(s.read_truth is not None for s in found.test)
     if localised and not any(path.name.lower() == CONFIG for path in entries(home)):
         notes.append(f"{CONFIG} is missing: each region saturates at its whole area.")
-    prompts = None if loco_types(category) else f"mvtec_loco/{category}"
+    # The bundled sets are for one sub-type each where there are some, and those have no names yet.
+    with_prompts = category in _OFFICIAL and not loco_types(category)
+    prompts = f"mvtec_loco/{category}" if with_prompts else None
     found.notes = notes
     if subtype is not None:
         types = {sample.path: loco_type(category, sample.path) for sample in found.train}
@@ -83,7 +97,7 @@ def load_scenes(
             f"{home} holds scenes of {facts['category']}; expected {category}. "
             f"Pass another folder, or the category {facts['category']!r}."
         )
-    found = read_tree(home, _LOCO_RULES)
+    found = read_tree(home, _SCENE_RULES)
     found.test = [_named_by_sidecar(home, sample) for sample in found.test]
     expected = sum(facts["counts"].values())
     listed = len(found.train) + len(found.validation) + len(found.test)
