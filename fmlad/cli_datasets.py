@@ -79,7 +79,7 @@ def _row(name: str, root: Path, category: str, subtype: str | None) -> dict[str,
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:
-    kinds = [sample.kind for sample in dataset.test]
+    kinds: list[str] = [sample.kind for sample in dataset.test]
     return {
         "category": dataset.category,
         "subtype": dataset.subtype,

@@ -11,7 +11,7 @@ from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa
 from fmlad.datasets.files import key
 from fmlad.datasets.loco import Progress
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.subtypes import loco_types
+from fmlad.datasets.product_types import loco_types
 from fmlad.errors import UnknownNameError
 
 

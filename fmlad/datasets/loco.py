@@ -20,7 +20,7 @@ from fmlad.datasets.files import (
     spelled,
 )
 from fmlad.datasets.model import Dataset, Kind, Sample
-from fmlad.datasets.subtypes import loco_type, loco_types, nearest_types
+from fmlad.datasets.product_types import loco_type, loco_types, nearest_types
 from fmlad.datasets.tree import CONFIG, Found, TreeRules, is_tree, read_tree
 from fmlad.errors import DatasetError, UnknownNameError
 

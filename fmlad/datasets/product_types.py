@@ -95,4 +95,4 @@ def _hues(path: Path, changed: int, size: int) -> npt.NDArray[np.float64]:
     # Between two bins, so that a hue at their border is not torn apart by noise.
     np.add.at(shares, lower % HUES, weights * (1 - (places - lower)))
     np.add.at(shares, (lower + 1) % HUES, weights * (places - lower))
-    return np.sqrt(shares / max(shares.sum(), 1e-9))
+    return np.asarray(np.sqrt(shares / max(shares.sum(), 1e-9)))
