@@ -40,7 +40,7 @@ class Lister:
         """One sentence where much was passed over, else nothing."""
         if self.ignored < MANY:
             return []
-        return [f"{self.ignored} files that are hidden or no images were passed over."]
+        return [f"Passed over: {self.ignored} files that are hidden or no images."]
 
 
 def entries(folder: Path) -> list[Path]:
@@ -182,6 +182,11 @@ def _deeper(
         if any(key(inner.name) in known for inner in categories_in(path, is_category)):
             return path
     return None
+
+
+def some(number: int, noun: str) -> str:
+    """A number and its noun, for a note: "1 image", "2 images"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def unique_names(paths: Iterable[Path]) -> list[str]:

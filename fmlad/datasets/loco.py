@@ -17,6 +17,7 @@ from fmlad.datasets.files import (
     find_category,
     held,
     key,
+    some,
     spelled,
 )
 from fmlad.datasets.model import Dataset, Kind, Sample
@@ -185,7 +186,9 @@ def _keep_type(found: Found, subtype: str, types: dict[Path, str | None]) -> Non
         "by the most similar training image."
     )
     if unknown:
-        found.notes.append(f"{unknown} training images are not official ones and went with them.")
+        found.notes.append(
+            f"Assigned in the same way: {some(unknown, 'training image')} without a known type."
+        )
 
 
 def _named_by_sidecar(home: Path, sample: Sample) -> Sample:

@@ -92,7 +92,7 @@ def settle(
             )
         return dict(found), [note]
     raise DatasetError(
-        f"{without[0]} has no mask, like {len(without)} of {len(found)} anomalous images; expected "
-        f"{expected(without[0])}. Copy the masks again, or take the folder of masks away to go "
-        "without any."
+        f"{without[0]} has no mask ({len(without)} of {len(found)} anomalous images have none); "
+        f"expected {expected(without[0])}. Copy the masks again, or take the folder of masks away "
+        "to go without any."
     )

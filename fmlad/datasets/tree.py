@@ -8,7 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from fmlad.datasets import truths
-from fmlad.datasets.files import Lister, child, entries, folders, held, key, need, unique_names
+from fmlad.datasets.files import (
+    Lister,
+    child,
+    entries,
+    folders,
+    held,
+    key,
+    need,
+    some,
+    unique_names,
+)
 from fmlad.datasets.masks import MaskFinder, Reader, settle
 from fmlad.datasets.model import Kind, Sample
 from fmlad.errors import DatasetError
@@ -143,7 +153,7 @@ def read_anomalies(
     settled, more = settle(readers, places.__getitem__, drawn)
     notes += more
     if spare:
-        notes.append(f"{spare} masks have no image; are images missing?")
+        notes.append(f"There is no image to {some(spare, 'mask')}; are images missing?")
     return [
         Sample(name, path, rules.kind(folder), rules.defect(folder), read_truth=settled[path])
         for name, path, folder in samples

@@ -16,6 +16,7 @@ from fmlad.datasets.files import (
     find_category,
     key,
     need,
+    some,
     spelled,
     unique_names,
 )
@@ -84,7 +85,7 @@ def load_visa(root: Path, category: str) -> Dataset:
         test = [s for path, s in (pool | anomalies).items() if split.get(path) == "test"]
         absent = len(good) + len(bad) - len(split)
         if absent:
-            notes.append(f"{absent} images are not in {table.name} and were left out.")
+            notes.append(f"Left out, since not in {table.name}: {some(absent, 'image')}.")
         notes = [*differences("visa", category, train, (), test), *notes]
     else:
         train, test = list(pool.values()), [*pool.values(), *anomalies.values()]
@@ -123,7 +124,7 @@ def _read_split(table: Path, home: Path, images: list[Path]) -> dict[Path, str]:
             split[path] = row["split"]
     if missing:
         raise DatasetError(
-            f"{len(missing)} images of {table} are not in {home}, the first is {missing[0]}. "
+            f"{home} lacks {some(len(missing), 'image')} of {table}, first {missing[0]}. "
             "Was the archive unpacked completely?"
         )
     if not split:
