@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa
+from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa, worlds
 from fmlad.datasets.files import key
-from fmlad.datasets.loco import Progress
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.product_types import loco_types
+from fmlad.datasets.worlds import Progress
 from fmlad.errors import UnknownNameError
 
 
@@ -37,7 +37,7 @@ class Layout:
 def _scene_categories(root: Path) -> list[str]:
     from fmlad.datasets.scenes import SCENE_CATEGORIES
 
-    only = [name for name in SCENE_CATEGORIES if loco.is_scene(root, name)]
+    only = [name for name in SCENE_CATEGORIES if worlds.is_scene(root, name)]
     return only or list(SCENE_CATEGORIES)
 
 
@@ -59,7 +59,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "digits": Layout(
         "DigitAnatomy, nine handwritten digits in order (rendered where missing)",
-        lambda root, category, subtype, progress: loco.load_digits(root, category, progress),
+        lambda root, category, subtype, progress: worlds.load_digits(root, category, progress),
         lambda root: [""],
         there=lambda root, category: (root / "digits.json").is_file(),
     ),
@@ -86,10 +86,10 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "scenes": Layout(
         "the sample world of this package (rendered where missing)",
-        loco.load_scenes,
+        worlds.load_scenes,
         _scene_categories,
-        loco.scene_types,
-        lambda root, category: (loco.scene_home(root, category) / "scenes.json").is_file(),
+        worlds.scene_types,
+        lambda root, category: (worlds.scene_home(root, category) / "scenes.json").is_file(),
     ),
     "visa": Layout(
         "VisA, twelve objects",

@@ -33,15 +33,8 @@ def read_home(dataset: str, home: Path) -> Dataset:
     """Reads the folder of a category."""
     found = read_tree(home, _RULES[dataset])
     category = spelled(home, tuple(OFFICIAL[dataset]))
-    notes = differences(dataset, category, found.train, found.validation, found.test)
-    return Dataset(
-        dataset,
-        category,
-        None,
-        home,
-        tuple(found.train),
-        (),
-        tuple(found.test),
-        None,
-        (*notes, *found.notes),
-    )
+    found.notes = [
+        *differences(dataset, category, found.train, found.validation, found.test),
+        *found.notes,
+    ]
+    return found.dataset(dataset, home, category)

@@ -20,7 +20,7 @@ from fmlad.datasets.files import (
     unique_names,
 )
 from fmlad.datasets.masks import MaskFinder, Reader, settle
-from fmlad.datasets.model import Kind, Sample
+from fmlad.datasets.model import Dataset, Kind, Sample
 from fmlad.errors import DatasetError
 
 CONFIG = "defects_config.json"
@@ -60,6 +60,19 @@ class Found:
     validation: list[Sample] = field(default_factory=list)
     test: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def dataset(
+        self,
+        name: str,
+        home: Path,
+        category: str,
+        subtype: str | None = None,
+        prompts: str | None = None,
+    ) -> Dataset:
+        """What was found, as a dataset."""
+        train, validation, test = tuple(self.train), tuple(self.validation), tuple(self.test)
+        notes = tuple(self.notes)
+        return Dataset(name, category, subtype, home, train, validation, test, prompts, notes)
 
 
 def is_tree(folder: Path) -> bool:
@@ -135,7 +148,7 @@ def read_anomalies(
 ) -> list[Sample]:
     """Samples of the folders with anomalous images, with their truths; notes are added to."""
     drawn = child(home, *MASK_FOLDERS)
-    config = _config(home, drawn, notes)
+    config = _config(home, drawn)
     readers: dict[Path, Reader | None] = {}
     places: dict[Path, Path] = {}
     samples: list[tuple[str, Path, str]] = []
@@ -168,9 +181,7 @@ def _masks_of(drawn: Path, defect: str, only: bool) -> Path | None:
     return inner if only and any(path.is_file() for path in entries(inner)) else None
 
 
-def _config(
-    home: Path, drawn: Path | None, notes: list[str]
-) -> Mapping[int, truths.Saturation] | None:
+def _config(home: Path, drawn: Path | None) -> Mapping[int, truths.Saturation] | None:
     """LOCO's saturation areas, where the file lies in the category."""
     file = next((p for p in entries(home) if p.name.lower() == CONFIG), None)
     return truths.read_defects_config(file) if file is not None and drawn is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -74,3 +75,12 @@ def test_the_sums_of_the_official_counts() -> None:
 def test_the_docs_name_every_dataset() -> None:
     rows = re.findall(r"^\| `([a-z]\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == list_datasets()
+
+
+def test_the_table_of_the_docs_is_that_of_the_results() -> None:
+    file = DOCS.parents[1] / "benchmarks" / "results" / "product-types.json"
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    text = DOCS.read_text(encoding="utf-8")
+    for category in ("juice_bottle", "splicing_connectors"):
+        cells = [figures[f"{category}, world {world}"] for world in (0, 1, 2)]
+        assert f"| {category} | {' | '.join(cells)} |" in text
