@@ -29,7 +29,8 @@ def _loco(train: int, validation: int, good: int, logical: int, structural: int)
 
 OFFICIAL: dict[str, dict[str, Counts]] = {
     # Totals: Bergmann et al., IJCV 2022. Of splicing_connectors the paper counts 354 training and
-    # 59 validation images, the archive holds 360 and 60.
+    # 59 validation images, the archive holds 360 and 60. How the test images of a category divide
+    # into the three kinds is common knowledge that only sums up to the paper's totals.
     "mvtec_loco": {
         "breakfast_box": _loco(351, 62, 102, 83, 90),
         "juice_bottle": _loco(335, 54, 94, 142, 94),
@@ -37,7 +38,7 @@ OFFICIAL: dict[str, dict[str, Counts]] = {
         "screw_bag": _loco(360, 60, 122, 137, 82),
         "splicing_connectors": _loco(360, 60, 119, 108, 85),
     },
-    # Bergmann et al., IJCV 2021, table 1 (3629 training, 467 + 1258 test images in all).
+    # As several users counted them on disk; 5354 images in all, as in Bergmann et al., IJCV 2021.
     "mvtec_ad": {
         "bottle": Counts(209, 20, 63),
         "cable": Counts(224, 58, 92),
@@ -55,8 +56,8 @@ OFFICIAL: dict[str, dict[str, Counts]] = {
         "wood": Counts(247, 19, 60),
         "zipper": Counts(240, 32, 119),
     },
-    # split_csv/1cls.csv of the archive; sums as in github.com/amazon-science/spot-diff, README
-    # (9621 normal, 1200 anomalous).
+    # As users counted split_csv/1cls.csv; training and good test images of each category add up to
+    # the normal ones in the README of github.com/amazon-science/spot-diff.
     "visa": {
         "candle": Counts(900, 100, 100),
         "capsules": Counts(542, 60, 100),
@@ -71,14 +72,13 @@ OFFICIAL: dict[str, dict[str, Counts]] = {
         "pcb4": Counts(904, 101, 100),
         "pipe_fryum": Counts(450, 50, 100),
     },
-    # Counted in the archive by several independent users; its paper (Mishra et al., ISIE 2021)
-    # counts otherwise.
+    # As one user counted them on disk (2540 images; 2830 are quoted for the dataset elsewhere).
     "btad": {
         "01": Counts(400, 21, 49),
         "02": Counts(399, 30, 200),
         "03": Counts(1000, 400, 41),
     },
-    # Counted in the archive; sums as in Jezek et al., ICUMT 2021 (888 training, 176 + 282 test).
+    # As three users counted them on disk; 888 training, 176 + 282 test images in all.
     "mpdd": {
         "bracket_black": Counts(289, 32, 47),
         "bracket_brown": Counts(185, 26, 51),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fmlad.images import load_image
 
-# Chosen on the training images of scenes alone, each against the others.
+# Hues were preferred to a layout of colours on scenes of world 0; the numbers were set once.
 SIDE = 128  # px to which images are squeezed
 HUES = 24  # bins of the colour circle
 GREY = 15  # CIELAB chroma up to which a pixel has no hue; above, it weighs by its chroma
