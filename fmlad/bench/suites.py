@@ -1,0 +1,5 @@
+SUITES = {}
+
+
+def make_suite(*a):
+    raise NotImplementedError
