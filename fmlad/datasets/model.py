@@ -66,6 +66,10 @@ class Sample:
 class Dataset:
     """One category of a dataset (one of its sub-types, where it is split by them).
 
+    Where a dataset has one pool of normal images only (photographs with boxes, a plain folder), the
+    same paths are in ``train`` and, as ``"good"``, in ``test``. So whoever draws shots must leave
+    the samples whose ``path`` was drawn out of the test; no image is ever judged by itself.
+
     Attributes:
         name: Of the dataset, as given to :func:`fmlad.datasets.load`.
         category: Of the category; "" where there is only one.

@@ -1,0 +1,107 @@
+"""Rules about numbers of boxes, as in ``"6 in 3-10 without trays.txt"``.
+
+rule      = condition {";" condition} ["in" range] ["without" file]
+condition = ["class" number ":"] range
+range     = number | number "-" number
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from fmlad.errors import OptionError
+
+FORMS = (
+    '"6" (exactly six boxes), "4-8" (four to eight), "class 2: 1-3" (one to three of class 2), '
+    '"6; class 0: 0" (both), each with "in 3-10" behind (only images with 3 to 10 boxes are '
+    'considered) and "without FILE" (images listed in that file are left out)'
+)
+_RANGE = r"(\d{1,6})(?:\s*-\s*(\d{1,6}))?"
+_CONDITION = re.compile(rf"\s*(?:class\s+(\d{{1,6}})\s*:\s*)?{_RANGE}\s*")
+_RULE = re.compile(rf"(?P<conditions>.*?)(?:\bin\s+{_RANGE}\s*)?(?:\bwithout\s+(\S+)\s*)?")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Whole numbers from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+
+    def __contains__(self, number: int) -> bool:
+        return self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How many boxes there are to be: of one class, or of all (None)."""
+
+    number: Range
+    label: int | None = None
+
+    def broken(self, labels: Counter[int]) -> str | None:
+        """What is wrong with an image with so many boxes of each class, or None."""
+        found = labels.total() if self.label is None else labels[self.label]
+        if found in self.number:
+            return None
+        return f"{found} boxes" + ("" if self.label is None else f" of class {self.label}")
+
+    def __str__(self) -> str:
+        return f"{self.number}" if self.label is None else f"class {self.label}: {self.number}"
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """When an image is normal, and which images are considered at all.
+
+    Attributes:
+        conditions: All must hold in a normal image; not none.
+        considered: Total numbers of boxes of images that are considered; None for all.
+        without: Name of the file that lists images to leave out, or None.
+    """
+
+    conditions: tuple[Condition, ...]
+    considered: Range | None = None
+    without: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> BoxRule:
+        """Reads a rule.
+
+        Raises:
+            OptionError: It is none.
+        """
+        whole = _RULE.fullmatch(text)
+        parts = whole["conditions"].split(";") if whole else []
+        matches = [_CONDITION.fullmatch(part) for part in parts]
+        if whole is None or not all(matches):
+            raise OptionError(f"{text!r} is no rule about boxes; expected one of: {FORMS}.")
+        conditions = tuple(
+            Condition(_range(m[2], m[3], text), None if m[1] is None else int(m[1]))
+            for m in matches
+            if m is not None
+        )
+        considered = None if whole[2] is None else _range(whole[2], whole[3], text)
+        return cls(conditions, considered, whole[4])
+
+    def broken(self, labels: Counter[int]) -> str | None:
+        """The first condition that does not hold, in words; None for a normal image."""
+        return next((what for c in self.conditions if (what := c.broken(labels))), None)
+
+    def __str__(self) -> str:
+        text = "; ".join(map(str, self.conditions))
+        if self.considered is not None:
+            text += f" in {self.considered}"
+        return text if self.without is None else f"{text} without {self.without}"
+
+
+def _range(low: str, high: str | None, text: str) -> Range:
+    found = Range(int(low), int(low if high is None else high))
+    if found.low > found.high:
+        raise OptionError(f"{text!r} has the range {found}; expected the smaller number first.")
+    return found
