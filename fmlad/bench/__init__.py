@@ -23,6 +23,7 @@ _HOMES = {
     "Store": "fmlad.bench.store",
     "Task": "fmlad.bench.model",
     "compare": "fmlad.bench.summary",
+    "evaluate": "fmlad.bench.evaluation",
     "load": "fmlad.bench.results",
     "load_plan": "fmlad.bench.plan",
     "recompute": "fmlad.bench.runner",
@@ -43,6 +44,7 @@ __all__ = [
     "Store",
     "Task",
     "compare",
+    "evaluate",
     "load",
     "load_plan",
     "recompute",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fmlad.bench.evaluation import evaluate
     from fmlad.bench.model import (
         Cell,
         CellResult,

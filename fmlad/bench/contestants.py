@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fmlad import pipeline, profiles
 from fmlad.backbones.roles import Backbone
-from fmlad.bench.model import Contestant, Entry, Scored
 from fmlad.bench import plan
+from fmlad.bench.model import Contestant, Entry, Scored
 from fmlad.bench.plan import is_peer
 from fmlad.cache import DiskCache
 from fmlad.detector import method_roles
@@ -187,7 +187,7 @@ class MethodContestant:
         return self._cache.hits if self._cache else 0
 
     def _look_anew(self, path: Path, known: bool) -> ImageView:
-        """A view that nobody has looked through: neither other entries nor the disk make it quick."""
+        """A view nobody has looked through yet: neither others nor the disk make it quick."""
         eyes = Eyes(self._eyes.backbones)
         if known:
             return eyes.view(load_image(path), path.name)

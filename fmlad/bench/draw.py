@@ -35,28 +35,33 @@ def open_task(task: Task) -> Dataset:
 
     Raises:
         DatasetError: The folder does not hold it, or holds no normal or no anomalous test image.
+            Pairs need no normal ones: they are measured by pixels.
         OptionError: There is no such dataset, category or sub-type.
     """
     datasets = importlib.import_module("fmlad.datasets")
     dataset: Dataset = datasets.load(task.dataset, task.root, task.category, task.subtype)
     kinds = {sample.kind for sample in dataset.test}
-    if "good" not in kinds or len(kinds) < 2:
+    if not dataset.paired and ("good" not in kinds or len(kinds) < 2):
         raise DatasetError(
             f"{task.title} in {dataset.root} has test images of the kinds {sorted(kinds)}; "
             f"a benchmark needs normal and anomalous ones. Is the folder complete?"
         )
-    return replace(dataset, test=spread(dataset.test, task.images))
+    return replace(dataset, test=some(dataset.test, task.images, task.spread))
 
 
-def spread(samples: Sequence[Sample], images: int) -> tuple[Sample, ...]:
-    """At most ``images`` samples of each kind, evenly spread over their order; 0 means all."""
+def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[Sample, ...]:
+    """At most ``images`` samples of each kind: evenly spread over their order, or the first.
+
+    0 means all; the order stays.
+    """
     if not images:
         return tuple(samples)
     kept: set[int] = set()
     for kind in {sample.kind for sample in samples}:
         own = [index for index, sample in enumerate(samples) if sample.kind == kind]
         count = min(images, len(own))
-        kept |= {own[(2 * i + 1) * len(own) // (2 * count)] for i in range(count)}
+        step = len(own) / count if spread else 1
+        kept |= {own[int((i + 0.5) * step)] for i in range(count)}
     return tuple(sample for index, sample in enumerate(samples) if index in kept)
 
 

@@ -52,8 +52,8 @@ class Task:
         root: Its folder.
         category: Of the dataset.
         subtype: Of the category, or None.
-        images: At most this many test images of each kind, evenly spread over their order; 0 means
-            all.
+        images: At most this many test images of each kind; 0 means all.
+        spread: Whether those are evenly spread over the dataset's order, or its first ones.
         localise: Whether maps are measured against the truth as well.
         prompts: Prompt set that an entry with ``"category"`` gets here, by name or path; None means
             the one bundled for the category.
@@ -64,6 +64,7 @@ class Task:
     category: str
     subtype: str | None = None
     images: int = 0
+    spread: bool = True
     localise: bool = True
     prompts: str | None = None
 

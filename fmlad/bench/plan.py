@@ -257,8 +257,10 @@ def _checked_task(task: Task) -> Task:
         raise OptionError(
             f"{task.title}: images must be a whole number, 0 (all) or more, got {task.images!r}."
         )
-    if not isinstance(task.localise, bool):
-        raise OptionError(f"{task.title}: localise must be true or false, got {task.localise!r}.")
+    for name in ("localise", "spread"):
+        value = getattr(task, name)
+        if not isinstance(value, bool):
+            raise OptionError(f"{task.title}: {name} must be true or false, got {value!r}.")
     return replace(task, root=str(task.root))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fmlad.bench.engine import Engine, forget, make_engine
 from fmlad.bench.model import CellResult, FailedCell
 from fmlad.bench.plan import Plan, load_plan
-from fmlad.bench.store import Store
+from fmlad.bench.store import DATA, Store
 
 Progress = Callable[[int, int, str], None]
 
@@ -77,7 +77,8 @@ def run(
     worker = make_engine(engine)
     device = pick_device(device)
     store = Store(out)
-    planned = _plan(plan, store, shared)
+    store.check_folder()
+    planned = _plan(plan, store, shared, progress)
     planned = replace(planned, threads=planned.threads or _threads(store))
     cells = planned.cells()
     store.begin(planned, cells)
@@ -119,14 +120,17 @@ def load(folder: str | os.PathLike[str]) -> Results:
 
 
 def _plan(
-    plan: Plan | str | os.PathLike[str], store: Store, shared: str | os.PathLike[str] | None
+    plan: Plan | str | os.PathLike[str],
+    store: Store,
+    shared: str | os.PathLike[str] | None,
+    progress: Progress | None,
 ) -> Plan:
     from fmlad.bench.suites import SUITES, make_suite
 
     if isinstance(plan, Plan):
         return plan
     if isinstance(plan, str) and (plan in SUITES or not Path(plan).suffix):
-        return make_suite(plan, store.folder / "data", shared)
+        return make_suite(plan, store.folder / DATA, shared, progress)
     return load_plan(plan)
 
 

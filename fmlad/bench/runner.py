@@ -147,9 +147,11 @@ def judge_all(
 
 
 def image_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """The figures that hang on scores alone."""
+    """The figures that hang on scores alone; {} without normal or without anomalous images."""
     from fmlad.metrics.summary import image_metrics
 
+    if len({row.kind == "good" for row in rows}) < 2:
+        return {}
     return image_metrics([row.kind for row in rows], [row.score for row in rows])
 
 

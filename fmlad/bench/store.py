@@ -4,6 +4,7 @@
 ``cells/KEY.json``          a finished cell without its rows, with the hash of its rows
 ``cells/KEY.csv``           its rows: one line a test image
 ``cells/KEY.failed.json``   why a cell could not be done; it is tried again by the next run
+``data/``                   pictures that a suite rendered
 
 Every file is written beside itself and renamed, rows before the cell: a cell is finished once its
 JSON is there, and a kill at any time leaves finished cells and nothing that looks like one.
@@ -28,7 +29,7 @@ from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, Row
 from fmlad.bench.plan import Plan, plan_from_dict
 from fmlad.errors import CorruptResultsError, OptionError
 
-PLAN, CELLS = "plan.json", "cells"
+PLAN, CELLS, DATA = "plan.json", "cells", "data"
 FAILED = ".failed.json"
 COLUMNS = ("image", "kind", "defect", "score", "threshold", "seconds", "fresh")
 
@@ -44,6 +45,20 @@ class Store:
         """Where cells are kept."""
         return self.folder / CELLS
 
+    def check_folder(self) -> None:
+        """Refuses to scatter files among somebody's own.
+
+        Raises:
+            OptionError: The folder is a file, or holds something else than results.
+        """
+        if self.folder.is_dir() and not self.exists:
+            others = sorted({p.name for p in self.folder.iterdir()} - {DATA})
+            what = f"holds {others[0]}, which is no benchmark's" if others else ""
+        else:
+            what = "is a file" if self.folder.is_file() else ""
+        if what:
+            raise OptionError(f"{self.folder} {what}; give a new folder, or one with results.")
+
     def begin(self, plan: Plan, cells: Sequence[Cell]) -> None:
         """Takes a plan in; what is finished stays.
 
@@ -51,10 +66,7 @@ class Store:
             OptionError: The folder is somebody else's or cannot be written, or a label or task
                 stands for something else among the finished cells.
         """
-        others = [] if not self.folder.is_dir() else [p.name for p in self.folder.iterdir()]
-        if self.folder.is_file() or (others and not self.exists):
-            what = "is a file" if self.folder.is_file() else f"holds {sorted(others)[0]}"
-            raise OptionError(f"{self.folder} {what}; give a new folder, or one with results.")
+        self.check_folder()
         self._agree([result.cell for result in self.read()], cells)
         keys = [cell.key for cell in cells]
         self._write(self.folder / PLAN, _json({"format": FORMAT, **plan.to_dict(), "cells": keys}))
