@@ -60,6 +60,29 @@ class Series:
     dash: int = 0
 
 
+@dataclass(frozen=True)
+class Axes:
+    """What a plot is drawn in; y goes from 0 to 1.
+
+    Attributes:
+        x_label: Under the frame.
+        y_label: On its left.
+        x_max: Right end of the x axis, from 0.
+        chance: Whether the diagonal is drawn.
+        mark: Place of an upright line, or None.
+    """
+
+    x_label: str
+    y_label: str
+    x_max: float = 1.0
+    chance: bool = False
+    mark: float | None = None
+
+
+ROC = Axes("false positive rate", "true positive rate", chance=True)
+SPRO = Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, mark=0.05)
+
+
 def roc(rows: Sequence[Row]) -> tuple[Floats, Floats] | None:
     """False and true positive rates of all thresholds, from (0, 0) to (1, 1).
 
@@ -109,27 +132,9 @@ def _mean(cells: Sequence[CellResult], curves: Sequence[Floats | None]) -> Float
     return np.asarray(np.mean([np.mean(found, axis=0) for found in tasks.values()], axis=0))
 
 
-def plot(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    x_max: float = 1.0,
-    chance: bool = False,
-    mark: float | None = None,
-) -> str:
-    """Lines over a frame with ticks, as an ``svg`` element; the legend stands apart.
-
-    Args:
-        series: The lines; y in [0, 1].
-        title: Over the frame.
-        x_label: Under it.
-        y_label: On its left.
-        x_max: Right end of the x axis, from 0.
-        chance: Whether the diagonal is drawn.
-        mark: Place of an upright line, or None.
-    """
+def plot(series: Sequence[Series], axes: Axes, title: str) -> str:
+    """Lines over a frame with ticks, as an ``svg`` element; the legend stands apart."""
+    x_max = axes.x_max
     safe = html.escape(title)
     lines = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe}">',
@@ -149,17 +154,17 @@ def plot(
         f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '
         f'height="{HEIGHT - TOP - BOTTOM}"/>',
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f"{html.escape(x_label)}</text>",
+        f"{html.escape(axes.x_label)}</text>",
         f'<text x="12" y="{middle:.1f}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {middle:.1f})">{html.escape(y_label)}</text>',
+        f'transform="rotate(-90 12 {middle:.1f})">{html.escape(axes.y_label)}</text>',
     ]
-    if chance:
+    if axes.chance:
         lines.append(
             f'<line class="chance" x1="{LEFT}" y1="{_y(0):.1f}" x2="{_x(x_max, x_max):.1f}" '
             f'y2="{_y(min(1.0, x_max)):.1f}"/>'
         )
-    if mark is not None:
-        x = _x(mark, x_max)
+    if axes.mark is not None:
+        x = _x(axes.mark, x_max)
         lines.append(
             f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(1):.1f}" y2="{_y(0):.1f}"/>'
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from fmlad.bench import results as results_module
 from fmlad.bench import tables
-from fmlad.bench.anchors import GRADES, Anchor, anchors_of
-from fmlad.bench.model import ALL, CellResult
-from fmlad.bench.report_parts import MADE_HERE, anchors_beside, curves, example_cards, slug
+from fmlad.bench.anchors import GRADES, anchors_of
+from fmlad.bench.groups import Group, groups, overall
+from fmlad.bench.model import CellResult
+from fmlad.bench.report_markdown import markdown, notes_of
+from fmlad.bench.report_parts import anchors_beside, curves, example_cards, slug
 from fmlad.bench.report_style import STYLE
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Comparison, Line, compare, summarise
@@ -54,46 +56,36 @@ def write_report(
         raise OptionError(f"examples must be 0 or more, got {examples}.")
     results = results_module.load(folder)
     lines = summarise(results)
+    found = groups(results, lines)
     title = f"Benchmark: {results.plan.name or Path(folder).resolve().name}"
+    facts = facts_of(results, command)
     home = Path(folder)
-    page = write_page(
-        home / PAGE, title, _page(results, lines, title, examples, command, progress), STYLE
-    )
+    body = _page(results, lines, found, examples, progress)
+    head = [f"<h1>{html.escape(title)}</h1>", _facts(facts)]
+    page = write_page(home / PAGE, title, [*head, *body], STYLE)
     table = home / TABLE
     try:
-        table.write_text(_markdown(results, lines, title, command), encoding="utf-8")
+        table.write_text(markdown(results, found, title, facts), encoding="utf-8")
     except OSError as error:
         raise OptionError(f"The table cannot be written to {table}: {error}.") from error
     return page, table
 
 
-def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
-    """The lines that speak for a whole dataset: means over its tasks, or those of its only one."""
-    mine = [line for line in lines if line.dataset == dataset]
-    single = len({line.task for line in mine if line.task}) == 1
-    return [line for line in mine if line.task == "" or single]
-
-
 def _page(
     results: Results,
     lines: Sequence[Line],
-    title: str,
+    found: Sequence[Group],
     examples: int,
-    command: str,
     progress: Progress | None,
 ) -> list[str]:
     datasets = list(dict.fromkeys(line.dataset for line in lines))
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        _facts(results, command),
-        _contents(datasets),
-        _HOW_TO_READ,
-    ]
+    parts = [_contents(datasets), _HOW_TO_READ]
     for number, dataset in enumerate(datasets):
         cells = [cell for cell in results if cell.cell.task.dataset == dataset]
         if progress is not None:
             progress(number, len(datasets), f"report: {dataset}")
-        parts += _dataset(dataset, cells, lines, examples)
+        mine = [group for group in found if group.dataset == dataset]
+        parts += _dataset(dataset, cells, lines, mine, examples)
     whole = [line for dataset in datasets for line in overall(lines, dataset)]
     if whole:
         parts += [
@@ -114,7 +106,11 @@ def _page(
 
 
 def _dataset(
-    dataset: str, cells: Sequence[CellResult], lines: Sequence[Line], examples: int
+    dataset: str,
+    cells: Sequence[CellResult],
+    lines: Sequence[Line],
+    found: Sequence[Group],
+    examples: int,
 ) -> list[str]:
     whole = overall(lines, dataset)
     by_task = [line for line in lines if line.dataset == dataset and line.task]
@@ -125,6 +121,12 @@ def _dataset(
     if whole:
         parts.append(tables.to_html(tables.results_table(whole)))
     parts += [f"<p class=note>{html.escape(one)}</p>" for one in _without_mean(by_task, whole)]
+    for group in found:
+        if not group.whole:
+            parts += [
+                f"<h3>Over {html.escape(_and(group.short))} alone</h3>",
+                tables.to_html(tables.results_table(group.lines)),
+            ]
     parts += anchors_beside(dataset, shots)
     if len(tasks) > 1:
         parts.append(f"<details><summary>The {len(tasks)} tasks one by one</summary>")
@@ -158,14 +160,19 @@ def _without_mean(by_task: Sequence[Line], whole: Sequence[Line]) -> list[str]:
             short.setdefault((label, count), []).append(tables.shots_text(shots))
     return [
         f"No mean for {label} (k = {', '.join(shots)}): it has finished {count} of the {tasks} "
-        f"tasks, and means over different tasks cannot be compared. See its tasks below."
+        f"tasks, and means over different tasks cannot be compared."
         for (label, count), shots in short.items()
     ]
 
 
-def _facts(results: Results, command: str) -> str:
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def facts_of(results: Results, command: str) -> dict[str, str]:
+    """What was run with what, name by name; nothing that is not known."""
     plan = results.plan
-    rows = {
+    facts = {
         "plan": f"{len(plan.entries)} entries, {len(plan.tasks)} tasks, "
         f"shots {', '.join(map(tables.shots_text, plan.shots))}, "
         f"seeds {', '.join(map(str, plan.seeds))}",
@@ -173,8 +180,12 @@ def _facts(results: Results, command: str) -> str:
         "command": command,
         **environments(results),
     }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _facts(facts: Mapping[str, str]) -> str:
     items = "".join(
-        f"<dt>{html.escape(name)}<dd>{html.escape(value)}" for name, value in rows.items() if value
+        f"<dt>{html.escape(name)}<dd>{html.escape(value)}" for name, value in facts.items()
     )
     return f"<dl class=facts>{items}</dl>"
 
@@ -249,76 +260,6 @@ def _ended(results: Results) -> list[str]:
     parts.append(f"<ul>{''.join(notes)}</ul>" if notes else "<p>None.</p>")
     grades = "".join(f"<li>[{html.escape(g)}] {html.escape(what)}" for g, what in GRADES.items())
     return [*parts, f"<h3>How well published figures are known</h3><ul>{grades}</ul>"]
-
-
-def notes_of(results: Iterable[CellResult]) -> list[str]:
-    """What the datasets and contestants noted, each once with its task."""
-    return list(
-        dict.fromkeys(f"{cell.cell.task.title}: {note}" for cell in results for note in cell.notes)
-    )
-
-
-def _markdown(results: Results, lines: Sequence[Line], title: str, command: str) -> str:
-    datasets = list(dict.fromkeys(line.dataset for line in lines))
-    facts = {"cells": _state(results), "command": command, **environments(results)}
-    text = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts.items() if value), ""]
-    rows = [(dataset, overall(lines, dataset)) for dataset in datasets]
-    shown = [f for f in tables.FIGURES if any(f in line.figures for _, ls in rows for line in ls)]
-    heading = ("dataset", "entry", "category prompts", "normals beyond k", "k", "seeds")
-    groups = [
-        *(tuple(_line_row(line, shown) for line in mine) for _, mine in rows),
-        *(
-            tuple(_anchor_rows(anchors_of(dataset, ""), {x.shots for x in mine}, shown))
-            for dataset, mine in rows
-        ),
-    ]
-    table = tables.Table(
-        (*heading, *(tables.FIGURES[name] for name in shown)), tuple(groups), words=3
-    )
-    text += [
-        "Percent; mean ± standard deviation over seeds, and the 95 % bootstrap interval of the "
-        "mean where there is one. Rows with a source are published figures and were not run here.",
-        "",
-        tables.to_markdown(table),
-        "",
-        *(f"- no anchor: {name} was never published on" for name in datasets if name in MADE_HERE),
-        *(f"- failed: {one.cell.key}: {one.message}" for one in results.failed),
-        *(f"- {note}" for note in notes_of(results)),
-    ]
-    return "\n".join(text).rstrip() + "\n"
-
-
-def _line_row(line: Line, shown: Sequence[str]) -> tuple[tables.Item, ...]:
-    return (
-        tables.Item(line.dataset),
-        tables.Item(line.entry.label),
-        tables.Item("yes" if line.category_prompts else "no"),
-        tables.Item(str(line.normals_beyond_k)),
-        tables.Item(tables.shots_text(line.shots)),
-        tables.Item(str(len(line.seeds))),
-        *(tables.figure_item(line.figures.get(name)) for name in shown),
-    )
-
-
-def _anchor_rows(
-    found: Iterable[Anchor], shots: set[int], shown: Sequence[str]
-) -> list[tuple[tables.Item, ...]]:
-    return [
-        (
-            tables.Item(one.dataset),
-            tables.Item(f"{one.method}, published [{one.grade}] {one.source}"),
-            tables.Item(one.category_input or "none"),
-            tables.Item("all" if one.shots == ALL else tables.NOTHING),
-            tables.Item(one.shots_text),
-            tables.Item(tables.NOTHING),
-            *(
-                tables.Item(tables.percent(one.value) if name == one.metric else tables.NOTHING)
-                for name in shown
-            ),
-        )
-        for one in found
-        if one.shots in shots and one.metric in shown
-    ]
 
 
 _HOW_TO_READ = """<details><summary>How to read this</summary><ul>

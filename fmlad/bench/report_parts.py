@@ -15,6 +15,10 @@ from fmlad.report import embed
 
 MADE_HERE = ("scenes", "digits", "boxes", "folder")  # no paper has figures on these
 SPRO = "spro@0.05"
+CURVES = {
+    "ROC": (drawing.mean_roc, drawing.GRID),
+    "sPRO": (drawing.mean_spro, drawing.SPRO_GRID),
+}
 PLOTTED = 2  # numbers of shots in the plots: the fewest and the most
 
 
@@ -58,22 +62,21 @@ def anchors_beside(dataset: str, shots: Iterable[int]) -> list[str]:
 def curves(cells: Sequence[CellResult]) -> list[str]:
     """ROC and sPRO curves: the mean over tasks, and each task folded away."""
     tasks = list(dict.fromkeys(cell.cell.task.title for cell in cells))
-    plots = [plot for name in ("roc", "spro") if (plot := _plot(name, cells, "mean over tasks"))]
+    plots = [plot for name in CURVES if (plot := _plot(name, cells, "mean over tasks"))]
     if not plots:
         return []
     several = len(tasks) > 1
     parts = [
         "<h3>Curves</h3><p class=note>Each seed's curve by itself, averaged at equal false "
         "positive rates over seeds and then over the tasks that the entry has finished.</p>",
-        drawing.legend(_series(cells, drawing.mean_roc, drawing.GRID))
-        or drawing.legend(_series(cells, drawing.mean_spro, drawing.SPRO_GRID)),
+        drawing.legend([one for curve in CURVES.values() for one in _series(cells, *curve)]),
         f"<div class=plots>{''.join(plots)}</div>",
     ]
     if several:
         small = "".join(
             _plot(name, [c for c in cells if c.cell.task.title == task], task)
             for task in tasks
-            for name in ("roc", "spro")
+            for name in CURVES
         )
         parts += [
             "<details><summary>Curves of each task</summary>",
@@ -84,14 +87,9 @@ def curves(cells: Sequence[CellResult]) -> list[str]:
 
 def _plot(name: str, cells: Sequence[CellResult], where: str) -> str:
     """One plot, or "" where there is nothing to draw."""
-    if name == "roc":
-        series = _series(cells, drawing.mean_roc, drawing.GRID)
-        labels = {"x_label": "false positive rate", "y_label": "true positive rate"}
-        return drawing.plot(series, title=f"ROC, {where}", chance=True, **labels) if series else ""
-    series = _series(cells, drawing.mean_spro, drawing.SPRO_GRID)
-    labels = {"x_label": "false positive rate of pixels", "y_label": "sPRO"}
-    limits = {"x_max": drawing.SPRO_LIMIT, "mark": 0.05}
-    return drawing.plot(series, title=f"sPRO, {where}", **labels, **limits) if series else ""
+    series = _series(cells, *CURVES[name])
+    axes = drawing.ROC if name == "ROC" else drawing.SPRO
+    return drawing.plot(series, axes, f"{name}, {where}") if series else ""
 
 
 def _series(
@@ -122,17 +120,26 @@ def example_cards(cells: Sequence[CellResult], count: int) -> list[str]:
     first = shown[0].cell.cell
     parts = [
         "<h3>Best and worst images</h3>",
-        f"<p class=note>{html.escape(first.task.title)}, k = {tables.shots_text(first.shots)}, "
-        f"seed {first.seed}: the task in the middle. Each contestant was fitted once more on the "
-        "recorded shots for these pictures.</p>",
+        f"<p class=note>Of {html.escape(first.task.title)}, k = {tables.shots_text(first.shots)}, "
+        f"seed {first.seed}, the task in the middle; each contestant is fitted once more on the "
+        "recorded shots for its pictures.</p>",
     ]
-    return parts + [_gallery(one) for one in shown]
+    reasons: dict[str, list[str]] = {}
+    for one in shown:
+        if one.missing:
+            reasons.setdefault(one.missing, []).append(one.cell.cell.entry.label)
+    return [
+        *parts,
+        *(_gallery(one) for one in shown if not one.missing),
+        *(
+            f"<p class=note><b>{html.escape(', '.join(labels))}</b>: {html.escape(why)}</p>"
+            for why, labels in reasons.items()
+        ),
+    ]
 
 
 def _gallery(gallery: Gallery) -> str:
     label = html.escape(gallery.cell.cell.entry.label)
-    if gallery.missing:
-        return f"<p class=note><b>{label}</b>: {html.escape(gallery.missing)}</p>"
     cards = "".join(_card(example) for example in gallery.examples)
     return f"<details open><summary>{label}</summary><div class=cards>{cards}</div></details>"
 

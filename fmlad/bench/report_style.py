@@ -13,15 +13,19 @@ h3{margin:1.1em 0 .3em}
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em;margin:.6em 0}
 dl.facts dt{color:var(--faint)}dl.facts dd{margin:0;overflow-wrap:anywhere}
 details{margin:.6em 0}summary{cursor:pointer;font-weight:600}
-.scroll{overflow-x:auto;margin:.5em 0}
+.scroll{overflow-x:auto;margin:.5em 0;background:
+linear-gradient(to left,var(--paper) 30%,transparent) right/40px 100% no-repeat local,
+linear-gradient(to left,color-mix(in srgb,var(--ink) 22%,transparent),transparent)
+right/14px 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:14px;line-height:1.3;font-variant-numeric:tabular-nums}
 th,td{padding:.35em .6em;text-align:left;vertical-align:top}
 th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--line)}
-th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);min-width:7em;
+th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);min-width:12em;
 max-width:15em;overflow-wrap:anywhere}
 td.n,th.n{text-align:right}td.n{white-space:nowrap}
 td small{display:block;font-size:.8em}
-tbody+tbody tr:first-child td{border-top:1px solid var(--line)}
+td{border-top:1px solid color-mix(in srgb,var(--line) 45%,var(--paper))}
+tbody+tbody tr:first-child td{border-top:2px solid var(--line)}
 tbody tr:hover td{background:color-mix(in srgb,var(--ink) 6%,var(--paper))}
 .published{border-left:4px solid var(--line);padding-left:.9em;margin:1em 0}
 .foreign table{font-style:italic}.foreign small{font-style:normal}

@@ -113,14 +113,16 @@ def results_table(lines: Sequence[Line]) -> Table:
 
 def _who(line: Line) -> Item:
     words = "category prompts" if line.category_prompts else "no category prompts"
-    return Item(line.entry.label, (f"{words}, {line.normals_beyond_k} normals beyond k",))
+    return Item(line.entry.label, (words, f"{line.normals_beyond_k} normals beyond k"))
 
 
 def _marked(name: str, lines: Sequence[Line]) -> list[Item]:
     """One figure of several lines; the best are marked if there is anything to choose from."""
     items = [figure_item(line.figures.get(name)) for line in lines]
     values = [line.figures[name].mean for line in lines if name in line.figures]
-    if name in UNJUDGED or len(values) < 2:
+    if name in UNJUDGED:
+        return [Item(item.text) for item in items]
+    if len(values) < 2:
         return items
     best = percent(min(values) if name in LOWER else max(values))
     # What reads the same is the same: the table does not rank by digits that it does not show.
@@ -129,10 +131,10 @@ def _marked(name: str, lines: Sequence[Line]) -> list[Item]:
 
 def anchor_table(found: Iterable[Anchor], *, categories: bool = False) -> Table:
     """Published figures: one row a method, number of shots and source."""
-    rows: dict[tuple[str, ...], dict[str, Anchor]] = {}
+    rows: dict[tuple[str, str, str, str, str, str], dict[str, Anchor]] = {}
     for one in found:
-        key = (one.category, one.shots_text, one.method, one.category_input, one.grade, one.source)
-        rows.setdefault(key, {})[one.metric] = one
+        facts = (one.category, one.shots_text, one.method)
+        rows.setdefault((*facts, one.category_input, one.grade, one.source), {})[one.metric] = one
     metrics = [name for name in METRICS if any(name in row for row in rows.values())]
     groups: dict[str, list[tuple[Item, ...]]] = {}
     for key, row in rows.items():
@@ -236,7 +238,7 @@ def _html(item: Item) -> str:
 def to_markdown(table: Table) -> str:
     """The same as a Markdown table."""
     lines = [
-        _row(table.heading, _plain),
+        _row(table.heading, plain),
         "|" + "".join("---|" if i < table.words else "---:|" for i in range(len(table.heading))),
     ]
     lines += [_row(row, _markdown) for group in table.groups for row in group]
@@ -247,7 +249,7 @@ def _row(cells: Sequence[object], write: Callable[..., str]) -> str:
     return "| " + " | ".join(write(cell) for cell in cells) + " |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words without a meaning in Markdown or HTML."""
     safe = html.escape(text, quote=False)
     for sign in "\\`*_|[]":
@@ -256,5 +258,5 @@ def _plain(text: str) -> str:
 
 
 def _markdown(item: Item) -> str:
-    text = f"**{_plain(item.text)}**" if item.best else _plain(item.text)
-    return " ".join([text, *(_plain(line) for line in item.small)])
+    text = f"**{plain(item.text)}**" if item.best else plain(item.text)
+    return " ".join([text, *(plain(line) for line in item.small)])
