@@ -130,7 +130,8 @@ def pick(rows: Sequence[Row], count: int) -> list[tuple[str, Row]]:
     for turn in range(len(rows)):
         for role, queue in queues.items():
             if turn < len(queue) and len(picked) < count:
-                picked.setdefault(queue[turn].name, (role, queue[turn]))
+                which = role if turn == 0 else f"{role}, no. {turn + 1}"
+                picked.setdefault(queue[turn].name, (which, queue[turn]))
     return list(picked.values())
 
 

@@ -13,7 +13,7 @@ from fmlad.bench import tables
 from fmlad.bench.anchors import GRADES, anchors_of
 from fmlad.bench.groups import Group, groups, overall
 from fmlad.bench.model import CellResult
-from fmlad.bench.report_markdown import markdown, notes_of
+from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.report_parts import anchors_beside, curves, example_cards, slug
 from fmlad.bench.report_style import STYLE
 from fmlad.bench.results import Results
@@ -116,7 +116,11 @@ def _dataset(
     by_task = [line for line in lines if line.dataset == dataset and line.task]
     tasks = list(dict.fromkeys(line.task for line in by_task))
     shots = {line.shots for line in by_task}
-    count = f"mean of {len(tasks)} tasks" if len(tasks) > 1 else html.escape(tasks[0])
+    count = (
+        f"mean of {len(tasks)} tasks"
+        if len(tasks) > 1
+        else html.escape(tasks[0].removeprefix(f"{dataset}/"))
+    )
     parts = [f"<h2 id='{slug(dataset)}'>{html.escape(dataset)} <small>{count}</small></h2>"]
     if whole:
         parts.append(tables.to_html(tables.results_table(whole)))
@@ -245,17 +249,9 @@ def _paired(results: Results) -> list[str]:
 def _ended(results: Results) -> list[str]:
     parts = ["<h2 id=notes>Notes</h2>"]
     if results.failed:
-        items = "".join(
-            f"<tr><td>{html.escape(one.cell.entry.label)}<td>{html.escape(one.cell.task.title)}"
-            f"<td class=n>{tables.shots_text(one.cell.shots)}<td class=n>{one.cell.seed}"
-            f"<td>{html.escape(one.message)}</tr>"
-            for one in results.failed
-        )
-        parts += [
-            "<h3>Cells that could not be done</h3><div class=scroll><table><thead><tr><th>entry"
-            f"<th>task<th class=n>k<th class=n>seed<th>why</thead><tbody>{items}</tbody></table>"
-            "</div>",
-        ]
+        rows = tuple(tuple(tables.Item(text) for text in failure) for failure in failures(results))
+        table = tables.Table(("entry", "cells", "why"), (rows,), words=3)
+        parts += ["<h3>Cells that could not be done</h3>", tables.to_html(table)]
     notes = [f"<li>{html.escape(one)}" for one in notes_of(results)]
     parts.append(f"<ul>{''.join(notes)}</ul>" if notes else "<p>None.</p>")
     grades = "".join(f"<li>[{html.escape(g)}] {html.escape(what)}" for g, what in GRADES.items())

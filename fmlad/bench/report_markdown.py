@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fmlad.bench.anchors import METRICS, Anchor, anchors_of
 from fmlad.bench.groups import Group
-from fmlad.bench.model import ALL, CellResult
+from fmlad.bench.model import ALL, Cell, CellResult
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Line
 from fmlad.bench.tables import (
@@ -59,7 +59,7 @@ def markdown(
             to_markdown(table),
             "",
             *(f"- no anchor for {plain(name)}" for name in datasets if not anchors_of(name, "")),
-            *(f"- failed: {plain(f'{one.cell.key}: {one.message}')}" for one in results.failed),
+            *(f"- failed: {plain(': '.join(parts))}" for parts in failures(results)),
             *(f"- {plain(note)}" for note in notes_of(results)),
             "",
         ]
@@ -71,6 +71,28 @@ def notes_of(results: Iterable[CellResult]) -> list[str]:
     return list(
         dict.fromkeys(f"{cell.cell.task.title}: {note}" for cell in results for note in cell.notes)
     )
+
+
+def failures(results: Results) -> list[tuple[str, str, str]]:
+    """Entry, cells and reason of what could not be done; cells of one reason together."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for one in results.failed:
+        found.setdefault((one.cell.entry.label, one.message), []).append(one.cell)
+    return [
+        (
+            label,
+            f"{len(cells)} cell{'s' if len(cells) > 1 else ''} of "
+            f"{_listed(cell.task.title for cell in cells)}; "
+            f"k {_listed(shots_text(cell.shots) for cell in cells)}; "
+            f"seeds {_listed(str(cell.seed) for cell in cells)}",
+            message,
+        )
+        for (label, message), cells in found.items()
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _row(group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]) -> tuple[Item, ...]:

@@ -33,9 +33,11 @@ def anchors_beside(dataset: str, shots: Iterable[int]) -> list[str]:
     wanted = set(shots)
     if not means:
         why = (
-            "it is made by this program or by its user" if dataset in MADE_HERE else "none is known"
+            "nobody has published on this dataset; it is made by this program or by its user"
+            if dataset in MADE_HERE
+            else "no published figure for this dataset is known here"
         )
-        return [f"<p class=note>No anchor: no published figure for this dataset; {why}.</p>"]
+        return [f"<p class=note>No anchor: {why}.</p>"]
     same = [one for one in means if one.shots in wanted]
     others = [one for one in means if one.shots not in wanted]
     parts = ["<div class=published><h3>Published, not run here</h3>"]
@@ -62,10 +64,11 @@ def anchors_beside(dataset: str, shots: Iterable[int]) -> list[str]:
 def curves(cells: Sequence[CellResult]) -> list[str]:
     """ROC and sPRO curves: the mean over tasks, and each task folded away."""
     tasks = list(dict.fromkeys(cell.cell.task.title for cell in cells))
-    plots = [plot for name in CURVES if (plot := _plot(name, cells, "mean over tasks"))]
+    several = len(tasks) > 1
+    where = "mean over tasks" if several else tasks[0]
+    plots = [plot for name in CURVES if (plot := _plot(name, cells, where))]
     if not plots:
         return []
-    several = len(tasks) > 1
     parts = [
         "<h3>Curves</h3><p class=note>Each seed's curve by itself, averaged at equal false "
         "positive rates over seeds and then over the tasks that the entry has finished.</p>",
@@ -118,11 +121,13 @@ def example_cards(cells: Sequence[CellResult], count: int) -> list[str]:
     if not shown:
         return []
     first = shown[0].cell.cell
+    several = len({cell.cell.task.title for cell in cells}) > 1
+    middle = ", the task in the middle" if several else ""
     parts = [
         "<h3>Best and worst images</h3>",
         f"<p class=note>Of {html.escape(first.task.title)}, k = {tables.shots_text(first.shots)}, "
-        f"seed {first.seed}, the task in the middle; each contestant is fitted once more on the "
-        "recorded shots for its pictures.</p>",
+        f"seed {first.seed}{middle}; each contestant is fitted once more on the recorded shots for "
+        "its pictures.</p>",
     ]
     reasons: dict[str, list[str]] = {}
     for one in shown:

@@ -23,15 +23,16 @@ th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--line)}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);min-width:12em;
 max-width:15em;overflow-wrap:anywhere}
 td.n,th.n{text-align:right}td.n{white-space:nowrap}
+td:not(.n){min-width:6em}
 td small{display:block;font-size:.8em}
 td{border-top:1px solid color-mix(in srgb,var(--line) 45%,var(--paper))}
 tbody+tbody tr:first-child td{border-top:2px solid var(--line)}
 tbody tr:hover td{background:color-mix(in srgb,var(--ink) 6%,var(--paper))}
 .published{border-left:4px solid var(--line);padding-left:.9em;margin:1em 0}
 .foreign table{font-style:italic}.foreign small{font-style:normal}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,320px),1fr));gap:14px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,260px),1fr));gap:14px}
 figure{margin:0;border:1px solid var(--line);border-radius:6px;padding:10px}
-figure .two{display:grid;grid-template-columns:1fr 1fr;gap:6px}
+figure .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:6px}
 figure img{width:100%;border-radius:4px;display:block}
 figcaption{font-size:14px;line-height:1.4;margin-top:.4em;overflow-wrap:anywhere}
 @media(max-width:600px){body{margin:1em auto;padding:0 .7em}table{font-size:13px}
