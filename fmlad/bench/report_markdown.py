@@ -103,7 +103,7 @@ def _row(group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]) -
         Item(str(line.normals_beyond_k)),
         Item(shots_text(line.shots)),
         Item(str(len(line.seeds))),
-        *(figure_item(line.figures.get(name)) for name in shown),
+        *(figure_item(name, line) for name in shown),
         *(Item(NOTHING) for _ in extra),
     )
 

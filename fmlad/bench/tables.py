@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from fmlad.bench.anchors import METRICS, SHARES, Anchor
 from fmlad.bench.model import ALL
-from fmlad.bench.summary import Comparison, Figure, Line
+from fmlad.bench.summary import Comparison, Line
 
 # Figure -> heading; all are shares and shown in percent.
 FIGURES = {
@@ -79,10 +79,13 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def figure_item(figure: Figure | None) -> Item:
-    """Mean, spread over the seeds and interval."""
-    if figure is None:
+def figure_item(name: str, line: Line) -> Item:
+    """Mean, spread over the seeds and interval of one figure."""
+    if name not in line.figures:
         return Item(NOTHING)
+    figure = line.figures[name]
+    if name in UNJUDGED:
+        return Item(percent(figure.mean))
     small = []
     if figure.std is not None:
         small.append(f"± {percent(figure.std)}")
@@ -118,11 +121,9 @@ def _who(line: Line) -> Item:
 
 def _marked(name: str, lines: Sequence[Line]) -> list[Item]:
     """One figure of several lines; the best are marked if there is anything to choose from."""
-    items = [figure_item(line.figures.get(name)) for line in lines]
+    items = [figure_item(name, line) for line in lines]
     values = [line.figures[name].mean for line in lines if name in line.figures]
-    if name in UNJUDGED:
-        return [Item(item.text) for item in items]
-    if len(values) < 2:
+    if name in UNJUDGED or len(values) < 2:
         return items
     best = percent(min(values) if name in LOWER else max(values))
     # What reads the same is the same: the table does not rank by digits that it does not show.

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmlad.bench.curves import (
@@ -34,6 +34,7 @@ def rows(scores: list[int], odd: list[bool]) -> list[Row]:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
 def test_the_area_under_roc_is_auroc(pairs: list[tuple[int, bool]]) -> None:
     scores, odd = map(list, zip(*pairs, strict=True))
@@ -87,7 +88,7 @@ def test_spro_is_averaged_where_it_was_measured() -> None:
 
 @pytest.mark.parametrize("axes", [ROC, SPRO])
 def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: object) -> None:
-    series = [Series(BAD_NAME, GRID, GRID**0.5, 1, 1), Series("other", GRID, GRID, 9, 0)]
+    series = [Series(BAD_NAME, GRID, GRID**0.5, 1, 1), Series("other", GRID, GRID, 10, 0)]
     drawn = plot(series, axes, BAD_NAME)  # type: ignore[arg-type]
     root = ET.fromstring(drawn)
     assert root.attrib["aria-label"] == BAD_NAME
