@@ -307,6 +307,9 @@ def _print_results(results: Results, as_json: bool) -> None:
         )
     for one in results.failed:
         typer.echo(f"failed: {one.cell.key}: {one.message}", err=True)
+    made_by = {(c.environment.get("fmlad"), c.environment.get("commit")) for c in results}
+    if len(made_by) > 1:
+        typer.echo(f"note: the cells were made by {len(made_by)} different states of the code")
     state = f"{len(results)} cells finished, {len(results.failed)} failed"
     typer.echo(f"{state}, {results.missing} missing. Results: {results.folder}")
 

@@ -62,15 +62,17 @@ class ImageDraws:
         """``(draws,)`` values of a figure of one cell; NaN where a draw has none of a kind.
 
         Args:
-            name: ``"auroc_micro"``, or ``"auroc_mean"`` over the kinds of anomalies.
+            name: ``"auroc_micro"``, or ``"auroc_mean"`` of logical and structural ones.
             rows: Of the cell.
         """
         normal = [row for row in rows if row.kind == "good"]
         odd = [row for row in rows if row.kind != "good"]
         if name == "auroc_micro":
             return self._auroc(normal, odd)
-        kinds = sorted({row.kind for row in odd})
-        parts = [self._auroc(normal, [row for row in odd if row.kind == kind]) for kind in kinds]
+        parts = [
+            self._auroc(normal, [row for row in odd if row.kind == kind])
+            for kind in ("logical", "structural")
+        ]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
 
     def _auroc(self, normal: Sequence[Row], odd: Sequence[Row]) -> Floats:

@@ -165,7 +165,7 @@ def plan_from_dict(content: Any, source: str = "plan", folder: Path | None = Non
     tasks = _list(given.get("tasks", []), f"{source}: tasks")
     built: dict[str, Any] = {
         "entries": tuple(
-            _entry(entry, f"{source}: entries[{i}]") for i, entry in enumerate(entries)
+            _entry(entry, f"{source}: entries[{i}]", folder) for i, entry in enumerate(entries)
         ),
         "tasks": tuple(
             _task(task, f"{source}: tasks[{i}]", folder) for i, task in enumerate(tasks)
@@ -188,11 +188,11 @@ def plan_from_dict(content: Any, source: str = "plan", folder: Path | None = Non
     return Plan(**built)
 
 
-def _entry(content: Any, where: str) -> Entry:
+def _entry(content: Any, where: str, folder: Path | None) -> Entry:
     given = _mapping(content, Entry, where)
     if "method" not in given:
         raise OptionError(f"{where} has no method; expected its name, such as 'method: banks'.")
-    return Entry(**{"label": given["method"], **given})
+    return Entry(**{"label": given["method"], **_placed(given, folder)})
 
 
 def _task(content: Any, where: str, folder: Path | None) -> Task:
@@ -203,7 +203,15 @@ def _task(content: Any, where: str, folder: Path | None) -> Task:
     if folder is not None:
         given["root"] = str(folder / Path(given["root"]).expanduser())
     given["category"] = str(given["category"])
-    return Task(**given)
+    return Task(**_placed(given, folder))
+
+
+def _placed(given: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """With a file of prompts where the plan's own folder has it."""
+    prompts = given.get("prompts")
+    if folder is None or not isinstance(prompts, str) or not prompts.endswith((".yaml", ".yml")):
+        return given
+    return {**given, "prompts": str(folder / prompts)}
 
 
 def _mapping(content: Any, kind: type, where: str) -> dict[str, Any]:

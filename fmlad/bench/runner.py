@@ -247,10 +247,12 @@ class _Pixels:
 
         if self._mapless or not any(len(regions) for regions in self._regions):
             return {}, {}
-        given = (self._maps, self._regions, self._saturations)
-        figures = dict(summary.pixel_metrics(*given))
-        curve = figures.pop("curve", {})
-        return figures, thinned(curve)
+        report = summary.pixel_report(
+            self._maps, self._regions, self._saturations, points=CURVE_POINTS
+        )
+        curve = report.curve
+        drawn = {} if curve is None else {"fpr": curve.fpr.tolist(), "spro": curve.spro.tolist()}
+        return dict(report.figures), drawn
 
     def notes(self) -> tuple[str, ...]:
         found = []
@@ -261,22 +263,6 @@ class _Pixels:
                 f"{self._truthless} anomalous images have no truth drawn and count by images alone"
             )
         return tuple(found)
-
-
-def thinned(
-    curve: Mapping[str, Sequence[float]], points: int = CURVE_POINTS
-) -> dict[str, list[float]]:
-    """A curve ``{"fpr": ..., "spro": ...}`` at no more than some of its points, ends included.
-
-    Points are evenly spread over the square root of the rate, because what matters is near 0.
-    """
-    if not curve or len(curve["fpr"]) <= points:
-        return {name: [float(v) for v in values] for name, values in curve.items()}
-    rate = np.asarray(curve["fpr"], np.float64)
-    wanted = np.linspace(0, np.sqrt(rate[-1]), points) ** 2
-    rows = np.unique(np.searchsorted(rate, wanted).clip(0, len(rate) - 1))
-    rows = np.unique(np.concatenate(([0], rows, [len(rate) - 1])))
-    return {name: [float(v) for v in np.asarray(values)[rows]] for name, values in curve.items()}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fmlad.bench.bootstrap import DRAWS, FIGURES, SEED, Floats, ImageDraws, interval, over_seeds
-from fmlad.bench.model import CellResult, Entry
+from fmlad.bench.model import ALL, CellResult, Entry
 from fmlad.errors import OptionError, UnknownNameError
 
 AUFC_SHOTS = (1, 2, 4, 8)
@@ -100,7 +100,8 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
     that no two averages are over different tasks.
 
     Args:
-        results: Finished cells; the order of tasks and entries is that of their first appearance.
+        results: Finished cells. Lines come by task, then shots, then entry; tasks and entries in
+            the order of their first appearance.
         draws: Of the bootstrap; 0 leaves intervals out.
         seed: Of the bootstrap.
     """
@@ -113,7 +114,11 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
             titles[_dataset_of(groups, task)].append(task)
     lines = []
     for dataset, tasks in titles.items():
-        combinations = list(dict.fromkeys((k, label) for t, k, label in groups if t in tasks))
+        labels = list(dict.fromkeys(label for t, _, label in groups if t in tasks))
+        combinations = sorted(
+            {(k, label) for t, k, label in groups if t in tasks},
+            key=lambda one: (one[0] == ALL, one[0], labels.index(one[1])),
+        )
         for task in tasks:
             lines += [
                 _line(dataset, task, [groups[task, k, label]], drawn)

@@ -123,6 +123,27 @@ def test_a_yaml_plan_is_read_with_its_folders_relative_to_it(tmp_path: Path) -> 
     assert (plan.shots, plan.seeds) == ((1, ALL), (0, 1))
 
 
+def test_files_of_prompts_are_looked_for_beside_the_plan(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "entries:\n  - {label: a, method: clip-lad, prompts: mine.yaml}\n"
+        "  - {label: b, method: clip-lad, prompts: dice}\n"
+        "tasks:\n  - {dataset: board, root: x, prompts: other.yml}\n"
+    )
+    plan = load_plan(file)
+    assert [e.prompts for e in plan.entries] == [str(tmp_path / "mine.yaml"), "dice"]
+    assert plan.tasks[0].prompts == str(tmp_path / "other.yml")
+
+
+def test_the_plan_of_the_docs_is_a_plan(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    file = tmp_path / "plan.yaml"
+    file.write_text(page.split("```yaml\n")[1].split("```")[0])
+    plan = load_plan(file)
+    assert [entry.label for entry in plan.entries] == ["banks", "words"]
+    assert len(plan.seeds) == 5
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

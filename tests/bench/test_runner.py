@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from fmlad.bench import maps as maps_module
 from fmlad.bench.maps import Shelf
 from fmlad.bench.model import Cell, CellResult, Scored, Task
-from fmlad.bench.runner import judge_all, recompute, run_cell, thinned, threads_fixed
+from fmlad.bench.runner import judge_all, recompute, run_cell, threads_fixed
 from fmlad.datasets.model import Dataset
 from fmlad.errors import OptionError
 from tests.bench.support import KINDS, SIZE, Fake, fake, load
@@ -34,6 +33,8 @@ def test_a_cell_has_a_row_an_image_and_figures_of_both_sorts(pictures: Path) -> 
     assert contestant.fits == [tuple(name.removeprefix("train/") for name in result.shots)]
     assert result.figures["auroc_micro"] == 1.0
     assert {"aupro", "auroc_logical", "auroc_structural"} <= result.figures.keys()
+    assert len(result.curve["fpr"]) == len(result.curve["spro"]) > 2
+    assert result.curve["fpr"][-1] == 1
     assert result.notes == ("made up",)
     assert {"fmlad", "python", "torch", "threads"} <= result.environment.keys()
     assert result.cost["peak_mb"] > 10
@@ -137,22 +138,6 @@ def test_a_shelf_keeps_values_and_hands_them_out_read_only() -> None:
         assert all((a == b).all() for a, b in zip(arrays, kept, strict=True))
         with pytest.raises(ValueError, match="read-only"):
             kept[0][0, 0] = 9
-
-
-def area(curve: dict[str, Sequence[float]], limit: float) -> float:
-    rate = np.linspace(0, limit, 2000)
-    return float(np.trapezoid(np.interp(rate, curve["fpr"], curve["spro"]), rate))
-
-
-def test_a_thinned_curve_keeps_its_ends_and_its_area() -> None:
-    fpr = np.linspace(0, 1, 50_001)
-    curve = {"fpr": fpr, "spro": 1 - np.exp(-30 * fpr)}
-    thin = thinned(curve)  # type: ignore[arg-type]
-    assert len(thin["fpr"]) == len(thin["spro"]) <= 202
-    assert (thin["fpr"][0], thin["fpr"][-1]) == (0, 1)
-    for limit in (0.01, 0.05, 1.0):
-        assert area(thin, limit) == pytest.approx(area(curve, limit), rel=1e-3)  # type: ignore[arg-type]
-    assert thinned({}) == {}
 
 
 def test_threads_are_put_back() -> None:
