@@ -132,11 +132,18 @@ def show_results(folder: Folder, as_json: Json = False) -> None:
 
 
 @bench_cli.command()
-def report(folder: Folder, as_json: Json = False) -> None:
-    """Write report.html and report.md into a results folder."""
+def report(
+    folder: Folder,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Pictures of each entry and dataset; 0 is quick.")
+    ] = 4,
+    as_json: Json = False,
+) -> None:
+    """Write report.html and report.md into a results folder; for pictures, fit once more."""
     from fmlad.bench.report import write_report
 
-    page, table = write_report(folder)
+    with _lines(quiet=as_json) as progress:
+        page, table = write_report(folder, examples=examples, progress=progress)
     if as_json:
         typer.echo(json.dumps({"html": str(page), "markdown": str(table)}))
         return

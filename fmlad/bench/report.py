@@ -17,7 +17,7 @@ from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.report_parts import anchors_beside, curves, example_cards, slug
 from fmlad.bench.report_style import STYLE
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Comparison, Line, compare, summarise
+from fmlad.bench.summary import Comparison, Line, aufc, compare, summarise
 from fmlad.errors import FmladError, OptionError
 from fmlad.report import write_page
 
@@ -125,6 +125,17 @@ def _dataset(
     if whole:
         parts.append(tables.to_html(tables.results_table(whole)))
     parts += [f"<p class=note>{html.escape(one)}</p>" for one in _without_mean(by_task, whole)]
+    areas = {
+        label: area
+        for label in dict.fromkeys(line.entry.label for line in whole)
+        if (area := aufc(whole, label, dataset)) is not None
+    }
+    if areas:
+        text = "; ".join(f"{label} {tables.percent(area)}" for label, area in areas.items())
+        parts.append(
+            f"<p>AUFC, F1-max over 1, 2, 4 and 8 shots as in the VAND 2025 challenge: "
+            f"{html.escape(text)}.</p>"
+        )
     for group in found:
         if not group.whole:
             parts += [

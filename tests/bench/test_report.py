@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fmlad.bench import examples as examples_module
 from fmlad.bench import tables
@@ -21,7 +24,8 @@ from fmlad.bench.groups import condensed, groups, overall
 from fmlad.bench.model import ALL, Cell, Entry, Row, Task
 from fmlad.bench.report import write_report
 from fmlad.bench.results import load, run
-from fmlad.bench.summary import Figure, Line, summarise
+from fmlad.bench.summary import Figure, Line, aufc, summarise
+from fmlad.cli import cli
 from fmlad.errors import CorruptResultsError, OptionError
 from tests.bench.report_support import BAD_NAME, LOCO, entry, result, write_results
 from tests.bench.support import fake, plan_of
@@ -165,6 +169,38 @@ def test_whoever_is_short_of_tasks_is_compared_on_its_own_tasks(folder: Path, pa
     text = "".join(page.text)
     assert "Over juice_bottle, pushpins and screw_bag alone" in text
     assert "No mean for clip-lad, category prompts (k = 1, 4): it has finished 3 of the 5" in text
+
+
+def test_aufc_is_given_where_its_four_numbers_of_shots_are(folder: Path, tmp_path: Path) -> None:
+    assert "AUFC" not in (folder / "report.html").read_text()
+    write_results(tmp_path, shots=(1, 2, 4, 8), categories=LOCO[:2], failing=False)
+    area = aufc(summarise(load(tmp_path), draws=0), "banks", "mvtec_loco")
+    assert area is not None
+    page = write_report(tmp_path, examples=0)[0].read_text()
+    assert f"VAND 2025 challenge: banks {100 * area:.1f}; " in page
+
+
+def test_the_names_of_figures_are_those_of_the_metrics() -> None:
+    from fmlad.metrics.summary import image_metrics, pixel_metrics
+
+    heat = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    good, bad = np.zeros((0, 8, 8), bool), heat[None] > 0.8
+    names = {
+        *image_metrics(["good", "logical", "structural"], [0.1, 0.5, 0.9]),
+        *pixel_metrics([heat, heat], [good, bad], [(), (float(bad.sum()),)]),
+    }
+    assert set(tables.FIGURES) <= names
+
+
+def test_the_command_line_writes_it(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "r", ignore=shutil.ignore_patterns("report.*"))
+    done = CliRunner().invoke(
+        cli, ["bench", "report", str(tmp_path / "r"), "--examples", "0", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    for path in json.loads(done.stdout).values():
+        assert Path(path).is_file()
+    assert "Best and worst images" not in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_the_best_of_each_number_of_shots_is_bold() -> None:
