@@ -86,6 +86,7 @@ BENCHMARKS = (
         "benchmarks.clip_lad --world 1 --images 16 --seeds 2 --only fusions", ("clip-lad-tuning",)
     ),
     Benchmark("benchmarks.clip_lad_cost", ("clip-lad-cost",)),
+    Benchmark("benchmarks.product_types", ("product-types",)),
     Benchmark("benchmarks.sam_lad matching --images 8", ("sam-lad-matching",)),
     Benchmark("benchmarks.sam_lad digits --seeds 1", ("sam-lad-digits",)),
     Benchmark("benchmarks.sam_lad scenes --images 6", ("sam-lad-scenes",)),

@@ -68,6 +68,7 @@ class Axes:
         x_label: Under the frame.
         y_label: On its left.
         x_max: Right end of the x axis, from 0.
+        steps: Between the ticks of the x axis.
         chance: Whether the diagonal is drawn.
         mark: Place of an upright line, or None.
     """
@@ -75,12 +76,13 @@ class Axes:
     x_label: str
     y_label: str
     x_max: float = 1.0
+    steps: int = 5
     chance: bool = False
     mark: float | None = None
 
 
 ROC = Axes("false positive rate", "true positive rate", chance=True)
-SPRO = Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, mark=0.05)
+SPRO = Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, steps=6, mark=0.05)
 
 
 def roc(rows: Sequence[Row]) -> tuple[Floats, Floats] | None:
@@ -140,14 +142,18 @@ def plot(series: Sequence[Series], axes: Axes, title: str) -> str:
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe}">',
         f'<text class="title" x="{LEFT}" y="16">{safe}</text>',
     ]
-    for step in range(6):
-        share = step / 5
-        x, y = _x(share * x_max, x_max), _y(share)
+    for step in range(axes.steps + 1):
+        place = step / axes.steps * x_max
+        x = _x(place, x_max)
         lines += [
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(1):.1f}" y2="{_y(0):.1f}"/>',
+            f'<text x="{x:.1f}" y="{_y(0) + 15:.1f}" text-anchor="middle">{place:g}</text>',
+        ]
+    for step in range(6):
+        y = _y(step / 5)
+        lines += [
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
-            f'<text x="{x:.1f}" y="{_y(0) + 15:.1f}" text-anchor="middle">{share * x_max:g}</text>',
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>',
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{step / 5:g}</text>',
         ]
     middle = (_y(0) + _y(1)) / 2
     lines += [
