@@ -50,7 +50,7 @@ from benchmarks.clip_lad_scores import (
     scene_paths,
     split,
 )
-from benchmarks.common import keep
+from benchmarks.common import code_name, keep
 from fmlad.images import load_image
 from tests.datasets.test_scenes_gates import patches
 
@@ -168,7 +168,7 @@ def scenes(arguments: argparse.Namespace) -> dict[str, float]:
         paths = scene_paths(root, name, world, arguments.images)
         bench = Bench(
             paths,
-            root / "scores" / f"{world}-{arguments.images}-{name}.json",
+            root / "scores" / code_name() / f"{world}-{arguments.images}-{name}.json",
             root / "cache",
             POOL if split(name)[1] is None else POOL // 2,
         )
@@ -195,7 +195,8 @@ def scenes(arguments: argparse.Namespace) -> dict[str, float]:
 
 def dice(root: Path, tuning: bool, seeds: int) -> dict[str, str]:
     """Figures of the photographs: mean and spread over the draws."""
-    bench = Bench(dice_paths(tuning), root / "scores" / f"dice-{tuning}.json", root / "cache", 1000)
+    store = root / "scores" / code_name() / f"dice-{tuning}.json"
+    bench = Bench(dice_paths(tuning), store, root / "cache", 1000)
     first = 100 if tuning else 0
     full = {
         shots: [bench.raw("dice", shots, first + seed, {}) for seed in range(seeds)]
@@ -233,7 +234,8 @@ def main() -> None:
         figures: dict[str, Any] = dict(dice(arguments.root, not held_out, arguments.seeds))
         print(figures, flush=True)
         if held_out:
-            keep("clip-lad-dice", f"six dice, builtin profile, {arguments.seeds} seeds", figures)
+            protocol = f"six dice, builtin profile, {arguments.seeds} seeds"
+            keep("clip-lad-dice", protocol, figures, seeds=range(arguments.seeds))
     if arguments.only != "dice":
         figures = dict(scenes(arguments))
         print({k: v for k, v in figures.items() if k.startswith("mean")}, flush=True)
@@ -242,7 +244,8 @@ def main() -> None:
                 f"scenes-v1, seed {arguments.world}, nine (sub-)categories, "
                 f"{arguments.images} images a group, {arguments.seeds} seeds, builtin profile"
             )
-            keep("clip-lad" if held_out else "clip-lad-tuning", protocol, figures)
+            name = "clip-lad" if held_out else "clip-lad-tuning"
+            keep(name, protocol, figures, seeds=range(arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -139,7 +139,12 @@ def main() -> None:
             figures[f"{k} shots, {key}"] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
             print(k, key, figures[f"{k} shots, {key}"], flush=True)
     if not arguments.tuning:
-        keep(arguments.name, f"six dice, builtin profile, 5 seeds, options {options}", figures)
+        keep(
+            arguments.name,
+            f"six dice, builtin profile, 5 seeds, options {options}",
+            figures,
+            seeds=SEEDS,
+        )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,12 @@ def main() -> None:
                 make_scenes(home, category, seed=world, counts=counts)
                 hits, total = right(home, category)
             figures[f"{category}, world {world}"] = f"{hits} of {total}"
-    keep("product-types", "scenes-v1, nearest of 60 training images by shares of hues", figures)
+    keep(
+        "product-types",
+        "scenes-v1, nearest of 60 training images by shares of hues",
+        figures,
+        seeds=WORLDS,
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ DINOv2-S of true size with random weights.
 
 All through the ``builtin`` profile. Everything was chosen on scenes of world 1 and on digits of
 seeds 100 and up (``--tuning``); the reported ones are world 0 and seeds 0 to 4. Finished cells are
-kept in the results file, so that a run that was stopped goes on where it was.
+kept in the results file, so that a run that was stopped goes on where it was, with the same code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 import fmlad
-from benchmarks.common import RESULTS, keep
+from benchmarks.common import keep, unfinished
 from benchmarks.scenes import GROUPS, open_all, silent
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
@@ -248,15 +248,6 @@ def cost() -> dict[str, Any]:
     return figures
 
 
-def resumed(name: str, protocol: str) -> dict[str, Any]:
-    """Finished cells of an earlier run with the very same protocol."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_text())
-    return dict(found["figures"]) if found["protocol"] == protocol else {}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("matching", "digits", "scenes", "cost"))
@@ -272,13 +263,14 @@ def main() -> None:
     name = a.name or f"sam-lad-{a.what}"
     world = 1 if a.tuning else 0
     figures: dict[str, Any]
+    kept_seeds: range | None = None
     if a.what == "matching":
         protocol = f"scenes-v1, seed {world}, {a.images} normal test scenes, 8 training scenes"
         figures = matching(world, a.images)
     elif a.what == "digits":
-        seeds = range(100 * world, 100 * world + (a.seeds or 5))
+        kept_seeds = seeds = range(100 * world, 100 * world + (a.seeds or 5))
         protocol = f"digits-v1, 200 test pages a seed, shots {a.shots}, options {options}"
-        figures = {} if a.tuning else resumed(name, protocol)
+        figures = {} if a.tuning else unfinished(name, protocol)
         for seed in seeds:
             if f"seed {seed}" not in figures:
                 row = digits(seed, tuple(a.shots), options)
@@ -290,14 +282,15 @@ def main() -> None:
                 figures[key] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
             figures["seeds"] = len(rows)
             if not a.tuning:
-                keep(name, protocol, figures)
+                keep(name, protocol, figures, finished=False)
     elif a.what == "scenes":
         draws = a.seeds or 1
+        kept_seeds = range(draws)
         protocol = (
             f"scenes-v1, seed {world}, 4 shots, {draws} draws, {a.images} images a group, "
             f"options {options}"
         )
-        figures = {} if a.tuning else resumed(name, protocol)
+        figures = {} if a.tuning else unfinished(name, protocol)
         n = a.images
         counts = {
             "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
@@ -320,7 +313,7 @@ def main() -> None:
                 figures[key] = scene(opened, draws, method, chosen)
                 print(key, figures[key], flush=True)
                 if not a.tuning:
-                    keep(name, protocol, figures)
+                    keep(name, protocol, figures, finished=False)
         for way in ways:
             for kind in ("logical", "structural"):
                 cells = [figures[f"{c}: {way}"][f"fused, {kind}"] for c in SCENE_CATEGORIES]
@@ -331,7 +324,7 @@ def main() -> None:
     if a.tuning:
         print(json.dumps(figures, indent=1))
     else:
-        keep(name, protocol, figures)
+        keep(name, protocol, figures, seeds=kept_seeds)
 
 
 if __name__ == "__main__":

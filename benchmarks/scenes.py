@@ -170,7 +170,9 @@ def main() -> None:
     figures = {f"{c}: {k}": round(v, 3) for c, row in table.items() for k, v in row.items()}
     if arguments.world == 0:
         protocol = f"scenes-v1, seed 0, {SHOTS} shots, {arguments.seeds} seeds, {n} images a group"
-        keep(arguments.name, f"{protocol}, options {options}", figures)
+        keep(
+            arguments.name, f"{protocol}, options {options}", figures, seeds=range(arguments.seeds)
+        )
     else:
         print({key: round(value, 3) for key, value in table["mean"].items()})
 

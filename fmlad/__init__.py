@@ -27,7 +27,7 @@ _HOMES = {
     "list_profiles": "fmlad.profiles",
     "list_prompt_sets": "fmlad.prompts",
 }
-_MODULES = ("datasets", "errors", "metrics")
+_MODULES = ("bench", "datasets", "errors", "metrics")
 
 __all__ = [
     "Detector",
@@ -37,6 +37,7 @@ __all__ = [
     "PromptSet",
     "Segmentation",
     "__version__",
+    "bench",
     "datasets",
     "errors",
     "list_backbones",
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fmlad import datasets, errors, metrics
+    from fmlad import bench, datasets, errors, metrics
     from fmlad.detector import Detector
     from fmlad.findings import Finding
     from fmlad.methods.registry import list_methods

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.cli_bench import bench_cli, evaluate
 from fmlad.cli_datasets import datasets_cli
 from fmlad.cli_prompts import prompts_cli
 from fmlad.cli_weights import weights_cli
@@ -40,6 +41,7 @@ cli = typer.Typer(
 )
 cli.add_typer(weights_cli, name="weights")
 cli.add_typer(prompts_cli, name="prompts")
+cli.add_typer(bench_cli, name="bench")
 cli.add_typer(datasets_cli, name="datasets")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
@@ -328,6 +330,9 @@ def app(
     from fmlad.app import launch
 
     launch(profile=profile, port=port, open_browser=browser)
+
+
+cli.command("eval")(evaluate)
 
 
 def main() -> None:

@@ -125,7 +125,7 @@ class Detector:
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
         profile = profiles.profile_name(profile)
         chosen = profiles.resolve(
-            _roles(chosen_method, profile, backbones),
+            method_roles(chosen_method, profile, backbones),
             profile,
             chosen_method.declared.get(profile),
             backbones,
@@ -183,7 +183,10 @@ class Detector:
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
         profile = profiles.profile_name(profile)
         chosen = profiles.resolve(
-            _roles(method, profile, backbones), profile, method.declared.get(profile), backbones
+            method_roles(method, profile, backbones),
+            profile,
+            method.declared.get(profile),
+            backbones,
         )
         eyes = Eyes(
             profiles.load_backbones(chosen, profiles.pick_device(device)), DiskCache.default()
@@ -438,14 +441,14 @@ def method_eyes(
     """
     built = create_method(method, {})
     profile = profiles.profile_name(profile)
-    roles = _roles(built, profile, backbones)
+    roles = method_roles(built, profile, backbones)
     chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
     loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
     return Eyes(loaded, DiskCache.default())
 
 
-def _roles(
-    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None
+def method_roles(
+    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None = None
 ) -> tuple[str, ...]:
     """Roles it needs, and those it makes use of on this profile or that the user fills."""
     optional: Mapping[str, Sequence[str]] = getattr(method, "optional", {})

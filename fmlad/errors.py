@@ -72,3 +72,7 @@ class CorruptDetectorError(FmladError):
 
 class BackboneMismatchError(FmladError):
     """A saved detector asked to score with other weights than it was fitted with."""
+
+
+class CorruptResultsError(FmladError):
+    """A results folder of the benchmark with a file that is damaged."""

@@ -84,13 +84,23 @@ def write_report(
     return write_page(path, title, parts)
 
 
-def write_page(path: Path, title: str, parts: Sequence[str]) -> Path:
-    """Writes pieces of HTML as one page in the house's style.
+def write_page(path: Path, title: str, parts: Sequence[str], style: str = "") -> Path:
+    """Writes pieces of HTML as one page in the house's style, light or dark as the reader has it.
+
+    Args:
+        path: The file.
+        title: Of the page; everything else is taken as HTML as it stands.
+        parts: The body.
+        style: CSS beyond the house's.
 
     Raises:
         OptionError: The file cannot be written.
     """
-    page = _PAGE.replace("%TITLE%", html.escape(title)).replace("%BODY%", "\n".join(parts))
+    page = (
+        _PAGE.replace("%TITLE%", html.escape(title))
+        .replace("%STYLE%", style)
+        .replace("%BODY%", "\n".join(parts))
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
@@ -135,17 +145,23 @@ def embed(picture: Image.Image) -> str:
 _PAGE = """<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>%TITLE%</title><style>
-body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}
-h1{margin-bottom:.2em}.big{font-size:1.15em}small{font-weight:normal;color:#666}
+:root{color-scheme:light dark;--ink:#222;--paper:#fff;--faint:#666;--line:#ddd;--good:#2c7a47;
+--bad:#b3362d}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e6e6;--paper:#16181b;--faint:#a0a4aa;
+--line:#3a3e44;--good:#63c988;--bad:#ff8a80}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;
+color:var(--ink);background:var(--paper)}
+h1{margin-bottom:.2em}.big{font-size:1.15em}small{font-weight:normal;color:var(--faint)}
 .shots img{height:150px;margin:0 6px 6px 0;border-radius:4px}
 section{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px;
 margin:0 0 18px;padding:12px;
-border:1px solid #ddd;border-left:6px solid #3a9a5b;border-radius:6px}
+border:1px solid var(--line);border-left:6px solid #3a9a5b;border-radius:6px}
 section.wrong{border-left-color:#c9473d}section img{width:100%;border-radius:4px}
-h3{margin:0}ol{padding-left:1.2em;margin:.3em 0}p{margin:.4em 0}.note{color:#666;font-size:.9em}
-.right .mark{color:#2c7a47}.wrong .mark{color:#b3362d}
+h3{margin:0}ol{padding-left:1.2em;margin:.3em 0}p{margin:.4em 0}
+.note{color:var(--faint);font-size:.9em}
+.right .mark{color:var(--good)}.wrong .mark{color:var(--bad)}
 @media(max-width:800px){section{grid-template-columns:1fr}}
-</style></head><body>
+%STYLE%</style></head><body>
 %BODY%
 </body></html>
 """

@@ -32,6 +32,7 @@ from fmlad.matching import registration
 if TYPE_CHECKING:
     from fmlad.cache import DiskCache
 
+_OF_PIXELS = ("key", "edges", "edge_fan")  # computed once and from nothing else
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
 
 
@@ -73,9 +74,7 @@ class ImageView:
     @cached_property
     def key(self) -> str:
         """Hash of the pixels, the same for the same picture from any source."""
-        digest = hashlib.sha256(repr(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels).data)
-        return digest.hexdigest()
+        return pixels_key(self.pixels)
 
     @property
     def tensor(self) -> Tensor:
@@ -146,6 +145,32 @@ class ImageView:
         """A view on a changed copy of this image, through the same backbones."""
         return ImageView(pixels, f"{self.name} ({what})", self._eyes)
 
+    def through(self, eyes: Eyes) -> ImageView:
+        """The same picture through other backbones.
+
+        What a backbone said to either view is known to both, and what was computed from the pixels
+        goes along; what methods noted in ``memo`` does not, because it may come from backbones that
+        the other does not have.
+        """
+        other = ImageView(self.pixels, self.name, eyes)
+        other._pyramids, other._masks = self._pyramids, self._masks
+        known = vars(self)
+        other.__dict__ |= {name: known[name] for name in _OF_PIXELS if name in known}
+        if "gentle_copies" in known:
+            copies = tuple(copy.through(eyes) for copy in self.gentle_copies)
+            other.__dict__["gentle_copies"] = copies
+        return other
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels and of what backbones said so far, without methods' notes."""
+        copies: Sequence[ImageView] = vars(self).get("gentle_copies", ())
+        total = self.pixels.nbytes + sum(copy.nbytes for copy in copies)
+        for pyramid in self._pyramids.values():
+            tensors = (*pyramid.levels.values(), *pyramid.stages, pyramid.pooled)
+            total += sum(tensor.nbytes for tensor in tensors)
+        return total + sum(part.nbytes for m in self._masks.values() for part in m.values())
+
     @cached_property
     def gentle_copies(self) -> tuple[ImageView, ...]:
         """Gently altered copies: the only normal variation that a single shot can show."""
@@ -163,6 +188,13 @@ class ImageView:
         if cache:
             cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
         return packed
+
+
+def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:
+    """Hash of decoded pixels ``(H, W, 3)``."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, it finds what lies beside it all the same
 
-from tools import sam_lad_tables  # noqa: E402
+from tools import bench_tables, sam_lad_tables  # noqa: E402
 
 BEGIN, END = "<!-- numbers: made by tools/readme_tables.py -->", "<!-- end of numbers -->"
 
@@ -66,6 +66,8 @@ def tables() -> str:
             f"| {key} | " + " | ".join(str(row[key]) for row in cost["shots"].values()) + " |"
         )
     lines += ["", *dice_table(), "", *scenes_table(), "", *clip_lad_table()]
+    if bench_tables.FILE.exists():
+        lines = [*bench_tables.tables(), "", *lines]
     return "\n".join(lines)
 
 

@@ -52,9 +52,11 @@ class Task:
         root: Its folder.
         category: Of the dataset.
         subtype: Of the category, or None.
-        images: At most this many test images of each kind, evenly spread over their order; 0 means
-            all.
+        images: At most this many test images of each kind; 0 means all.
+        spread: Whether those are evenly spread over the dataset's order, or its first ones.
         localise: Whether maps are measured against the truth as well.
+        prompts: Prompt set that an entry with ``"category"`` gets here, by name or path; None means
+            the one bundled for the category.
     """
 
     dataset: str
@@ -62,7 +64,9 @@ class Task:
     category: str
     subtype: str | None = None
     images: int = 0
+    spread: bool = True
     localise: bool = True
+    prompts: str | None = None
 
     @property
     def title(self) -> str:
@@ -132,7 +136,9 @@ class CellResult:
         rows: One a test image, in the dataset's order.
         figures: Name -> value of every metric of the cell, as ``fmlad.metrics.summary`` names them.
         curve: sPRO curve, thinned: ``{"fpr": [...], "spro": [...]}``; empty where not localised.
-        cost: ``fit_seconds``, ``peak_mb`` (of the process), ``weights_mb`` and the like.
+        cost: ``fit_seconds``, ``p50_seconds`` and ``p95_seconds`` of a query (each absent where all
+            made use of what an earlier cell computed), ``peak_mb`` (of the process),
+            ``normals_beyond_k`` (validation images handed over), ``weights_mb`` and the like.
         notes: Of the dataset and of the contestant.
         environment: fmlad, python, torch, platform, threads, commit where known.
     """
@@ -164,6 +170,24 @@ class Scored:
     fresh: bool = True
 
 
+@dataclass(frozen=True)
+class FailedCell:
+    """A cell that could not be done, for a reason that somebody can mend.
+
+    Attributes:
+        cell: What was to be done.
+        error: Name of the error's class (``"WeightsUnavailableError"``).
+        message: One line.
+    """
+
+    cell: Cell
+    error: str
+    message: str
+
+
+Outcome = CellResult | FailedCell
+
+
 class Contestant(Protocol):
     """A method or a peer in the benchmark: fitted to shots, then asked about one image a time.
 
@@ -190,5 +214,8 @@ class Contestant(Protocol):
         ...
 
     def facts(self) -> Mapping[str, float]:
-        """Cost figures known after fitting, such as ``weights_mb`` and ``memory_mb``; may be {}."""
+        """Cost figures known after fitting, such as ``weights_mb`` and ``memory_mb``; may be {}.
+
+        ``fit_fresh``, if it is there, is 0 where the last fit made use of what was computed before.
+        """
         ...

@@ -1,0 +1,106 @@
+"""Bootstrap of AUROC over test images and over seeds, all draws at once.
+
+Test images are drawn with replacement within their kind, so that no draw is without anomalies, and
+the same draw of images serves every seed and every contestant that judged them: what is common to
+two contestants is common in every draw of their difference. Seeds are drawn on top.
+
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (percentile
+interval) and 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.bench.model import Row
+
+DRAWS = 1000
+SEED = 0
+LEVEL = 0.95
+FIGURES = ("auroc_micro", "auroc_mean")  # what can be drawn again
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageDraws:
+    """How often each test image is in each draw.
+
+    Attributes:
+        counts: Name of an image -> ``(draws,)``.
+    """
+
+    counts: Mapping[str, Floats] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, cells: Sequence[Sequence[Row]], rng: np.random.Generator, draws: int = DRAWS
+    ) -> ImageDraws:
+        """Draws among all images that any of some cells of one task judged.
+
+        Args:
+            cells: Rows of each cell.
+            rng: For the draws.
+            draws: How many.
+        """
+        kinds: dict[str, dict[str, None]] = {}
+        for rows in cells:
+            for row in rows:
+                kinds.setdefault(row.kind, {})[row.name] = None
+        counts: dict[str, Floats] = {}
+        for kind in sorted(kinds):
+            names = sorted(kinds[kind])
+            table = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+            counts |= {name: table[:, i].astype(np.float64) for i, name in enumerate(names)}
+        return cls(counts)
+
+    def figure(self, name: str, rows: Sequence[Row]) -> Floats:
+        """``(draws,)`` values of a figure of one cell; NaN where there is none of a kind.
+
+        Args:
+            name: ``"auroc_micro"``, or ``"auroc_mean"`` of logical and structural ones.
+            rows: Of the cell.
+        """
+        normal = [row for row in rows if row.kind == "good"]
+        odd = [row for row in rows if row.kind != "good"]
+        if name == "auroc_micro":
+            return self._auroc(normal, odd)
+        parts = [
+            self._auroc(normal, [row for row in odd if row.kind == kind])
+            for kind in ("logical", "structural")
+        ]
+        return np.mean(parts, axis=0)  # type: ignore[no-any-return]
+
+    def _auroc(self, normal: Sequence[Row], odd: Sequence[Row]) -> Floats:
+        """Share of pairs that are in order, each as often as both its images were drawn."""
+        if not normal or not odd:
+            return np.full(len(next(iter(self.counts.values()))), np.nan)
+        low, high = (np.array([row.score for row in rows]) for rows in (normal, odd))
+        in_order = (high[:, None] > low) + 0.5 * (high[:, None] == low)
+        weights = [np.stack([self.counts[row.name] for row in rows]) for rows in (odd, normal)]
+        hits = np.einsum("pd,pn,nd->d", weights[0], in_order, weights[1], optimize=True)
+        pairs = weights[0].sum(axis=0) * weights[1].sum(axis=0)
+        area: Floats = np.divide(hits, pairs, out=np.full(len(hits), np.nan), where=pairs > 0)
+        return area
+
+
+def over_seeds(cells: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """``(draws,)`` means over seeds drawn with replacement.
+
+    Args:
+        cells: ``(draws,)`` values of each seed's cell.
+        rng: For the draws of seeds.
+    """
+    values = np.stack(cells)
+    chosen = rng.integers(len(values), size=values.shape)
+    return np.take_along_axis(values, chosen, axis=0).mean(axis=0)  # type: ignore[no-any-return]
+
+
+def interval(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Percentile interval of ``(draws,)`` values; NaN among them are left out."""
+    low, high = np.nanpercentile(draws, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)

@@ -1,0 +1,243 @@
+"""Contestants: the methods of this package as they are entered in the benchmark, and peers by name.
+
+Methods look through the same pipeline as ``Detector``. Views stay in a gallery that all entries of
+a task share, so that a backbone runs once per image over all shots, seeds and entries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from fmlad import pipeline, profiles
+from fmlad.backbones.roles import Backbone
+from fmlad.bench import plan
+from fmlad.bench.model import Contestant, Entry, Scored
+from fmlad.bench.plan import is_peer
+from fmlad.cache import DiskCache
+from fmlad.detector import method_roles
+from fmlad.errors import MissingDependencyError, OptionError
+from fmlad.images import load_image
+from fmlad.methods.registry import create_method
+from fmlad.prompts import PromptSet
+from fmlad.views import Eyes, ImageView
+
+GALLERY_MB = 1024  # of pixels, features and masks; the least recently used view goes first
+TIMED = 5  # queries that each contestant looks at anew, so that every latency is measured
+
+
+class WatchedCache(DiskCache):
+    """A disk cache that counts what it could give, so that nobody takes a hit for speed."""
+
+    hits = 0
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """As the cache itself."""
+        found = super().get(key)
+        self.hits += found is not None
+        return found
+
+
+class Gallery:
+    """Views by path, the least recently used forgotten first.
+
+    Entries that see through different backbones have views of their own on a picture; what a
+    backbone said about it is shared.
+    """
+
+    def __init__(self, limit_mb: float = GALLERY_MB) -> None:
+        self._limit = limit_mb * 2**20
+        self._views: OrderedDict[Path, dict[str, ImageView]] = OrderedDict()
+        self._sizes: dict[Path, int] = {}
+        self._last: Path | None = None
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def view(self, path: Path, eyes: Eyes, shelf: str) -> ImageView:
+        """The view on a picture through some eyes.
+
+        Args:
+            path: Of the picture.
+            eyes: What it is looked at through, if it is not here yet.
+            shelf: Says which eyes those are; views of one shelf are the same object.
+
+        Raises:
+            InvalidImageError: The picture cannot be read.
+        """
+        self._weigh()
+        views = self._views.setdefault(path, {})
+        self._views.move_to_end(path)
+        self._last = path
+        if shelf not in views:
+            other = next(iter(views.values()), None)
+            try:
+                views[shelf] = (
+                    eyes.view(load_image(path), path.name) if other is None else other.through(eyes)
+                )
+            finally:
+                if not views:
+                    del self._views[path]
+                    self._last = None
+        return views[shelf]
+
+    def _weigh(self) -> None:
+        """Views grow after they were handed out, so the last one is weighed before the next."""
+        if self._last is not None:
+            views = self._views[self._last].values()
+            # Backbones' results are shared between the views of one picture.
+            self._sizes[self._last] = max(view.nbytes for view in views)
+        while sum(self._sizes.values()) > self._limit and len(self._views) > 1:
+            path, _ = self._views.popitem(last=False)
+            self._sizes.pop(path, None)
+
+
+class MethodContestant:
+    """A method of this package."""
+
+    def __init__(self, entry: Entry, gallery: Gallery, device: str = "auto") -> None:
+        """Builds the method and loads its backbones.
+
+        Raises:
+            OptionError: A name or option does not exist or does not fit.
+            WeightsUnavailableError: Weights are not here and cannot be fetched.
+        """
+        self._method = create_method(entry.method, entry.options)
+        roles = method_roles(self._method, entry.profile)
+        declared = self._method.declared.get(entry.profile)
+        chosen = profiles.resolve(roles, entry.profile, declared)
+        loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
+        usual = DiskCache.default()
+        self._cache = WatchedCache(usual.folder, usual.limit / 2**20) if usual else None
+        self._eyes = Eyes(loaded, self._cache)
+        self._shelf = repr(sorted((role, str(name)) for role, name in chosen.items()))
+        self._gallery = gallery
+        self._fitted: pipeline.Fitted | None = None
+        self._weights_mb = _weights_mb(loaded)
+        self._fit_sizes: set[int] = set()
+        self._fit_fresh = True
+        self._timed = 0  # images looked at anew
+
+    def fit(
+        self,
+        shots: Sequence[Path],
+        *,
+        seed: int,
+        validation: Sequence[Path] = (),
+        prompts: str | None = None,
+    ) -> None:
+        """See :class:`fmlad.bench.model.Contestant`."""
+        if prompts is not None and "prompts" not in self._method.takes:
+            raise OptionError(f"The method {self._method.name!r} makes no use of prompts.")
+        # The first fit of each size looks at everything anew, so that its time is that of a fit.
+        anew = len(shots) not in self._fit_sizes
+        self._fit_sizes.add(len(shots))
+        known = {path for path in (*shots, *validation) if path in self._gallery}
+        before = self._hits
+
+        def look(path: Path) -> ImageView:
+            return self._look_anew(path, path in known) if anew else self._view(path)
+
+        self._fitted = pipeline.fit(
+            self._method,
+            [look(path) for path in shots],
+            validation=[look(path) for path in validation],
+            prompts=None if prompts is None else PromptSet.load(prompts),
+            seed=seed,
+            progress=_silent,
+        )
+        self._fit_fresh = anew or not (known or self._hits > before)
+
+    def score(self, image: Path) -> Scored:
+        """See :class:`fmlad.bench.model.Contestant`."""
+        if self._fitted is None:
+            raise OptionError("A contestant is asked before it was fitted; call fit first.")
+        known, before = image in self._gallery, self._hits
+        if self._timed < TIMED:
+            view = self._look_anew(image, known)
+            known = False
+            self._timed += 1
+        else:
+            view = self._view(image)
+        verdict = pipeline.judge(view, self._fitted)
+        fresh = not known and self._hits == before
+        return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh)
+
+    def facts(self) -> Mapping[str, float]:
+        """``weights_mb`` of all backbones, ``memory_mb`` of what is remembered of the shots.
+
+        ``fit_fresh`` is 0 where the last fit made use of what was computed before it.
+        """
+        facts = {"weights_mb": self._weights_mb, "fit_fresh": float(self._fit_fresh)}
+        if self._fitted is not None:
+            tensors = self._fitted.state.tensors().values()
+            facts["memory_mb"] = sum(tensor.nbytes for tensor in tensors) / 2**20
+        return facts
+
+    @property
+    def _hits(self) -> int:
+        return self._cache.hits if self._cache else 0
+
+    def _look_anew(self, path: Path, known: bool) -> ImageView:
+        """A view nobody has looked through yet: neither others nor the disk make it quick."""
+        eyes = Eyes(self._eyes.backbones)
+        if known:
+            return eyes.view(load_image(path), path.name)
+        return self._gallery.view(path, eyes, self._shelf)
+
+    def _view(self, path: Path) -> ImageView:
+        return self._gallery.view(path, self._eyes, self._shelf)
+
+
+def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Contestant:
+    """The contestant of an entry.
+
+    Args:
+        entry: Who.
+        gallery: Views of the task's images, shared with the other entries.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+
+    Raises:
+        MissingDependencyError: A peer's package is not installed.
+        OptionError: A name or option does not exist or does not fit.
+        WeightsUnavailableError: Weights are not here and cannot be fetched.
+    """
+    if not is_peer(entry.method):
+        return MethodContestant(entry, gallery, device)
+    module, _, function = plan.PEERS[entry.method.partition(":")[0]].partition(":")
+    try:
+        make: Any = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"The peer {entry.method!r} needs the package {error.name!r}; install the extra: "
+            f"pip install 'fmlad[bench]'."
+        ) from None
+    return cast(Contestant, make(entry.method, dict(entry.options), device))
+
+
+def _weights_mb(backbones: Mapping[str, Backbone]) -> float:
+    """MiB of all networks that backbones hold; 0 for those without any."""
+    modules = {
+        id(part): part
+        for backbone in backbones.values()
+        for part in (backbone, *getattr(backbone, "__dict__", {}).values())
+        if isinstance(part, nn.Module)
+    }
+    tensors = {
+        tensor.data_ptr(): tensor.nbytes
+        for module in modules.values()
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    return sum(tensors.values()) / 2**20
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Progress for nobody."""

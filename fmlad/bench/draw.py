@@ -1,0 +1,107 @@
+"""Which images are shots and which are judged; the same for everybody who takes part.
+
+Draws are nested: the shots of a seed are the first k of one permutation of the training images, so
+that more shots contain fewer and a curve over k shows what more shots add, not another draw.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fmlad.bench.model import ALL, Task
+from fmlad.datasets.model import Dataset, Sample
+from fmlad.errors import DatasetError, OptionError
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The images of one cell.
+
+    Attributes:
+        shots: In the order drawn; empty where every image has a reference of its own.
+        test: In the dataset's order, without the shots.
+    """
+
+    shots: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def open_task(task: Task, progress: Progress | None = None) -> Dataset:
+    """The category of a task with as many test images as the task uses.
+
+    Args:
+        task: Which.
+        progress: Told of images that are rendered because they are missing.
+
+    Raises:
+        DatasetError: The folder does not hold it, or holds no normal or no anomalous test image.
+            Pairs need no normal ones: they are measured by pixels.
+        OptionError: There is no such dataset, category or sub-type.
+    """
+    datasets = importlib.import_module("fmlad.datasets")
+    dataset: Dataset = datasets.load(
+        task.dataset, task.root, task.category, task.subtype, progress=progress
+    )
+    kinds = {sample.kind for sample in dataset.test}
+    if not dataset.paired and ("good" not in kinds or len(kinds) < 2):
+        raise DatasetError(
+            f"{task.title} in {dataset.root} has test images of the kinds {sorted(kinds)}; "
+            f"a benchmark needs normal and anomalous ones. Is the folder complete?"
+        )
+    return replace(dataset, test=some(dataset.test, task.images, task.spread))
+
+
+def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[Sample, ...]:
+    """At most ``images`` samples of each kind: evenly spread over their order, or the first.
+
+    0 means all; the order stays.
+    """
+    if not images:
+        return tuple(samples)
+    kept: set[int] = set()
+    for kind in {sample.kind for sample in samples}:
+        own = [index for index, sample in enumerate(samples) if sample.kind == kind]
+        count = min(images, len(own))
+        step = len(own) / count if spread else 1
+        kept |= {own[int((i + 0.5) * step)] for i in range(count)}
+    return tuple(sample for index, sample in enumerate(samples) if index in kept)
+
+
+def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
+    """Draws shots at random from the training images, and takes them out of the test images.
+
+    Training and test images may come from one pool, so drawn images are left out of the test by
+    their path. Images with a reference each draw nothing.
+
+    Args:
+        dataset: One category.
+        shots: How many; ``ALL`` for all training images.
+        seed: Of the draw.
+
+    Raises:
+        OptionError: There are fewer training images, or no normal image is left to be judged.
+    """
+    if dataset.paired:
+        return Draw((), dataset.test)
+    pool = sorted(dataset.train, key=lambda sample: sample.name)
+    title = "/".join(part for part in (dataset.name, dataset.category, dataset.subtype) if part)
+    if shots > len(pool) or not pool:
+        raise OptionError(
+            f"{title} has {len(pool)} training images; {shots or 'all'} shots are asked for."
+        )
+    order = np.random.default_rng(seed).permutation(len(pool))
+    drawn = tuple(pool[i] for i in (order if shots == ALL else order[:shots]))
+    taken = {sample.path for sample in drawn}
+    test = tuple(sample for sample in dataset.test if sample.path not in taken)
+    if not any(sample.kind == "good" for sample in test):
+        raise OptionError(
+            f"{title}: after drawing {shots or 'all'} shots no normal image is left to be judged; "
+            f"ask for fewer shots, or for more test images."
+        )
+    return Draw(drawn, test)

@@ -1,0 +1,70 @@
+"""On what and with what the figures were made."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import fmlad
+
+
+def environment() -> dict[str, str]:
+    """Versions, machine, threads and, in a checkout, the commit."""
+    import torch
+
+    facts = {**_fixed(), "threads": str(torch.get_num_threads())}
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+@lru_cache(maxsize=1)
+def _fixed() -> dict[str, str]:
+    import numpy as np
+    import torch
+
+    facts = {
+        "fmlad": fmlad.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+    }
+    commit = _commit(Path(fmlad.__file__).parent)
+    return facts | ({"commit": commit} if commit else {})
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit(package: Path) -> str | None:
+    """The commit that the package is a file of; marked where files differ from it."""
+    if not _git(package, "ls-files", "__init__.py"):
+        return None  # not a checkout, or installed inside somebody else's
+    commit = _git(package, "rev-parse", "HEAD")
+    if commit and _git(package, "status", "--porcelain", "--untracked-files=no"):
+        commit += " with changes"
+    return commit or None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

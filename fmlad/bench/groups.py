@@ -1,0 +1,119 @@
+"""Over which tasks means are taken: all of a dataset, and those that some entry is confined to.
+
+A mean over five tasks and one over three of them cannot be compared. So an entry that takes part in
+three gets a group of its own, in which everybody else is averaged over the same three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fmlad.bench.bootstrap import DRAWS
+from fmlad.bench.model import CellResult
+from fmlad.bench.summary import Line, summarise
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks of one dataset that means are taken over.
+
+    Attributes:
+        dataset: Its name.
+        tasks: Their titles.
+        whole: Whether these are all tasks of the dataset.
+        lines: One an entry and number of shots that has done all of them.
+    """
+
+    dataset: str
+    tasks: tuple[str, ...]
+    whole: bool
+    lines: tuple[Line, ...]
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Its tasks without the name of the dataset."""
+        return tuple(task.removeprefix(f"{self.dataset}/") for task in self.tasks)
+
+    @property
+    def title(self) -> str:
+        """The dataset, with its tasks where they are not all of it."""
+        if self.whole:
+            return self.dataset
+        return f"{self.dataset}: {', '.join(self.short)}"
+
+
+def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
+    """The lines that speak for a whole dataset: means over its tasks, or those of its only one."""
+    mine = [line for line in lines if line.dataset == dataset]
+    single = len({line.task for line in mine if line.task}) == 1
+    return [line for line in mine if line.task == "" or single]
+
+
+def groups(
+    results: Iterable[CellResult], lines: Sequence[Line] | None = None, *, draws: int = DRAWS
+) -> list[Group]:
+    """All groups with anything in them, dataset by dataset.
+
+    Args:
+        results: Finished cells.
+        lines: Their summary, if it is there already.
+        draws: Of the bootstrap.
+    """
+    cells = list(results)
+    known = summarise(cells, draws=draws) if lines is None else lines
+    found = []
+    for dataset in dict.fromkeys(cell.cell.task.dataset for cell in cells):
+        mine = [cell for cell in cells if cell.cell.task.dataset == dataset]
+        tasks = tuple(dict.fromkeys(cell.cell.task.title for cell in mine))
+        found.append(Group(dataset, tasks, True, tuple(overall(known, dataset))))
+        for some in _confined(mine, tasks):
+            own = [cell for cell in mine if cell.cell.task.title in some]
+            of_some = overall(summarise(own, draws=draws), dataset)
+            found.append(Group(dataset, some, False, tuple(of_some)))
+    return [group for group in found if group.lines]
+
+
+def _confined(cells: Sequence[CellResult], tasks: Sequence[str]) -> list[tuple[str, ...]]:
+    """Sets of several, not all tasks that make up what some entry has done."""
+    done: dict[str, set[str]] = {}
+    for cell in cells:
+        done.setdefault(cell.cell.entry.label, set()).add(cell.cell.task.title)
+    sets = (tuple(task for task in tasks if task in own) for own in done.values())
+    return [own for own in dict.fromkeys(sets) if 1 < len(own) < len(tasks)]
+
+
+def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
+    """JSON-ready: what tables need of groups, and nothing of single images."""
+    return [
+        {
+            "dataset": group.dataset,
+            "title": group.title,
+            "tasks": list(group.tasks),
+            "lines": [
+                {
+                    "entry": line.entry.label,
+                    "method": line.entry.method,
+                    "profile": line.entry.profile,
+                    "options": dict(line.entry.options),
+                    "shots": line.shots,
+                    "seeds": list(line.seeds),
+                    "images": line.images,
+                    "category_prompts": line.category_prompts,
+                    "normals_beyond_k": line.normals_beyond_k,
+                    "figures": {
+                        name: {
+                            key: round(value, 4)
+                            for key, value in vars(figure).items()
+                            if value is not None
+                        }
+                        for name, figure in line.figures.items()
+                    },
+                    "cost": {name: round(value, 4) for name, value in line.cost.items()},
+                }
+                for line in group.lines
+            ],
+        }
+        for group in found
+    ]

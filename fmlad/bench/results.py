@@ -1,0 +1,173 @@
+"""Running a plan into a folder, and what is in it afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fmlad.bench.engine import Engine, forget, make_engine
+from fmlad.bench.model import CellResult, FailedCell
+from fmlad.bench.plan import Plan, load_plan
+from fmlad.bench.store import DATA, Store
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is in a results folder.
+
+    Iterating gives its finished cells.
+
+    Attributes:
+        folder: Where it is.
+        plan: The plan that was run last.
+        cells: All finished cells, those of the plan in its order first.
+        failed: Cells of the plan that could not be done when they were last tried.
+        missing: How many cells of the plan are neither finished nor failed.
+    """
+
+    folder: Path
+    plan: Plan
+    cells: tuple[CellResult, ...]
+    failed: tuple[FailedCell, ...] = ()
+    missing: int = 0
+
+    def __iter__(self) -> Iterator[CellResult]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+def run(
+    plan: Plan | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    engine: str | Engine = "local",
+    device: str = "auto",
+    shared: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Does what a plan asks for and is not yet in the folder.
+
+    Every finished cell is written at once. Started again, a run repeats none of them; cells that
+    failed are tried again.
+
+    Args:
+        plan: A :class:`Plan`, the name of a suite (``"training-free"``, ``"trained"``), or the path
+            of a YAML or JSON file.
+        out: Results folder; made if need be.
+        engine: ``"local"``, ``"ray"``, or an engine.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        shared: Folder with the photographs of the suites; None means ``$FMLAD_SHARED``, else
+            ``../shared``. Without effect on other plans.
+        progress: Called as ``progress(done, total, what)`` before the first cell and after each.
+
+    Raises:
+        OptionError: The plan or the folder does not fit.
+        DatasetError: A dataset is not where or what the plan says.
+        CorruptResultsError: A finished cell in the folder is damaged.
+    """
+    from fmlad.profiles import pick_device
+
+    worker = make_engine(engine)
+    device = pick_device(device)
+    store = Store(out)
+    store.check_folder()
+    planned = _plan(plan, store, shared, progress)
+    planned = replace(planned, threads=planned.threads or _threads(store))
+    cells = planned.cells(progress)
+    store.begin(planned, cells)
+    todo = [cell for cell in cells if not store.has(cell)]
+    pace = _Pace(len(cells), len(cells) - len(todo), progress or _silent)
+    try:
+        for outcome in worker.run(todo, device=device, threads=planned.threads):
+            if isinstance(outcome, FailedCell):
+                store.keep_failure(outcome)
+            else:
+                store.keep(outcome)
+            pace.step(outcome)
+    finally:
+        forget()
+    return load(out)
+
+
+def load(folder: str | os.PathLike[str]) -> Results:
+    """Reads a results folder; the datasets need not be there.
+
+    Raises:
+        OptionError: There are no results in it.
+        CorruptResultsError: A file in it is damaged.
+    """
+    store = Store(folder)
+    plan, order = store.plan(), store.order()
+    found = {result.cell.key: result for result in store.read()}
+    failed = {failure.cell.key: failure for failure in store.failures()}
+    planned = set(order)
+    first = [found[key] for key in order if key in found]
+    rest = [result for key, result in found.items() if key not in planned]
+    return Results(
+        store.folder,
+        plan,
+        (*first, *rest),
+        tuple(failed[key] for key in order if key in failed and key not in found),
+        sum(key not in found and key not in failed for key in order),
+    )
+
+
+def _plan(
+    plan: Plan | str | os.PathLike[str],
+    store: Store,
+    shared: str | os.PathLike[str] | None,
+    progress: Progress | None,
+) -> Plan:
+    from fmlad.bench.suites import SUITES, make_suite
+
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str) and (plan in SUITES or not Path(plan).suffix):
+        return make_suite(plan, store.folder / DATA, shared, progress)
+    return load_plan(plan)
+
+
+def _threads(store: Store) -> int:
+    """Those of the run that is resumed, else what torch would take here."""
+    import torch
+
+    return (store.plan().threads if store.exists else 0) or torch.get_num_threads()
+
+
+class _Pace:
+    """Progress in cells, with the pace so far and what that makes of the rest."""
+
+    def __init__(self, total: int, done: int, progress: Progress) -> None:
+        self._total, self._done, self._first, self._progress = total, done, done, progress
+        self._start = time.monotonic()
+        self._progress(done, total, f"{done} of {total} cells are there already")
+
+    def step(self, outcome: CellResult | FailedCell) -> None:
+        self._done += 1
+        cell = outcome.cell
+        shots = f"{cell.shots or 'all'} shot{'s' if cell.shots != 1 else ''}"
+        failed = ", failed" if isinstance(outcome, FailedCell) else ""
+        each = (time.monotonic() - self._start) / (self._done - self._first)
+        self._progress(
+            self._done,
+            self._total,
+            f"{cell.task.title}, {cell.entry.label}, {shots}, seed {cell.seed}{failed} "
+            f"({each:.1f} s a cell, {_span(each * (self._total - self._done))} left)",
+        )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Progress for nobody."""

@@ -1,0 +1,289 @@
+"""One cell, from the draw to its figures."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.bench.draw import draw
+from fmlad.bench.environment import environment
+from fmlad.bench.maps import Shelf
+from fmlad.bench.model import Cell, CellResult, Contestant, Row, Scored
+from fmlad.bench.plan import prompts_of
+from fmlad.datasets.model import Dataset, Sample
+from fmlad.errors import OptionError
+
+FIT_FRESH = "fit_fresh"  # a fact of contestants that know; 0 where a fit was quicker than it is
+CURVE_POINTS = 200  # of a stored sPRO curve
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of judging some images.
+
+    Attributes:
+        rows: One an image.
+        figures: By name.
+        curve: sPRO curve, thinned; empty where no map was measured.
+        notes: What was left out, in plain sentences.
+    """
+
+    rows: tuple[Row, ...]
+    figures: Mapping[str, float]
+    curve: Mapping[str, Sequence[float]]
+    notes: tuple[str, ...]
+
+
+def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult:
+    """Draws shots, fits the contestant and judges every test image.
+
+    Args:
+        cell: What is to be done.
+        dataset: Of the cell's task, with the images that the task uses.
+        contestant: Of the cell's entry.
+
+    Raises:
+        FmladError: The draw is not possible, an image cannot be read, or the contestant refuses.
+    """
+    _seed_everything(cell.seed)
+    drawn = draw(dataset, cell.shots, cell.seed)
+    fits = _Fits(cell, dataset, contestant)
+    if not dataset.paired:
+        fits.fit([sample.path for sample in drawn.shots])
+
+    def score(sample: Sample) -> Scored:
+        return contestant.score(sample.path)
+
+    measured = judge_all(
+        drawn.test,
+        score,
+        localise=cell.task.localise and dataset.localised,
+        before=fits.fit_to if dataset.paired else None,
+    )
+    cost = {
+        **({"fit_seconds": float(np.mean(fits.seconds))} if fits.seconds else {}),
+        "normals_beyond_k": float(len(fits.validation)),
+        "peak_mb": peak_mb(),
+        **latency(measured.rows),
+        **{name: v for name, v in contestant.facts().items() if name != FIT_FRESH},
+    }
+    return CellResult(
+        cell,
+        tuple(sample.name for sample in drawn.shots),
+        measured.rows,
+        measured.figures,
+        measured.curve,
+        cost,
+        (*dataset.notes, *measured.notes),
+        environment(),
+    )
+
+
+def judge_all(
+    samples: Sequence[Sample],
+    score: Callable[[Sample], Scored],
+    *,
+    localise: bool,
+    before: Callable[[Sample], None] | None = None,
+    tell: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Judges images one by one and measures scores and maps against the truth.
+
+    Args:
+        samples: With normal and anomalous ones among them.
+        score: Judges one.
+        localise: Whether to measure maps, too.
+        before: Called before each image, outside the time that is taken.
+        tell: Called as ``tell(done, total)``.
+
+    Raises:
+        FmladError: An image or its truth cannot be read.
+        OptionError: A score is not finite, or a map has not the size of its image's truth.
+    """
+    rows: list[Row] = []
+    with Shelf() if localise else nullcontext() as shelf:
+        pixels = _Pixels(shelf) if shelf is not None else None
+        for done, sample in enumerate(samples, start=1):
+            if before is not None:
+                before(sample)
+            start = time.perf_counter()
+            scored = score(sample)
+            seconds = time.perf_counter() - start
+            if not np.isfinite(scored.score):
+                raise OptionError(
+                    f"{sample.name}: the contestant gave no finite score ({scored.score})."
+                )
+            rows.append(
+                Row(
+                    sample.name,
+                    sample.kind,
+                    sample.defect,
+                    float(scored.score),
+                    None if scored.threshold is None else float(scored.threshold),
+                    seconds,
+                    scored.fresh,
+                )
+            )
+            if pixels is not None:
+                pixels.add(sample, scored.anomaly_map)
+            if tell is not None:
+                tell(done, len(samples))
+        figures = image_figures(rows)
+        curve: Mapping[str, Sequence[float]] = {}
+        notes: tuple[str, ...] = ()
+        if pixels is not None:
+            of_pixels, curve = pixels.figures()
+            figures |= of_pixels
+            notes = pixels.notes()
+    return Measured(tuple(rows), figures, curve, notes)
+
+
+def image_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """The figures that hang on scores alone; {} without normal or without anomalous images."""
+    from fmlad.metrics.summary import image_metrics
+
+    if len({row.kind == "good" for row in rows}) < 2:
+        return {}
+    return image_metrics([row.kind for row in rows], [row.score for row in rows])
+
+
+def recompute(result: CellResult) -> dict[str, float]:
+    """The image figures of a stored cell, from its rows; the same as the stored ones."""
+    return image_figures(result.rows)
+
+
+def latency(rows: Sequence[Row]) -> dict[str, float]:
+    """``p50_seconds`` and ``p95_seconds`` of a query, over fresh rows; {} where there are none."""
+    fresh = [row.seconds for row in rows if row.fresh]
+    if not fresh:
+        return {}
+    p50, p95 = np.percentile(fresh, [50, 95])
+    return {"p50_seconds": float(p50), "p95_seconds": float(p95)}
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far, in MiB."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+class _Fits:
+    """Fits a contestant, takes the time, and fits not again to what it is fitted to.
+
+    Attributes:
+        validation: What is handed over beyond the shots.
+        seconds: Of each fit that made no use of what was computed before it.
+    """
+
+    def __init__(self, cell: Cell, dataset: Dataset, contestant: Contestant) -> None:
+        self._contestant = contestant
+        self._seed = cell.seed
+        self._prompts = prompts_of(cell.entry, cell.task, dataset)
+        wanted = dataset.validation if cell.entry.validation else ()
+        self.validation = [sample.path for sample in wanted]
+        self.seconds: list[float] = []
+        self._shots: list[Any] = []
+
+    def fit(self, shots: list[Any]) -> None:
+        if shots == self._shots:
+            return
+        start = time.perf_counter()
+        self._contestant.fit(
+            shots, seed=self._seed, validation=self.validation, prompts=self._prompts
+        )
+        seconds = time.perf_counter() - start
+        if self._contestant.facts().get(FIT_FRESH, 1.0):
+            self.seconds.append(seconds)
+        self._shots = shots
+
+    def fit_to(self, sample: Sample) -> None:
+        self.fit([sample.reference])
+
+
+class _Pixels:
+    """Maps and truths of one cell."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._maps: list[npt.NDArray[np.float32]] = []
+        self._regions: list[npt.NDArray[np.bool_]] = []
+        self._saturations: list[tuple[float, ...]] = []
+        self._mapless = self._truthless = 0
+
+    def add(self, sample: Sample, anomaly_map: npt.NDArray[np.float32] | None) -> None:
+        if anomaly_map is None:
+            self._mapless += 1
+            return
+        truth = sample.truth()
+        if truth is None and sample.kind != "good":
+            self._truthless += 1
+            return
+        size = anomaly_map.shape
+        regions = np.zeros((0, *size), bool) if truth is None else truth.regions
+        if anomaly_map.ndim != 2 or regions.shape[1:] != size:
+            raise OptionError(
+                f"{sample.name}: the map has the shape {size} and its truth "
+                f"{regions.shape[1:]}; a contestant must give maps at the image's own size."
+            )
+        self._maps.append(self._shelf.keep(np.asarray(anomaly_map, np.float32)))
+        self._regions.append(self._shelf.keep(regions))
+        self._saturations.append(() if truth is None else tuple(truth.saturations))
+
+    def figures(self) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Figures and the thinned sPRO curve; nothing where no map was measured."""
+        from fmlad.metrics import summary
+
+        if self._mapless or not any(len(regions) for regions in self._regions):
+            return {}, {}
+        report = summary.pixel_report(
+            self._maps, self._regions, self._saturations, points=CURVE_POINTS
+        )
+        curve = report.curve
+        drawn = {} if curve is None else {"fpr": curve.fpr.tolist(), "spro": curve.spro.tolist()}
+        return dict(report.figures), drawn
+
+    def notes(self) -> tuple[str, ...]:
+        found = []
+        if self._mapless:
+            found.append(f"{self._mapless} images got no map: nothing was measured by pixels")
+        if self._truthless:
+            found.append(
+                f"{self._truthless} anomalous images have no truth drawn and count by images alone"
+            )
+        return tuple(found)
+
+
+@contextmanager
+def threads_fixed(count: int) -> Iterator[None]:
+    """Computes with so many threads within: sums in another order end in other digits."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(limits=count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seed_everything(seed: int) -> None:
+    """For contestants that draw from global generators; ours are handed a generator."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)

@@ -1,0 +1,351 @@
+"""Tables of results: means over seeds, intervals, and two contestants side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fmlad.bench.bootstrap import DRAWS, FIGURES, SEED, Floats, ImageDraws, interval, over_seeds
+from fmlad.bench.model import ALL, CellResult, Entry
+from fmlad.errors import OptionError, UnknownNameError
+
+AUFC_SHOTS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure over seeds.
+
+    Attributes:
+        mean: Over the seeds.
+        std: Standard deviation over the seeds (n - 1); None for one seed.
+        low: Lower end of the 95 % bootstrap interval of the mean; None where there is none.
+        high: Upper end.
+    """
+
+    mean: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One contestant, one number of shots, and one task or all tasks of a dataset.
+
+    Attributes:
+        entry: Who.
+        dataset: Name of the dataset.
+        task: Title of the task; "" for the mean over all tasks of the dataset.
+        tasks: How many tasks it is over.
+        shots: How many shots; ``ALL`` (0) for all.
+        seeds: Seeds it is over, in order.
+        images: Test images judged a seed, at most.
+        figures: By name.
+        cost: Mean of each cost figure; latencies over all fresh rows.
+        category_prompts: Whether it was given words about the category.
+        normals_beyond_k: Normal images handed to it beyond its shots, at most.
+    """
+
+    entry: Entry
+    dataset: str
+    task: str
+    tasks: int
+    shots: int
+    seeds: tuple[int, ...]
+    images: int
+    figures: Mapping[str, Figure]
+    cost: Mapping[str, float] = field(default_factory=dict)
+    category_prompts: bool = False
+    normals_beyond_k: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two contestants on the cells that both have finished.
+
+    Attributes:
+        first: Label.
+        second: Label.
+        figure: What is compared.
+        dataset: Name of the dataset; "" for all.
+        shots: How many; None for all.
+        cells: Number of pairs of cells of one task, number of shots and seed.
+        difference: Mean of first minus second: over seeds within a task and number of shots, then
+            over those.
+        low: Lower end of the 95 % paired bootstrap interval; None where the figure cannot be
+            drawn again.
+        high: Upper end.
+        wins: Share of the pairs that the first wins; ties count one half.
+    """
+
+    first: str
+    second: str
+    figure: str
+    dataset: str
+    shots: int | None
+    cells: int
+    difference: float
+    low: float | None
+    high: float | None
+    wins: float
+
+
+def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = SEED) -> list[Line]:
+    """Means and spreads over seeds, per task and averaged over the tasks of each dataset.
+
+    An average over tasks is given for entries that have finished a common seed on all of them, so
+    that no two averages are over different tasks.
+
+    Args:
+        results: Finished cells. Lines come by task, then shots, then entry; tasks and entries in
+            the order of their first appearance.
+        draws: Of the bootstrap; 0 leaves intervals out.
+        seed: Of the bootstrap.
+    """
+    groups = _grouped(results)
+    drawn = _Drawn(groups, draws, seed) if draws else None
+    titles: dict[str, list[str]] = {}
+    for task, _, _ in groups:
+        titles.setdefault(_dataset_of(groups, task), [])
+        if task not in titles[_dataset_of(groups, task)]:
+            titles[_dataset_of(groups, task)].append(task)
+    lines = []
+    for dataset, tasks in titles.items():
+        labels = list(dict.fromkeys(label for t, _, label in groups if t in tasks))
+        combinations = sorted(
+            {(k, label) for t, k, label in groups if t in tasks},
+            key=lambda one: (one[0] == ALL, one[0], labels.index(one[1])),
+        )
+        for task in tasks:
+            lines += [
+                _line(dataset, task, [groups[task, k, label]], drawn)
+                for k, label in combinations
+                if (task, k, label) in groups
+            ]
+        if len(tasks) > 1:
+            lines += [
+                line
+                for k, label in combinations
+                if all((task, k, label) in groups for task in tasks)
+                and (line := _average(dataset, [groups[t, k, label] for t in tasks], drawn))
+            ]
+    return lines
+
+
+def compare(
+    results: Iterable[CellResult],
+    first: str,
+    second: str,
+    figure: str = "auroc_micro",
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> list[Comparison]:
+    """Two entries cell against cell: same task, same shots, same test images.
+
+    Args:
+        results: Finished cells.
+        first: Label of an entry.
+        second: Label of another.
+        figure: Name of a figure; higher must be better.
+        draws: Of the bootstrap; 0 leaves intervals out.
+        seed: Of the bootstrap.
+
+    Returns:
+        One for each dataset and number of shots, and, where there are several, one over all.
+
+    Raises:
+        UnknownNameError: There is no such label or figure.
+        OptionError: The two have no cell in common, or judged different images.
+    """
+    groups = _grouped(results)
+    labels = list(dict.fromkeys(label for _, _, label in groups))
+    for label in (first, second):
+        if label not in labels:
+            raise UnknownNameError.of("entry", label, labels)
+    pairs: dict[tuple[str, int], list[tuple[CellResult, CellResult]]] = {}
+    for (task, k, label), mine in groups.items():
+        theirs = groups.get((task, k, second), {}) if label == first else {}
+        common = [(mine[s], theirs[s]) for s in sorted(mine.keys() & theirs.keys())]
+        if common:
+            pairs[task, k] = common
+    if not pairs:
+        raise OptionError(f"{first!r} and {second!r} have no finished cell in common.")
+    known = {name for both in pairs.values() for pair in both for name in pair[0].figures}
+    if figure not in known:
+        raise UnknownNameError.of("figure", figure, known)
+    pairs = {
+        key: kept
+        for key, both in pairs.items()
+        if (kept := [p for p in both if all(figure in one.figures for one in p)])
+    }
+    if not pairs:
+        raise OptionError(f"{first!r} and {second!r} have no cell with {figure!r} in common.")
+    for both in pairs.values():
+        for one, other in both:
+            if [row.name for row in one.rows] != [row.name for row in other.rows]:
+                raise OptionError(
+                    f"{one.cell.task.title}: {first!r} and {second!r} judged different images; "
+                    f"their results are of different runs of the data."
+                )
+    drawn = _Drawn(groups, draws, seed) if draws and figure in FIGURES else None
+    by_group: dict[tuple[str, int | None], list[tuple[str, int]]] = {}
+    for task, k in pairs:
+        by_group.setdefault((_dataset_of(groups, task), k), []).append((task, k))
+    if len(by_group) > 1:
+        by_group["", None] = list(pairs)
+    return [
+        _comparison(first, second, figure, dataset, k, [pairs[key] for key in keys], drawn)
+        for (dataset, k), keys in by_group.items()
+    ]
+
+
+def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
+    """Normalised area under the curve of F1-max over the number of shots.
+
+    Mean F1-max over seeds and tasks at 1, 2, 4 and 8 shots, trapezoids over the number of shots
+    itself, divided by 7. Source: evaluation script of the VAND 2025 challenge, category 2
+    ("normalized_aufc").
+
+    Returns:
+        A value in [0, 1]; None where one of the four is missing.
+    """
+    tasks = {line.task for line in lines if line.dataset == dataset and line.task}
+    mine = [line for line in lines if line.entry.label == label and line.dataset == dataset]
+    at = {line.shots: line for line in mine if line.task == "" or len(tasks) == 1}
+    if not all(k in at and "f1_max" in at[k].figures for k in AUFC_SHOTS):
+        return None
+    heights = [at[k].figures["f1_max"].mean for k in AUFC_SHOTS]
+    return float(np.trapezoid(heights, AUFC_SHOTS)) / (AUFC_SHOTS[-1] - AUFC_SHOTS[0])
+
+
+Groups = dict[tuple[str, int, str], dict[int, CellResult]]
+
+
+class _Drawn:
+    """Bootstrap draws: the same images for everybody on a task, the same seeds for every entry."""
+
+    def __init__(self, groups: Groups, draws: int, seed: int) -> None:
+        self._seed = seed
+        tasks: dict[str, list[CellResult]] = {}
+        for (task, _, _), cells in groups.items():
+            tasks.setdefault(task, []).extend(cells.values())
+        self._images = {
+            # Each task has a generator of its own, so that no task changes another's interval.
+            task: ImageDraws.of([c.rows for c in cells], self._rng(task), draws)
+            for task, cells in tasks.items()
+        }
+
+    def mean(self, figure: str, cells: Sequence[CellResult]) -> Floats:
+        """``(draws,)`` means over the seeds of one task and number of shots."""
+        task = cells[0].cell.task.title
+        values = [self._images[task].figure(figure, cell.rows) for cell in cells]
+        return over_seeds(values, self._rng(task, cells[0].cell.shots))
+
+    def _rng(self, task: str, shots: int = -1) -> np.random.Generator:
+        return np.random.default_rng([self._seed, shots + 1, *task.encode()])
+
+
+def _grouped(results: Iterable[CellResult]) -> Groups:
+    """Cells by task, shots and label; then by seed."""
+    groups: Groups = {}
+    for result in results:
+        cell = result.cell
+        key = (cell.task.title, cell.shots, cell.entry.label)
+        groups.setdefault(key, {})[cell.seed] = result
+    return {key: dict(sorted(cells.items())) for key, cells in groups.items()}
+
+
+def _dataset_of(groups: Groups, task: str) -> str:
+    cells = next(cells for (title, _, _), cells in groups.items() if title == task)
+    return next(iter(cells.values())).cell.task.dataset
+
+
+def _line(
+    dataset: str, task: str, tables: Sequence[Mapping[int, CellResult]], drawn: _Drawn | None
+) -> Line:
+    """A line over one or several tasks, at the seeds that all of them have."""
+    seeds = sorted(set.intersection(*(set(table) for table in tables)))
+    cells = [[table[seed] for seed in seeds] for table in tables]
+    flat = [cell for row in cells for cell in row]
+    names = [name for name in flat[0].figures if all(name in cell.figures for cell in flat)]
+    figures = {}
+    for name in names:
+        # First over tasks, then over seeds: the spread is that of the average.
+        values = np.mean([[cell.figures[name] for cell in row] for row in cells], axis=0)
+        low = high = None
+        if drawn is not None and name in FIGURES:
+            low, high = interval(np.mean([drawn.mean(name, row) for row in cells], axis=0))
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        figures[name] = Figure(float(np.mean(values)), std, low, high)
+    first = flat[0].cell
+    return Line(
+        first.entry,
+        dataset,
+        task,
+        len(tables),
+        first.shots,
+        tuple(seeds),
+        max(len(cell.rows) for cell in flat),
+        figures,
+        _cost(flat),
+        first.entry.prompts is not None,
+        int(max(cell.cost.get("normals_beyond_k", 0) for cell in flat)),
+    )
+
+
+def _average(
+    dataset: str, tables: Sequence[Mapping[int, CellResult]], drawn: _Drawn | None
+) -> Line | None:
+    if not set.intersection(*(set(table) for table in tables)):
+        return None
+    return _line(dataset, "", tables, drawn)
+
+
+def _cost(cells: Sequence[CellResult]) -> dict[str, float]:
+    from fmlad.bench.runner import latency
+
+    names = dict.fromkeys(name for cell in cells for name in cell.cost)
+    cost = {
+        name: float(np.mean([cell.cost[name] for cell in cells if name in cell.cost]))
+        for name in names
+        if name not in ("p50_seconds", "p95_seconds", "peak_mb")
+    }
+    peaks = [cell.cost["peak_mb"] for cell in cells if "peak_mb" in cell.cost]
+    peak = {"peak_mb": float(max(peaks))} if peaks else {}
+    return cost | peak | latency([row for cell in cells for row in cell.rows])
+
+
+def _comparison(
+    first: str,
+    second: str,
+    figure: str,
+    dataset: str,
+    shots: int | None,
+    groups: Sequence[Sequence[tuple[CellResult, CellResult]]],
+    drawn: _Drawn | None,
+) -> Comparison:
+    by_group = [[a.figures[figure] - b.figures[figure] for a, b in group] for group in groups]
+    flat = [difference for group in by_group for difference in group]
+    low = high = None
+    if drawn is not None:
+        draws = [
+            drawn.mean(figure, [a for a, _ in group]) - drawn.mean(figure, [b for _, b in group])
+            for group in groups
+        ]
+        low, high = interval(np.mean(draws, axis=0))
+    return Comparison(
+        first,
+        second,
+        figure,
+        dataset,
+        shots,
+        len(flat),
+        float(np.mean([np.mean(group) for group in by_group])),
+        low,
+        high,
+        float(np.mean([0.5 * (d == 0) + (d > 0) for d in flat])),
+    )
