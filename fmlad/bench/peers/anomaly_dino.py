@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -134,10 +135,10 @@ class Encoder(nn.Module):
 
 def _encoder(peer: str, options: Options, device: str) -> Encoder:
     import timm
-    from timm.models import vision_transformer
 
-    # As anomalib has it, but for ever and for everybody in the process: timm's interpolation of
-    # position embeddings without antialiasing, which is also transformers'.
+    # anomalib does this once for ever, for everybody in the process; here it ends with the call:
+    # position embeddings are interpolated without antialiasing, as transformers does it too.
+    vision_transformer: Any = importlib.import_module("timm.models.vision_transformer")
     resample = vision_transformer.resample_abs_pos_embed
     plain = partial(
         swapped, vision_transformer, "resample_abs_pos_embed", partial(resample, antialias=False)

@@ -217,9 +217,10 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_sampling() -> Iterator[None]:
-    """Keeps the progress bar of anomalib's coreset out of our own."""
+    """Keeps the progress bar of anomalib's coreset, and a warning to itself, out of our own."""
     module = anomalib("models.components.sampling.k_center_greedy")
-    with swapped(module, "tqdm", lambda items, **_: items):
+    with swapped(module, "tqdm", lambda items, **_: items), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 

@@ -132,7 +132,7 @@ class EfficientAd(Peer):
         from torchvision.transforms.v2 import functional as V
 
         side = self._options.side
-        pixels = torch.from_numpy(load_image(file)).permute(2, 0, 1).float() / 255
+        pixels: Tensor = torch.from_numpy(load_image(file)).permute(2, 0, 1).float() / 255
         pixels = V.center_crop(V.resize(pixels, [2 * side, 2 * side], antialias=True), [side, side])
         if torch.rand(()) < GREY:
             pixels = V.rgb_to_grayscale(pixels, num_output_channels=3)
