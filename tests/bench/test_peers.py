@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Sequence
@@ -114,6 +115,22 @@ def test_values_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         make_peer(name, options, "cpu")
+
+
+@pytest.mark.parametrize("module", ["patchcore", "anomaly_dino", "winclip", "efficient_ad"])
+def test_the_documentation_knows_every_option(module: str) -> None:
+    options = importlib.import_module(f"fmlad.bench.peers.{module}").Options
+    text = (Path(__file__).parents[2] / "docs" / "peers.md").read_text()
+    table = text[text.index("| peer | option |") : text.index("## Where they differ")]
+    rows = table[table.index(f"`{module.replace('_', '-')}`") :]
+    for field in dataclasses.fields(options):
+        if field.name in ("weights", "backbone"):  # in a table and a sentence of their own
+            assert f"`{field.name}`" in text
+            continue
+        row = next(line for line in rows.splitlines() if f"| `{field.name}` |" in line)
+        if field.default:  # what stands for "of the network" is written as the network's value
+            wanted = field.default
+            assert (f"{wanted:g}" if isinstance(wanted, float) else str(wanted)) in row
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from fmlad.bench.peers.options import fill, option
 from fmlad.errors import OptionError, UnknownNameError
 
 BACKBONE = "ViT-B-16-plus-240"  # paper and anomalib
-TAG = "laion400m_e31"  # anomalib; the paper has laion400m_e32
+TAG = "laion400m_e31"  # anomalib
 WORD = "object"  # anomalib's, where nobody says what is in the picture
 PASS = "MODEL@TAG, MODEL@FILE or a FOLDER in open_clip's layout"
 # What the windows are computed with.
