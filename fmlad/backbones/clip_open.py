@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,36 @@ ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model")
 
 
+@dataclass(frozen=True)
+class OpenModel:
+    """A model as open_clip makes it, on the CPU.
+
+    Attributes:
+        model: open_clip's object, float32.
+        tokenizer: Texts -> tokens ``(n, context)``.
+        mean: Of its training pixels, 0..1, RGB.
+        std: Likewise.
+        weights: SHA-256 over its files.
+    """
+
+    model: Any
+    tokenizer: Callable[[list[str]], Tensor]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str
+
+
 def from_folder(folder: Path, source: str, device: str) -> Towers:
+    """The towers of a model in open_clip's folder layout; errors as :func:`open_folder`."""
+    return _towers(open_folder(folder, source), source, device)
+
+
+def from_name(model_name: str, weights: str, source: str, device: str) -> Towers:
+    """The towers of a model by name and weights; errors as :func:`open_name`."""
+    return _towers(open_name(model_name, weights, source), source, device)
+
+
+def open_folder(folder: Path, source: str) -> OpenModel:
     """A model in open_clip's folder layout.
 
     Raises:
@@ -63,10 +93,10 @@ def from_folder(folder: Path, source: str, device: str) -> Towers:
     files = [folder / CONFIG, checkpoint]
     if text.get("hf_tokenizer_name"):
         files += [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return _towers(model, tokenizer, (mean, std), files_hash(files), source, device)
+    return OpenModel(model, tokenizer, mean, std, files_hash(files))
 
 
-def from_name(model_name: str, weights: str, source: str, device: str) -> Towers:
+def open_name(model_name: str, weights: str, source: str) -> OpenModel:
     """An architecture that open_clip knows, with the weights of a tag or of a file.
 
     Raises:
@@ -95,7 +125,7 @@ def from_name(model_name: str, weights: str, source: str, device: str) -> Towers
     tokenizer = _tokenizer_of(open_clip, model_name, source)
     # The architecture stands in no file: the same weights with another GELU are another model.
     digest = files_hash([checkpoint], salt=model_name)
-    return _towers(model, tokenizer, (mean, std), digest, source, device)
+    return OpenModel(model, tokenizer, mean, std, digest)
 
 
 class OpenClipText:
@@ -245,15 +275,8 @@ def _tokenizer_of(open_clip: Any, model_name: str, source: str) -> Any:
         )
 
 
-def _towers(
-    model: Any,
-    tokenizer: Callable[[list[str]], Tensor],
-    pixels: tuple[Any, Any],
-    digest: str,
-    source: str,
-    device: str,
-) -> Towers:
-    check_tokenizer(tokenizer, int(model.vocab_size), source)
-    model = model.eval().requires_grad_(False).to(device)
-    text = OpenClipText(model, tokenizer, device)
-    return Towers(vision_of(model, source), text, pixels[0], pixels[1], digest)
+def _towers(opened: OpenModel, source: str, device: str) -> Towers:
+    check_tokenizer(opened.tokenizer, int(opened.model.vocab_size), source)
+    model = opened.model.eval().requires_grad_(False).to(device)
+    text = OpenClipText(model, opened.tokenizer, device)
+    return Towers(vision_of(model, source), text, opened.mean, opened.std, opened.weights)

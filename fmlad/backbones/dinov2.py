@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,48 @@ def load(name: str, device: str = "cpu") -> DINOv2:
         OptionError: An option that does not exist, or a value that does not fit.
     """
     source, side, fit = _parse(name)
+    network = open_network(source, device)
+    patch, prefix = network.patch, network.prefix
+    if side < patch:
+        raise OptionError(f"side={side} px is less than a patch of {patch} px.")
+    digest = folder_hash(network.folder)
+    return DINOv2(name, network.tokens, (patch, prefix), digest, device, side=side, fit=fit)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded DINOv2.
+
+    Attributes:
+        module: The network itself, frozen, on its device.
+        tokens: Normalised pixels ``(B, 3, H, W)``, sides multiples of the patch -> tokens behind
+            the last norm ``(B, prefix + h * w, C)``.
+        patch: Pixels of a patch's side.
+        prefix: How many tokens precede the patches; the first of them is the class token.
+        folder: Where it came from.
+    """
+
+    module: torch.nn.Module
+    tokens: Callable[[Tensor], Tensor]
+    patch: int
+    prefix: int
+    folder: Path
+
+
+def open_network(source: str, device: str = "cpu") -> Network:
+    """Loads the network alone, without our preprocessing, from a SOURCE as :func:`load` takes it.
+
+    Raises:
+        WeightsUnavailableError: The weights cannot be had, or are not a DINOv2 model.
+        MissingDependencyError: transformers, or for timm's models timm, is not installed.
+    """
     repository = f"timm/{source}" if TIMM_MODEL.fullmatch(source) else source
     folder = locate(repository, family="dinov2")
     if not folder.is_dir():
         why = f"{folder} is one file, and the config.json beside it is needed too"
         raise unavailable(source, why, "dinov2")
     read = _from_timm if "architecture" in settings(folder) else _from_transformers
-    tokens, patch, prefix = read(folder, source, device)
-    if side < patch:
-        raise OptionError(f"side={side} px is less than a patch of {patch} px.")
-    return DINOv2(name, tokens, (patch, prefix), folder_hash(folder), device, side=side, fit=fit)
+    return read(folder, source, device)
 
 
 class DINOv2:
@@ -116,10 +149,7 @@ class DINOv2:
         return rows * self._patch, columns * self._patch
 
 
-Reader = tuple[Callable[[Tensor], Tensor], int, int]  # tokens, patch size, tokens before patches
-
-
-def _from_transformers(folder: Path, source: str, device: str) -> Reader:
+def _from_transformers(folder: Path, source: str, device: str) -> Network:
     try:
         from transformers import Dinov2Model, Dinov2WithRegistersModel
     except ImportError as error:
@@ -133,10 +163,10 @@ def _from_transformers(folder: Path, source: str, device: str) -> Reader:
         return found
 
     prefix = 1 + int(getattr(model.config, "num_register_tokens", 0))
-    return tokens, int(model.config.patch_size), prefix
+    return Network(model, tokens, int(model.config.patch_size), prefix, folder)
 
 
-def _from_timm(folder: Path, source: str, device: str) -> Reader:
+def _from_timm(folder: Path, source: str, device: str) -> Network:
     try:
         import timm
         from safetensors import SafetensorError
@@ -161,7 +191,8 @@ def _from_timm(folder: Path, source: str, device: str) -> Reader:
         found: Tensor = model.forward_features(pixels)
         return found
 
-    return tokens, int(model.patch_embed.patch_size[0]), int(model.num_prefix_tokens)
+    patch, prefix = int(model.patch_embed.patch_size[0]), int(model.num_prefix_tokens)
+    return Network(model, tokens, patch, prefix, folder)
 
 
 def _parse(name: str) -> tuple[str, int, str]:

@@ -1,0 +1,159 @@
+"""AnomalyDINO (Damm et al., WACV 2025) as anomalib has it, on any DINOv2 that fmlad reads."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmlad.backbones.dinov2 import open_network
+from fmlad.bench.peers.base import (
+    RANDOM,
+    Peer,
+    Transform,
+    anomalib,
+    blaming,
+    quiet_sampling,
+    seeded,
+    swapped,
+)
+from fmlad.bench.peers.options import fill, option
+from fmlad.errors import UnknownNameError
+
+WEIGHTS = "facebook/dinov2-small"  # the ViT-S/14 of the paper, and of our own profiles
+ARCHITECTURE = "vit_small_patch14_dinov2"  # of random weights
+SIDE = 252  # anomalib; the paper has 448 and 672 on the shorter side
+PASS = "FOLDER or hub name of a DINOv2 as transformers or timm saves it"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of ``anomalib:anomaly-dino``."""
+
+    weights: str | None = option(None, f"folder or hub name; None is {WEIGHTS}")
+    backbone: str = option(ARCHITECTURE, "timm's name of a DINOv2, for random weights only")
+    side: int = option(SIDE, "pixels of the squashed input", least=28, most=4096)
+    neighbours: int = option(1, "nearest patches whose distances are averaged", least=1)
+    masking: bool = option(False, "whether background patches are left out, by PCA")
+    coreset: float = option(1.0, "share of patches that is kept; 1 is all", least=1e-6, most=1)
+
+
+class AnomalyDino(Peer):
+    """Cosine distance of each patch to the nearest one of the shots."""
+
+    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
+        """See :func:`fmlad.bench.peers.make_peer`."""
+        chosen = fill(Options, options, name)
+        torch_model = anomalib("models.image.anomaly_dino.torch_model")
+        lightning = anomalib("models.image.anomaly_dino.lightning_model")
+        super().__init__(name, device, chosen.weights)
+        encoder = _encoder(name, chosen, self._device)
+
+        def theirs(*, layers: Sequence[str], **_: Any) -> nn.Module:
+            encoder.layer = layers[0]
+            return encoder
+
+        # Its constructor would always ask the hub for weights of its own.
+        with swapped(torch_model, "TimmFeatureExtractor", theirs):
+            model = torch_model.AnomalyDINOModel(
+                num_neighbours=chosen.neighbours,
+                encoder_name=ARCHITECTURE,  # gives a layer its name, and no more
+                masking=chosen.masking,
+                coreset_subsampling=chosen.coreset < 1,
+                sampling_ratio=chosen.coreset,
+            )
+        self._model = model.to(self._device)
+        sides = (chosen.side, chosen.side)
+        self._transform: Transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
+
+    @property
+    def model(self) -> nn.Module:
+        """anomalib's AnomalyDINOModel."""
+        model: nn.Module = self._model
+        return model
+
+    @property
+    def transform(self) -> Transform:
+        """anomalib's."""
+        return self._transform
+
+    def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
+        model = self._model
+        model.memory_bank = torch.empty(0, device=self._device)
+        model.embedding_store.clear()
+        model.train()
+        with torch.no_grad(), quiet_sampling():
+            for shot in shots:
+                model(shot)
+            model.fit()
+
+    def _memory(self) -> Iterable[Tensor]:
+        return (self._model.memory_bank,)
+
+
+class Encoder(nn.Module):
+    """A DINOv2 in the place of anomalib's feature extractor: patch tokens by layer name."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokens: Callable[[Tensor], Tensor],
+        patch: int,
+        prefix: int,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Wraps a loaded network.
+
+        Args:
+            network: The network, on its device.
+            tokens: Pixels ``(B, 3, H, W)`` -> tokens behind the last norm.
+            patch: Pixels of a patch's side.
+            prefix: Tokens in front of the patches.
+            around: What is in force while it runs.
+        """
+        super().__init__()
+        self.network = network.eval()
+        self.patch_size = patch
+        self.layer = ""
+        self._tokens, self._prefix, self._around = tokens, prefix, around
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """``(B, 3, H, W)`` -> patch tokens ``(B, h * w, C)`` under the layer's name."""
+        with torch.no_grad(), self._around():
+            return {self.layer: self._tokens(pixels)[:, self._prefix :]}
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stays as it is: only the memory learns."""
+        return self
+
+
+def _encoder(peer: str, options: Options, device: str) -> Encoder:
+    import timm
+
+    # anomalib does this once for ever, for everybody in the process; here it ends with the call:
+    # position embeddings are interpolated without antialiasing, as transformers does it too.
+    vision_transformer: Any = importlib.import_module("timm.models.vision_transformer")
+    resample = vision_transformer.resample_abs_pos_embed
+    plain = partial(
+        swapped, vision_transformer, "resample_abs_pos_embed", partial(resample, antialias=False)
+    )
+    if options.weights == RANDOM:
+        known = timm.list_models("*dinov2*")
+        if options.backbone not in known:
+            raise UnknownNameError.of("DINOv2 of timm", options.backbone, known)
+        with seeded(0, "cpu"):
+            model: Any = timm.create_model(
+                options.backbone, pretrained=False, num_classes=0, dynamic_img_size=True
+            )
+        model = model.eval().requires_grad_(False).to(device)
+        patch, prefix = int(model.patch_embed.patch_size[0]), int(model.num_prefix_tokens)
+        return Encoder(model, model.forward_features, patch, prefix, plain)
+    with blaming(peer, PASS):
+        network = open_network(options.weights or WEIGHTS, device)
+    return Encoder(network.module, network.tokens, network.patch, network.prefix, plain)
