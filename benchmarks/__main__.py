@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks import common
 
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
+SQUEEZENET = "SqueezeNet's weights beside the photographs, and fmlad[bench]"
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
 
 
@@ -33,7 +34,8 @@ class Benchmark:
     Attributes:
         command: After ``python -m``, as README and docs have it.
         results: Names of the files it writes in ``benchmarks/results``; none where it prints only.
-        needs: What it needs beside this package: ``PHOTOGRAPHS``, ``FEATUP``.
+        needs: What it needs beside this package: ``PHOTOGRAPHS``, ``FEATUP``,
+            ``SQUEEZENET``.
     """
 
     command: str
@@ -60,7 +62,8 @@ class Benchmark:
 
     def missing(self) -> list[str]:
         """What it needs and is not there."""
-        places = {PHOTOGRAPHS: shared_root() / "data", FEATUP: checkpoint()}
+        squeezenet = shared_root() / "weights" / "squeezenet1_0_imagenet.pth"
+        places = {PHOTOGRAPHS: shared_root() / "data", FEATUP: checkpoint(), SQUEEZENET: squeezenet}
         return [need for need in self.needs if not places[need].exists()]
 
     def argv(self) -> list[str]:
@@ -71,6 +74,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("benchmarks.training_free", ("bench-training-free",), (PHOTOGRAPHS,)),
+    Benchmark("benchmarks.peers", ("bench-peers",), (PHOTOGRAPHS, SQUEEZENET)),
     Benchmark("benchmarks.pcb", ("pcb",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.pcb --baselines", (), (PHOTOGRAPHS,)),
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),

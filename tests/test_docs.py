@@ -42,9 +42,15 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
     folder.rename(tmp_path / "normal_images")
     (tmp_path / "incoming").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "incoming" / "a.png")  # a shot: normal for sure
+    for kind, seeds in (("good", range(10, 14)), ("scratched", range(14, 16))):
+        (tmp_path / "parts" / kind).mkdir(parents=True)
+        for seed in seeds:
+            image = Image.fromarray(picture(seed, defect=kind != "good"))
+            image.save(tmp_path / "parts" / kind / f"{seed}.png")
     lines = [line for block in blocks(README, "bash") for line in block.splitlines()]
     ours = [line.split("#")[0].split() for line in lines if line.startswith("fmlad ")]
-    assert {words[1] for words in ours} >= {"fit", "predict", "methods", "app"}
+    commands = {words[1] for words in ours}
+    assert commands >= {"fit", "predict", "methods", "app", "datasets", "bench", "eval"}
     for words in ours:
         if words[1] in ("app", "demo"):  # a server, and a test of its own
             continue
@@ -53,6 +59,7 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (words, done.stderr)
+    assert (tmp_path / "results" / "report.html").is_file()
 
 
 def test_the_two_commands_are_what_ci_and_the_bootstrap_offer() -> None:

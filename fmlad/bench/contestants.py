@@ -171,6 +171,10 @@ class MethodContestant:
         fresh = not known and self._hits == before
         return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh)
 
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: methods are what their entry says."""
+        return ()
+
     def facts(self) -> Mapping[str, float]:
         """``weights_mb`` of all backbones, ``memory_mb`` of what is remembered of the shots.
 

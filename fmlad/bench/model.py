@@ -214,6 +214,10 @@ class Contestant(Protocol):
         """Judges one image."""
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its figures must know, in plain sentences; may be empty."""
+        ...
+
     def facts(self) -> Mapping[str, float]:
         """Cost figures known after fitting, such as ``weights_mb`` and ``memory_mb``; may be {}.
 

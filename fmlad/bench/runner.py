@@ -82,7 +82,7 @@ def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult
         measured.figures,
         measured.curve,
         cost,
-        (*dataset.notes, *measured.notes),
+        (*dataset.notes, *measured.notes, *contestant.notes()),
         environment(),
     )
 

@@ -21,12 +21,14 @@ PROFILE = "builtin"
 # Sizes: tuned for about half an hour on two cores.
 SHOTS, SEEDS = (1, 4), (0, 1, 2)
 IMAGES = 8  # test images of each kind
+PAGES = 24  # the same of digits, which are small
 PAIRS = 30  # the first pairs of PCB; the embedded features were tuned on the next thirty
 TRAIN = 16  # training images that shots are drawn from
 
 TRAINED_SHOTS, TRAINED_SEEDS = (4, 16), (0, 1, 2)
 TRAINED = ("psad", "csad", "ulsad")
 TRAINED_PEERS = ("anomalib:efficient-ad",)
+SQUEEZENET = "squeezenet1_0_imagenet.pth"  # torchvision's, in the folder of photographs
 
 DICE = "6 in 3-10 without trays.txt"
 PROMPTED = (
@@ -47,7 +49,7 @@ def make_suite(
     """The plan of a suite, with its pictures rendered.
 
     Args:
-        name: ``"training-free"`` or ``"trained"``.
+        name: ``"training-free"``, ``"peers"`` or ``"trained"``.
         data: Folder that the pictures are rendered into, unless they are there.
         shared: Folder with photographs; None means ``$FMLAD_SHARED``, else ``../shared``. Given,
             it must be there; else what is missing is left out.
@@ -84,12 +86,42 @@ def _training_free(
     )
 
 
+def _peers(data: Path, shared: str | os.PathLike[str] | None, progress: Progress | None) -> Plan:
+    """The embedded profile beside a real pretrained network, on the same pictures and shots."""
+    weights = _shared_root(shared) / "weights" / SQUEEZENET
+    if not weights.is_file():
+        raise DatasetError(
+            f"{weights} is missing; the suite 'peers' needs torchvision's SqueezeNet 1.0 there "
+            f"(--shared, or ${SHARED_VARIABLE}, names the folder)."
+        )
+    if not importlib.util.find_spec("anomalib"):
+        raise MissingDependencyError(
+            "The suite 'peers' needs the package 'anomalib'; install the extra: "
+            "pip install 'fmlad[bench]'."
+        )
+    squeezenet = {"backbone": "squeezenet", "weights": str(weights)}
+    scenes = tuple(task for task in _rendered(data, progress) if task.dataset == "scenes")
+    return Plan(
+        name="peers",
+        entries=(
+            Entry("banks", "banks", PROFILE),
+            Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]}),
+            Entry("anomalib PatchCore, SqueezeNet", "anomalib:patchcore", options=squeezenet),
+        ),
+        tasks=(*scenes, *_photographs(shared)),
+        shots=(4,),
+        seeds=SEEDS,
+    )
+
+
 def _trained(data: Path, shared: str | os.PathLike[str] | None, progress: Progress | None) -> Plan:
     from fmlad.methods.registry import list_methods
 
     entries = [Entry(name, name, PROFILE) for name in TRAINED if name in list_methods()]
     if importlib.util.find_spec("anomalib") and importlib.util.find_spec("fmlad.bench.peers"):
-        entries += [Entry(name, name) for name in TRAINED_PEERS]
+        # Pictures of anything else, which its student is punished for imitating on.
+        penalty = {"penalty": str(data / "scenes")}
+        entries += [Entry(name, name, options=penalty) for name in TRAINED_PEERS]
     if not entries:
         raise MissingDependencyError(
             f"The suite 'trained' has nobody to take part: neither {', '.join(TRAINED)} nor a peer "
@@ -101,6 +133,7 @@ def _trained(data: Path, shared: str | os.PathLike[str] | None, progress: Progre
 
 SUITES: dict[str, Callable[[Path, str | os.PathLike[str] | None, Progress | None], Plan]] = {
     "training-free": _training_free,
+    "peers": _peers,
     "trained": _trained,
 }
 
@@ -114,18 +147,18 @@ def _rendered(data: Path, progress: Progress | None) -> tuple[Task, ...]:
     for category in SCENE_CATEGORIES:
         make_scenes(scenes / category, category, counts=counts, progress=progress)
     if not (digits / "digits.json").is_file():
-        each = -(-IMAGES // len(DIGIT_ANOMALIES))  # all of them are of one kind, logical
-        pages = {"train": TRAIN, "test_good": IMAGES, "test_anomalies": each}
+        each = -(-PAGES // len(DIGIT_ANOMALIES))  # all of them are of one kind, logical
+        pages = {"train": TRAIN, "test_good": PAGES, "test_anomalies": each}
         make_digits(digits, counts=pages)
     return (
         *(Task("scenes", str(scenes), category, images=IMAGES) for category in SCENE_CATEGORIES),
-        Task("digits", str(digits), "", images=IMAGES),
+        Task("digits", str(digits), "", images=PAGES),
     )
 
 
 def _photographs(shared: str | os.PathLike[str] | None) -> tuple[Task, ...]:
     """Dice and circuit boards, as far as they are there."""
-    root = Path(shared or os.environ.get(SHARED_VARIABLE) or Path("..") / "shared")
+    root = _shared_root(shared)
     if shared is not None and not (root / "data").is_dir():
         raise DatasetError(f"{root} holds no folder 'data' with photographs; leave --shared out.")
     dice, boards = root / "data" / "dice", root / "data" / "deeppcb"
@@ -135,3 +168,7 @@ def _photographs(shared: str | os.PathLike[str] | None) -> tuple[Task, ...]:
     if boards.is_dir():
         tasks.append(Task("deeppcb", str(boards), "group77000", images=PAIRS, spread=False))
     return tuple(tasks)
+
+
+def _shared_root(shared: str | os.PathLike[str] | None) -> Path:
+    return Path(shared or os.environ.get(SHARED_VARIABLE) or Path("..") / "shared")

@@ -115,6 +115,9 @@ class Fake:
         heat[10:30, 10:30] += digest[1] / 256
         return Scored(score, None if self.options.get("mapless") else heat, 0.9)
 
+    def notes(self) -> tuple[str, ...]:
+        return ("not a method",)
+
     def facts(self) -> Mapping[str, float]:
         return {"weights_mb": 1.5}
 

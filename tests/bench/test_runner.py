@@ -35,7 +35,7 @@ def test_a_cell_has_a_row_an_image_and_figures_of_both_sorts(pictures: Path) -> 
     assert {"aupro", "auroc_logical", "auroc_structural"} <= result.figures.keys()
     assert len(result.curve["fpr"]) == len(result.curve["spro"]) > 2
     assert result.curve["fpr"][-1] == 1
-    assert result.notes == ("made up",)
+    assert result.notes == ("made up", "not a method")
     assert {"fmlad", "python", "torch", "threads"} <= result.environment.keys()
     assert result.cost["peak_mb"] > 10
     assert result.cost["weights_mb"] == 1.5
@@ -92,7 +92,7 @@ def test_localise_off_measures_no_map(pictures: Path) -> None:
     cell = Cell(fake(), Task("board", str(pictures), "", localise=False), 1, 0)
     result = run_cell(cell, load("board", str(pictures)), Fake({}))
     assert "aupro" not in result.figures
-    assert result.notes == ("made up",)
+    assert result.notes == ("made up", "not a method")
 
 
 @pytest.mark.parametrize(

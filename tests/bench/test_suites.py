@@ -18,7 +18,7 @@ from fmlad.methods import registry
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmlad.datasets.load", load)  # the real one
-    for name, value in {"IMAGES": 1, "TRAIN": 4, "SEEDS": (0,)}.items():
+    for name, value in {"IMAGES": 1, "PAGES": 1, "TRAIN": 4, "SEEDS": (0,)}.items():
         monkeypatch.setattr(suites, name, value)
 
 
@@ -84,6 +84,26 @@ def test_trained_takes_what_is_registered(data: Path, monkeypatch: pytest.Monkey
     assert plan.entries[0].method == "psad"
     assert {entry.method.partition(":")[0] for entry in plan.entries[1:]} <= PEERS.keys()
     assert plan.entries[1:]
+    penalty = Path(plan.entries[1].options["penalty"])
+    assert next(penalty.rglob("*.png"))
+
+
+def test_peers_says_what_it_lacks(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DatasetError, match=suites.SQUEEZENET):
+        make_suite("peers", data, tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / suites.SQUEEZENET).touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"fmlad\[bench\]"):
+        make_suite("peers", data, tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    plan = make_suite("peers", data, tmp_path)
+    assert [task.dataset for task in plan.tasks] == ["scenes"] * len(SCENE_CATEGORIES)
+    assert {cell.shots for cell in plan.cells()} == {4}
+    assert plan.entries[-1].options["weights"] == str(tmp_path / "weights" / suites.SQUEEZENET)
 
 
 def test_no_such_suite(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import common, training_free
+from benchmarks import common, suite_runs
 from fmlad.bench.results import Results, load
 from tests.bench.report_support import write_results
 from tools import bench_tables
@@ -24,10 +24,10 @@ def test_a_run_is_condensed_unless_cells_failed(
         write_results(out, failing=failing)
         return load(out)
 
-    monkeypatch.setattr(training_free.bench, "run", run)
+    monkeypatch.setattr(suite_runs.bench, "run", run)
     monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(sys, "argv", ["training_free", "--out", str(tmp_path / "out")])
-    assert training_free.main() == int(failing)
+    assert suite_runs.run_suite("training-free", "One line.") == int(failing)
     (folder,) = (tmp_path / "out").iterdir()
     assert folder.name == common.code_name()
     assert "python -m benchmarks.training_free" in (folder / "report.html").read_text()

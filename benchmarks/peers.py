@@ -1,0 +1,18 @@
+"""PatchCore on a real pretrained network beside the embedded profile, in one run.
+
+    python -m benchmarks.peers
+
+The suite `peers` of `fmlad bench`: the patch bank of the embedded profile, all of its banks, and
+anomalib's PatchCore on SqueezeNet's ImageNet weights, on scenes, dice and circuit boards. Needs
+`fmlad[bench]` and the shared photographs with `weights/squeezenet1_0_imagenet.pth`. Shots are the
+same for all. Where results go: `benchmarks/suite_runs.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.suite_runs import run_suite
+
+if __name__ == "__main__":
+    sys.exit(run_suite("peers", __doc__ or ""))
