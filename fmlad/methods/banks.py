@@ -25,13 +25,13 @@ from fmlad.banks.patch_memory import Found, Look, PatchMemory, Remembered, smoot
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.matching.constellation import moved
-from fmlad.methods.agreement import confirmed
+from fmlad.methods.agreement import confirmed, sureness
 from fmlad.methods.differences import Scene, differences, paint, segmentation
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.segmentation.consensus import Kinds, agree
-from fmlad.segmentation.describe import Offers, see
+from fmlad.segmentation.describe import Floats, Offers, see
 from fmlad.segmentation.object_memory import ObjectMemory
 from fmlad.views import ImageView
 
@@ -231,15 +231,19 @@ class Banks:
             if into is not None:
                 notes.append("its objects are arranged as in the shots: their places were compared")
             deviations = [d for d in deviations if d.branch in banks]
+            lit: Floats | None = None  # how surely each cell changed, where nobody else says so
             if found and patches is not None and state.patches.usual > 0:
-                deviations = confirmed(deviations, scene, patches, state.patches.usual)
+                usual, alone = state.patches.usual, state.shots == 1
+                deviations = confirmed(deviations, scene, patches, usual, alone)
+                lit = sureness(patches / usual, alone) if alone else None
             size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
             for branch in OF_PARTS:
                 if branch in banks:
                     scores[branch] = max(
                         (d.score for d in deviations if d.branch == branch), default=0.0
                     )
-                    maps[branch] = paint(deviations, scene, size, branch)
+                    painted = paint(deviations, scene, size, branch)
+                    maps[branch] = painted if lit is None else painted * lit.astype(np.float32)
             named = differences(deviations, scene)
             labels = segmentation(scene)
         return Evidence(scores, maps, labels, named, tuple(notes))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.object_tree import solidity
+from fmlad.backbones.object_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -145,12 +145,14 @@ def described(
     """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
     colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
-    centres = np.array([_centroid(mask) for mask in masks]).reshape(-1, 2)
+    places = [_extent(mask) for mask in masks]
+    centres = np.array([_centroid(m, p) for m, p in zip(masks, places, strict=True)])
+    looks = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
-        _rounded(np.array([_look(mask, colours) for mask in masks]).reshape(-1, 7)),
+        _rounded(np.array(looks).reshape(-1, 7)),
         _rounded(_mean_features(masks, level)),
         _rounded(boxes),
-        _rounded((2 * centres - 1) * half),
+        _rounded((2 * centres.reshape(-1, 2) - 1) * half),
         _rounded(weights),
     )
     return Seen(objects, masks)
@@ -176,11 +178,17 @@ def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    place = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    inside = mask[place]
-    colour = colours[place][inside]
+def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a mask that is not empty."""
+    rows = np.flatnonzero(mask.any(1))
+    within = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[within].any(0))
+    return within, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _look(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[float]:
+    """Of a mask and its colours, both within its extent, in an image of so many pixels."""
+    colour = colours[inside]
     mean = colour.mean(0)
     spread = float(np.sqrt(np.square(colour - mean).sum(1).mean()))
     points = np.argwhere(inside).astype(float)
@@ -193,18 +201,21 @@ def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
     return [
         *(mean / COLOUR_UNIT),
         spread / SPREAD_UNIT,
-        math.log(mask.mean()) / SIZE_UNIT,
+        math.log(len(points) / pixels) / SIZE_UNIT,
         elongation / ELONGATION_UNIT,
         filled / SOLIDITY_UNIT,
     ]
 
 
-def _centroid(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Centre of a mask, ``(x, y)`` in [0, 1]."""
-    down, across = mask.sum(1), mask.sum(0)
-    total = max(int(down.sum()), 1)
-    y = float(down @ np.arange(len(down))) / total
-    x = float(across @ np.arange(len(across))) / total
+def _centroid(
+    mask: npt.NDArray[np.bool_], place: tuple[slice, slice]
+) -> tuple[float, float]:
+    """Centre ``(x, y)`` in [0, 1] of a mask that lies in a place."""
+    inside = mask[place]
+    down, across = inside.sum(1), inside.sum(0)
+    total = int(down.sum())
+    y = float(down @ np.arange(place[0].start, place[0].stop)) / total
+    x = float(across @ np.arange(place[1].start, place[1].stop)) / total
     return (x + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]
 
 
