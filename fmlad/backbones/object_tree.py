@@ -337,14 +337,17 @@ def distinct(nodes: list[Node], known: Sequence[Node] = (), most: int | None = N
     for node in sorted(nodes, key=lambda n: -n.quality):
         if len(kept) == most:
             break
-        if all(_iou(node, other) < SAME for other in (*known, *kept)):
+        if not any(_alike(node, other) for other in (*known, *kept)):
             kept.append(node)
     return kept
 
 
-def _iou(a: Node, b: Node) -> float:
+def _alike(a: Node, b: Node) -> bool:
+    """Whether the intersection over union is at least ``SAME``, which equal areas alone can be."""
+    if min(a.area, b.area) < SAME * max(a.area, b.area):
+        return False
     shared = _shared(a, b)
-    return shared / (a.area + b.area - shared)
+    return shared / (a.area + b.area - shared) >= SAME
 
 
 def _shared(a: Node, b: Node) -> int:

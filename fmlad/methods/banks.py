@@ -344,4 +344,6 @@ class Banks:
                 free = memory.anywhere(look, exclude)
                 anywhere.append(float(smoothed(free, self.config.smoothing).max()))
             progress(done, len(trials), "comparing shots with each other")
+            if 2 * (len(at_place) + len(trials) - done) <= len(trials):
+                break  # most do not register, whatever the others do
         return memory.with_place(at_place, anywhere, len(trials))

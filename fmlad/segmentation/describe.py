@@ -150,7 +150,7 @@ def described(
     looks = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
         _rounded(np.array(looks).reshape(-1, 7)),
-        _rounded(_mean_features(masks, level)),
+        _rounded(_mean_features(masks, places, level)),
         _rounded(boxes),
         _rounded((2 * centres.reshape(-1, 2) - 1) * half),
         _rounded(weights),
@@ -228,14 +228,41 @@ def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     return 100 * lab(small)[0].permute(1, 2, 0).double().numpy()
 
 
-def _mean_features(masks: npt.NDArray[np.bool_], level: Tensor) -> Floats:
-    """Mean of a feature map under each mask, ``(n, C)``."""
+def _mean_features(
+    masks: npt.NDArray[np.bool_], places: list[tuple[slice, slice]], level: Tensor
+) -> Floats:
+    """Mean of a feature map under each mask, ``(n, C)``; each mask lies in its place."""
     channels, height, width = level.shape[1:]
     if len(masks) == 0:
         return np.zeros((0, channels))
-    shares = F.interpolate(
-        torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
-    )[:, 0].to(level.device)
+    down, across = masks.shape[1] / height, masks.shape[2] / width
+    if down.is_integer() and across.is_integer():
+        covered = np.zeros((len(masks), height, width), np.float32)
+        for mask, place, share in zip(masks, places, covered, strict=True):
+            _cover(mask, place, share, (int(down), int(across)))
+        shares = torch.from_numpy(covered).to(level.device)
+    else:
+        shares = F.interpolate(
+            torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
+        )[:, 0].to(level.device)
     # An object smaller than a cell still owns its share of it.
     shares = shares / shares.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     return torch.einsum("nhw,chw->nc", shares, level[0]).double().cpu().numpy()
+
+
+def _cover(
+    mask: npt.NDArray[np.bool_],
+    place: tuple[slice, slice],
+    share: npt.NDArray[np.float32],
+    cell: tuple[int, int],
+) -> None:
+    """Fills in the share of each cell ``(h, w)`` that a mask covers; a cell is so many pixels."""
+    first = [side.start // size for side, size in zip(place, cell, strict=True)]
+    last = [-(-side.stop // size) for side, size in zip(place, cell, strict=True)]
+    rows, columns = (
+        slice(low * size, high * size) for low, high, size in zip(first, last, cell, strict=True)
+    )
+    inside = mask[rows, columns]
+    blocks = inside.reshape(last[0] - first[0], cell[0], last[1] - first[1], cell[1])
+    counts = blocks.sum(1, dtype=np.uint16).sum(2)
+    share[first[0] : last[0], first[1] : last[1]] = counts / np.float32(cell[0] * cell[1])
