@@ -67,7 +67,7 @@ def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Differenc
         scene: The image.
     """
     kept: list[Deviation] = []
-    left = list(deviations)
+    left = [deviation for deviation in deviations if deviation.told]
     while left and len(kept) < MOST:
         first = left[0]
         same = [d for d in left if d is first or _about_the_same(d, first, scene)]
