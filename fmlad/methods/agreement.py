@@ -49,7 +49,9 @@ def confirmed(
     for deviation in deviations:
         rows = list(deviation.rows)
         present = _changed(scene.seen.objects.boxes[rows], scene.size, patches / usual, alone)
-        absent = _changed(scene.boxes_of_absent(deviation.absent), scene.size, patches / usual, alone)
+        absent = _changed(
+            scene.boxes_of_absent(deviation.absent), scene.size, patches / usual, alone
+        )
         sure = np.concatenate([present, absent])
         if len(sure):
             deviation = replace(

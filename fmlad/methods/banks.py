@@ -61,8 +61,8 @@ class BanksConfig:
         hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
-        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD; with one shot
-            always).
+        fusion: ``"norm"`` of the scaled branches or their ``"maximum"`` (both ours), or their
+            ``"sum"`` (PSAD; with one shot always).
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -81,7 +81,7 @@ class BanksConfig:
     hierarchy: bool = True
     place: bool = True
     scaling: bool = True
-    fusion: Combine = "maximum"
+    fusion: Combine = "norm"
     shot_confidence: float = 0.8
     query_confidence: float = 0.5
     references: int = 8
@@ -252,7 +252,7 @@ class Banks:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.
 
         Copies of a single shot say how much its patches differ from themselves, which is far less
-        than from any other image: there a maximum would hear the patch bank alone, so banks add up.
+        than from any other image: there a norm would hear the patch bank alone, so banks add up.
         """
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)

@@ -284,9 +284,7 @@ def _raise(target: npt.NDArray[np.float32], where: Bools, value: float) -> None:
     target[where] = np.maximum(target[where], np.float32(value))
 
 
-def _ellipse(
-    box: Floats, image: tuple[int, int], size: tuple[int, int], scale: float
-) -> Bools:
+def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: float) -> Bools:
     """The ellipse in a box of an image, on a grid ``size`` over it; at least one cell."""
     unit = np.array([size[1] / image[1], size[0] / image[0]])
     low, high = box[:2] * unit, box[2:] * unit

@@ -207,9 +207,7 @@ def _look(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[f
     ]
 
 
-def _centroid(
-    mask: npt.NDArray[np.bool_], place: tuple[slice, slice]
-) -> tuple[float, float]:
+def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[float, float]:
     """Centre ``(x, y)`` in [0, 1] of a mask that lies in a place."""
     inside = mask[place]
     down, across = inside.sum(1), inside.sum(0)
