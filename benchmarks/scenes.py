@@ -4,8 +4,8 @@
 
 `scenes-v1`, five categories, 4 shots drawn at random from the training images, seeds 0 to 4. Per
 category the AUROC of the logical and of the structural anomalies against the normal test images,
-for the fused score, for each bank alone (its raw score), and for all three added: scaled ("sum",
-PSAD's fusion) and as they are ("unscaled").
+for the fused score, for each bank alone (its raw score), for all three added, scaled ("sum",
+PSAD's fusion) and as they are ("unscaled"), and for the largest of them ("maximum").
 
 "First finding": of the logical anomalies that are called anomalous, the share whose first finding
 has the right kind, and the share whose first finding lies in the right place (its box overlaps the
@@ -96,6 +96,7 @@ def category(
                 scores["fused"][group].append(verdict.score)
                 scores["unscaled"][group].append(sum(raw.values()))
                 scores["sum"][group].append(sum(verdict.branch_scores.values()))
+                scores["maximum"][group].append(max(verdict.branch_scores.values()))
                 for branch, score in raw.items():
                     scores[branch][group].append(score)
                 if group == "logical_anomalies" and verdict.is_anomalous:

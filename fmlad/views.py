@@ -212,7 +212,7 @@ def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
 def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
     """Inverse of :func:`_packed`."""
     height, width = parts["size"].tolist()
-    flat = np.unpackbits(parts["bits"], axis=1, count=height * width).astype(bool)
+    flat = np.unpackbits(parts["bits"], axis=1, count=height * width).view(bool)
     masks = flat.reshape(len(flat), height, width)
     return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.backbones.object_shapes import dilated, eroded, solidity, summits, without_holes
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
@@ -55,12 +57,12 @@ class Node:
     @property
     def compactness(self) -> float:
         """1 for a disc, small for strips: area by squared outline (Polsby and Popper 1991)."""
-        outline = int(self.mask.sum() - _eroded(self.mask).sum())
+        outline = int(self.mask.sum() - eroded(self.mask).sum())
         return min(1.0, 4 * np.pi * self.area / max(outline, 1) ** 2)
 
     def tightened(self) -> Node:
         """One pixel smaller all around, by which the slope widens contrast; thin things stay."""
-        mask = _eroded(self.mask)
+        mask = eroded(self.mask)
         area = int(mask.sum())
         if area < self.area / 2:
             return self
@@ -109,8 +111,7 @@ def component_tree(contrast: Floats, sharpness: Floats, domain: Bools, low: floa
     above = np.zeros(0, np.int32)
     for level in range(LEVELS):
         binary = (contrast > low * LEVEL_RATIO**level) & domain
-        binary = ndimage.binary_fill_holes(binary)
-        binary = _dilated(_eroded(binary))
+        binary = dilated(eroded(without_holes(binary)))
         labels, _ = ndimage.label(binary)
         if not labels.any():
             break
@@ -144,7 +145,7 @@ def rate(
     """
     area = int(mask.sum())
     rows, columns = place
-    rim = mask & ~_eroded(mask)
+    rim = mask & ~eroded(mask)
     down, across = sharpness.shape
     cut = np.zeros_like(rim)  # outline that is the image's border
     if rows.start == 0:
@@ -163,36 +164,6 @@ def rate(
     quality = sharp * (0.3 + 0.7 * filled) * share
     quality *= width / (width + 1) * area / (area + 2 * LEAST_PIXELS)
     return Node(rows, columns, mask, area, filled, quality)
-
-
-def _eroded(mask: Bools) -> Bools:
-    """Without the pixels that touch the outside by a side; outside the array is outside."""
-    padded = np.pad(mask, 1)
-    return np.asarray(
-        mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    )
-
-
-def _dilated(mask: Bools) -> Bools:
-    padded = np.pad(mask, 1)
-    return np.asarray(
-        mask | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    )
-
-
-def solidity(rim: Bools, area: int) -> float:
-    """Area relative to the convex hull of its pixels, of which the outline is enough."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    rows = np.flatnonzero(rim.any(axis=1))
-    first = rim[rows].argmax(axis=1)
-    last = rim.shape[1] - rim[rows, ::-1].argmax(axis=1)
-    ends = np.concatenate([np.stack([rows, first], 1), np.stack([rows, last], 1)])
-    corners = np.concatenate([ends, ends + np.array([1, 0])])  # of pixels, which have a size
-    try:
-        return float(min(1.0, area / ConvexHull(corners).volume))
-    except QhullError:
-        return 1.0
 
 
 def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
@@ -280,18 +251,17 @@ def _settled(choices: list[Choice]) -> list[Node]:
 def _pieces(node: Node, sharpness: Floats) -> list[Node]:
     """A node cut at its necks."""
     from scipy import ndimage
-    from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
 
     mask = np.pad(node.mask, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
     # On the logarithm a given height is a given ratio of radii, whatever the object's size.
     height = np.log(depth + 4.0)
-    markers, count = ndimage.label(h_maxima(height, NECK) & mask, structure=np.ones((3, 3)))
+    markers, count = ndimage.label(summits(height, NECK) & mask, structure=np.ones((3, 3)))
     if count < 2:
         return []
     labels = watershed(-height, markers, mask=mask)[1:-1, 1:-1]
-    outline = node.mask & ~_eroded(node.mask)
+    outline = node.mask & ~eroded(node.mask)
     pieces = []
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
         if place is None:
@@ -301,7 +271,7 @@ def _pieces(node: Node, sharpness: Floats) -> list[Node]:
         columns = slice(node.columns.start + place[1].start, node.columns.start + place[1].stop)
         if part.sum() >= LEAST_PIXELS:
             piece = rate(part, (rows, columns), sharpness)
-            rim = part & ~_eroded(part)
+            rim = part & ~eroded(part)
             cut = rim & ~outline[place]
             if cut.any() and (rim & ~cut).any():
                 # Where equals touch there is no edge to be seen: a blunt cut costs half.
@@ -329,8 +299,8 @@ def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
         swallowed = [n for n in left if n is node or _shared(n, hull) > 0.6 * n.area]
         covered = sum(_shared(n, hull) for n in swallowed)
         # Across bare ground the hull has no outline of its own: there it joins neighbours.
-        new = hull.mask & ~_eroded(hull.mask) & ~node.mask
-        old = node.mask & ~_eroded(node.mask)
+        new = hull.mask & ~eroded(hull.mask) & ~node.mask
+        old = node.mask & ~eroded(node.mask)
         local = sharpness[place]
         if new.any() and local[new].mean() < HULL_OUTLINE * local[old].mean():
             continue
@@ -367,14 +337,17 @@ def distinct(nodes: list[Node], known: Sequence[Node] = (), most: int | None = N
     for node in sorted(nodes, key=lambda n: -n.quality):
         if len(kept) == most:
             break
-        if all(_iou(node, other) < SAME for other in (*known, *kept)):
+        if not any(_alike(node, other) for other in (*known, *kept)):
             kept.append(node)
     return kept
 
 
-def _iou(a: Node, b: Node) -> float:
+def _alike(a: Node, b: Node) -> bool:
+    """Whether the intersection over union is at least ``SAME``, which equal areas alone can be."""
+    if min(a.area, b.area) < SAME * max(a.area, b.area):
+        return False
     shared = _shared(a, b)
-    return shared / (a.area + b.area - shared)
+    return shared / (a.area + b.area - shared) >= SAME
 
 
 def _shared(a: Node, b: Node) -> int:

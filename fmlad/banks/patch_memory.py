@@ -127,7 +127,12 @@ class PatchMemory:
             return []
         shots = [item for item in self.kept(exclude) if item.look.edges is not None]
         shots.sort(key=lambda item: float((item.look.pooled - look.pooled).norm()))
-        found = [(item, register(look.edges, item.fan)) for item in shots[:references]]
+        # A shot left out is asked for twice: when places are learned and when it is judged.
+        known = next((item for item in self.memory if item.look.edges is look.edges), None)
+        found = [
+            (item, self.between(known, item) if known else register(look.edges, item.fan))
+            for item in shots[:references]
+        ]
         return [(item, r) for item, r in found if r.confidence >= least]
 
     def between(self, item: Remembered, base: Remembered) -> Registration:

@@ -3,6 +3,10 @@
 A part that is missing, too many or elsewhere changes the pixels there. Where patches look as at the
 same place of the shots, the proposer merely cut that image differently, which small structures and
 touching things invite.
+
+With a single shot nobody else confirms its objects, and its altered copies, which tell what is
+usual, differ from it far less than another image would: there a deviation counts only where patches
+are odder than in any of the copies, and lights up only the cells that are.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from fmlad.segmentation.parts_model import LEAST, Deviation
 # nothing has changed, and from which something has (ours).
 TYPICAL = 0.75
 SAME, CHANGED = 0.3, 0.6
+SAME_ALONE, CHANGED_ALONE = 1.0, 2.0  # the same with a single shot (ours)
 
 
 def confirmed(
@@ -29,6 +34,7 @@ def confirmed(
     scene: Scene,
     patches: npt.NDArray[np.float32],
     usual: float,
+    alone: bool = False,
 ) -> list[Deviation]:
     """Deviations with what no patch confirms taken out, the largest first.
 
@@ -37,12 +43,15 @@ def confirmed(
         scene: The image.
         patches: ``(h, w)``, distances to the same place in the shots.
         usual: The largest such distance of a normal image, positive.
+        alone: Whether there is only one shot.
     """
     kept = []
     for deviation in deviations:
         rows = list(deviation.rows)
-        present = _changed(scene.seen.objects.boxes[rows], scene.size, patches, usual)
-        absent = _changed(scene.boxes_of_absent(deviation.absent), scene.size, patches, usual)
+        present = _changed(scene.seen.objects.boxes[rows], scene.size, patches / usual, alone)
+        absent = _changed(
+            scene.boxes_of_absent(deviation.absent), scene.size, patches / usual, alone
+        )
         sure = np.concatenate([present, absent])
         if len(sure):
             deviation = replace(
@@ -56,16 +65,22 @@ def confirmed(
     return sorted(kept, key=lambda deviation: -deviation.score)
 
 
+def sureness(patches: npt.NDArray[np.floating], alone: bool) -> Floats:
+    """How surely something changed, in [0, 1], where patches are so many times the usual."""
+    same, changed = (SAME_ALONE, CHANGED_ALONE) if alone else (SAME, CHANGED)
+    return np.asarray(np.clip((patches - same) / (changed - same), 0, 1), dtype=np.float64)
+
+
 def _changed(
-    boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], usual: float
+    boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], alone: bool
 ) -> Floats:
     """How surely something changed in each of some boxes ``(n, 4)`` of an image, in [0, 1]."""
     scale = np.array([patches.shape[1] / image[1], patches.shape[0] / image[0]] * 2)
-    found = np.zeros(len(boxes))
+    largest = np.zeros(len(boxes))
     for number, box in enumerate(boxes * scale):
         x0, y0 = np.floor(box[:2]).astype(int)
         x1, y1 = np.ceil(box[2:]).astype(int)
         inside = patches[max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
-        largest = float(np.quantile(inside, TYPICAL, method="lower")) if inside.size else 0.0
-        found[number] = np.clip((largest / usual - SAME) / (CHANGED - SAME), 0, 1)
-    return found
+        if inside.size:
+            largest[number] = np.quantile(inside, TYPICAL, method="lower")
+    return sureness(largest, alone)

@@ -25,13 +25,13 @@ from fmlad.banks.patch_memory import Found, Look, PatchMemory, Remembered, smoot
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.matching.constellation import moved
-from fmlad.methods.agreement import confirmed
+from fmlad.methods.agreement import confirmed, sureness
 from fmlad.methods.differences import Scene, differences, paint, segmentation
 from fmlad.methods.protocol import Difference, Evidence, Progress
 from fmlad.prediction import Segmentation
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.segmentation.consensus import Kinds, agree
-from fmlad.segmentation.describe import Offers, see
+from fmlad.segmentation.describe import Floats, Offers, see
 from fmlad.segmentation.object_memory import ObjectMemory
 from fmlad.views import ImageView
 
@@ -61,8 +61,8 @@ class BanksConfig:
         hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
-        fusion: ``"maximum"`` of the scaled branches (ours), or their ``"sum"`` (PSAD; with one shot
-            always).
+        fusion: ``"norm"`` of the scaled branches or their ``"maximum"`` (both ours), or their
+            ``"sum"`` (PSAD; with one shot always).
         shot_confidence: Edge correlation from which shots count as registered to each other; place
             is asked for when most of them are (ours).
         query_confidence: The same for a query; lower, because what is wrong with it costs
@@ -81,7 +81,7 @@ class BanksConfig:
     hierarchy: bool = True
     place: bool = True
     scaling: bool = True
-    fusion: Combine = "maximum"
+    fusion: Combine = "norm"
     shot_confidence: float = 0.8
     query_confidence: float = 0.5
     references: int = 8
@@ -231,15 +231,19 @@ class Banks:
             if into is not None:
                 notes.append("its objects are arranged as in the shots: their places were compared")
             deviations = [d for d in deviations if d.branch in banks]
+            lit: Floats | None = None  # how surely each cell changed, where nobody else says so
             if found and patches is not None and state.patches.usual > 0:
-                deviations = confirmed(deviations, scene, patches, state.patches.usual)
+                usual, alone = state.patches.usual, state.shots == 1
+                deviations = confirmed(deviations, scene, patches, usual, alone)
+                lit = sureness(patches / usual, alone) if alone else None
             size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
             for branch in OF_PARTS:
                 if branch in banks:
                     scores[branch] = max(
                         (d.score for d in deviations if d.branch == branch), default=0.0
                     )
-                    maps[branch] = paint(deviations, scene, size, branch)
+                    painted = paint(deviations, scene, size, branch)
+                    maps[branch] = painted if lit is None else painted * lit.astype(np.float32)
             named = differences(deviations, scene)
             labels = segmentation(scene)
         return Evidence(scores, maps, labels, named, tuple(notes))
@@ -248,7 +252,7 @@ class Banks:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.
 
         Copies of a single shot say how much its patches differ from themselves, which is far less
-        than from any other image: there a maximum would hear the patch bank alone, so banks add up.
+        than from any other image: there a norm would hear the patch bank alone, so banks add up.
         """
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
@@ -340,4 +344,6 @@ class Banks:
                 free = memory.anywhere(look, exclude)
                 anywhere.append(float(smoothed(free, self.config.smoothing).max()))
             progress(done, len(trials), "comparing shots with each other")
+            if 2 * (len(at_place) + len(trials) - done) <= len(trials):
+                break  # most do not register, whatever the others do
         return memory.with_place(at_place, anywhere, len(trials))

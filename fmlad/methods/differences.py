@@ -17,6 +17,8 @@ from fmlad.segmentation.object_memory import Framed
 from fmlad.segmentation.parts import UNKNOWN
 from fmlad.segmentation.parts_model import Deviation
 
+Bools = npt.NDArray[np.bool_]
+
 FINER = 0.4  # a finer level speaks for a coarser one from this share of its score
 SHARED = 0.5  # two deviations are about the same thing from this share of common objects
 BESIDE = 1.0  # distance between box centres, in box sizes, up to which two boxes are one place
@@ -65,7 +67,7 @@ def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Differenc
         scene: The image.
     """
     kept: list[Deviation] = []
-    left = list(deviations)
+    left = [deviation for deviation in deviations if deviation.told]
     while left and len(kept) < MOST:
         first = left[0]
         same = [d for d in left if d is first or _about_the_same(d, first, scene)]
@@ -110,8 +112,6 @@ def _told_apart(rows: Sequence[int], scene: Scene) -> list[int]:
 
 def segmentation(scene: Scene) -> Segmentation:
     """Parts at the level that names them, at the image's size."""
-    from scipy.ndimage import binary_dilation
-
     model, seen = scene.framed.model, scene.seen
     level = model.naming_level()
     numbers = [i for i, group in enumerate(model.parts.groups) if group.level == level]
@@ -128,21 +128,50 @@ def segmentation(scene: Scene) -> Segmentation:
         else:
             label = len(names) - (1 if owner[row] == UNKNOWN else 2)
         # A gap between things of one part, so that they are seen as so many.
-        around = _enlarged(binary_dilation(seen.masks[row]), scene.size)
-        labels[around & (labels == label)] = 0
-        labels[_enlarged(seen.masks[row], scene.size)] = label
+        place, mask, around = _enlarged(seen.masks[row], scene.size)
+        local = labels[place]
+        local[around & (local == label)] = 0
+        local[mask] = label
         counts[names[label]] += 1
     kept = {name: n for name, n in counts.items() if n or name not in ("other", "unknown")}
     return Segmentation(labels, names, kept)
 
 
-def _enlarged(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """A mask at another size ``(height, width)``, its outline smooth."""
-    from PIL import Image
+def _enlarged(mask: Bools, size: tuple[int, int]) -> tuple[tuple[slice, slice], Bools, Bools]:
+    """A mask at another size ``(height, width)``, its outline smooth.
 
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    large = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(np.asarray(large) > 127, dtype=bool)
+    Returns:
+        Rows and columns that hold it there, the mask within them, and with a cell around it.
+    """
+    from PIL import Image
+    from scipy.ndimage import binary_dilation
+
+    wide = np.zeros_like(mask)
+    inside, part = [], []
+    for axis, length in enumerate(size):
+        cells = mask.shape[axis]
+        there = np.flatnonzero(mask.any(1 - axis))
+        low, high = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
+        inside.append(slice(max(low - 1, 0), high + 1))
+        # Two cells around it and two pixels, so that nothing outside has a say within.
+        scale = length / cells
+        start = max(0, int((low - 2) * scale) - 2)
+        part.append((start, min(length, max(start + 1, int((high + 2) * scale) + 3)), 1 / scale))
+    where = (inside[0], inside[1])
+    wide[where] = binary_dilation(mask[where])
+    (top, bottom, down), (left, right, across) = part
+    box = (
+        left * across,
+        top * down,
+        min(right * across, mask.shape[1]),
+        min(bottom * down, mask.shape[0]),
+    )
+    found = []
+    for one in (mask, wide):
+        picture = Image.fromarray(one.view(np.uint8) * 255)
+        large = picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box)
+        found.append(np.asarray(np.asarray(large) > 127, dtype=bool))
+    return (slice(top, bottom), slice(left, right)), found[0], found[1]
 
 
 def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:
@@ -251,13 +280,11 @@ def _sentence(
     return f"'{name}' does not look as in the shots"
 
 
-def _raise(target: npt.NDArray[np.float32], where: npt.NDArray[np.bool_], value: float) -> None:
+def _raise(target: npt.NDArray[np.float32], where: Bools, value: float) -> None:
     target[where] = np.maximum(target[where], np.float32(value))
 
 
-def _ellipse(
-    box: Floats, image: tuple[int, int], size: tuple[int, int], scale: float
-) -> npt.NDArray[np.bool_]:
+def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: float) -> Bools:
     """The ellipse in a box of an image, on a grid ``size`` over it; at least one cell."""
     unit = np.array([size[1] / image[1], size[0] / image[0]])
     low, high = box[:2] * unit, box[2:] * unit

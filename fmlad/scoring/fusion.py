@@ -15,7 +15,7 @@ from fmlad.errors import CorruptDetectorError
 SILENT = 1e-6
 KIND = "adaptive-scaling"
 
-Combine = Literal["sum", "maximum"]
+Combine = Literal["sum", "norm", "maximum"]
 
 
 class Fusion(Protocol):
@@ -71,7 +71,8 @@ class AdaptiveScaling:
     Attributes:
         scales: Branch -> its divisor, positive.
         combine: ``"sum"`` (PSAD), or ``"maximum"`` (ours): the oddest branch speaks alone, so that
-            the noise of the others does not drown it.
+            the noise of the others does not drown it; ``"norm"`` (ours), their Euclidean norm, in
+            between: a loud branch speaks nearly alone, two that both wonder are heard together.
     """
 
     scales: Mapping[str, float]
@@ -120,15 +121,21 @@ class AdaptiveScaling:
         return {branch: score / self.scales[branch] for branch, score in scores.items()}
 
     def fused(self, scores: Mapping[str, float]) -> float:
-        """The image score: sum or maximum of the scaled branch scores."""
-        values = self.scaled(scores).values()
-        return float(sum(values) if self.combine == "sum" else max(values))
+        """The image score: sum, norm or maximum of the scaled branch scores."""
+        return float(self._joined(np.array(list(self.scaled(scores).values()))))
 
     def fused_map(self, maps: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """Sum or maximum of the scaled branch maps, all ``(h, w)`` alike."""
+        """The scaled branch maps, all ``(h, w)`` alike, joined as the scores are."""
         scaled = np.stack([maps[branch] / self.scales[branch] for branch in sorted(maps)])
-        joined = scaled.sum(0) if self.combine == "sum" else scaled.max(0)
-        return np.asarray(joined, dtype=np.float32)
+        return np.asarray(self._joined(scaled), dtype=np.float32)
+
+    def _joined(self, scaled: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Branches ``(b, ...)`` as one; all are 0 or more."""
+        if self.combine == "sum":
+            return np.asarray(scaled.sum(0))
+        if self.combine == "norm":
+            return np.asarray(np.sqrt(np.square(scaled).sum(0)))
+        return np.asarray(scaled.max(0))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.object_tree import solidity
+from fmlad.backbones.object_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -145,12 +145,14 @@ def described(
     """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
     colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
-    centres = np.array([_centroid(mask) for mask in masks]).reshape(-1, 2)
+    places = [_extent(mask) for mask in masks]
+    centres = np.array([_centroid(m, p) for m, p in zip(masks, places, strict=True)])
+    looks = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
-        _rounded(np.array([_look(mask, colours) for mask in masks]).reshape(-1, 7)),
-        _rounded(_mean_features(masks, level)),
+        _rounded(np.array(looks).reshape(-1, 7)),
+        _rounded(_mean_features(masks, places, level)),
         _rounded(boxes),
-        _rounded((2 * centres - 1) * half),
+        _rounded((2 * centres.reshape(-1, 2) - 1) * half),
         _rounded(weights),
     )
     return Seen(objects, masks)
@@ -176,11 +178,17 @@ def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    place = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    inside = mask[place]
-    colour = colours[place][inside]
+def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a mask that is not empty."""
+    rows = np.flatnonzero(mask.any(1))
+    within = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[within].any(0))
+    return within, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _look(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[float]:
+    """Of a mask and its colours, both within its extent, in an image of so many pixels."""
+    colour = colours[inside]
     mean = colour.mean(0)
     spread = float(np.sqrt(np.square(colour - mean).sum(1).mean()))
     points = np.argwhere(inside).astype(float)
@@ -193,18 +201,19 @@ def _look(mask: npt.NDArray[np.bool_], colours: Floats) -> list[float]:
     return [
         *(mean / COLOUR_UNIT),
         spread / SPREAD_UNIT,
-        math.log(mask.mean()) / SIZE_UNIT,
+        math.log(len(points) / pixels) / SIZE_UNIT,
         elongation / ELONGATION_UNIT,
         filled / SOLIDITY_UNIT,
     ]
 
 
-def _centroid(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Centre of a mask, ``(x, y)`` in [0, 1]."""
-    down, across = mask.sum(1), mask.sum(0)
-    total = max(int(down.sum()), 1)
-    y = float(down @ np.arange(len(down))) / total
-    x = float(across @ np.arange(len(across))) / total
+def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[float, float]:
+    """Centre ``(x, y)`` in [0, 1] of a mask that lies in a place."""
+    inside = mask[place]
+    down, across = inside.sum(1), inside.sum(0)
+    total = int(down.sum())
+    y = float(down @ np.arange(place[0].start, place[0].stop)) / total
+    x = float(across @ np.arange(place[1].start, place[1].stop)) / total
     return (x + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]
 
 
@@ -217,14 +226,41 @@ def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     return 100 * lab(small)[0].permute(1, 2, 0).double().numpy()
 
 
-def _mean_features(masks: npt.NDArray[np.bool_], level: Tensor) -> Floats:
-    """Mean of a feature map under each mask, ``(n, C)``."""
+def _mean_features(
+    masks: npt.NDArray[np.bool_], places: list[tuple[slice, slice]], level: Tensor
+) -> Floats:
+    """Mean of a feature map under each mask, ``(n, C)``; each mask lies in its place."""
     channels, height, width = level.shape[1:]
     if len(masks) == 0:
         return np.zeros((0, channels))
-    shares = F.interpolate(
-        torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
-    )[:, 0].to(level.device)
+    down, across = masks.shape[1] / height, masks.shape[2] / width
+    if down.is_integer() and across.is_integer():
+        covered = np.zeros((len(masks), height, width), np.float32)
+        for mask, place, share in zip(masks, places, covered, strict=True):
+            _cover(mask, place, share, (int(down), int(across)))
+        shares = torch.from_numpy(covered).to(level.device)
+    else:
+        shares = F.interpolate(
+            torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
+        )[:, 0].to(level.device)
     # An object smaller than a cell still owns its share of it.
     shares = shares / shares.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     return torch.einsum("nhw,chw->nc", shares, level[0]).double().cpu().numpy()
+
+
+def _cover(
+    mask: npt.NDArray[np.bool_],
+    place: tuple[slice, slice],
+    share: npt.NDArray[np.float32],
+    cell: tuple[int, int],
+) -> None:
+    """Fills in the share of each cell ``(h, w)`` that a mask covers; a cell is so many pixels."""
+    first = [side.start // size for side, size in zip(place, cell, strict=True)]
+    last = [-(-side.stop // size) for side, size in zip(place, cell, strict=True)]
+    rows, columns = (
+        slice(low * size, high * size) for low, high, size in zip(first, last, cell, strict=True)
+    )
+    inside = mask[rows, columns]
+    blocks = inside.reshape(last[0] - first[0], cell[0], last[1] - first[1], cell[1])
+    counts = blocks.sum(1, dtype=np.uint16).sum(2)
+    share[first[0] : last[0], first[1] : last[1]] = counts / np.float32(cell[0] * cell[1])

@@ -6,6 +6,7 @@ named, at every level of likeness, with places where the shots register to each 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
 GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
 KIND, FEW = 1, 2  # level at which an object is as surely one as its kind; the finest with few shots
+FORM_LEVEL = 2  # level at which it must have the kind's form as well
 DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
 UNSURE = 0.02  # chance from which an object may as well belong elsewhere
 STRANGERS = 0.9  # prior belief that as many things never seen turn up each time: mostly none
@@ -48,6 +50,7 @@ class Deviation:
         rows: The image's objects concerned.
         absent: Points of the shots whose like is missing here.
         score: Nats beyond chance for the histogram bank, usual distances for the composition bank.
+        told: Whether to tell people; another deviation says it better otherwise.
     """
 
     branch: str
@@ -59,6 +62,7 @@ class Deviation:
     rows: tuple[int, ...]
     absent: tuple[int, ...]
     score: float
+    told: bool = True
 
 
 class PartsModel:
@@ -105,8 +109,8 @@ class PartsModel:
         if not self._sure or not len(objects):
             return objects
         weights = objects.weights.copy()
-        for row, group in enumerate(self._kinds.assign(objects)[self._kind_level]):
-            weights[row] = self._sure.get(int(group), weights[row])
+        for row, kind in enumerate(self._kinds_of(self._kinds.assign(objects))):
+            weights[row] = self._sure.get(kind, weights[row])
         return replace(objects, weights=weights)
 
     def like(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
@@ -246,10 +250,15 @@ class PartsModel:
         ]  # fmt: skip
 
     def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        """Mean look of a part; only where it is one look, and its count says nothing already."""
+        """Mean look of a part, where it is one look.
+
+        Also where its count is wrong, lest this be a score of right counts; but then the count is
+        told, and not that the mean is another one.
+        """
         group, law = self.parts.groups[number], self.laws[number]
-        if group.facet != "look" or abs(objects.weights[rows].sum() - law.expected) >= 0.5:
+        if group.facet != "look":
             return []
+        told = abs(float(objects.weights[rows].sum()) - law.expected) < 0.5
         score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
         score *= float(objects.weights[rows].mean()) * law.lawful
@@ -260,26 +269,32 @@ class PartsModel:
         return [
             Deviation(
                 "composition", "recoloured", number, group.level, None, None, tuple(odd.tolist()),
-                (), score,
+                (), score, told,
             )
         ]  # fmt: skip
 
-    @property
-    def _kind_level(self) -> int:
-        few = len(self._kinds.shots) <= FEW
-        return 0 if few else min(KIND, len(self._kinds.levels) - 1)
+    def _kinds_of(self, owner: Ints) -> list[tuple[int, ...]]:
+        """Kind of each object from its groups ``(levels, n)``: of one look and of one form.
 
-    def _sureness(self) -> dict[int, float]:
+        The look alone would make a grey edge of the table as surely an object as a grey screw.
+        """
+        few = len(self._kinds.shots) <= FEW
+        levels = [0 if few else min(KIND, len(owner) - 1)]
+        levels += [FORM_LEVEL] if len(owner) > FORM_LEVEL else []
+        return [tuple(int(group) for group in column) for column in owner[levels].T]
+
+    def _sureness(self) -> dict[tuple[int, ...], float]:
+        """Kind -> how surely its members are objects, from 0.001 to 1."""
         if len(self._kinds.shots) == 1:
             return {}
-        means = {
-            number: float(self._kinds.weights[group.members].mean())
-            for number, group in enumerate(self._kinds.groups)
-            if group.level == self._kind_level and len(group.members)
-        }
+        weights: dict[tuple[int, ...], list[float]] = defaultdict(list)
+        kinds = self._kinds_of(np.stack([level.owner for level in self._kinds.levels]))
+        for kind, weight in zip(kinds, self._kinds.weights.tolist(), strict=True):
+            if min(kind) >= 0:
+                weights[kind].append(weight)
         return {
-            number: float(np.clip((mean - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
-            for number, mean in means.items()
+            kind: float(np.clip((np.mean(found) - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
+            for kind, found in weights.items()
         }
 
     def _embeddings_of(self, group: Group) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fmlad.methods.agreement import confirmed
+from fmlad.methods.agreement import confirmed, sureness
 from fmlad.methods.differences import Scene
 from fmlad.segmentation.parts_model import Deviation
 
@@ -92,3 +92,18 @@ def test_a_box_outside_the_image_is_not_confirmed(patches: np.ndarray) -> None:
         [deviation("extra", (0,))], cast(Scene, scene), patches.astype(np.float32), 1.0
     )
     assert found == []
+
+
+def test_a_single_shot_asks_for_more_than_its_copies_show(patches: np.ndarray) -> None:
+    same = deviation("extra", (0,))
+    scene, found = cast(Scene, FakeScene()), patches.astype(np.float32)
+    (half,) = confirmed([same], scene, found, 1.0, alone=True)  # 1.5 times the usual
+    assert half.score == pytest.approx(2.0)
+    assert confirmed([same], scene, found, 1.5, alone=True) == []
+    assert confirmed([same], scene, found, 1.5)[0].score == pytest.approx(4.0)
+
+
+def test_sureness_rises_between_the_same_and_clearly_changed() -> None:
+    many = np.array([0.0, 0.3, 0.45, 0.6, 1.0, 1.5, 2.0, 9.0])
+    assert sureness(many, alone=False) == pytest.approx([0, 0, 0.5, 1, 1, 1, 1, 1])
+    assert sureness(many, alone=True) == pytest.approx([0, 0, 0, 0, 0, 0.5, 1, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.scoring.fusion import SILENT, AdaptiveScaling
+from fmlad.scoring.fusion import SILENT, AdaptiveScaling, Combine
 
 SCORES = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e6), min_size=3, max_size=3)
 
@@ -44,6 +44,13 @@ def test_the_maximum_lets_the_oddest_branch_speak_alone() -> None:
     np.testing.assert_array_equal(fusion.fused_map(maps), [[1.0, 0.25]])
 
 
+def test_the_norm_hears_two_that_wonder_and_little_beside_one_that_is_loud() -> None:
+    fusion = AdaptiveScaling({"a": 2.0, "b": 1.0}, "norm")
+    assert fusion.fused({"a": 2.0, "b": 1.0}) == pytest.approx(2**0.5)
+    assert fusion.fused({"a": 10.0, "b": 1.0}) == pytest.approx(26**0.5)
+    assert fusion.fused({"a": 0.0, "b": 3.0}) == pytest.approx(3.0)
+
+
 def test_a_branch_silent_on_every_shot_counts_as_it_is() -> None:
     fusion = AdaptiveScaling.fit([{"loud": 3.0, "silent": 0.0}, {"loud": 1.0, "silent": 0.0}])
     assert fusion.scaled({"loud": 3.0, "silent": 0.25}) == {"loud": 1.0, "silent": 0.25}
@@ -64,9 +71,10 @@ def test_rescaling_a_branch_changes_nothing() -> None:
     assert AdaptiveScaling.fit(rows).fused({**query, "b": 45_000.0}) == pytest.approx(plain)
 
 
-def test_maps_are_scaled_like_their_scores() -> None:
+@pytest.mark.parametrize("combine", get_args(Combine))
+def test_maps_are_scaled_like_their_scores(combine: Combine) -> None:
     rng = np.random.default_rng(0)
-    fusion = AdaptiveScaling({"a": 4.0, "b": 0.5})
+    fusion = AdaptiveScaling({"a": 4.0, "b": 0.5}, combine)
     maps = {name: rng.random((5, 7), dtype=np.float32) for name in "ab"}
     fused = fusion.fused_map(maps)
     assert fused.dtype == np.float32

@@ -318,3 +318,26 @@ def test_sure_ones_of_a_doubtful_kind_are_doubtful() -> None:
 def test_one_shot_settles_nothing() -> None:
     model = remembered([objects(0, PLACES)]).model().model
     np.testing.assert_allclose(model.settled(objects(1, PLACES, 0.2)).weights, 0.2, atol=1e-6)
+
+
+def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
+    memory = remembered([objects(i, PLACES) for i in range(4)], place=False)
+    model = memory.model().model
+    sliver = objects(5, PLACES[:1], 0.2)
+    looks = sliver.looks.copy()
+    looks[:, FORM[1]] += 3.0  # three times as long for its width
+    settled = model.settled(replace(sliver, looks=looks))
+    np.testing.assert_allclose(settled.weights, [0.2], atol=1e-6)
+
+
+def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
+    def with_slivers(seed: int) -> Objects:
+        things, slivers = objects(seed, PLACES), objects(seed + 20, PLACES, 0.01)
+        slivers.looks[:, FORM[1]] += 3.0
+        pairs = zip(vars(things).values(), vars(slivers).values(), strict=True)
+        return Objects(*(np.concatenate(pair) for pair in pairs))
+
+    model = remembered([with_slivers(i) for i in range(4)], place=False).model().model
+    weights = model.settled(with_slivers(9)).weights
+    np.testing.assert_array_equal(weights[: len(PLACES)], 1.0)
+    assert weights[len(PLACES) :].max() < 0.05

@@ -83,3 +83,14 @@ def test_shares_without_anything_to_share_with(n: int) -> None:
     assert belongs.shape == (n, len(parts.groups))
     assert unknown.shape == (n, len(parts.levels))
     assert np.isfinite(belongs).all()
+
+
+def test_the_look_of_a_part_is_compared_whatever_its_count() -> None:
+    """Else the score of the composition bank would tell right counts from wrong ones."""
+    model = PartsModel([objects([2.0] * 4, seed) for seed in range(4)], None, True)
+    for count, told in ((4, True), (3, False)):
+        query = objects([2.0] * count, 9)
+        query.features[:] += 0.15
+        (most, *_) = [d for d in model.deviations(query, None) if d.branch == "composition"]
+        assert most.score > 2
+        assert most.told is told
