@@ -43,7 +43,17 @@ from fmlad.segmentation.describe import Offers, see
 from fmlad.segmentation.selection import Selection
 from fmlad.views import ImageView
 
-PROPOSER = "mask_proposer"
+PROPOSER, UPSAMPLER = "mask_proposer", "upsampler"
+# The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells, and
+# FeatUp. It does not say which SAM; ViT-H is what SAM's authors recommend.
+DECLARED: Mapping[str, Mapping[str, str]] = {
+    "foundation": {
+        "feature_extractor": "dinov2:facebook/dinov2-small#side=224,fit=squash",
+        PROPOSER: "sam:facebook/sam-vit-huge",
+        UPSAMPLER: "featup:dinov2_jbu_stack_cocostuff",
+    }
+}
+GRID = 128  # cells of the longer side after the paper's x8
 Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
@@ -71,8 +81,10 @@ class SamLadConfig:
         unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
         light: Equation 16: unmatched objects alone are measured.
         background: Whether the patch bank measures what lies outside all objects (ours).
-        upsample: Factor by which feature maps are sharpened first (paper: 8, from 16 cells a side);
-            more than 1 asks for an upsampler.
+        upsample: Factor by which feature maps are sharpened first; more than 1 asks for an
+            upsampler. None: where there is one, the factor that comes nearest to the paper's grid
+            of 128 cells (there 8, from 16) without passing it; 1 elsewhere. ``foundation`` has one
+            without being asked.
         templates: At most this many shots (2 or more) are remembered, those that leave no other far
             off.
         smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
@@ -90,7 +102,7 @@ class SamLadConfig:
     unmatched: float = 2.0
     light: bool = False
     background: bool = True
-    upsample: int = 1
+    upsample: int | None = None
     templates: int = 64
     smoothing: float = 1.0
     fusion: Combine = "maximum"
@@ -101,7 +113,7 @@ class SamLadConfig:
             ("matching", get_args(Matching)),
             ("align", get_args(Align)),
             ("fusion", get_args(Combine)),
-            ("upsample", FACTORS),
+            ("upsample", (None, *FACTORS)),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or value not in known:
@@ -133,7 +145,7 @@ class SamLad:
         "training-free: objects matched with those of the most alike shots and measured by them"
     )
     takes: ClassVar[tuple[str, ...]] = ()
-    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
     typed: ClassVar[tuple[str, ...]] = ("matching", "object")
 
     def __init__(self, config: SamLadConfig | None = None) -> None:
@@ -143,8 +155,13 @@ class SamLad:
     @property
     def needs(self) -> tuple[str, ...]:
         """Roles it asks for: an upsampler where maps are to be sharpened."""
-        sharper = ("upsampler",) if self.config.upsample > 1 else ()
+        sharper = (UPSAMPLER,) if (self.config.upsample or 1) > 1 else ()
         return ("feature_extractor", PROPOSER, *sharper)
+
+    @property
+    def optional(self) -> Mapping[str, tuple[str, ...]]:
+        """An upsampler is of use unless the factor is fixed."""
+        return {UPSAMPLER: tuple(DECLARED)} if self.config.upsample is None else {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -308,8 +325,16 @@ class SamLad:
             likeness, config.descriptor, config.matching == "literal", config.temperature
         )
 
+    def _factor(self, view: ImageView) -> int:
+        if self.config.upsample is not None:
+            return self.config.upsample
+        if not view.has(UPSAMPLER):
+            return 1
+        longer = max(view.upsampled(1).shape[-2:])
+        return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
+
     def _level(self, view: ImageView) -> Tensor:
-        return view.upsampled(self.config.upsample)
+        return view.upsampled(self._factor(view))
 
     def _offers(self, view: ImageView) -> Offers:
         if "offers" not in view.memo:
@@ -319,7 +344,7 @@ class SamLad:
         return offers
 
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
-        key = f"object maps x{self.config.upsample} {selection}"
+        key = f"object maps x{self._factor(view)} {selection}"
         if key not in view.memo:
             offers, level = self._offers(view), self._level(view)
             seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
