@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -27,13 +28,22 @@ from torch import Tensor
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.matching.comparison import Comparison, Judged, Matcher, before, judged, learn_habits
+from fmlad.matching.comparison import (
+    Comparison,
+    Gauge,
+    Judged,
+    Matcher,
+    before,
+    judged,
+    learn_habits,
+)
 from fmlad.matching.descriptors import Mode
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
-from fmlad.matching.repair import Revised, Surveyor, revised
+from fmlad.matching.repair import Surveyor, revised
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
+from fmlad.matching.wholes import Wholes
 from fmlad.methods.banks import Banks, BanksConfig, BanksState
 from fmlad.methods.protocol import Evidence, Progress
 from fmlad.methods.sam_lad_report import found_differences, matched_objects, on_grid, painted
@@ -77,7 +87,9 @@ class SamLadConfig:
         temperature: Of the soft assignment, on a likeness in nats (ours).
         align: How an object's places are brought upon its references': ``"box"``,
             ``"orientation"`` as well (ours), or ``"none"`` (paper).
-        epsilon: Ridge of the covariance (PaDiM's; the paper gives none).
+        pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
+            (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
+        epsilon: Ridge of the covariance of a place (PaDiM's; the paper gives none).
         unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
         light: Equation 16: unmatched objects alone are measured.
         background: Whether the patch bank measures what lies outside all objects (ours).
@@ -98,6 +110,7 @@ class SamLadConfig:
     place: bool = True
     temperature: float = 1.0
     align: Align = "box"
+    pooled: bool = True
     epsilon: float = 0.01
     unmatched: float = 2.0
     light: bool = False
@@ -118,7 +131,7 @@ class SamLadConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or value not in known:
                 raise OptionError(f"{name}={value!r} is not one of {known}.")
-        for name in ("form", "place", "light", "background"):
+        for name in ("form", "place", "pooled", "light", "background"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         for name, low, high, kind in (
@@ -197,17 +210,21 @@ class SamLad:
         likeness = Likeness.learn(things, self.config.form, self.config.place)
         index = TemplateIndex([vectors[number] for number in numbers])
         progress(0, 1, "matching shots with each other")
-        habits, usual = learn_habits(
-            templates, index, self._matcher(likeness), self.config.align, self.config.epsilon
+        matcher = self._matcher(likeness)
+        habits, usual, likes = learn_habits(
+            templates, index, matcher, self.config.align, self.config.epsilon
         )
+        reach = likeness.reach if matcher.arranged else inf
+        wholes = Wholes.learn(templates, likes, reach) if self._pools else None
         bank = None
         if self._with_bank:
             bank = self._bank.fit(
                 kept, labels=None, unlabeled=(), prompts=None, rng=rng, progress=progress
             )
         return SamLadState(
-            len(views), tuple(numbers), templates, selection, likeness, habits, usual, bank, [index]
-        )
+            len(views), tuple(numbers), templates, selection, likeness, habits, usual, wholes, bank,
+            [index],
+        )  # fmt: skip
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
@@ -217,16 +234,16 @@ class SamLad:
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
-        comparisons = self.compared(maps, state, out)
-        second = self._second_thoughts(maps, comparisons, state)
+        surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
+        objects = [surveyor.alone(row) for row in range(len(maps))]
+        second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
-        objects = [self._judged(maps, row, comparisons, state) for row in range(len(maps))]
-        for rows, whole in chosen.joined.items():
-            for row in rows:
-                objects[row] = None
-            objects[rows[0]] = whole
+        if self._doubts(state):
+            objects = surveyor.reconsidered(objects, chosen)
+        if self.config.light:
+            objects = [None if one is None or one.matched else one for one in objects]
         absent = {} if self.config.light else chosen.absent
         pictures = painted(
             maps, best, objects, absent, self.config.unmatched, self.config.smoothing
@@ -301,6 +318,10 @@ class SamLad:
             selection = Selection.from_dict(meta["selection"])
             likeness = Likeness.from_dict(meta["likeness"])
             usual, shots = float(meta["usual"]), int(meta["shots"])
+            arranged = self._matcher(likeness).arranged
+            reach = likeness.reach if arranged else inf
+            known = meta["wholes"] is True
+            wholes = Wholes.restore(reader, templates, reach) if known else None
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
         reader.finish()
@@ -313,11 +334,12 @@ class SamLad:
             or not 0 <= numbers[0] <= numbers[-1] < shots
             or not 0 < usual < float("inf")
             or (bank is None and inner)
+            or (wholes is not None and not self._pools)
             or (bank is not None and bank.shots != len(templates))
             or len({template.level.shape[1] for template in templates}) != 1
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return SamLadState(shots, numbers, templates, selection, likeness, habits, usual, bank)
+        return SamLadState(shots, numbers, templates, selection, likeness, habits, usual, wholes, bank)
 
     def _matcher(self, likeness: Likeness) -> Matcher:
         config = self.config
@@ -355,21 +377,26 @@ class SamLad:
         maps: ObjectMaps = view.memo[key]
         return maps
 
-    def _judged(
-        self, maps: ObjectMaps, row: int, comparisons: Sequence[Comparison], state: SamLadState
-    ) -> Judged | None:
-        config = self.config
-        found = judged(maps, row, comparisons, config.align, config.epsilon, state.usual)
-        return None if found is None or (self.config.light and found.matched) else found
+    @property
+    def _pools(self) -> bool:
+        return self.config.pooled and self.config.align != "none"
 
-    def _second_thoughts(
-        self, maps: ObjectMaps, comparisons: list[Comparison], state: SamLadState
-    ) -> list[Revised]:
-        config = self.config
-        if state.likeness.spread is None or config.matching == "literal" or config.align == "none":
-            return [Revised(comparison, {}, {}) for comparison in comparisons]
-        return revised(
-            Surveyor(maps, comparisons, state.likeness, config.align, config.epsilon, state.usual)
+    def _doubts(self, state: SamLadState) -> bool:
+        """Whether the proposer's cuts are doubted: only a place can be asked."""
+        return self._matcher(state.likeness).arranged and self.config.align != "none"
+
+    def _surveyor(
+        self,
+        maps: ObjectMaps,
+        comparisons: Sequence[Comparison],
+        state: SamLadState,
+        out: frozenset[int],
+    ) -> Surveyor:
+        config, gauge = self.config, None
+        if state.wholes is not None:
+            gauge = Gauge(state.wholes, maps, [c.number for c in comparisons], out)
+        return Surveyor(
+            maps, comparisons, state.likeness, config.align, config.epsilon, state.usual, gauge
         )
 
     def _outside(
