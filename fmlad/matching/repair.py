@@ -9,7 +9,7 @@ where the shots are arranged: elsewhere no place can be asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ class Surveyor:
     epsilon: float
     usual: float
     gauge: Gauge | None = None
+    _asked: dict[Rows, Judged | None] = field(default_factory=dict, repr=False)
 
     def alone(self, row: int) -> Judged | None:
         """One object of the query; None where no reference has any."""
@@ -72,7 +73,9 @@ class Surveyor:
         """The place of one of the query's objects, however that was cut out."""
         return self._best(np.array([c.stands[row] for c in self.comparisons], np.int64))
 
-    def reconsidered(self, objects: Sequence[Judged | None], chosen: Revised) -> list[Judged | None]:
+    def reconsidered(
+        self, objects: Sequence[Judged | None], chosen: Revised
+    ) -> list[Judged | None]:
         """Each object, measured by the cut that speaks best for it.
 
         Args:
@@ -109,6 +112,12 @@ class Surveyor:
 
     def _best(self, stands: npt.NDArray[np.int64]) -> Judged | None:
         """What lies where the references have some objects: of their boxes, the one that fits."""
+        asked = tuple(stands.tolist())
+        if asked not in self._asked:
+            self._asked[asked] = self._fitting(stands)
+        return self._asked[asked]
+
+    def _fitting(self, stands: npt.NDArray[np.int64]) -> Judged | None:
         known = [
             (c.number, c.reference, int(row))
             for c, row in zip(self.comparisons, stands, strict=True)

@@ -339,7 +339,9 @@ class SamLad:
             or len({template.level.shape[1] for template in templates}) != 1
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return SamLadState(shots, numbers, templates, selection, likeness, habits, usual, wholes, bank)
+        return SamLadState(
+            shots, numbers, templates, selection, likeness, habits, usual, wholes, bank
+        )
 
     def _matcher(self, likeness: Likeness) -> Matcher:
         config = self.config
