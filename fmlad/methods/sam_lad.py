@@ -31,10 +31,8 @@ from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.matching.comparison import (
     Comparison,
     Gauge,
-    Judged,
     Matcher,
     before,
-    judged,
     learn_habits,
 )
 from fmlad.matching.descriptors import Mode
@@ -54,8 +52,8 @@ from fmlad.segmentation.selection import Selection
 from fmlad.views import ImageView
 
 PROPOSER, UPSAMPLER = "mask_proposer", "upsampler"
-# The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells, and
-# FeatUp. It does not say which SAM; ViT-H is what SAM's authors recommend.
+# The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells,
+# and FeatUp. It does not say which SAM; ViT-H is its authors' largest.
 DECLARED: Mapping[str, Mapping[str, str]] = {
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small#side=224,fit=squash",
