@@ -25,6 +25,7 @@ LITERAL_TEMPERATURE, LITERAL_DUSTBIN = 0.1, 2.3457
 COMPARED = 16  # templates that each template is matched with at fit time
 MEASURED = 64  # matched objects that set the unit of measurement
 MATCHED = 0.5  # share of the references from which an object counts as matched
+PEAK = 2.0  # usual ratio of an object's largest distance to its mean one
 TYPICAL, SHRINK = 0.15, 4.0  # relative spread of usual distances, and how many it stands for
 
 
@@ -135,6 +136,7 @@ class Judged:
         measured: Its distances.
         usual: Mean distance that would be usual.
         spread: Standard deviation of it.
+        peak: Largest distance that would be usual.
         matched: Whether the object has a partner in half of the references.
         whole: How odd it is as a whole; None where the shots are too few to tell.
     """
@@ -142,6 +144,7 @@ class Judged:
     measured: Measured
     usual: float
     spread: float
+    peak: float
     matched: bool
     whole: float | None = None
 
@@ -202,10 +205,11 @@ def judged(
     measured = compare(query, row, known, align, epsilon)
     count = len(known)
     if count == 1:
-        mean, spread = usual, TYPICAL * usual
+        mean, spread, peak = usual, TYPICAL * usual, PEAK * usual
     else:
         # What the references are to each other, drawn towards what is typical while they are few.
         mean = float(((count - 1) * measured.usual.mean() + usual) / count)
+        peak = float(((count - 1) * measured.peaks.mean() + PEAK * usual) / count)
         seen = count * float(measured.usual.var())
         spread = float(np.sqrt((seen + SHRINK * (TYPICAL * mean) ** 2) / (count + SHRINK)))
     matched = partners >= MATCHED * len(comparisons)
@@ -213,7 +217,9 @@ def judged(
     if gauge is not None:
         likes = [(c.number, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
         whole = float(gauge.odds(query.box(row)[None], likes)[0])
-    return Judged(measured, max(mean, 1e-6), max(spread, 1e-6), matched, whole)
+    return Judged(
+        measured, max(mean, 1e-6), max(spread, 1e-6), max(peak, 1e-6), matched, whole
+    )  # fmt: skip
 
 
 def learn_habits(

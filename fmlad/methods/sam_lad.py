@@ -17,7 +17,7 @@ odd) and ``background`` (what lies outside all objects, by the patch bank).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, ClassVar, Literal, get_args
 
@@ -66,7 +66,10 @@ Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
 # which silence on every shot says little and a shot that was misread must not make deaf.
-BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (1.0, 2.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (0.7, 1.4)}
+# Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
+# it takes to trust their largest score as it is (ours).
+FEW = 3.0
 
 
 @dataclass(frozen=True)
@@ -289,7 +292,10 @@ class SamLad:
     ) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the branches in natural units."""
         bounds = {branch: BOUNDS[branch] for branch in self.branches if branch in BOUNDS}
-        return AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
+        found = AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
+        margin = 1 + FEW / max(len(left_out), 1)
+        scales = {b: s if b in BOUNDS else margin * s for b, s in found.scales.items()}
+        return replace(found, scales=scales)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
