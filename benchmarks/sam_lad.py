@@ -2,7 +2,7 @@
 
     python -m benchmarks.sam_lad matching
     python -m benchmarks.sam_lad digits
-    python -m benchmarks.sam_lad scenes --images 6
+    python -m benchmarks.sam_lad scenes --images 6 --seeds 2
     python -m benchmarks.sam_lad cost
 
 ``matching``: normal test scenes of known objects (their true masks) before their two most alike of

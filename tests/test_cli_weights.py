@@ -114,6 +114,16 @@ def test_where_prints_the_place_and_nothing_else(weights: Run, tmp_path: Path) -
     assert places["sam:facebook/sam-vit-base"] is None
 
 
+def test_a_profile_stands_for_what_it_uses(weights: Run) -> None:
+    hq = "sam-hq:syscv-community/sam-hq-vit-huge"
+    assert hq in weights("list", "foundation").out
+    usual, every = (weights("check", "foundation", *more).out for more in ((), ("--all",)))
+    assert hq not in usual
+    assert hq in every
+    for name in ("sam:facebook/sam-vit-huge", "featup:dinov2_jbu_stack_cocostuff"):
+        assert f"{name}: MISSING" in usual
+
+
 def test_where_says_what_is_missing(weights: Run, tmp_path: Path) -> None:
     done = weights("where", "sam:facebook/sam-vit-base")
     assert (done.code, done.out) == (1, "sam:facebook/sam-vit-base: not on this machine\n")

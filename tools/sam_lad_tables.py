@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ def read(name: str) -> tuple[str, Mapping[str, Any]]:
     """Protocol and figures of one results file."""
     found = json.loads((RESULTS / f"sam-lad-{name}.json").read_text())
     return str(found["protocol"]), found["figures"]
+
+
+def images(protocol: str) -> str:
+    """The option that gives the protocol's number of images."""
+    found = re.search(r"(\d+) images a group", protocol)
+    return f" --images {found[1]}" if found else ""
 
 
 def row(*cells: object) -> str:
@@ -73,9 +80,11 @@ def scenes() -> list[str]:
         both = (figures[key][f"fused, {kind}"] for kind in ("logical", "structural"))
         return " / ".join(f"{value:.3f}" for value in both)
 
+    draws = re.search(r"(\d+) draws", protocol)
+    seeds = f" --seeds {draws[1]}" if draws else ""
     lines = [
         f"**Scenes**, AUROC logical / structural ({protocol}): `python -m benchmarks.sam_lad scenes"
-        " --images 4`",
+        f"{seeds}{images(protocol)}`",
         "",
         row("", "sam-lad", "banks"),
         "|---|---|---|",
@@ -121,8 +130,53 @@ def cost() -> list[str]:
     return lines
 
 
+def backbones() -> list[str]:
+    """Features exchanged, as in the paper's table 6."""
+    protocol, figures = read("backbones")
+    ways = [key.removeprefix("mean: ") for key in figures if key.startswith("mean: ")]
+    lines = [
+        f"**Backbones exchanged** ({protocol}), AUROC logical / structural: "
+        f"`python -m benchmarks.sam_lad_exchange backbones{images(protocol)}`",
+        "",
+        row("", *CATEGORIES, "mean"),
+        "|---|" + "---|" * (len(CATEGORIES) + 1),
+    ]
+    for way in ways:
+        cells = (figures[f"{name}: {way}"] for name in (*CATEGORIES, "mean"))
+        lines.append(row(way, *(_both(cell) for cell in cells)))
+    return lines
+
+
+def factors() -> list[str]:
+    """Upsampling exchanged, as in the paper's table 7."""
+    protocol, figures = read("factors")
+    lines = [
+        f"**Upsampling** of embedded features on 20 cells by the joint bilateral ({protocol}), mean "
+        f"AUROC: `python -m benchmarks.sam_lad_exchange factors{images(protocol)}`",
+        "",
+        row("factor", "logical", "structural", "upsampler, s a picture", "GFLOP"),
+        "|---|---|---|---|---|",
+    ]
+    for key, cell in figures.items():
+        if key.startswith("mean: "):
+            scores = (f"{cell[f'fused, {kind}']:.3f}" for kind in ("logical", "structural"))
+            lines.append(row(key.removeprefix("mean: "), *scores, cell["s"], cell["GFLOP"]))
+    return lines
+
+
+def _both(cell: Mapping[str, float]) -> str:
+    return " / ".join(f"{cell[f'fused, {kind}']:.3f}" for kind in ("logical", "structural"))
+
+
 def page() -> str:
     """The Markdown between the two markers: a table for every benchmark that has been run."""
-    parts = {"matching": matching, "digits": digits, "scenes": scenes, "cost": cost}
+    parts = {
+        "matching": matching,
+        "digits": digits,
+        "scenes": scenes,
+        "backbones": backbones,
+        "factors": factors,
+        "cost": cost,
+    }
     ready = [make for name, make in parts.items() if (RESULTS / f"sam-lad-{name}.json").exists()]
     return "\n\n".join("\n".join(make()) for make in ready)

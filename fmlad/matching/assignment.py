@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
 RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
+SAFE = 200.0  # temperatures of cost up to which double precision needs no logarithms
 ENOUGH = 1e-2  # the same where only decisions are wanted
 
 
@@ -60,16 +61,19 @@ def transport(
         temperature: Softness, > 0, in the scores' units.
         residual: Error of the marginals that is small enough to stop.
     """
-    from ot.bregman import sinkhorn_log
+    from ot.bregman import sinkhorn_knopp, sinkhorn_log
 
     rows, columns = scores.shape
     augmented = np.full((rows + 1, columns + 1), dustbin, np.float64)
     augmented[:-1, :-1] = scores
     here = np.append(np.ones(rows), columns)
     there = np.append(np.ones(columns), rows)
+    costs = augmented.max() - augmented
+    # Sums of logarithms take twenty times as long, and are needed where exp(-cost) vanishes.
+    solve = sinkhorn_knopp if costs.max() <= SAFE * temperature else sinkhorn_log
     # POT stops at the marginals' squared error; unconverged plans are still the best ones found.
-    plan = sinkhorn_log(
-        here, there, -augmented, temperature, numItermax=ITERATIONS, stopThr=residual, warn=False
+    plan = solve(
+        here, there, costs, temperature, numItermax=ITERATIONS, stopThr=residual, warn=False
     )
     return np.asarray(plan, dtype=np.float64)
 
@@ -77,7 +81,7 @@ def transport(
 def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
     """One-to-one matches out of the soft assignment.
 
-    An object counts as matched when more of its mass goes to objects than to the dustbin, so that
+    An object would be matched when more of its mass goes to objects than to the dustbin, so that
     the likes among which it is spread do not count against it: of five pins before six equal ones,
     none prefers the dustbin to all of them together. Matches are mutual best ones, taken in rounds,
     so that equals do not block each other; the sixth pin is then left over.
@@ -94,20 +98,22 @@ def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
         return Assignment(np.zeros((0, 2), np.int64), np.full(rows, -1, np.int64), plan)
     plan = transport(scores, dustbin, temperature, ENOUGH)
     real = plan[:-1, :-1]
-    open_rows = real.sum(1) > plan[:-1, -1]
-    open_columns = real.sum(0) > plan[-1, :-1]
+    # Two may be a pair if either would rather be matched: before seven equal pins, two are spread
+    # so thinly that each of the seven by itself prefers the dustbin.
+    wanted = (real.sum(1) > plan[:-1, -1])[:, None] | (real.sum(0) > plan[-1, :-1])
     # Where mass is equal, the score decides: it may know the place.
-    rank = real + 1e-9 * (scores - scores.min())
+    rank = np.where(wanted, real + 1e-9 * (scores - scores.min()), -np.inf)
     pairs: list[tuple[int, int]] = []
-    while open_rows.any() and open_columns.any():
-        left = np.where(open_rows[:, None] & open_columns, rank, -np.inf)
-        best = left.argmax(1)
-        mutual = np.flatnonzero(open_rows & (left.argmax(0)[best] == np.arange(rows)))
+    while np.isfinite(rank).any():
+        best = rank.argmax(1)
+        mutual = np.flatnonzero(
+            (rank.argmax(0)[best] == np.arange(rows)) & np.isfinite(rank.max(1))
+        )
         if not len(mutual):
             break
         pairs += [(int(row), int(best[row])) for row in mutual]
-        open_rows[mutual] = False
-        open_columns[best[mutual]] = False
+        rank[mutual] = -np.inf
+        rank[:, best[mutual]] = -np.inf
     # What falls below the dustbin was matched for want of anything better.
     kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
     order = np.array(sorted(kept), np.int64).reshape(-1, 2)

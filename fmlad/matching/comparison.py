@@ -14,6 +14,7 @@ from fmlad.matching.habits import UNKNOWN, Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, Measured, ObjectMaps, compare
 from fmlad.matching.templates import TemplateIndex, image_vector
+from fmlad.matching.wholes import NOBODY, Wholes, brought
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -21,9 +22,10 @@ Ints = npt.NDArray[np.int64]
 # The published matching: cosines before a dustbin of SuperGlue's, which they can only reach with a
 # temperature that the paper does not name.
 LITERAL_TEMPERATURE, LITERAL_DUSTBIN = 0.1, 2.3457
-COMPARED = 8  # templates that each template is matched with at fit time
+COMPARED = 16  # templates that each template is matched with at fit time
 MEASURED = 64  # matched objects that set the unit of measurement
 MATCHED = 0.5  # share of the references from which an object counts as matched
+PEAK = 2.0  # usual ratio of an object's largest distance to its mean one
 TYPICAL, SHRINK = 0.15, 4.0  # relative spread of usual distances, and how many it stands for
 
 
@@ -50,6 +52,11 @@ class Matcher:
             scores = here.descriptors @ there.descriptors.T / LITERAL_TEMPERATURE
             return literal_match(scores, LITERAL_DUSTBIN, 1.0)
         return match(self.likeness.scores(here, there), self.likeness.dustbin, self.temperature)
+
+    @property
+    def arranged(self) -> bool:
+        """Whether place counts."""
+        return self.likeness.spread is not None and not self.literal
 
     def gaps(self, query: ObjectMaps, reference: ObjectMaps) -> Floats:
         """Distances ``(M, N)`` between places, in halves of the longer side."""
@@ -105,17 +112,20 @@ def before(
     extra = np.where(partner < 0, habits.extra(exclude) * query.objects.weights, 0.0)
     moved = np.zeros(len(query))
     stands = np.where(partner >= 0, partner, found.nearest)
-    spread = matcher.likeness.spread
-    if spread is not None and not matcher.literal and len(template):
+    if matcher.arranged and len(template):
         gaps = matcher.gaps(query, template)
         pairs = tuple(found.pairs.T)
         sure = query.objects.weights[pairs[0]]
         moved[pairs[0]] = matcher.likeness.misplaced(gaps[pairs]) * sure
-        reach = matcher.likeness.reach
-        there = np.take_along_axis(gaps, np.maximum(stands, 0)[:, None], 1)[:, 0]
-        here = (gaps.min(1) <= reach) & ((there > reach) | (stands < 0))
-        stands = np.where(here, gaps.argmin(1), stands)
+        stands = _in_place(stands, gaps, matcher.likeness.reach)
     return Comparison(number, template, found, missing, extra, moved, stands.astype(np.int64))
+
+
+def _in_place(stands: Ints, gaps: Floats, reach: float) -> Ints:
+    """What belongs in each object's place, where what it stands for ``(M,)`` lies elsewhere."""
+    there = np.take_along_axis(gaps, np.maximum(stands, 0)[:, None], 1)[:, 0]
+    here = (gaps.min(1) <= reach) & ((there > reach) | (stands < 0))
+    return np.where(here, gaps.argmin(1), stands)
 
 
 @dataclass(frozen=True)
@@ -126,18 +136,46 @@ class Judged:
         measured: Its distances.
         usual: Mean distance that would be usual.
         spread: Standard deviation of it.
+        peak: Largest distance that would be usual.
         matched: Whether the object has a partner in half of the references.
+        whole: How odd it is as a whole; None where the shots are too few to tell.
     """
 
     measured: Measured
     usual: float
     spread: float
+    peak: float
     matched: bool
+    whole: float | None = None
 
     @property
     def odds(self) -> float:
         """How far the object is on the whole from what is usual, in standard deviations, >= 0."""
+        if self.whole is not None:
+            return self.whole
         return max(0.0, (self.measured.mean - self.usual) / self.spread)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Measures what lies in boxes of a query as whole objects.
+
+    Attributes:
+        wholes: Of the templates.
+        query: The query's objects.
+        among: Templates in question.
+        exclude: Templates that do not count.
+    """
+
+    wholes: Wholes
+    query: ObjectMaps
+    among: Sequence[int]
+    exclude: frozenset[int]
+
+    def odds(self, boxes: Floats, own: Sequence[tuple[int, int]]) -> Floats:
+        """How odd each of some boxes ``(m, 4)`` in [0, 1] is before some likes, ``(m,)``."""
+        vectors = brought(self.query, boxes)
+        return self.wholes.odds(vectors, own, self.among, self.exclude)
 
 
 def judged(
@@ -147,6 +185,7 @@ def judged(
     align: Align,
     epsilon: float,
     usual: float,
+    gauge: Gauge | None = None,
 ) -> Judged | None:
     """Measures one query object by its like in all references; None where none has any object.
 
@@ -157,6 +196,7 @@ def judged(
         align: How places are brought together.
         epsilon: Ridge of the covariance.
         usual: Usual mean distance of an object to a single like of it, for want of anything better.
+        gauge: Of whole objects; None: the mean of the places' distances tells.
     """
     known = [(c.reference, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
     if not known:
@@ -165,14 +205,21 @@ def judged(
     measured = compare(query, row, known, align, epsilon)
     count = len(known)
     if count == 1:
-        mean, spread = usual, TYPICAL * usual
+        mean, spread, peak = usual, TYPICAL * usual, PEAK * usual
     else:
         # What the references are to each other, drawn towards what is typical while they are few.
         mean = float(((count - 1) * measured.usual.mean() + usual) / count)
+        peak = float(((count - 1) * measured.peaks.mean() + PEAK * usual) / count)
         seen = count * float(measured.usual.var())
         spread = float(np.sqrt((seen + SHRINK * (TYPICAL * mean) ** 2) / (count + SHRINK)))
     matched = partners >= MATCHED * len(comparisons)
-    return Judged(measured, max(mean, 1e-6), max(spread, 1e-6), matched)
+    whole = None
+    if gauge is not None:
+        likes = [(c.number, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
+        whole = float(gauge.odds(query.box(row)[None], likes)[0])
+    return Judged(
+        measured, max(mean, 1e-6), max(spread, 1e-6), max(peak, 1e-6), matched, whole
+    )  # fmt: skip
 
 
 def learn_habits(
@@ -181,13 +228,15 @@ def learn_habits(
     matcher: Matcher,
     align: Align,
     epsilon: float,
-) -> tuple[Habits, float]:
+) -> tuple[Habits, float, list[Ints]]:
     """Matches templates with each other: what is usually found again, and how alike it is.
 
     Returns:
-        The habits, and the usual mean distance of an object to a single like of it.
+        The habits, the usual mean distance of an object to a single like of it, and per template
+        ``(n, Z)`` each object's like in each template, ``NOBODY`` for none.
     """
     count = len(templates)
+    likes = [np.full((len(template), count), NOBODY) for template in templates]
     found = [np.full((len(template), count), UNKNOWN) for template in templates]
     surplus = np.full((count, count), UNKNOWN)
     distances: list[float] = []
@@ -196,10 +245,16 @@ def learn_habits(
         for other in index.nearest(vector, COMPARED, frozenset({number})):
             result = matcher(template, templates[other])
             found[number][:, other] = result.partner >= 0
+            stands = result.partner
+            if matcher.arranged and len(templates[other]):
+                gaps = matcher.gaps(template, templates[other])
+                stands = _in_place(stands, gaps, matcher.likeness.reach)
+            likes[number][:, other] = stands
             surplus[number, other] = template.objects.weights[result.partner < 0].sum()
             share = -(-MEASURED // max(count, 1))
             for row, like in result.pairs[:share].tolist():
                 if len(distances) < MEASURED:
                     known = [(templates[other], like)]
                     distances.append(compare(template, row, known, align, epsilon).mean)
-    return Habits(tuple(found), surplus), float(np.median(distances)) if distances else 1.0
+    usual = float(np.median(distances)) if distances else 1.0
+    return Habits(tuple(found), surplus), usual, likes

@@ -166,12 +166,14 @@ class Measured:
         weight: How much of each cell counts, in [0, 1].
         usual: Mean distance over the object of some references from the others; NaN with
             one.
+        peaks: The same, of the largest distance instead of the mean.
     """
 
     block: tuple[slice, slice]
     distances: Tensor
     weight: Tensor
     usual: Floats
+    peaks: Floats
 
     @property
     def mean(self) -> float:
@@ -216,7 +218,9 @@ def compare(
     distances, others = measure(here, torch.stack(known), epsilon)
     total = weight.sum().clamp_min(1e-9)
     usual = ((others * weight).sum(1) / total).double().cpu().numpy()
-    return Measured(block, (distances * (weight > 0)).reshape(shape), weight.reshape(shape), usual)
+    peaks = (others * weight).amax(1).double().cpu().numpy()
+    distances = (distances * (weight > 0)).reshape(shape)
+    return Measured(block, distances, weight.reshape(shape), usual, peaks)
 
 
 def _block(image: ObjectMaps, row: int) -> tuple[slice, slice]:

@@ -9,14 +9,14 @@ where the shots are arranged: elsewhere no place can be asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from fmlad.matching.assignment import Assignment
-from fmlad.matching.comparison import Comparison, Judged, judged
+from fmlad.matching.comparison import Comparison, Gauge, Judged, judged
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps
 from fmlad.segmentation.describe import Objects
@@ -30,7 +30,7 @@ Rows = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Surveyor:
-    """Measures places of a query that are no objects of its own.
+    """Measures objects of a query, and places of it that are no objects of its own.
 
     Attributes:
         query: The query's objects.
@@ -39,6 +39,7 @@ class Surveyor:
         align: As in the measurement of objects.
         epsilon: Ridge of the covariance.
         usual: Usual mean distance of an object to a single like of it.
+        gauge: Of whole objects; None: the mean of the places' distances tells.
     """
 
     query: ObjectMaps
@@ -47,50 +48,122 @@ class Surveyor:
     align: Align
     epsilon: float
     usual: float
+    gauge: Gauge | None = None
+    _asked: dict[Rows, Judged | None] = field(default_factory=dict, repr=False)
+
+    def alone(self, row: int) -> Judged | None:
+        """One object of the query; None where no reference has any."""
+        return judged(
+            self.query, row, self.comparisons, self.align, self.epsilon, self.usual, self.gauge
+        )
 
     def together(self, rows: Rows) -> Judged | None:
         """Some objects of the query, measured as one."""
         boxes = self.query.objects.boxes[list(rows)]
         box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
-        return self._measured(box, self.query.masks[list(rows)].amax(0))
+        place = (box[:2] + box[2:]) / self.query.size[::-1] - 1
+        mask = self.query.masks[list(rows)].amax(0)
+        return self._measured(box, mask, self._belonging(place * self.query.half))
 
     def place_of(self, reference: ObjectMaps, row: int) -> Judged | None:
         """The place where a reference object should be."""
+        return self._best(self._belonging(reference.objects.places[row]))
+
+    def instead_of(self, row: int) -> Judged | None:
+        """The place of one of the query's objects, however that was cut out."""
+        return self._best(np.array([c.stands[row] for c in self.comparisons], np.int64))
+
+    def reconsidered(
+        self, objects: Sequence[Judged | None], chosen: Revised
+    ) -> list[Judged | None]:
+        """Each object, measured by the cut that speaks best for it.
+
+        Args:
+            objects: As they were cut out.
+            chosen: What became of them before the best reference.
+
+        Returns:
+            Of objects that are one, the first stands for all, and None for the others.
+        """
+        found = list(objects)
+        for row, one in enumerate(objects):
+            if one is not None and one.odds > NORMAL:
+                other = self.instead_of(row)
+                if other is not None and other.odds < one.odds:
+                    found[row] = replace(other, matched=one.matched)
+        for rows, whole in chosen.joined.items():
+            for row in rows:
+                found[row] = None
+            found[rows[0]] = whole
+        return found
+
+    def as_they_are(self) -> list[Revised]:
+        """The comparisons without second thoughts."""
+        return [Revised(comparison, {}, {}) for comparison in self.comparisons]
+
+    def _belonging(self, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Per comparison the reference object that belongs in a place; -1 for none."""
+        found = []
+        for comparison in self.comparisons:
+            gaps = np.linalg.norm(comparison.reference.objects.places - place, axis=1)
+            near = len(gaps) > 0 and gaps.min() <= self.likeness.reach
+            found.append(int(gaps.argmin()) if near else -1)
+        return np.array(found, np.int64)
+
+    def _best(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+        """What lies where the references have some objects: of their boxes, the one that fits."""
+        asked = tuple(stands.tolist())
+        if asked not in self._asked:
+            self._asked[asked] = self._fitting(stands)
+        return self._asked[asked]
+
+    def _fitting(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+        known = [
+            (c.number, c.reference, int(row))
+            for c, row in zip(self.comparisons, stands, strict=True)
+            if row >= 0
+        ]
+        if not known:
+            return None
+        boxes = np.array([reference.box(row) for _, reference, row in known])
+        best = 0
+        if self.gauge is not None:
+            likes = [(number, row) for number, _, row in known]
+            best = int(self.gauge.odds(boxes, likes).argmin())
+        _, reference, row = known[best]
         height, width = self.query.size
-        box = reference.box(row) * [width, height, width, height]
         size = self.query.masks.shape[1:]
         mask = torch.nn.functional.interpolate(
             reference.masks[row][None, None], (size[0], size[1]), mode="bilinear"
         )[0, 0]
-        return self._measured(box, mask)
+        return self._measured(boxes[best] * [width, height, width, height], mask, stands)
 
-    def _measured(self, box: npt.NDArray[np.float64], mask: torch.Tensor) -> Judged | None:
-        height, width = self.query.size
-        half = np.array([width, height]) / max(width, height)
-        place = (box[:2] + box[2:]) / [width, height] - 1
+    def _measured(
+        self, box: npt.NDArray[np.float64], mask: torch.Tensor, stands: npt.NDArray[np.int64]
+    ) -> Judged | None:
         kept = self.query.objects.rows(np.zeros(len(self.query), bool))
+        height, width = self.query.size
+        place = ((box[:2] + box[2:]) / [width, height] - 1) * self.query.half
         whole = Objects(
             np.zeros((1, kept.looks.shape[1])),
             np.zeros((1, kept.features.shape[1])),
             box[None],
-            (place * half)[None],
+            place[None],
             np.ones(1),
         )
         maps = ObjectMaps(self.query.level, whole, mask[None], self.query.size)
-        stands = []
-        for comparison in self.comparisons:
-            places = comparison.reference.objects.places
-            gaps = np.linalg.norm(places - whole.places, axis=1)
-            near = int(gaps.argmin()) if len(gaps) and gaps.min() <= self.likeness.reach else -1
-            stands.append(replace(comparison, stands=np.array([near]), found=_nobody(comparison)))
-        return judged(maps, 0, stands, self.align, self.epsilon, self.usual)
+        before = [
+            replace(comparison, stands=np.array([row]), found=_matched(comparison, int(row)))
+            for comparison, row in zip(self.comparisons, stands, strict=True)
+        ]
+        return judged(maps, 0, before, self.align, self.epsilon, self.usual, self.gauge)
 
 
-def _nobody(comparison: Comparison) -> Assignment:
-    """One object that was matched with nothing."""
+def _matched(comparison: Comparison, row: int) -> Assignment:
+    """One object that was matched with what belongs in its place, if anything does."""
+    pairs = np.array([[0, row]] if row >= 0 else np.zeros((0, 2)), np.int64)
     columns = comparison.found.plan.shape[1]
-    nowhere = np.array([-1], np.int64)
-    return Assignment(np.zeros((0, 2), np.int64), nowhere, np.zeros((2, columns)))
+    return Assignment(pairs, np.array([row], np.int64), np.zeros((2, columns)))
 
 
 @dataclass(frozen=True)
@@ -108,8 +181,13 @@ class Revised:
     absent: dict[int, Judged]
 
 
-def revised(surveyor: Surveyor) -> list[Revised]:
-    """All comparisons of a query, after second thoughts."""
+def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]:
+    """All comparisons of a query, after second thoughts.
+
+    Args:
+        surveyor: Of the query.
+        alone: Each of its objects, measured as it was cut out.
+    """
     known: dict[Rows, Judged | None] = {}
     results = []
     for comparison in surveyor.comparisons:
@@ -122,7 +200,9 @@ def revised(surveyor: Surveyor) -> list[Revised]:
             if rows not in known:
                 known[rows] = surveyor.together(rows)
             one = known[rows]
-            if one is not None and one.odds <= NORMAL:
+            apart = max((piece.odds for i in rows if (piece := alone[i]) is not None), default=0.0)
+            # Odd as it may be, it is one thing where the pieces are odder still.
+            if one is not None and (one.odds <= NORMAL or one.odds < apart):
                 extra[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one

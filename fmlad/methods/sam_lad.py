@@ -17,7 +17,8 @@ odd) and ``background`` (what lies outside all objects, by the patch bank).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -27,13 +28,20 @@ from torch import Tensor
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.banks.saved import Reader
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.matching.comparison import Comparison, Judged, Matcher, before, judged, learn_habits
+from fmlad.matching.comparison import (
+    Comparison,
+    Gauge,
+    Matcher,
+    before,
+    learn_habits,
+)
 from fmlad.matching.descriptors import Mode
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
-from fmlad.matching.repair import Revised, Surveyor, revised
+from fmlad.matching.repair import Surveyor, revised
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
+from fmlad.matching.wholes import Wholes
 from fmlad.methods.banks import Banks, BanksConfig, BanksState
 from fmlad.methods.protocol import Evidence, Progress
 from fmlad.methods.sam_lad_report import found_differences, matched_objects, on_grid, painted
@@ -43,12 +51,25 @@ from fmlad.segmentation.describe import Offers, see
 from fmlad.segmentation.selection import Selection
 from fmlad.views import ImageView
 
-PROPOSER = "mask_proposer"
+PROPOSER, UPSAMPLER = "mask_proposer", "upsampler"
+# The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells,
+# and FeatUp. It does not say which SAM; ViT-H is its authors' largest.
+DECLARED: Mapping[str, Mapping[str, str]] = {
+    "foundation": {
+        "feature_extractor": "dinov2:facebook/dinov2-small#side=224,fit=squash",
+        PROPOSER: "sam:facebook/sam-vit-huge",
+        UPSAMPLER: "featup:dinov2_jbu_stack_cocostuff",
+    }
+}
+GRID = 128  # cells of the longer side after the paper's x8
 Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
 # which silence on every shot says little and a shot that was misread must not make deaf.
-BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (1.0, 2.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (0.7, 1.4)}
+# Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
+# it takes to trust their largest score as it is (ours).
+FEW = 3.0
 
 
 @dataclass(frozen=True)
@@ -67,12 +88,16 @@ class SamLadConfig:
         temperature: Of the soft assignment, on a likeness in nats (ours).
         align: How an object's places are brought upon its references': ``"box"``,
             ``"orientation"`` as well (ours), or ``"none"`` (paper).
-        epsilon: Ridge of the covariance (PaDiM's; the paper gives none).
+        pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
+            (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
+        epsilon: Ridge of the covariance of a place (PaDiM's; the paper gives none).
         unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
         light: Equation 16: unmatched objects alone are measured.
         background: Whether the patch bank measures what lies outside all objects (ours).
-        upsample: Factor by which feature maps are sharpened first (paper: 8, from 16 cells a side);
-            more than 1 asks for an upsampler.
+        upsample: Factor by which feature maps are sharpened first; more than 1 asks for an
+            upsampler. None: where there is one, the factor that comes nearest to the paper's grid
+            of 128 cells (there 8, from 16) without passing it; 1 elsewhere. ``foundation`` has one
+            without being asked.
         templates: At most this many shots (2 or more) are remembered, those that leave no other far
             off.
         smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
@@ -86,11 +111,12 @@ class SamLadConfig:
     place: bool = True
     temperature: float = 1.0
     align: Align = "box"
+    pooled: bool = True
     epsilon: float = 0.01
     unmatched: float = 2.0
     light: bool = False
     background: bool = True
-    upsample: int = 1
+    upsample: int | None = None
     templates: int = 64
     smoothing: float = 1.0
     fusion: Combine = "maximum"
@@ -101,12 +127,12 @@ class SamLadConfig:
             ("matching", get_args(Matching)),
             ("align", get_args(Align)),
             ("fusion", get_args(Combine)),
-            ("upsample", FACTORS),
+            ("upsample", (None, *FACTORS)),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or value not in known:
                 raise OptionError(f"{name}={value!r} is not one of {known}.")
-        for name in ("form", "place", "light", "background"):
+        for name in ("form", "place", "pooled", "light", "background"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         for name, low, high, kind in (
@@ -133,7 +159,7 @@ class SamLad:
         "training-free: objects matched with those of the most alike shots and measured by them"
     )
     takes: ClassVar[tuple[str, ...]] = ()
-    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
     typed: ClassVar[tuple[str, ...]] = ("matching", "object")
 
     def __init__(self, config: SamLadConfig | None = None) -> None:
@@ -143,8 +169,13 @@ class SamLad:
     @property
     def needs(self) -> tuple[str, ...]:
         """Roles it asks for: an upsampler where maps are to be sharpened."""
-        sharper = ("upsampler",) if self.config.upsample > 1 else ()
+        sharper = (UPSAMPLER,) if (self.config.upsample or 1) > 1 else ()
         return ("feature_extractor", PROPOSER, *sharper)
+
+    @property
+    def optional(self) -> Mapping[str, tuple[str, ...]]:
+        """An upsampler is of use unless the factor is fixed."""
+        return {UPSAMPLER: tuple(DECLARED)} if self.config.upsample is None else {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -180,17 +211,21 @@ class SamLad:
         likeness = Likeness.learn(things, self.config.form, self.config.place)
         index = TemplateIndex([vectors[number] for number in numbers])
         progress(0, 1, "matching shots with each other")
-        habits, usual = learn_habits(
-            templates, index, self._matcher(likeness), self.config.align, self.config.epsilon
+        matcher = self._matcher(likeness)
+        habits, usual, likes = learn_habits(
+            templates, index, matcher, self.config.align, self.config.epsilon
         )
+        reach = likeness.reach if matcher.arranged else inf
+        wholes = Wholes.learn(templates, likes, reach) if self._pools else None
         bank = None
         if self._with_bank:
             bank = self._bank.fit(
                 kept, labels=None, unlabeled=(), prompts=None, rng=rng, progress=progress
             )
         return SamLadState(
-            len(views), tuple(numbers), templates, selection, likeness, habits, usual, bank, [index]
-        )
+            len(views), tuple(numbers), templates, selection, likeness, habits, usual, wholes, bank,
+            [index],
+        )  # fmt: skip
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
@@ -200,16 +235,16 @@ class SamLad:
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
-        comparisons = self.compared(maps, state, out)
-        second = self._second_thoughts(maps, comparisons, state)
+        surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
+        objects = [surveyor.alone(row) for row in range(len(maps))]
+        second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
-        objects = [self._judged(maps, row, comparisons, state) for row in range(len(maps))]
-        for rows, whole in chosen.joined.items():
-            for row in rows:
-                objects[row] = None
-            objects[rows[0]] = whole
+        if self._doubts(state):
+            objects = surveyor.reconsidered(objects, chosen)
+        if self.config.light:
+            objects = [None if one is None or one.matched else one for one in objects]
         absent = {} if self.config.light else chosen.absent
         pictures = painted(
             maps, best, objects, absent, self.config.unmatched, self.config.smoothing
@@ -257,7 +292,10 @@ class SamLad:
     ) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the branches in natural units."""
         bounds = {branch: BOUNDS[branch] for branch in self.branches if branch in BOUNDS}
-        return AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
+        found = AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
+        margin = 1 + FEW / max(len(left_out), 1)
+        scales = {b: s if b in BOUNDS else margin * s for b, s in found.scales.items()}
+        return replace(found, scales=scales)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
@@ -284,6 +322,10 @@ class SamLad:
             selection = Selection.from_dict(meta["selection"])
             likeness = Likeness.from_dict(meta["likeness"])
             usual, shots = float(meta["usual"]), int(meta["shots"])
+            arranged = self._matcher(likeness).arranged
+            reach = likeness.reach if arranged else inf
+            known = meta["wholes"] is True
+            wholes = Wholes.restore(reader, templates, reach) if known else None
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
         reader.finish()
@@ -296,11 +338,14 @@ class SamLad:
             or not 0 <= numbers[0] <= numbers[-1] < shots
             or not 0 < usual < float("inf")
             or (bank is None and inner)
+            or (wholes is not None and not self._pools)
             or (bank is not None and bank.shots != len(templates))
             or len({template.level.shape[1] for template in templates}) != 1
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return SamLadState(shots, numbers, templates, selection, likeness, habits, usual, bank)
+        return SamLadState(
+            shots, numbers, templates, selection, likeness, habits, usual, wholes, bank
+        )
 
     def _matcher(self, likeness: Likeness) -> Matcher:
         config = self.config
@@ -308,8 +353,16 @@ class SamLad:
             likeness, config.descriptor, config.matching == "literal", config.temperature
         )
 
+    def _factor(self, view: ImageView) -> int:
+        if self.config.upsample is not None:
+            return self.config.upsample
+        if not view.has(UPSAMPLER):
+            return 1
+        longer = max(view.upsampled(1).shape[-2:])
+        return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
+
     def _level(self, view: ImageView) -> Tensor:
-        return view.upsampled(self.config.upsample)
+        return view.upsampled(self._factor(view))
 
     def _offers(self, view: ImageView) -> Offers:
         if "offers" not in view.memo:
@@ -319,7 +372,7 @@ class SamLad:
         return offers
 
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
-        key = f"object maps x{self.config.upsample} {selection}"
+        key = f"object maps x{self._factor(view)} {selection}"
         if key not in view.memo:
             offers, level = self._offers(view), self._level(view)
             seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
@@ -330,21 +383,26 @@ class SamLad:
         maps: ObjectMaps = view.memo[key]
         return maps
 
-    def _judged(
-        self, maps: ObjectMaps, row: int, comparisons: Sequence[Comparison], state: SamLadState
-    ) -> Judged | None:
-        config = self.config
-        found = judged(maps, row, comparisons, config.align, config.epsilon, state.usual)
-        return None if found is None or (self.config.light and found.matched) else found
+    @property
+    def _pools(self) -> bool:
+        return self.config.pooled and self.config.align != "none"
 
-    def _second_thoughts(
-        self, maps: ObjectMaps, comparisons: list[Comparison], state: SamLadState
-    ) -> list[Revised]:
-        config = self.config
-        if state.likeness.spread is None or config.matching == "literal" or config.align == "none":
-            return [Revised(comparison, {}, {}) for comparison in comparisons]
-        return revised(
-            Surveyor(maps, comparisons, state.likeness, config.align, config.epsilon, state.usual)
+    def _doubts(self, state: SamLadState) -> bool:
+        """Whether the proposer's cuts are doubted: only a place can be asked."""
+        return self._matcher(state.likeness).arranged and self.config.align != "none"
+
+    def _surveyor(
+        self,
+        maps: ObjectMaps,
+        comparisons: Sequence[Comparison],
+        state: SamLadState,
+        out: frozenset[int],
+    ) -> Surveyor:
+        config, gauge = self.config, None
+        if state.wholes is not None:
+            gauge = Gauge(state.wholes, maps, [c.number for c in comparisons], out)
+        return Surveyor(
+            maps, comparisons, state.likeness, config.align, config.epsilon, state.usual, gauge
         )
 
     def _outside(

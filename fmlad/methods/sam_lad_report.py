@@ -58,12 +58,12 @@ def painted(
         owned = (measured.weight >= OWNED).cpu()
         whole[block] = torch.maximum(whole[block], weight * one.odds * owned)
         weight *= 1.0 if one.matched else unmatched
-        values = (measured.distances * measured.weight).cpu() * (weight / one.usual)
+        values = (measured.distances * measured.weight).cpu() * (weight / one.peak)
         places[block] = torch.maximum(places[block], values)
     for number, one in absent.items():
         block = one.measured.block
         owned = (one.measured.weight >= OWNED).cpu()
-        odds = one.odds * float(best.reference.objects.weights[number])
+        odds = _gone(number, one, best)
         whole[block] = torch.maximum(whole[block], odds * owned)
     return {
         "matching": matching.numpy(),
@@ -95,7 +95,7 @@ def found_differences(
     for gone in np.flatnonzero(best.missing).tolist():
         instead = _instead(gone, maps, best, told)
         difference = _missing(gone, instead, maps, best)
-        place = absent[gone].odds if gone in absent else 0.0
+        place = _gone(gone, absent[gone], best) if gone in absent else 0.0
         if instead is not None:
             told.add(instead)
             place = odds[instead]
@@ -204,6 +204,15 @@ def _missing(gone: int, instead: int | None, maps: ObjectMaps, best: Comparison)
         text = f"'{name}' is of another {word}: a '{other}' is in its stead"
     score = max(score, float(best.extra[instead]))
     return _about(maps, instead, kind, None, None, score, text)
+
+
+def _gone(row: int, place: Judged, best: Comparison) -> float:
+    """A missing object's place looks wrong, and nothing was found that could be it: both count.
+
+    Nats and standard deviations are near enough to each other to be added.
+    """
+    odds = place.odds * float(best.reference.objects.weights[row])
+    return odds + float(best.missing[row])
 
 
 def _louder(difference: Difference, odds: float) -> Difference:

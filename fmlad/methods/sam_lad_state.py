@@ -11,6 +11,7 @@ from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
 from fmlad.matching.object_maps import ObjectMaps
 from fmlad.matching.templates import TemplateIndex, image_vector
+from fmlad.matching.wholes import Wholes
 from fmlad.methods.banks import BanksState
 from fmlad.segmentation.selection import Selection
 
@@ -27,6 +28,7 @@ class SamLadState:
         likeness: Units of matching.
         habits: What matching is like between templates.
         usual: Usual mean distance of an object to a single like of it.
+        wholes: Objects as wholes; None where that is not asked for or the shots are too few.
         bank: For what lies outside all objects; None if not asked for.
     """
 
@@ -37,6 +39,7 @@ class SamLadState:
     likeness: Likeness
     habits: Habits
     usual: float
+    wholes: Wholes | None
     bank: BanksState | None
     _index: list[TemplateIndex] = field(default_factory=list, repr=False)
 
@@ -50,6 +53,8 @@ class SamLadState:
     def tensors(self) -> dict[str, Tensor]:
         """Everything remembered, on the CPU."""
         named = {f"habits.{k}": t for k, t in self.habits.tensors().items()}
+        if self.wholes is not None:
+            named |= {f"wholes.{name}": tensor for name, tensor in self.wholes.tensors().items()}
         for number, template in enumerate(self.templates):
             named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
         if self.bank is not None:
@@ -76,5 +81,6 @@ class SamLadState:
             "selection": self.selection.to_dict(),
             "likeness": self.likeness.to_dict(),
             "usual": self.usual,
+            "wholes": self.wholes is not None,
             "bank": None if self.bank is None else self.bank.meta(),
         }

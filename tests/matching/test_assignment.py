@@ -105,6 +105,16 @@ def test_cold_matches_are_the_best_partial_assignment(rows: int, columns: int, s
     assert got >= 0.9 * best - 0.2
 
 
+@pytest.mark.parametrize(("few", "many"), [(1, 7), (2, 7), (3, 20)])
+def test_few_before_many_equal_ones_are_all_matched(few: int, many: int) -> None:
+    found = match(np.full((few, many), 0.9), 0.2, 0.1)
+    assert len(found.pairs) == few
+    assert len(found.left_over) == many - few
+    assert len(match(np.full((many, few), 0.9), 0.2, 0.1).pairs) == few
+    nothing_alike = match(np.full((few, many), -2.0), 0.2, 0.1)
+    assert len(nothing_alike.pairs) == 0
+
+
 def test_equal_objects_are_all_matched_but_the_one_too_many() -> None:
     # Five equal pins before six: published, a row's largest entry is the dustbin or blocked by a
     # tie; all five are matched and one reference is left over here.
