@@ -88,6 +88,11 @@ def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
         assert text.split(BEGIN)[1].split(END)[0].strip() == content(), path
 
 
+def test_the_code_of_the_metrics_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks((ROOT / "docs" / "metrics.md").read_text(), "python")[0], {})
+    assert capsys.readouterr().out == "1.0\n"
+
+
 def test_the_method_of_the_docs_is_a_method(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -302,6 +302,39 @@ def upsampling_table() -> str:
     return "\n".join(lines)
 
 
+def metrics_page() -> str:
+    """The measurements of docs/metrics.md."""
+    found = figures("spro")
+    limits = [key.removeprefix("spro@") for key in found if key.startswith("spro@")]
+    worst = max(found[f"proven error of spro@{limit}"] for limit in limits)
+    return "\n".join(
+        [
+            f"`python -m benchmarks.spro`: {found['images']} made-up maps of {found['size']} "
+            f"(float32, {found['maps, MB']} MB in a file), {found['regions']} regions, one thread.",
+            "",
+            "| | sPRO, all limits | sPRO, AUPRO and pixel AUROC |",
+            "|---|---|---|",
+            f"| time, s | {found['spro_curve, s']} | {found['pixel_report, s']} |",
+            "| peak memory beyond the maps, MB | "
+            f"{found['spro_curve, peak memory beyond the maps, MB']} | "
+            f"{found['pixel_report, peak memory beyond the maps, MB']} |",
+            "",
+            f"Proven error at any limit: at most {worst}. The tests' slow reference (every image "
+            "anew for every",
+            f"threshold) takes {found['reference, s per threshold']} s per threshold here, so it "
+            "is through with",
+            f"{found['thresholds the reference is through with when spro_curve is done']} "
+            "thresholds in that time; the first map alone has",
+            f"{found['distinct values of the first map alone']}. On a category small enough for it "
+            f"({found['small: thresholds']} thresholds) it takes",
+            f"{found['small: reference, s']} s against {found['small: spro_curve, s']} s, and "
+            "differs at no limit by more than",
+            f"{found['small: largest difference at any limit']}. Seconds swing with the machine's "
+            "load.",
+        ]
+    )
+
+
 def main() -> None:
     for path, content in PAGES.items():
         text = (ROOT / path).read_text()
@@ -313,6 +346,7 @@ PAGES = {
     "README.md": tables,
     "docs/clip-lad.md": clip_lad_page,
     "docs/backbones.md": upsampling_table,
+    "docs/metrics.md": metrics_page,
     "docs/parts.md": parts_page,
     "docs/sam-lad.md": sam_lad_tables.page,
 }

@@ -218,7 +218,6 @@ class Sweep:
         values.sort()
         below = np.searchsorted(values, self.marks)
         tied = np.flatnonzero(values[np.minimum(below, len(values) - 1)] == self.marks)
-        tied = tied[below[tied] < len(values)]
         here = np.zeros_like(below)
         here[tied] = np.searchsorted(values, self.marks[tied], side="right") - below[tied]
         self.normals[1::2] += here

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import fmlad
 from fmlad.errors import OptionError
-from fmlad.metrics import auroc, average_precision, f1_max
+from fmlad.metrics import auroc, average_precision, f1_floor, f1_max, fpr_at_tpr
 
 Metric = Callable[[Any, Any], float]
 ALL: tuple[Metric, ...] = (auroc, average_precision, f1_max)
+REFUSING = (*ALL, fpr_at_tpr)
 
 # Few distinct values, so that ties are the rule.
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_size=25).filter(
@@ -105,7 +106,41 @@ def test_lists_arrays_and_booleans_give_the_same_plain_float(metric: Metric) -> 
         assert metric(np.array(labels, dtype=kind), np.array(scores)) == wanted
 
 
-@pytest.mark.parametrize("metric", ALL)
+@given(ROWS, st.sampled_from([0.05, 0.5, 0.8, 0.95, 1.0]))
+@settings(deadline=None)
+def test_fpr_at_tpr_is_the_least_over_all_thresholds(rows: Rows, tpr: float) -> None:
+    positives = sum(label for label, _ in rows)
+    rates = [counts_at(rows, threshold) for threshold in {score for _, score in rows}]
+    wanted = min(
+        false / (len(rows) - positives) for true, false in rates if true / positives >= tpr - 1e-12
+    )
+    assert fpr_at_tpr(*columns(rows), tpr) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_nineteen_of_twenty_are_95_per_cent() -> None:
+    labels = [1] * 20 + [0] * 4
+    scores = [*range(10, 30), 0, 1, 10.5, 50]  # the lowest anomaly needs one more false alarm
+    assert fpr_at_tpr(labels, scores) == pytest.approx(1 / 4)
+    assert fpr_at_tpr(labels, scores, 1.0) == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize("tpr", [0, -1, 1.1, np.nan])
+def test_rates_out_of_range_are_refused(tpr: float) -> None:
+    with pytest.raises(OptionError, match="tpr must lie in"):
+        fpr_at_tpr([0, 1], [0, 1], tpr)
+
+
+def test_the_floor_of_f1_is_what_calling_all_anomalous_gives() -> None:
+    assert f1_floor([1, 0, 1, 1]) == pytest.approx(f1_max([1, 0, 1, 1], [5, 5, 5, 5]))
+    assert f1_floor([1, 0, 1, 1]) == pytest.approx(6 / 7)
+    assert type(f1_floor([0, 1])) is float
+    with pytest.raises(OptionError, match="of 2 images 0"):
+        f1_floor([0, 0])
+    with pytest.raises(OptionError, match=r"0 .normal. or 1"):
+        f1_floor([0, 2])
+
+
+@pytest.mark.parametrize("metric", REFUSING)
 @pytest.mark.parametrize(
     ("labels", "scores", "says"),
     [

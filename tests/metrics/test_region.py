@@ -1,4 +1,4 @@
-"""AUPRO against a slow reference that follows the definition word by word."""
+"""AUPRO and pixel AUROC against a slow reference that follows the definition word by word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage.measure import label as skimage_label
 
 from fmlad.errors import OptionError
-from fmlad.metrics import aupro
+from fmlad.metrics import aupro, auroc, pixel_auroc
 
 Case = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -180,6 +180,31 @@ def test_close_values_stay_apart() -> None:
     map_ = np.ones((12, 12))
     map_[square()] += 1e-9
     assert aupro([map_], [square()]) == pytest.approx(1)
+
+
+@given(cases())
+@settings(deadline=None, max_examples=60)
+def test_pixel_auroc_is_that_of_all_pixels_in_a_row(case: Case) -> None:
+    maps, masks = case
+    truth = np.concatenate([mask.ravel() > 0 for mask in masks])
+    wanted = auroc(truth, np.concatenate([map_.ravel() for map_ in maps]))
+    got = pixel_auroc(maps, masks)
+    assert type(got) is float
+    assert got == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("masks", "says"),
+    [
+        ([MASK_ALL := np.ones((2, 2), bool)], "pixel AUROC needs .* one normal pixel"),
+        ([MASK_ALL & False], "at least one anomalous region"),
+        ([MASK_ALL[:1]], r"its mask \(1, 2\)"),
+        ([MASK_ALL, MASK_ALL], "1 maps and 2 masks"),
+    ],
+)
+def test_pixel_auroc_refuses_too(masks: Any, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        pixel_auroc([np.zeros((2, 2))], masks)
 
 
 MAP, MASK = np.zeros((4, 4)), np.eye(4, dtype=bool)
