@@ -314,7 +314,7 @@ def metrics_page() -> str:
             "",
             "| | sPRO, all limits | sPRO, AUPRO and pixel AUROC |",
             "|---|---|---|",
-            f"| time, s | {found['spro_curve, s']} | {found['pixel_report, s']} |",
+            f"| processor time, s | {found['spro_curve, s']} | {found['pixel_report, s']} |",
             "| peak memory beyond the maps, MB | "
             f"{found['spro_curve, peak memory beyond the maps, MB']} | "
             f"{found['pixel_report, peak memory beyond the maps, MB']} |",
@@ -324,13 +324,13 @@ def metrics_page() -> str:
             f"threshold) takes {found['reference, s per threshold']} s per threshold here, so it "
             "is through with",
             f"{found['thresholds the reference is through with when spro_curve is done']} "
-            "thresholds in that time; the first map alone has",
-            f"{found['distinct values of the first map alone']}. On a category small enough for it "
+            "thresholds in that time, of at least",
+            f"{found['distinct values of the first map alone']} (the distinct values of the first "
+            f"map alone). On a category small enough for it "
             f"({found['small: thresholds']} thresholds) it takes",
             f"{found['small: reference, s']} s against {found['small: spro_curve, s']} s, and "
             "differs at no limit by more than",
-            f"{found['small: largest difference at any limit']}. Seconds swing with the machine's "
-            "load.",
+            f"{found['small: largest difference at any limit']}. Seconds are the processor's.",
         ]
     )
 

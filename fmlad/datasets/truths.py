@@ -20,6 +20,7 @@ from PIL import Image
 from fmlad.datasets.model import Truth
 from fmlad.errors import DatasetError
 from fmlad.images import reason
+from fmlad.metrics import saturation_area
 
 LOSSY = 128  # grey level from which a pixel of a JPEG mask counts; compression smears the edges
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -38,8 +39,8 @@ class Saturation:
     relative: bool
 
     def area(self, region: int) -> float:
-        """In pixels, for a region of so many; never more than the region has."""
-        return self.threshold * region if self.relative else min(self.threshold, float(region))
+        """In pixels, for a region of so many, at least 1 (see ``metrics.saturation_area``)."""
+        return float(saturation_area(region, self.threshold, self.relative))
 
 
 def nothing(image: Path) -> Truth:
