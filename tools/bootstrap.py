@@ -6,7 +6,8 @@
 
 The first call makes a virtual environment beside pyproject.toml and installs fmlad, editable, with
 the pinned versions of tools/constraints.txt; later calls find it up to date and start at once. The
-system's Python is never touched. Standard library only.
+system's Python is never touched. $FMLAD_EXTRAS names the extras to install instead of `dev` alone
+(`dev,bench` for the peers as well). Standard library only.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "fmlad-bootstrap"
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 UV = "uv>=0.5"
+EXTRAS = os.environ.get("FMLAD_EXTRAS") or "dev"
 
 
 def main() -> int:
@@ -60,7 +62,9 @@ def main() -> int:
 def set_up() -> None:
     """Makes the environment, or does nothing where it is up to date."""
     wanted = hashlib.sha256(
-        (ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes() + sys.version.encode()
+        (ROOT / "pyproject.toml").read_bytes()
+        + CONSTRAINTS.read_bytes()
+        + f"{sys.version} {EXTRAS}".encode()
     ).hexdigest()
     if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted:
         return
@@ -73,7 +77,7 @@ def set_up() -> None:
     executable = next(p for p in (uv / "bin" / "uv", uv / "bin" / "uv.exe") if p.exists())
     run(
         executable, "pip", "install", "--python", PYTHON, "--constraint", CONSTRAINTS,
-        "--editable", f"{ROOT}[dev]",
+        "--editable", f"{ROOT}[{EXTRAS}]",
         env={"UV_COMPILE_BYTECODE": "1"},
     )  # fmt: skip
     STAMP.write_text(wanted)
