@@ -325,7 +325,7 @@ def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
     model = memory.model().model
     sliver = objects(5, PLACES[:1], 0.2)
     looks = sliver.looks.copy()
-    looks[:, FORM[1]] += 3.0  # three times as long for its width
+    looks[:, FORM[1]] += 5.0  # eight times as long for its width
     settled = model.settled(replace(sliver, looks=looks))
     np.testing.assert_allclose(settled.weights, [0.2], atol=1e-6)
 
@@ -333,7 +333,7 @@ def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
 def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
     def with_slivers(seed: int) -> Objects:
         things, slivers = objects(seed, PLACES), objects(seed + 20, PLACES, 0.01)
-        slivers.looks[:, FORM[1]] += 3.0
+        slivers.looks[:, FORM[1]] += 5.0
         pairs = zip(vars(things).values(), vars(slivers).values(), strict=True)
         return Objects(*(np.concatenate(pair) for pair in pairs))
 
