@@ -66,8 +66,14 @@ class Surveyor:
         return self._measured(box, mask, self._belonging(place * self.query.half))
 
     def place_of(self, reference: ObjectMaps, row: int) -> Judged | None:
-        """The place where a reference object should be."""
-        return self._best(self._belonging(reference.objects.places[row]))
+        """The place where a reference object should be, by whichever measure doubts it more.
+
+        Nothing at all is near the mean of much that varies: as a whole it may look usual.
+        """
+        found = self._best(self._belonging(reference.objects.places[row]))
+        if found is None:
+            return None
+        return replace(found, whole=max(found.odds, found.by_places))
 
     def instead_of(self, row: int) -> Judged | None:
         """The place of one of the query's objects, however that was cut out."""
