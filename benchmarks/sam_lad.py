@@ -201,7 +201,8 @@ def cost() -> dict[str, Any]:
     """The measurement against k and C, and all steps over one DINOv2-S pass."""
     from transformers import Dinov2Config, Dinov2Model
 
-    from fmlad.methods.sam_lad import SamLad, SamLadConfig
+    from fmlad.methods.sam_lad import SamLad
+    from fmlad.methods.sam_lad_config import SamLadConfig
 
     torch.manual_seed(0)
     figures: dict[str, Any] = {}

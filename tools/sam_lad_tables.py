@@ -151,8 +151,8 @@ def factors() -> list[str]:
     """Upsampling exchanged, as in the paper's table 7."""
     protocol, figures = read("factors")
     lines = [
-        f"**Upsampling** of embedded features on 20 cells by the joint bilateral ({protocol}), mean "
-        f"AUROC: `python -m benchmarks.sam_lad_exchange factors{images(protocol)}`",
+        f"**Upsampling** of embedded features on 20 cells by the joint bilateral ({protocol}), "
+        f"mean AUROC: `python -m benchmarks.sam_lad_exchange factors{images(protocol)}`",
         "",
         row("factor", "logical", "structural", "upsampler, s a picture", "GFLOP"),
         "|---|---|---|---|---|",

@@ -151,8 +151,11 @@ class Judged:
     @property
     def odds(self) -> float:
         """How far the object is on the whole from what is usual, in standard deviations, >= 0."""
-        if self.whole is not None:
-            return self.whole
+        return self.by_places if self.whole is None else self.whole
+
+    @property
+    def by_places(self) -> float:
+        """The same by the mean of the places' distances."""
         return max(0.0, (self.measured.mean - self.usual) / self.spread)
 
 
@@ -228,8 +231,17 @@ def learn_habits(
     matcher: Matcher,
     align: Align,
     epsilon: float,
+    copies: Sequence[ObjectMaps] = (),
 ) -> tuple[Habits, float, list[Ints]]:
     """Matches templates with each other: what is usually found again, and how alike it is.
+
+    Args:
+        templates: All of them.
+        index: Search among them.
+        matcher: How objects are matched.
+        align: How places are brought together.
+        epsilon: Ridge of the covariance.
+        copies: Gently altered copies of a single template, the only variation it can show.
 
     Returns:
         The habits, the usual mean distance of an object to a single like of it, and per template
@@ -256,5 +268,8 @@ def learn_habits(
                 if len(distances) < MEASURED:
                     known = [(templates[other], like)]
                     distances.append(compare(template, row, known, align, epsilon).mean)
+    for copy in copies:
+        for row, like in matcher(copy, templates[0]).pairs.tolist():
+            distances.append(compare(copy, row, [(templates[0], like)], align, epsilon).mean)
     usual = float(np.median(distances)) if distances else 1.0
     return Habits(tuple(found), surplus), usual, likes

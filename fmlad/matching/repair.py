@@ -22,7 +22,7 @@ from fmlad.matching.object_maps import Align, ObjectMaps
 from fmlad.segmentation.describe import Objects
 
 NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
-DOUBTS = 8  # missing objects of one reference that may be doubted; where more lack, they lack
+DOUBTS = 8  # missing or displaced objects of one reference that may be doubted; more are no mistake
 ROOM = 1.5  # boxes of a reference object within which its pieces lie
 
 Rows = tuple[int, ...]
@@ -66,8 +66,14 @@ class Surveyor:
         return self._measured(box, mask, self._belonging(place * self.query.half))
 
     def place_of(self, reference: ObjectMaps, row: int) -> Judged | None:
-        """The place where a reference object should be."""
-        return self._best(self._belonging(reference.objects.places[row]))
+        """The place where a reference object should be, by whichever measure doubts it more.
+
+        Nothing at all is near the mean of much that varies: as a whole it may look usual.
+        """
+        found = self._best(self._belonging(reference.objects.places[row]))
+        if found is None:
+            return None
+        return replace(found, whole=max(found.odds, found.by_places))
 
     def instead_of(self, row: int) -> Judged | None:
         """The place of one of the query's objects, however that was cut out."""
@@ -171,7 +177,7 @@ class Revised:
     """A comparison after second thoughts.
 
     Attributes:
-        comparison: Without pieces and objects that were not cut out.
+        comparison: Without pieces, and objects that were not cut out or cut elsewhere.
         joined: Groups of the query's objects that are one object each.
         absent: The places of reference objects that are missing still.
     """
@@ -192,6 +198,7 @@ def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]
     results = []
     for comparison in surveyor.comparisons:
         missing, extra = comparison.missing.copy(), comparison.extra.copy()
+        moved, partner = comparison.moved.copy(), comparison.found.partner
         joined: dict[Rows, Judged] = {}
         absent: dict[int, Judged] = {}
         for row, rows in _pieces(surveyor.query, comparison).items():
@@ -203,9 +210,14 @@ def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]
             apart = max((piece.odds for i in rows if (piece := alone[i]) is not None), default=0.0)
             # Odd as it may be, it is one thing where the pieces are odder still.
             if one is not None and (one.odds <= NORMAL or one.odds < apart):
-                extra[list(rows)] = 0
+                extra[list(rows)] = moved[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one
+        displaced = np.flatnonzero(moved).tolist()
+        for mine in displaced if len(displaced) <= DOUBTS else []:
+            place = surveyor.place_of(comparison.reference, int(partner[mine]))
+            if place is not None and place.odds <= NORMAL:  # all is there: it was cut differently
+                moved[mine] = 0
         doubted = np.flatnonzero(missing).tolist()
         for row in doubted if len(doubted) <= DOUBTS else []:
             place = surveyor.place_of(comparison.reference, row)
@@ -213,7 +225,7 @@ def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]
                 missing[row] = 0
             elif place is not None:
                 absent[row] = place
-        kept = replace(comparison, missing=missing, extra=extra)
+        kept = replace(comparison, missing=missing, extra=extra, moved=moved)
         results.append(Revised(kept, joined, absent))
     return results
 

@@ -17,9 +17,9 @@ odd) and ``background`` (what lies outside all objects, by the patch bank).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,18 +35,18 @@ from fmlad.matching.comparison import (
     before,
     learn_habits,
 )
-from fmlad.matching.descriptors import Mode
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
-from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.matching.object_maps import ObjectMaps, soft_masks
 from fmlad.matching.repair import Surveyor, revised
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
 from fmlad.matching.wholes import Wholes
 from fmlad.methods.banks import Banks, BanksConfig, BanksState
 from fmlad.methods.protocol import Evidence, Progress
+from fmlad.methods.sam_lad_config import SamLadConfig
 from fmlad.methods.sam_lad_report import found_differences, matched_objects, on_grid, painted
 from fmlad.methods.sam_lad_state import SamLadState
-from fmlad.scoring.fusion import AdaptiveScaling, Combine
+from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.segmentation.describe import Offers, see
 from fmlad.segmentation.selection import Selection
 from fmlad.views import ImageView
@@ -62,7 +62,6 @@ DECLARED: Mapping[str, Mapping[str, str]] = {
     }
 }
 GRID = 128  # cells of the longer side after the paper's x8
-Matching = Literal["learned", "literal"]
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
 # which silence on every shot says little and a shot that was misread must not make deaf.
@@ -70,85 +69,6 @@ BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (
 # Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
 # it takes to trust their largest score as it is (ours).
 FEW = 3.0
-
-
-@dataclass(frozen=True)
-class SamLadConfig:
-    """Options of the method.
-
-    Attributes:
-        neighbours: References k of a query (paper: 2; ours 16, as many as there are below that,
-            because the Gaussian of section 3.6 needs them).
-        descriptor: ``"gap"``, ``"gmp"``, ``"residual"`` (DCGA mended) or ``"literal"`` (DCGA as
-            published). The default won on scenes not reported.
-        matching: ``"learned"``: likeness in units and with a dustbin learned from the shots (ours);
-            ``"literal"``: cosines and SuperGlue's dustbin.
-        form: Whether colour, size and shape of the masks count in matching (ours).
-        place: Whether the place may count, where the shots are arranged (ours).
-        temperature: Of the soft assignment, on a likeness in nats (ours).
-        align: How an object's places are brought upon its references': ``"box"``,
-            ``"orientation"`` as well (ours), or ``"none"`` (paper).
-        pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
-            (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
-        epsilon: Ridge of the covariance of a place (PaDiM's; the paper gives none).
-        unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
-        light: Equation 16: unmatched objects alone are measured.
-        background: Whether the patch bank measures what lies outside all objects (ours).
-        upsample: Factor by which feature maps are sharpened first; more than 1 asks for an
-            upsampler. None: where there is one, the factor that comes nearest to the paper's grid
-            of 128 cells (there 8, from 16) without passing it; 1 elsewhere. ``foundation`` has one
-            without being asked.
-        templates: At most this many shots (2 or more) are remembered, those that leave no other far
-            off.
-        smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
-        fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
-    """
-
-    neighbours: int = 16
-    descriptor: Mode = "gap"
-    matching: Matching = "learned"
-    form: bool = True
-    place: bool = True
-    temperature: float = 1.0
-    align: Align = "box"
-    pooled: bool = True
-    epsilon: float = 0.01
-    unmatched: float = 2.0
-    light: bool = False
-    background: bool = True
-    upsample: int | None = None
-    templates: int = 64
-    smoothing: float = 1.0
-    fusion: Combine = "maximum"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("descriptor", get_args(Mode)),
-            ("matching", get_args(Matching)),
-            ("align", get_args(Align)),
-            ("fusion", get_args(Combine)),
-            ("upsample", (None, *FACTORS)),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or value not in known:
-                raise OptionError(f"{name}={value!r} is not one of {known}.")
-        for name in ("form", "place", "pooled", "light", "background"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
-        for name, low, high, kind in (
-            ("neighbours", 1, 64, int),
-            ("templates", 2, 4096, int),  # so that one stays when the other is left out
-            ("temperature", 0.01, 100.0, float),
-            ("epsilon", 1e-6, 1e3, float),
-            ("unmatched", 0.0, 100.0, float),
-            ("smoothing", 0.0, 16.0, float),
-        ):
-            value = getattr(self, name)
-            fits = isinstance(value, int if kind is int else (int, float))
-            if isinstance(value, bool) or not fits or not low <= value <= high:
-                raise OptionError(
-                    f"{name} must be {kind.__name__} in [{low}, {high}], got {value!r}."
-                )
 
 
 class SamLad:
@@ -212,8 +132,10 @@ class SamLad:
         index = TemplateIndex([vectors[number] for number in numbers])
         progress(0, 1, "matching shots with each other")
         matcher = self._matcher(likeness)
+        alone = views[0].gentle_copies if len(views) == 1 else ()
+        copies = [self._maps(copy, selection) for copy in alone]
         habits, usual, likes = learn_habits(
-            templates, index, matcher, self.config.align, self.config.epsilon
+            templates, index, matcher, self.config.align, self.config.epsilon, copies
         )
         reach = likeness.reach if matcher.arranged else inf
         wholes = Wholes.learn(templates, likes, reach) if self._pools else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from fmlad.matching.assignment import Assignment
 from fmlad.matching.comparison import Comparison, Gauge, Matcher, before, learn_habits
 from fmlad.matching.habits import Habits
 from fmlad.matching.likeness import Likeness
@@ -109,6 +111,30 @@ def test_an_object_that_was_not_cut_out_is_not_missing(bench: Bench) -> None:
     for one in revised(surveyor, [surveyor.alone(row) for row in range(8)]):
         assert one.comparison.cost == 0
         assert not one.absent
+
+
+def test_an_object_cut_out_of_place_has_not_moved_but_one_that_moved_has() -> None:
+    bench = Bench(pooled=True)
+    left, top, right, _ = PLACES[4]
+    half = [*PLACES[:4], (left, top, right, top + 4), *PLACES[5:]]
+    cut = bench.surveyor(page(half, 25))
+    kinds = KINDS.clone()
+    kinds[4] = 0
+    gone = bench.surveyor(page(half, 26, kinds))
+    order = np.arange(9)
+    for surveyor, free in ((cut, True), (gone, False)):
+        told = [
+            replace(
+                one,
+                moved=np.where(order == 4, 2.0, 0.0),
+                found=Assignment(np.stack([order, order], 1), order, np.eye(10)),
+            )
+            for one in surveyor.comparisons
+        ]
+        surveyor = replace(surveyor, comparisons=told)
+        alone = [surveyor.alone(row) for row in range(9)]
+        for one in revised(surveyor, alone):
+            assert (one.comparison.moved[4] == 0) == free
 
 
 def test_an_object_that_is_gone_stays_missing_and_its_place_is_odd(bench: Bench) -> None:

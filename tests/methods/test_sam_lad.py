@@ -20,7 +20,8 @@ from fmlad.backbones.roles import Masks
 from fmlad.cli import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.methods.sam_lad import SamLad, SamLadConfig
+from fmlad.methods.sam_lad import SamLad
+from fmlad.methods.sam_lad_config import SamLadConfig
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]
@@ -130,6 +131,29 @@ def test_a_pin_in_the_wrong_compartment_although_the_count_is_right(tray: fmlad.
     assert blind.predict(draw(moved, 22)).branch_scores["matching"] == 0
 
 
+def test_with_three_shots_objects_are_measured_as_wholes(tray: fmlad.Detector) -> None:
+    assert tray._fitted.state.wholes is not None
+    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.wholes is None
+    for options in ({"pooled": False}, {"align": "none"}):
+        plain = fit([draw(TRAY, seed) for seed in range(3)], background=False, **options)
+        assert plain._fitted.state.wholes is None
+
+
+def test_an_empty_place_is_not_taken_for_an_object_that_was_not_cut_out() -> None:
+    # Handwriting varies so much that nothing at all lies near its mean.
+    pages = [fmlad.datasets.render_digits(100, "train", index).image for index in range(4)]
+    detector = fmlad.Detector.from_shots(
+        pages, method="sam-lad", profile="builtin", background=False
+    )
+    for index in (0, 1, 4):
+        page = fmlad.datasets.render_digits(100, "test", index, "missing")
+        verdict = detector.predict(page.image)
+        row, column = divmod(page.places[0], 3)
+        assert verdict.is_anomalous
+        assert verdict.findings[0].kind == "missing"
+        assert holds(verdict.findings[0].box, 32 * column + 16, 32 * row + 16)
+
+
 def test_swapped_colours(tray: fmlad.Detector) -> None:
     swapped = [*without(0, 3), (BLUE, 40.0, 40.0, 10.0), (RED, 40.0, 100.0, 10.0)]
     verdict = tray.predict(draw(swapped, 23))
@@ -215,6 +239,7 @@ def test_shots_without_objects_and_a_single_object() -> None:
 
 def test_one_shot_and_a_shot_with_another_count() -> None:
     one = fit([draw(TRAY)])
+    assert one.predict(draw(TRAY, 8)).branch_scores["object"] < 8  # its copies set the unit
     assert one.predict(draw(without(2), 9)).branch_scores["matching"] > 0
     mixed = fit([*(draw(TRAY, seed) for seed in range(4)), draw(without(1), 4)])
     gone = mixed.predict(draw(without(4), 20))

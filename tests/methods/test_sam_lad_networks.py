@@ -13,7 +13,8 @@ import fmlad
 from fmlad.backbones.weights import place_of
 from fmlad.backbones.weights_catalogue import describe
 from fmlad.cli import cli
-from fmlad.methods.sam_lad import SamLad, SamLadConfig
+from fmlad.methods.sam_lad import SamLad
+from fmlad.methods.sam_lad_config import SamLadConfig
 from tests.backbones import test_dinov2, test_featup, tiny_sam_models
 from tests.conftest import picture
 
