@@ -25,6 +25,8 @@ from fmlad.images import ImageSource, source_name
 from fmlad.prediction import Failure, Prediction
 from fmlad.sources import one_by_one
 
+LOST = 3  # batches that may kill their workers, or one in a hundred; beyond, it is not the images
+
 
 @dataclass(frozen=True)
 class Order:
@@ -165,7 +167,7 @@ def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tu
     context = rows.context
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.max_errored_blocks = -1  # a batch that kills its workers; its images are reported
+    context.max_errored_blocks = max(LOST, len(batches) // 100)
     with cluster.no_deprecations():
         judged = rows.map_batches(
             Judge,
@@ -173,7 +175,8 @@ def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tu
             batch_size=1,
             # One at a time: a batch that waits behind one that kills the worker would die with it.
             compute=data.ActorPoolStrategy(size=crew.workers, max_tasks_in_flight_per_actor=1),
-            **crew.options(),
+            # An actor whose restarts were used up would be missed, but not replaced.
+            **{**crew.options(), "max_restarts": -1},
         )
     for block in judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         yield from zip(map(int, block["place"]), block["outcome"], strict=True)
@@ -183,31 +186,37 @@ class Judge:
     """A worker: the detector, loaded once, and what it says about batches."""
 
     def __init__(self, order: Order) -> None:
-        self._refusal: _Refusal | None = None
-        try:
-            cluster.settle(order.setting)
-            self._detector = Detector.load(order.detector, device=order.device)
-            if order.threshold is not None:
-                self._detector.threshold = order.threshold
-        except FmladError as error:
-            # Raised here, Ray would try again and wrap it; as an answer it reaches the user as is.
-            self._refusal = _Refusal(error)
+        # The detector is loaded by the first batch and not here: a worker that dies of loading it
+        # would be started again for ever, while the number of times a batch is tried is limited.
+        self._order = order
+        self._detector: Detector | None = None
 
     def __call__(
         self, rows: Mapping[str, npt.NDArray[Any]]
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yields a row for each image of the one batch it is given."""
         batch: Batch = rows["batch"][0]
-        if self._refusal is not None:
-            yield _row(batch.first, self._refusal)
+        try:
+            detector = self.load()
+        except FmladError as error:
+            yield _row(batch.first, _Refusal(error))
             return
         try:
-            outcomes = self._detector.predict_many(list(batch.sources), len(batch.sources))
+            outcomes = detector.predict_many(list(batch.sources), len(batch.sources))
             for place, outcome in enumerate(outcomes, start=batch.first):
                 yield _row(place, outcome)
         except Exception:
             # Ray Data would pass over it together with batches that kill their workers.
             yield _row(batch.first, _Bug(traceback.format_exc()))
+
+    def load(self) -> Detector:
+        """The detector, with this process made to compute as its driver would."""
+        if self._detector is None:
+            cluster.settle(self._order.setting)
+            self._detector = Detector.load(self._order.detector, device=self._order.device)
+            if self._order.threshold is not None:
+                self._detector.threshold = self._order.threshold
+        return self._detector
 
 
 def _row(place: int, outcome: object) -> dict[str, npt.NDArray[Any]]:
