@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from fmlad.cli_bench import bench_cli, evaluate
+from fmlad.cli_datasets import datasets_cli
 from fmlad.cli_engine import Engine, RayAddress, Workers, check_engine
 from fmlad.cli_prompts import prompts_cli
 from fmlad.cli_weights import weights_cli
@@ -42,6 +43,7 @@ cli = typer.Typer(
 cli.add_typer(weights_cli, name="weights")
 cli.add_typer(prompts_cli, name="prompts")
 cli.add_typer(bench_cli, name="bench")
+cli.add_typer(datasets_cli, name="datasets")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Profile = Annotated[

@@ -32,6 +32,7 @@ from fmlad.matching import registration
 if TYPE_CHECKING:
     from fmlad.cache import DiskCache
 
+_OF_PIXELS = ("key", "edges", "edge_fan")  # computed once and from nothing else
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
 
 
@@ -147,17 +148,24 @@ class ImageView:
     def through(self, eyes: Eyes) -> ImageView:
         """The same picture through other backbones.
 
-        What a backbone said to either view is known to both; what methods noted in ``memo`` is not,
-        because it may come from backbones that the other does not have.
+        What a backbone said to either view is known to both, and what was computed from the pixels
+        goes along; what methods noted in ``memo`` does not, because it may come from backbones that
+        the other does not have.
         """
         other = ImageView(self.pixels, self.name, eyes)
         other._pyramids, other._masks = self._pyramids, self._masks
+        known = vars(self)
+        other.__dict__ |= {name: known[name] for name in _OF_PIXELS if name in known}
+        if "gentle_copies" in known:
+            copies = tuple(copy.through(eyes) for copy in self.gentle_copies)
+            other.__dict__["gentle_copies"] = copies
         return other
 
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels and of what backbones said so far, without methods' notes."""
-        total = self.pixels.nbytes
+        copies: Sequence[ImageView] = vars(self).get("gentle_copies", ())
+        total = self.pixels.nbytes + sum(copy.nbytes for copy in copies)
         for pyramid in self._pyramids.values():
             tensors = (*pyramid.levels.values(), *pyramid.stages, pyramid.pooled)
             total += sum(tensor.nbytes for tensor in tensors)

@@ -155,3 +155,22 @@ def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
     assert [stage.mean().item() for stage in again.stages] == list(range(12))
     assert again.levels.keys() == views[1].pyramid().levels.keys()
     assert views[0].pyramid().stages[0].shape == (1, 2, 3, 3)
+
+
+def test_other_eyes_share_what_backbones_said_but_no_notes(counting: Counting) -> None:
+    backbone, proposer = counting(), RegionProposer()
+    view = Eyes({"feature_extractor": backbone}).view(picture(0), "a")
+    view.pyramid()
+    before = view.nbytes
+    copies = view.gentle_copies
+    copies[0].pyramid()
+    assert view.nbytes > before > view.pixels.nbytes
+    view.memo["note"] = 1
+    other = view.through(Eyes({"feature_extractor": backbone, "mask_proposer": proposer}))
+    assert other.pyramid().pooled is view.pyramid().pooled
+    assert other.gentle_copies[0].pyramid().pooled is copies[0].pyramid().pooled
+    assert backbone.images == 2
+    assert other.memo == {}
+    assert not view.has("mask_proposer")
+    assert len(other.masks()) == len(other.masks().boxes)
+    assert (other.name, other.key) == (view.name, view.key)

@@ -59,7 +59,7 @@ class ImageDraws:
         return cls(counts)
 
     def figure(self, name: str, rows: Sequence[Row]) -> Floats:
-        """``(draws,)`` values of a figure of one cell; NaN where a draw has none of a kind.
+        """``(draws,)`` values of a figure of one cell; NaN where there is none of a kind.
 
         Args:
             name: ``"auroc_micro"``, or ``"auroc_mean"`` of logical and structural ones.
@@ -77,6 +77,8 @@ class ImageDraws:
 
     def _auroc(self, normal: Sequence[Row], odd: Sequence[Row]) -> Floats:
         """Share of pairs that are in order, each as often as both its images were drawn."""
+        if not normal or not odd:
+            return np.full(len(next(iter(self.counts.values()))), np.nan)
         low, high = (np.array([row.score for row in rows]) for rows in (normal, odd))
         in_order = (high[:, None] > low) + 0.5 * (high[:, None] == low)
         weights = [np.stack([self.counts[row.name] for row in rows]) for rows in (odd, normal)]

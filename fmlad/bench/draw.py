@@ -7,7 +7,7 @@ that more shots contain fewer and a curve over k shows what more shots add, not 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from fmlad.bench.model import ALL, Task
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, OptionError
+
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,12 @@ class Draw:
     test: tuple[Sample, ...]
 
 
-def open_task(task: Task) -> Dataset:
+def open_task(task: Task, progress: Progress | None = None) -> Dataset:
     """The category of a task with as many test images as the task uses.
+
+    Args:
+        task: Which.
+        progress: Told of images that are rendered because they are missing.
 
     Raises:
         DatasetError: The folder does not hold it, or holds no normal or no anomalous test image.
@@ -39,7 +45,9 @@ def open_task(task: Task) -> Dataset:
         OptionError: There is no such dataset, category or sub-type.
     """
     datasets = importlib.import_module("fmlad.datasets")
-    dataset: Dataset = datasets.load(task.dataset, task.root, task.category, task.subtype)
+    dataset: Dataset = datasets.load(
+        task.dataset, task.root, task.category, task.subtype, progress=progress
+    )
     kinds = {sample.kind for sample in dataset.test}
     if not dataset.paired and ("good" not in kinds or len(kinds) < 2):
         raise DatasetError(

@@ -6,6 +6,7 @@ process on any machine that has the images.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -114,7 +115,5 @@ def make_engine(engine: str | Engine) -> Engine:
         raise UnknownNameError.of("engine", engine, ENGINES)
     if engine == "local":
         return LocalEngine()
-    from fmlad.bench.ray_engine import RayEngine
-
-    made: Engine = RayEngine()
+    made: Engine = importlib.import_module("fmlad.bench.ray_engine").RayEngine()
     return made

@@ -65,7 +65,7 @@ def evaluate(
     from fmlad.images import load_image
     from fmlad.views import pixels_key
 
-    dataset = open_task(task)
+    dataset = open_task(task, progress)
     if dataset.paired:
         raise OptionError(
             f"Every image of {task.title} is judged by a reference of its own, so one detector "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fmlad.bench.draw import draw, open_task
+from fmlad.bench.draw import Progress, draw, open_task
 from fmlad.bench.model import ALL, Cell, Entry, Task
 from fmlad.datasets.model import Dataset
 from fmlad.errors import OptionError, UnknownNameError
@@ -77,10 +78,13 @@ class Plan:
         wanted = self.only.get(entry.label)
         return wanted is None or any(_belongs(task, what) for what in wanted)
 
-    def cells(self) -> list[Cell]:
+    def cells(self, progress: Progress | None = None) -> list[Cell]:
         """All cells; those of one task follow each other, so that its images are seen once.
 
         Opens every dataset, so that a wrong folder is found before the work and not in its middle.
+
+        Args:
+            progress: Told of images that are rendered because they are missing.
 
         Raises:
             DatasetError: A folder does not hold what the task promises.
@@ -91,7 +95,7 @@ class Plan:
             _check_options(entry)
         cells = []
         for task in self.tasks:
-            dataset = open_task(task)
+            dataset = open_task(task, progress)
             paired = dataset.paired
             shots, seeds = ((1,), self.seeds[:1]) if paired else (self.shots, self.seeds)
             for entry in self.entries:
@@ -279,12 +283,24 @@ def is_peer(method: str) -> bool:
 
 def _check_options(entry: Entry) -> None:
     if is_peer(entry.method):
+        _check_peer(entry.method)
         return
     from fmlad.methods.registry import create_method
 
     method = create_method(entry.method, entry.options)
     if entry.prompts is not None and "prompts" not in method.takes:
         raise OptionError(f"{entry.label!r}: the method {entry.method!r} makes no use of prompts.")
+
+
+def _check_peer(name: str) -> None:
+    """Refuses a name that its makers do not know; whether they can make it shows when they do."""
+    try:
+        home = importlib.import_module(PEERS[name.partition(":")[0]].partition(":")[0])
+    except ModuleNotFoundError:
+        return
+    known = home.list_peers() if hasattr(home, "list_peers") else [name]
+    if name not in known:
+        raise UnknownNameError.of("peer", name, known)
 
 
 def _belongs(task: Task, what: str) -> bool:

@@ -80,7 +80,7 @@ def run(
     store.check_folder()
     planned = _plan(plan, store, shared, progress)
     planned = replace(planned, threads=planned.threads or _threads(store))
-    cells = planned.cells()
+    cells = planned.cells(progress)
     store.begin(planned, cells)
     todo = [cell for cell in cells if not store.has(cell)]
     pace = _Pace(len(cells), len(cells) - len(todo), progress or _silent)

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from fmlad.bench.model import Entry, Task
 from fmlad.bench.plan import CATEGORY, Plan
-from fmlad.errors import MissingDependencyError, UnknownNameError
+from fmlad.errors import DatasetError, MissingDependencyError, UnknownNameError
 
 SHARED_VARIABLE = "FMLAD_SHARED"
 PROFILE = "builtin"
 
 # Sizes: tuned for about half an hour on two cores.
 SHOTS, SEEDS = (1, 4), (0, 1, 2)
-IMAGES = 10  # test images of each kind
+IMAGES = 8  # test images of each kind
 PAIRS = 30  # the first pairs of PCB; the embedded features were tuned on the next thirty
 TRAIN = 16  # training images that shots are drawn from
 
 TRAINED_SHOTS, TRAINED_SEEDS = (4, 16), (0, 1, 2)
 TRAINED = ("psad", "csad", "ulsad")
-TRAINED_PEERS = ("anomalib:efficientad",)
+TRAINED_PEERS = ("anomalib:efficient-ad",)
 
 DICE = "6 in 3-10 without trays.txt"
 PROMPTED = (
@@ -125,8 +125,6 @@ def _rendered(data: Path, progress: Progress | None) -> tuple[Task, ...]:
 
 def _photographs(shared: str | os.PathLike[str] | None) -> tuple[Task, ...]:
     """Dice and circuit boards, as far as they are there."""
-    from fmlad.errors import DatasetError
-
     root = Path(shared or os.environ.get(SHARED_VARIABLE) or Path("..") / "shared")
     if shared is not None and not (root / "data").is_dir():
         raise DatasetError(f"{root} holds no folder 'data' with photographs; leave --shared out.")

@@ -18,7 +18,7 @@ FORMS = (
     '"6; class 0: 0" (both), each with "in 3-10" behind (only images with 3 to 10 boxes are '
     'considered) and "without FILE" (images listed in that file are left out)'
 )
-_RANGE = r"(\d{1,6})(?:\s*-\s*(\d{1,6}))?"
+_RANGE = r"([0-9]{1,6})(?:\s*-\s*([0-9]{1,6}))?"
 _CONDITION = re.compile(rf"\s*(?:class\s+(\d{{1,6}})\s*:\s*)?{_RANGE}\s*")
 _RULE = re.compile(rf"(?P<conditions>.*?)(?:\bin\s+{_RANGE}\s*)?(?:\bwithout\s+(\S+)\s*)?")
 
@@ -49,7 +49,8 @@ class Condition:
         found = labels.total() if self.label is None else labels[self.label]
         if found in self.number:
             return None
-        return f"{found} boxes" + ("" if self.label is None else f" of class {self.label}")
+        boxes = "1 box" if found == 1 else f"{found} boxes"
+        return boxes if self.label is None else f"{boxes} of class {self.label}"
 
     def __str__(self) -> str:
         return f"{self.number}" if self.label is None else f"class {self.label}: {self.number}"

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from fmlad.datasets.box_rules import BoxRule
-from fmlad.datasets.files import Lister, check_root, child, need, unique_names
+from fmlad.datasets.files import Lister, check_root, child, need, some, unique_names
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.datasets.tree import some_images
 from fmlad.datasets.truths import read_lines
@@ -50,7 +50,7 @@ def load_boxes(root: Path, category: str) -> Dataset:
             test.append(Sample(name, path, "logical", broken))
     totals = Counter(labels.total() for labels in considered.values())
     if not train or len(train) == len(test):
-        numbers = ", ".join(f"{n} ({totals[n]} images)" for n in sorted(totals)) or "none"
+        numbers = ", ".join(f"{n} ({some(totals[n], 'image')})" for n in sorted(totals)) or "none"
         what = "No" if not train else "Every"
         raise DatasetError(
             f"{what} image considered in {root} follows the rule {str(rule)!r}; expected some that "
@@ -59,7 +59,8 @@ def load_boxes(root: Path, category: str) -> Dataset:
     outside = len(found) - len(left_out) - len(considered)
     if outside:
         notes.append(
-            f"{outside} images with other numbers of boxes than {rule.considered} left out."
+            f"Left out, since they have other numbers of boxes than {rule.considered}: "
+            f"{some(outside, 'image')}."
         )
     notes.append(
         "One pool: normal images are tested as well, except those that are drawn as shots."
@@ -110,8 +111,8 @@ def _left_out(
         return set(), []
     listed = {word for line in read_lines(root / rule.without) for word in line.split()}
     out = {path for path in found if listed & {path.name, path.stem}}
-    notes = [f"{len(out)} images listed in {rule.without} left out."]
+    notes = [f"Left out, as listed in {rule.without}: {some(len(out), 'image')}."]
     absent = len(listed - {name for path in out for name in (path.name, path.stem)})
     if absent:
-        notes.append(f"{absent} names in {rule.without} are those of no image.")
+        notes.append(f"Of no image: {some(absent, 'name')} in {rule.without}.")
     return out, notes

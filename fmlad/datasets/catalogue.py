@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa
+from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa, worlds
+from fmlad.datasets.files import key
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.subtypes import loco_types
+from fmlad.datasets.product_types import loco_types
+from fmlad.datasets.worlds import Progress
 from fmlad.errors import UnknownNameError
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,20 @@ class Layout:
         load: From root, category, sub-type (checked) and progress to the dataset.
         categories: The categories under a root.
         subtypes: The sub-types of a category.
-        made: Whether it is rendered where it is missing.
+        there: Whether a category is on disk, for those that are rendered where it is not.
     """
 
     about: str
     load: Callable[[Path, str, str | None, Progress | None], Dataset]
     categories: Callable[[Path], list[str]]
     subtypes: Callable[[str], tuple[str, ...]] = lambda category: ()
-    made: bool = False
+    there: Callable[[Path, str], bool] = lambda root, category: True
 
 
 def _scene_categories(root: Path) -> list[str]:
     from fmlad.datasets.scenes import SCENE_CATEGORIES
 
-    only = [name for name in SCENE_CATEGORIES if loco.is_scene(root, name)]
+    only = [name for name in SCENE_CATEGORIES if worlds.is_scene(root, name)]
     return only or list(SCENE_CATEGORIES)
 
 
@@ -49,7 +50,7 @@ LAYOUTS: dict[str, Layout] = {
     "btad": Layout(
         "BTAD, three industrial products",
         lambda root, category, subtype, progress: mvtec.load_like("btad", root, category),
-        mvtec.categories,
+        partial(mvtec.categories, "btad"),
     ),
     "deeppcb": Layout(
         "DeepPCB, scans with templates, judged pair by pair",
@@ -58,9 +59,9 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "digits": Layout(
         "DigitAnatomy, nine handwritten digits in order (rendered where missing)",
-        lambda root, category, subtype, progress: loco.load_digits(root, category, progress),
+        lambda root, category, subtype, progress: worlds.load_digits(root, category, progress),
         lambda root: [""],
-        made=True,
+        there=lambda root, category: (root / "digits.json").is_file(),
     ),
     "folder": Layout(
         "a folder of one's own, with or without masks",
@@ -70,12 +71,12 @@ LAYOUTS: dict[str, Layout] = {
     "mpdd": Layout(
         "MPDD, painted metal parts",
         lambda root, category, subtype, progress: mvtec.load_like("mpdd", root, category),
-        mvtec.categories,
+        partial(mvtec.categories, "mpdd"),
     ),
     "mvtec_ad": Layout(
         "MVTec AD, ten objects and five textures",
         lambda root, category, subtype, progress: mvtec.load_like("mvtec_ad", root, category),
-        mvtec.categories,
+        partial(mvtec.categories, "mvtec_ad"),
     ),
     "mvtec_loco": Layout(
         "MVTec LOCO AD, logical and structural anomalies",
@@ -85,10 +86,10 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "scenes": Layout(
         "the sample world of this package (rendered where missing)",
-        loco.load_scenes,
+        worlds.load_scenes,
         _scene_categories,
-        loco.scene_types,
-        made=True,
+        worlds.scene_types,
+        lambda root, category: (worlds.scene_home(root, category) / "scenes.json").is_file(),
     ),
     "visa": Layout(
         "VisA, twelve objects",
@@ -128,7 +129,7 @@ def load(
         OptionError: A rule about boxes that is none.
         DatasetError: The folder does not hold what the layout promises.
     """
-    layout = _layout(name)
+    layout = layout_of(name)
     if subtype is not None and name not in ("mvtec_loco", "scenes"):
         raise UnknownNameError.of(f"sub-type of {name}", subtype, ())
     return layout.load(Path(root), category, subtype, progress)
@@ -144,7 +145,7 @@ def categories(name: str, root: str | Path) -> list[str]:
         UnknownNameError: No such dataset.
         DatasetError: The root is no folder.
     """
-    return _layout(name).categories(Path(root))
+    return layout_of(name).categories(Path(root))
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
@@ -154,12 +155,15 @@ def subtypes(name: str, root: str | Path, category: str) -> list[str]:
         UnknownNameError: No such dataset.
     """
     del root  # known without a look at the disk so far
-    from fmlad.datasets.files import key
-
-    return list(_layout(name).subtypes(key(category)))
+    return list(layout_of(name).subtypes(key(category)))
 
 
-def _layout(name: str) -> Layout:
+def layout_of(name: str) -> Layout:
+    """The layout of this name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
     if name not in LAYOUTS:
         raise UnknownNameError.of("dataset", name, LAYOUTS)
     return LAYOUTS[name]

@@ -40,7 +40,7 @@ class Lister:
         """One sentence where much was passed over, else nothing."""
         if self.ignored < MANY:
             return []
-        return [f"{self.ignored} files that are hidden or no images were passed over."]
+        return [f"Passed over: {self.ignored} files that are hidden or no images."]
 
 
 def entries(folder: Path) -> list[Path]:
@@ -65,6 +65,11 @@ def folders(folder: Path) -> list[Path]:
 def key(name: str) -> str:
     """A name as it is compared: case, spaces and hyphens make no difference."""
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+
+
+def spelled(folder: Path, official: Sequence[str]) -> str:
+    """A category's name as the dataset spells it, or else as its folder does."""
+    return next((name for name in official if key(name) == key(folder.name)), folder.name)
 
 
 def child(folder: Path, *names: str) -> Path | None:
@@ -177,6 +182,11 @@ def _deeper(
         if any(key(inner.name) in known for inner in categories_in(path, is_category)):
             return path
     return None
+
+
+def some(number: int, noun: str) -> str:
+    """A number and its noun, for a note: "1 image", "2 images"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def unique_names(paths: Iterable[Path]) -> list[str]:

@@ -1,27 +1,25 @@
-"""MVTec LOCO AD, and worlds of our own in its layout: scenes and DigitAnatomy."""
+"""MVTec LOCO AD: logical and structural anomalies, several masks an image, saturation areas."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fmlad.datasets.counts import OFFICIAL, differences
-from fmlad.datasets.files import categories_in, check_root, child, entries, find_category, held, key
+from fmlad.datasets.files import (
+    categories_in,
+    check_root,
+    entries,
+    find_category,
+    key,
+    some,
+    spelled,
+)
 from fmlad.datasets.model import Dataset, Kind, Sample
-from fmlad.datasets.subtypes import loco_type, loco_types, nearest_types
+from fmlad.datasets.product_types import loco_type, loco_types, nearest_types
 from fmlad.datasets.tree import CONFIG, Found, TreeRules, is_tree, read_tree
 from fmlad.errors import DatasetError, UnknownNameError
 
-Progress = Callable[[int, int, str], None]
-
-# Types of scenes by the object that tells them, and as the prompt sets are named.
-_SCENE_TYPES: dict[str, dict[str, str]] = {
-    "juice_bottle": {f"{fruit} juice": fruit for fruit in ("banana", "cherry", "orange")},
-    "splicing_connectors": {f"{colour} cable": colour for colour in ("blue", "red", "yellow")},
-}
+_OFFICIAL = tuple(OFFICIAL["mvtec_loco"])
 
 
 def _kind(name: str) -> Kind:
@@ -29,22 +27,21 @@ def _kind(name: str) -> Kind:
 
 
 # The masks of LOCO tell the defect by their value, the folders do not; no mask is opened for it.
-_LOCO_RULES = TreeRules(kind=_kind, defect=lambda name: None, validation=True)
-_DIGIT_RULES = TreeRules(kind=lambda name: "logical")
+LOCO_RULES = TreeRules(kind=_kind, defect=lambda name: None, validation=True)
 
 
 def loco_categories(root: Path) -> list[str]:
     """Categories of MVTec LOCO on disk."""
     check_root(root)
-    return [path.name for path in categories_in(root, is_tree)]
+    return [spelled(path, _OFFICIAL) for path in categories_in(root, is_tree)]
 
 
 def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
     """Reads a category of MVTec LOCO."""
-    home = find_category("mvtec_loco", root, category, tuple(OFFICIAL["mvtec_loco"]), is_tree)
-    category = key(home.name)
-    _check_subtype("mvtec_loco", category, subtype, loco_types(category))
-    found = read_tree(home, _LOCO_RULES)
+    home = find_category("mvtec_loco", root, category, _OFFICIAL, is_tree)
+    category = spelled(home, _OFFICIAL)
+    check_subtype("mvtec_loco", category, subtype, loco_types(category))
+    found = read_tree(home, LOCO_RULES)
     notes = [
         *differences("mvtec_loco", category, found.train, found.validation, found.test),
         *found.notes,
@@ -52,104 +49,33 @@ def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
     localised = any(s.read_truth is not None for s in found.test)
     if localised and not any(path.name.lower() == CONFIG for path in entries(home)):
         notes.append(f"{CONFIG} is missing: each region saturates at its whole area.")
-    prompts = None if loco_types(category) else f"mvtec_loco/{category}"
+    # The bundled sets are for one sub-type each where there are some, and those have no names yet.
+    with_prompts = category in _OFFICIAL and not loco_types(category)
+    prompts = f"mvtec_loco/{category}" if with_prompts else None
     found.notes = notes
     if subtype is not None:
         types = {sample.path: loco_type(category, sample.path) for sample in found.train}
-        _keep_type(found, subtype, types)
-    return _dataset("mvtec_loco", home, category, subtype, found, prompts)
+        keep_type(found, subtype, types)
+    return found.dataset("mvtec_loco", home, category, subtype, prompts)
 
 
-def load_scenes(
-    root: Path, category: str, subtype: str | None, progress: Progress | None
-) -> Dataset:
-    """Reads a category of the sample world, and makes it where it is not there yet.
-
-    ``root`` is the folder of the categories, or that of the one category itself.
-    """
-    from fmlad.datasets.scenes import SCENE_CATEGORIES, make_scenes
-
-    category = next((name for name in SCENE_CATEGORIES if key(name) == key(category)), category)
-    if category not in SCENE_CATEGORIES:
-        raise UnknownNameError.of("scene category", category, SCENE_CATEGORIES)
-    _check_subtype("scenes", category, subtype, scene_types(category))
-    home, made = scene_home(root, category), []
-    if not (home / "scenes.json").is_file():
-        make_scenes(home, category, progress=progress)
-        made = ["Rendered just now, with the default seed and counts."]
-    facts = _facts(home / "scenes.json", "version", "category", "seed", "counts")
-    if facts["category"] != category:
-        raise DatasetError(
-            f"{home} holds scenes of {facts['category']}; expected {category}. "
-            f"Pass another folder, or the category {facts['category']!r}."
-        )
-    found = read_tree(home, _LOCO_RULES)
-    found.test = [_named_by_sidecar(home, sample) for sample in found.test]
-    expected = sum(facts["counts"].values())
-    listed = len(found.train) + len(found.validation) + len(found.test)
-    if listed != expected:
-        found.notes.append(f"{home} holds {listed} images, {expected} were made.")
-    found.notes = [f"Scenes {facts['version']}, seed {facts['seed']}.", *made, *found.notes]
-    prompts = None if scene_types(category) else f"scenes/{category}"
-    if subtype is not None:
-        prompts = f"scenes/{category}_{subtype}"
-        types: dict[Path, str | None] = {
-            sample.path: _scene_type(home, category, sample) for sample in found.train
-        }
-        _keep_type(found, subtype, types)
-    return _dataset("scenes", home, category, subtype, found, prompts)
-
-
-def scene_home(root: Path, category: str) -> Path:
-    """Where the scenes of a category lie, or would be made."""
-    if (root / "scenes.json").is_file():
-        return root
-    return (child(root, category) if root.is_dir() else None) or root / category
-
-
-def is_scene(root: Path, category: str) -> bool:
-    """Whether the root is itself the folder of this category."""
-    file = root / "scenes.json"
-    return file.is_file() and _facts(file, "category")["category"] == category
-
-
-def scene_types(category: str) -> tuple[str, ...]:
-    """Sub-types of a scene category, or none."""
-    return tuple(_SCENE_TYPES.get(category, {}).values())
-
-
-def load_digits(root: Path, category: str, progress: Progress | None) -> Dataset:
-    """Reads DigitAnatomy, and makes it where the folder is empty or not there yet."""
-    from fmlad.datasets.digit_anatomy import make_digits
-
-    del progress  # it takes two seconds
-    if category:
-        raise UnknownNameError.of("category of digits", category, [""])
-    made = []
-    if not root.exists() or (root.is_dir() and not entries(root)):
-        make_digits(root)
-        made = ["Rendered just now, with the default seed and counts."]
-    if not (root / "digits.json").is_file():
-        check_root(root)
-        raise DatasetError(
-            f"{root} holds no digits.json; found: {held(root)}. Expected a folder written by "
-            "make_digits, or an empty one to make them in."
-        )
-    facts = _facts(root / "digits.json", "version", "seed", "counts")
-    found = read_tree(root, _DIGIT_RULES)
-    found.notes = [f"DigitAnatomy {facts['version']}, seed {facts['seed']}.", *made, *found.notes]
-    return _dataset("digits", root, "", None, found, None)
-
-
-def _check_subtype(
-    dataset: str, category: str, subtype: str | None, known: tuple[str, ...]
-) -> None:
+def check_subtype(dataset: str, category: str, subtype: str | None, known: tuple[str, ...]) -> None:
+    """Raises :class:`UnknownNameError` for a sub-type that the category has not."""
     if subtype is not None and subtype not in known:
         raise UnknownNameError.of(f"sub-type of {category} in {dataset}", subtype, known)
 
 
-def _keep_type(found: Found, subtype: str, types: dict[Path, str | None]) -> None:
-    """Drops all images of other sub-types, in place."""
+def keep_type(found: Found, subtype: str, types: dict[Path, str | None]) -> None:
+    """Drops all images of other sub-types, in place.
+
+    Args:
+        found: Of all sub-types.
+        subtype: The one to keep.
+        types: Type of each training image, None where it is not known.
+
+    Raises:
+        DatasetError: No type is known.
+    """
     known = {path: type_ for path, type_ in types.items() if type_ is not None}
     if not known:
         raise DatasetError(
@@ -171,47 +97,6 @@ def _keep_type(found: Found, subtype: str, types: dict[Path, str | None]) -> Non
         "by the most similar training image."
     )
     if unknown:
-        found.notes.append(f"{unknown} training images are not official ones and went with them.")
-
-
-def _named_by_sidecar(home: Path, sample: Sample) -> Sample:
-    """With the defect's name, where the scene's sidecar is there."""
-    file = home / "objects" / "test" / f"{sample.name}.json"
-    if sample.kind == "good" or not file.is_file():
-        return sample
-    return replace(sample, defect=str(_facts(file, "anomaly")["anomaly"]["name"]))
-
-
-def _scene_type(home: Path, category: str, sample: Sample) -> str | None:
-    file = home / "objects" / "train" / f"{sample.name}.json"
-    if not file.is_file():
-        return None
-    kinds = {item["kind"] for item in _facts(file, "objects")["objects"]}
-    told = [type_ for part, type_ in _SCENE_TYPES[category].items() if part in kinds]
-    return told[0] if len(told) == 1 else None
-
-
-def _facts(file: Path, *wanted: str) -> dict[str, Any]:
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return {name: facts[name] for name in wanted}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DatasetError(
-            f"{file} is not what was written there; delete the folder and make it again."
-        ) from error
-
-
-def _dataset(
-    name: str, home: Path, category: str, subtype: str | None, found: Found, prompts: str | None
-) -> Dataset:
-    return Dataset(
-        name,
-        category,
-        subtype,
-        home,
-        tuple(found.train),
-        tuple(found.validation),
-        tuple(found.test),
-        prompts,
-        tuple(found.notes),
-    )
+        found.notes.append(
+            f"Assigned in the same way: {some(unknown, 'training image')} without a known type."
+        )

@@ -63,13 +63,16 @@ class MaskFinder:
 
 
 def settle(
-    found: Mapping[Path, Reader | None], expected: Callable[[Path], Path]
+    found: Mapping[Path, Reader | None],
+    expected: Callable[[Path], Path],
+    drawn: Path | None,
 ) -> tuple[dict[Path, Reader | None], list[str]]:
     """Decides about missing masks: all or none may be missing.
 
     Args:
         found: Each anomalous image and what reads its truth.
         expected: Where the mask of an image should lie, for the message.
+        drawn: The folder of masks, or None where there is none.
 
     Returns:
         The same, and notes.
@@ -81,9 +84,15 @@ def settle(
     if not without:
         return dict(found), []
     if len(without) == len(found):
-        return dict(found), ["There are no masks: nothing can be said about where anomalies are."]
+        note = "There are no masks: nothing can be said about where anomalies are."
+        if drawn is not None:
+            note = (
+                f"No mask in {drawn} bears the name of an image; expected some such as "
+                f"{expected(without[0])}. Nothing can be said about where anomalies are."
+            )
+        return dict(found), [note]
     raise DatasetError(
-        f"{without[0]} has no mask, like {len(without)} of {len(found)} anomalous images; expected "
-        f"{expected(without[0])}. Copy the masks again, or take the folder of masks away to go "
-        "without any."
+        f"{without[0]} has no mask ({len(without)} of {len(found)} anomalous images have none); "
+        f"expected {expected(without[0])}. Copy the masks again, or take the folder of masks away "
+        "to go without any."
     )

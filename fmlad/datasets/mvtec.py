@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fmlad.datasets.counts import OFFICIAL, differences
-from fmlad.datasets.files import categories_in, check_root, find_category, key
+from fmlad.datasets.files import categories_in, check_root, find_category, spelled
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.tree import TreeRules, is_tree, read_tree
 
@@ -17,10 +17,10 @@ _RULES = {
 }
 
 
-def categories(root: Path) -> list[str]:
+def categories(dataset: str, root: Path) -> list[str]:
     """The categories on disk."""
     check_root(root)
-    return [path.name for path in categories_in(root, is_tree)]
+    return [spelled(path, tuple(OFFICIAL[dataset])) for path in categories_in(root, is_tree)]
 
 
 def load_like(dataset: str, root: Path, category: str) -> Dataset:
@@ -32,16 +32,9 @@ def load_like(dataset: str, root: Path, category: str) -> Dataset:
 def read_home(dataset: str, home: Path) -> Dataset:
     """Reads the folder of a category."""
     found = read_tree(home, _RULES[dataset])
-    category = key(home.name)
-    notes = differences(dataset, category, found.train, found.validation, found.test)
-    return Dataset(
-        dataset,
-        category,
-        None,
-        home,
-        tuple(found.train),
-        (),
-        tuple(found.test),
-        None,
-        (*notes, *found.notes),
-    )
+    category = spelled(home, tuple(OFFICIAL[dataset]))
+    found.notes = [
+        *differences(dataset, category, found.train, found.validation, found.test),
+        *found.notes,
+    ]
+    return found.dataset(dataset, home, category)

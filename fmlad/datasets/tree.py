@@ -8,9 +8,19 @@ from functools import partial
 from pathlib import Path
 
 from fmlad.datasets import truths
-from fmlad.datasets.files import Lister, child, entries, folders, held, key, need, unique_names
+from fmlad.datasets.files import (
+    Lister,
+    child,
+    entries,
+    folders,
+    held,
+    key,
+    need,
+    some,
+    unique_names,
+)
 from fmlad.datasets.masks import MaskFinder, Reader, settle
-from fmlad.datasets.model import Kind, Sample
+from fmlad.datasets.model import Dataset, Kind, Sample
 from fmlad.errors import DatasetError
 
 CONFIG = "defects_config.json"
@@ -26,12 +36,14 @@ class TreeRules:
         kind: From the name of another folder to the kind of its anomalies.
         defect: From that name to the name of the defect; None where the folder does not tell.
         validation: Whether there must be ``validation/good``.
+        empty: Whether folders may hold no images, as in a world made with a count of 0.
     """
 
     good: tuple[str, ...] = ("good",)
     kind: Callable[[str], Kind] = lambda name: "structural"
     defect: Callable[[str], str | None] = lambda name: name
     validation: bool = False
+    empty: bool = False
 
     @property
     def layout(self) -> str:
@@ -49,6 +61,19 @@ class Found:
     test: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def dataset(
+        self,
+        name: str,
+        home: Path,
+        category: str,
+        subtype: str | None = None,
+        prompts: str | None = None,
+    ) -> Dataset:
+        """What was found, as a dataset."""
+        train, validation, test = tuple(self.train), tuple(self.validation), tuple(self.test)
+        notes = tuple(self.notes)
+        return Dataset(name, category, subtype, home, train, validation, test, prompts, notes)
+
 
 def is_tree(folder: Path) -> bool:
     """Whether a folder is a category of this family, or half of one."""
@@ -64,12 +89,12 @@ def read_tree(home: Path, rules: TreeRules) -> Found:
     lister, found = Lister(), Found()
     train = need(home, "train", layout=rules.layout)
     test = need(home, "test", layout=rules.layout)
-    found.train = normals(lister, need(train, *rules.good, layout=rules.layout))
+    found.train = normals(lister, need(train, *rules.good, layout=rules.layout), rules.empty)
     if rules.validation:
         place = need(home, "validation", "val", layout=rules.layout)
-        found.validation = normals(lister, need(place, *rules.good, layout=rules.layout))
-    if child(test, *rules.good) is None:
-        need(test, *rules.good, layout=rules.layout)
+        further = need(place, *rules.good, layout=rules.layout)
+        found.validation = normals(lister, further, rules.empty)
+    good = need(test, *rules.good, layout=rules.layout)
     names = set(map(key, rules.good))
     bad = [path for path in folders(test) if key(path.name) not in names]
     if not bad:
@@ -79,19 +104,20 @@ def read_tree(home: Path, rules: TreeRules) -> Found:
         )
     anomalies = read_anomalies(lister, home, bad, rules, found.notes)
     localised = any(sample.read_truth is not None for sample in anomalies)
-    good = need(test, *rules.good, layout=rules.layout)
-    found.test = normals(lister, good, with_truth=localised) + anomalies
+    found.test = normals(lister, good, rules.empty, localised) + anomalies
     found.notes += lister.notes()
     return found
 
 
-def normals(lister: Lister, folder: Path, with_truth: bool = False) -> list[Sample]:
+def normals(
+    lister: Lister, folder: Path, empty: bool = False, with_truth: bool = False
+) -> list[Sample]:
     """Samples of a folder with normal images.
 
     Raises:
-        DatasetError: It holds none.
+        DatasetError: It holds none, and may not be empty.
     """
-    images = some_images(lister, folder)
+    images = lister.images(folder) if empty else some_images(lister, folder)
     return [
         Sample(
             f"good/{name}",
@@ -122,13 +148,13 @@ def read_anomalies(
 ) -> list[Sample]:
     """Samples of the folders with anomalous images, with their truths; notes are added to."""
     drawn = child(home, *MASK_FOLDERS)
-    config = _config(home, drawn, notes)
+    config = _config(home, drawn)
     readers: dict[Path, Reader | None] = {}
     places: dict[Path, Path] = {}
     samples: list[tuple[str, Path, str]] = []
     spare = 0
     for folder in bad:
-        images = some_images(lister, folder)
+        images = lister.images(folder) if rules.empty else some_images(lister, folder)
         masks = None if drawn is None else _masks_of(drawn, folder.name, len(bad) == 1)
         finder = None if masks is None else MaskFinder(masks, lister, config)
         for name, path in zip(unique_names(images), images, strict=True):
@@ -137,10 +163,10 @@ def read_anomalies(
             places[path] = finder.expected(path) if finder else missing
             samples.append((f"{folder.name}/{name}", path, folder.name))
         spare += finder.spare() if finder else 0
-    settled, more = settle(readers, places.__getitem__)
+    settled, more = settle(readers, places.__getitem__, drawn)
     notes += more
     if spare:
-        notes.append(f"{spare} masks have no image; are images missing?")
+        notes.append(f"There is no image to {some(spare, 'mask')}; are images missing?")
     return [
         Sample(name, path, rules.kind(folder), rules.defect(folder), read_truth=settled[path])
         for name, path, folder in samples
@@ -155,9 +181,7 @@ def _masks_of(drawn: Path, defect: str, only: bool) -> Path | None:
     return inner if only and any(path.is_file() for path in entries(inner)) else None
 
 
-def _config(
-    home: Path, drawn: Path | None, notes: list[str]
-) -> Mapping[int, truths.Saturation] | None:
+def _config(home: Path, drawn: Path | None) -> Mapping[int, truths.Saturation] | None:
     """LOCO's saturation areas, where the file lies in the category."""
     file = next((p for p in entries(home) if p.name.lower() == CONFIG), None)
     return truths.read_defects_config(file) if file is not None and drawn is not None else None

@@ -16,6 +16,8 @@ from fmlad.datasets.files import (
     find_category,
     key,
     need,
+    some,
+    spelled,
     unique_names,
 )
 from fmlad.datasets.masks import MaskFinder, settle
@@ -26,6 +28,7 @@ from fmlad.errors import DatasetError
 
 SPLIT = ("split_csv", "1cls.csv")  # the one-class protocol
 _LAYOUT = "Data/Images/Normal, Data/Images/Anomaly and Data/Masks/Anomaly"
+_OFFICIAL = tuple(OFFICIAL["visa"])
 _COLUMNS = ("object", "split", "label", "image")
 
 
@@ -37,7 +40,7 @@ def is_object(folder: Path) -> bool:
 def categories(root: Path) -> list[str]:
     """The categories on disk."""
     check_root(root)
-    return [path.name for path in categories_in(root, is_object)]
+    return [spelled(path, _OFFICIAL) for path in categories_in(root, is_object)]
 
 
 def load_visa(root: Path, category: str) -> Dataset:
@@ -45,7 +48,8 @@ def load_visa(root: Path, category: str) -> Dataset:
 
     Where that table is missing, all normal images are one pool: drawn from, and tested as well.
     """
-    home = find_category("visa", root, category, tuple(OFFICIAL["visa"]), is_object)
+    home = find_category("visa", root, category, _OFFICIAL, is_object)
+    category = spelled(home, _OFFICIAL)
     data = child(home, "Data")
     if data is None:
         return mvtec.read_home("visa", home)
@@ -58,7 +62,7 @@ def load_visa(root: Path, category: str) -> Dataset:
     finder = None if drawn is None else MaskFinder(drawn, lister)
     readers = {path: finder.reader(path) if finder else None for path in bad}
     place = (drawn or data / "Masks" / "Anomaly").joinpath
-    settled, more = settle(readers, lambda path: place(f"{path.stem}.png"))
+    settled, more = settle(readers, lambda path: place(f"{path.stem}.png"), drawn)
     notes += more
     localised = any(reader is not None for reader in settled.values())
     pool = {
@@ -81,8 +85,8 @@ def load_visa(root: Path, category: str) -> Dataset:
         test = [s for path, s in (pool | anomalies).items() if split.get(path) == "test"]
         absent = len(good) + len(bad) - len(split)
         if absent:
-            notes.append(f"{absent} images are not in {table.name} and were left out.")
-        notes = [*differences("visa", key(home.name), train, (), test), *notes]
+            notes.append(f"Left out, since not in {table.name}: {some(absent, 'image')}.")
+        notes = [*differences("visa", category, train, (), test), *notes]
     else:
         train, test = list(pool.values()), [*pool.values(), *anomalies.values()]
         notes.append(
@@ -90,7 +94,7 @@ def load_visa(root: Path, category: str) -> Dataset:
             "images are tested as well, except those that are drawn as shots."
         )
     return Dataset(
-        "visa", key(home.name), None, home, tuple(train), (), tuple(test), None,
+        "visa", category, None, home, tuple(train), (), tuple(test), None,
         (*notes, *lister.notes()),
     )  # fmt: skip
 
@@ -120,7 +124,7 @@ def _read_split(table: Path, home: Path, images: list[Path]) -> dict[Path, str]:
             split[path] = row["split"]
     if missing:
         raise DatasetError(
-            f"{len(missing)} images of {table} are not in {home}, the first is {missing[0]}. "
+            f"{home} lacks {some(len(missing), 'image')} of {table}, first {missing[0]}. "
             "Was the archive unpacked completely?"
         )
     if not split:

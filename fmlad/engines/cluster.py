@@ -24,7 +24,8 @@ from fmlad.errors import (
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"  # Ray's own
 LOCAL = "local"  # Ray's word for a cluster of one's own
-RETRIES = 2  # of work whose worker died; one that kills three workers would kill the fourth, too
+RETRIES = 2  # of work whose worker died; what kills three workers would kill the fourth, too
+LOST = 3  # pieces of work given up for that until it is the cluster, and not the work
 
 # Read by Ray when it is imported. Nobody is told about runs, Ray Data keeps its log to its files,
 # and a driver under `uv run` does not send its folder to all machines.
@@ -89,7 +90,7 @@ class Crew:
             "num_cpus": self.cpus,
             "num_gpus": self.gpus or None,
             "runtime_env": {"env_vars": dict(self.environment)},
-            "max_restarts": RETRIES,
+            "max_restarts": -1,  # one whose restarts were used up would be missing from then on
             "max_task_retries": RETRIES,
         }
 

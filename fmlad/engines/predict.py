@@ -25,8 +25,6 @@ from fmlad.images import ImageSource, source_name
 from fmlad.prediction import Failure, Prediction
 from fmlad.sources import one_by_one
 
-LOST = 3  # batches that may kill their workers, or one in a hundred; beyond, it is not the images
-
 
 @dataclass(frozen=True)
 class Order:
@@ -167,7 +165,7 @@ def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tu
     context = rows.context
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.max_errored_blocks = max(LOST, len(batches) // 100)
+    context.max_errored_blocks = max(cluster.LOST, len(batches) // 100)
     with cluster.no_deprecations():
         judged = rows.map_batches(
             Judge,
@@ -175,8 +173,7 @@ def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tu
             batch_size=1,
             # One at a time: a batch that waits behind one that kills the worker would die with it.
             compute=data.ActorPoolStrategy(size=crew.workers, max_tasks_in_flight_per_actor=1),
-            # An actor whose restarts were used up would be missed, but not replaced.
-            **{**crew.options(), "max_restarts": -1},
+            **crew.options(),
         )
     for block in judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         yield from zip(map(int, block["place"]), block["outcome"], strict=True)

@@ -74,3 +74,41 @@ def f1_max(labels: Labels, scores: Scores) -> float:
     truth, values = _checked(labels, scores)
     precision, recall, _ = precision_recall_curve(truth, values)
     return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
+
+
+def f1_floor(labels: Labels) -> float:
+    """The F1 of calling every image anomalous, ``2 p / (1 + p)`` at a share ``p`` of such images.
+
+    No threshold is needed to reach it, so :func:`f1_max` says nothing until it is above it.
+
+    Args:
+        labels: ``(n,)``, 1 = anomalous, 0 = normal.
+
+    Raises:
+        OptionError: A label is neither, or one of the two classes is absent.
+    """
+    truth, _ = _checked(labels, np.zeros(np.shape(labels)))
+    share = float(truth.mean())
+    return 2 * share / (1 + share)
+
+
+def fpr_at_tpr(labels: Labels, scores: Scores, tpr: float = 0.95) -> float:
+    """Share of normal images called anomalous where at least ``tpr`` of the anomalous ones are.
+
+    The threshold is the highest one that finds so many; nothing is interpolated. Lower is better.
+
+    Args:
+        labels: As for :func:`auroc`.
+        scores: As for :func:`auroc`.
+        tpr: Share of the anomalous images that must be found, in (0, 1].
+
+    Raises:
+        OptionError: As :func:`auroc`, or ``tpr`` is out of range.
+    """
+    if not 0 < tpr <= 1:
+        raise OptionError(f"tpr must lie in (0, 1], got {tpr}.")
+    truth, values = _checked(labels, scores)
+    found = np.sort(values[truth])[::-1]
+    # 0.95 * 20 is 19.000000000000004 or so on a bad day, and must not become 20.
+    wanted = int(np.ceil(tpr * len(found) - 1e-9))
+    return float(np.mean(values[~truth] >= found[max(wanted, 1) - 1]))

@@ -1,24 +1,116 @@
-"""Region-level metrics over anomaly maps."""
+"""Metrics over anomaly maps: sPRO, AUPRO, pixel AUROC.
+
+Maps, masks and regions may be lists, memory-mapped arrays or any sequence that loads an item when
+it is asked for; no more than one image at a time is held (see :mod:`fmlad.metrics.sweep`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from fmlad.errors import OptionError
+from fmlad.metrics import reading
+from fmlad.metrics.curve import SproCurve, check_limit
+from fmlad.metrics.reading import FloatMap, Mask, Regions
+from fmlad.metrics.sweep import Images, Pixels, Region, Values, sweep
 
-FloatMap = npt.NDArray[np.floating]
-Mask = npt.NDArray[Any]
+
+def saturation_area(area: int, threshold: float, relative: bool) -> float:
+    """Pixels of a region that suffice to count it as found whole.
+
+    Reads ``saturation_threshold`` and ``relative_saturation`` of one entry of MVTec LOCO's
+    ``defects_config.json`` as its official evaluator does; a share is rounded down, but not to
+    nothing.
+
+    Args:
+        area: Of the region, in pixels.
+        threshold: A share of ``area`` in (0, 1] if ``relative``, else pixels, positive.
+        relative: Which of the two.
+
+    Returns:
+        In (0, area]; never more than there is to find.
+
+    Raises:
+        OptionError: The region is empty or the threshold out of range.
+    """
+    if area < 1:
+        raise OptionError(f"a region of {area} pixels cannot saturate; expected one or more.")
+    if not 0 < threshold < np.inf or (relative and threshold > 1):
+        wanted = "a share in (0, 1]" if relative else "a positive number of pixels"
+        raise OptionError(f"saturation_threshold is {threshold}; expected {wanted}.")
+    return max(1, int(threshold * area)) if relative else min(threshold, area)
+
+
+def spro(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+    fpr_limit: float = 0.05,
+) -> float:
+    """Normalised area under the saturated per-region-overlap curve (see :func:`spro_curve`).
+
+    Args:
+        maps: ``n`` maps ``(H, W)``.
+        regions: ``n`` bool arrays ``(r, H, W)``.
+        saturations: ``n`` lists of ``r`` areas in pixels.
+        fpr_limit: Upper end of the integral, in (0, 1].
+
+    Returns:
+        A value in [0, 1], higher is better.
+
+    Raises:
+        OptionError: As :func:`spro_curve`, or ``fpr_limit`` is out of range.
+    """
+    check_limit(fpr_limit)
+    return spro_curve(maps, regions, saturations).area(fpr_limit)
+
+
+def spro_curve(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+) -> SproCurve:
+    """Saturated per-region overlap against false positive rate, every distinct value a threshold.
+
+    At a threshold, a region scores ``min(predicted pixels in it / its saturation area, 1)``, and
+    the curve is the mean over all regions of all images. A false positive is a predicted pixel in
+    no region of its image; the rate is taken over all such pixels, of good and of anomalous images.
+    Regions of one image may overlap, a pixel then counts in each.
+
+    Source: Bergmann et al., "Beyond Dents and Scratches", IJCV 2022, section 4, and the evaluator
+    published with MVTec LOCO AD, which places thresholds until its curve is dense and so agrees
+    within the density of its points.
+
+    Args:
+        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous; sizes and precisions may
+            differ, but one threshold is meant to serve them all.
+        regions: ``n`` bool arrays ``(r, H, W)``; ``r`` is 0 for a good image.
+        saturations: ``n`` lists of ``r`` areas in pixels, in (0, area of the region]; see
+            :func:`saturation_area`.
+
+    Raises:
+        OptionError: Lengths or shapes do not fit, a map is not finite, a region is empty, a
+            saturation out of range, or no region or no normal pixel exists.
+    """
+    reading.check_lengths(maps, regions=regions, saturations=saturations)
+
+    def read(index: int) -> Pixels:
+        map_, enough = reading.read_map(maps, index), saturations[index]
+        own = reading.read_regions(regions, index, map_, len(enough))
+        found = reading.saturating(map_, own, enough, index)
+        return Pixels(map_, reading.outside(own), (found,))
+
+    images = Images(len(maps), lambda index: len(saturations[index]) == 0, read)
+    return sweep(images, "sPRO").curve()
 
 
 def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.3) -> float:
     """Area under the per-region-overlap curve up to a false positive rate, normalised to [0, 1].
 
-    Every region weighs the same however large it is. The curve is exact: each distinct map value
-    is a threshold.
+    Every region weighs the same however large it is. It is sPRO where every region saturates with
+    its own area; each distinct map value is a threshold.
 
     Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, section 5.1.
 
@@ -31,53 +123,41 @@ def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.
     Raises:
         OptionError: Shapes do not fit, a map is not finite, or no region or no normal pixel exists.
     """
-    if not 0 < fpr_limit <= 1:
-        raise OptionError(f"fpr_limit must lie in (0, 1], got {fpr_limit}.")
-    if len(maps) != len(masks):
-        raise OptionError(f"got {len(maps)} maps and {len(masks)} masks; expected one mask a map.")
-    scores, overlap_gain, normal = _pixels(maps, masks)
-    regions = overlap_gain.sum()
-    normals = int(normal.sum())
-    if regions == 0 or normals == 0:
-        raise OptionError("AUPRO needs at least one anomalous region and one normal pixel.")
-
-    order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    last_of_tie = np.append(scores[1:] != scores[:-1], True)
-    pro = np.append(0.0, np.cumsum(overlap_gain[order])[last_of_tie] / regions)
-    fpr = np.append(0.0, np.cumsum(normal[order])[last_of_tie] / normals)
-    return _area_up_to(fpr, pro, fpr_limit) / fpr_limit
+    check_limit(fpr_limit)
+    return _over_masks(maps, masks, "AUPRO", reading.parts).area(fpr_limit)
 
 
-def _pixels(
-    maps: Sequence[FloatMap], masks: Sequence[Mask]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """All pixels in a row: map value, share of its region that it is, whether it is normal."""
-    from scipy import ndimage
+def pixel_auroc(maps: Sequence[FloatMap], masks: Sequence[Mask]) -> float:
+    """Area under the ROC curve of all pixels of all images together.
 
-    scores, gains, normals = [], [], []
-    for index, (map_, mask) in enumerate(zip(maps, masks, strict=True)):
-        mask = np.asarray(mask)
-        if np.ndim(map_) != 2 or np.shape(map_) != mask.shape:
-            raise OptionError(
-                f"map {index} has shape {np.shape(map_)}, its mask {mask.shape}; expected (H, W)."
-            )
-        if not np.isfinite(map_).all():
-            raise OptionError(f"map {index} holds NaN or infinity.")
-        boolean = mask.dtype == bool
-        labels = ndimage.label(mask, structure=np.ones((3, 3)))[0] if boolean else mask
-        _, inverse, areas = np.unique(labels.ravel(), return_inverse=True, return_counts=True)
-        inside = labels.ravel() > 0
-        scores.append(np.asarray(map_, dtype=np.float64).ravel())
-        gains.append(np.where(inside, 1.0 / areas[inverse], 0.0))
-        normals.append(~inside)
-    if not scores:
-        raise OptionError("AUPRO needs at least one map.")
-    return np.concatenate(scores), np.concatenate(gains), np.concatenate(normals)
+    Large regions outweigh small ones, and normal pixels are so many that it is close to 1 for most
+    methods: reported for comparison with older papers.
+
+    Args:
+        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous; sizes may differ.
+        masks: ``n`` masks ``(H, W)``; positive = anomalous.
+
+    Returns:
+        The chance that an anomalous pixel outscores a normal one, ties counting one half.
+
+    Raises:
+        OptionError: Shapes do not fit, a map is not finite, or one of the two classes is absent.
+    """
+    return _over_masks(maps, masks, "pixel AUROC", reading.all_in_one).area(1.0)
 
 
-def _area_up_to(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], limit: float) -> float:
-    """Trapezoidal area under a monotone curve from 0 to ``limit``, the end point interpolated."""
-    inside = x <= limit
-    end = np.interp(limit, x, y)
-    return float(np.trapezoid(np.append(y[inside], end), np.append(x[inside], limit)))
+def _over_masks(
+    maps: Sequence[FloatMap],
+    masks: Sequence[Mask],
+    name: str,
+    regions: Callable[[Values, Mask], tuple[Region, ...]],
+) -> SproCurve:
+    reading.check_lengths(maps, masks=masks)
+
+    def read(index: int) -> Pixels:
+        map_ = reading.read_map(maps, index)
+        mask = reading.read_mask(masks, index, map_)
+        return Pixels(map_, ~(mask > 0), (regions(map_, mask),))
+
+    images = Images(len(maps), lambda index: not (np.asarray(masks[index]) > 0).any(), read)
+    return sweep(images, name).curve()

@@ -50,7 +50,9 @@ def truth_of(kind: str) -> Truth:
     return Truth(regions, tuple(float(region.sum()) for region in regions))
 
 
-def load(name: str, root: str, category: str = "", subtype: str | None = None) -> Dataset:
+def load(
+    name: str, root: str, category: str = "", subtype: str | None = None, *, progress: Any = None
+) -> Dataset:
     """In place of ``fmlad.datasets.load``: ``board``, its pairs, or a single pool."""
     home = Path(root)
     train = [Sample(f"train/{p.stem}", p, "good") for p in sorted((home / "train").glob("*.png"))]

@@ -154,7 +154,7 @@ def test_workers_that_never_start_end_the_run(
     ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict, "Judge", NeverStarts)
-    monkeypatch.setattr(predict, "LOST", 1)  # each takes three workers, and each of them seconds
+    monkeypatch.setattr(cluster, "LOST", 1)  # each takes three workers, and each of them seconds
     with pytest.raises(ClusterError, match="cannot go on"):
         list(predict_ray(saved, queries, workers=2, batch_size=1))
 

@@ -1,0 +1,143 @@
+"""All metrics of one category at once, under the names that result files and tables use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.errors import OptionError
+from fmlad.metrics import reading
+from fmlad.metrics.curve import SproCurve
+from fmlad.metrics.image import auroc, average_precision, f1_floor, f1_max, fpr_at_tpr
+from fmlad.metrics.reading import FloatMap, Regions
+from fmlad.metrics.sweep import Images, Pixels, sweep
+
+KINDS = ("good", "logical", "structural", "anomalous")
+SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)  # those of MVTec LOCO's evaluator
+AUPRO_LIMIT = 0.3
+CURVE_POINTS = 512
+
+
+def image_metrics(kinds: Sequence[str], scores: npt.ArrayLike) -> dict[str, float]:
+    """Metrics over one score per image.
+
+    Args:
+        kinds: ``(n,)``, each ``"good"``, ``"logical"``, ``"structural"``, or ``"anomalous"`` where
+            the sort is not known.
+        scores: ``(n,)``, finite, higher = more anomalous.
+
+    Returns:
+        ``auroc_logical`` and ``auroc_structural``: good images against those of one sort alone;
+        ``auroc_mean``: mean of these two; over all images ``auroc_micro``, ``ap``, ``f1_max``,
+        ``f1_floor`` and ``fpr95`` (at 95 % true positives). A key is absent where one of its
+        classes is; without a good or without an anomalous image nothing is left.
+
+    Raises:
+        OptionError: Lengths differ, a kind is unknown, or a score is not finite.
+    """
+    unknown = sorted({str(kind) for kind in kinds} - set(KINDS))
+    if unknown:
+        raise OptionError(f"unknown kind of image {unknown[0]!r}; expected one of {KINDS}.")
+    names = np.asarray(list(kinds), dtype=str)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"scores must be a list of numbers ({error}).") from error
+    if values.shape != names.shape:
+        raise OptionError(f"got {len(names)} kinds and scores {values.shape}; expected one each.")
+    if not np.isfinite(values).all():
+        raise OptionError("scores must be finite numbers; found NaN or infinity.")
+    good = names == "good"
+    if good.all() or not good.any():
+        return {}
+    figures = {}
+    for kind in ("logical", "structural"):
+        chosen = good | (names == kind)
+        if (names == kind).any():
+            figures[f"auroc_{kind}"] = auroc(~good[chosen], values[chosen])
+    if len(figures) == 2:
+        figures["auroc_mean"] = sum(figures.values()) / 2
+    return figures | {
+        "auroc_micro": auroc(~good, values),
+        "ap": average_precision(~good, values),
+        "f1_max": f1_max(~good, values),
+        "f1_floor": f1_floor(~good),
+        "fpr95": fpr_at_tpr(~good, values, 0.95),
+    }
+
+
+@dataclass(frozen=True)
+class PixelReport:
+    """What :func:`pixel_report` found.
+
+    Attributes:
+        figures: As :func:`pixel_metrics` gives them.
+        curve: The sPRO curve, thinned; None where there is nothing to find.
+    """
+
+    figures: dict[str, float]
+    curve: SproCurve | None = field(repr=False, default=None)
+
+
+def pixel_metrics(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+) -> dict[str, float]:
+    """Metrics over anomaly maps (arguments: :func:`pixel_report`).
+
+    Returns:
+        ``pixel_auroc``, ``aupro`` (up to a false positive rate of 0.3), ``spro@0.01``,
+        ``spro@0.05``, ``spro@0.1``, ``spro@0.3``, ``spro@1.0``; nothing where there is no region.
+    """
+    return pixel_report(maps, regions, saturations).figures
+
+
+def pixel_report(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+    points: int = CURVE_POINTS,
+) -> PixelReport:
+    """Metrics over anomaly maps and the sPRO curve, in one go.
+
+    Pixel AUROC and AUPRO take the union of an image's regions for its mask; AUPRO's regions are the
+    8-connected components of that union, as older papers have them. sPRO takes the regions as they
+    are. Normal pixels are the same for all: those in no region.
+
+    Args:
+        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous.
+        regions: ``n`` bool arrays ``(r, H, W)``; ``r`` is 0 for a good image.
+        saturations: ``n`` lists of ``r`` areas in pixels.
+        points: Most points of the curve.
+
+    Raises:
+        OptionError: As :func:`fmlad.metrics.spro_curve`, but for a lack of regions.
+    """
+    reading.check_lengths(maps, regions=regions, saturations=saturations)
+    if not any(len(each) for each in saturations):
+        return PixelReport({})
+
+    def read(index: int) -> Pixels:
+        map_, enough = reading.read_map(maps, index), saturations[index]
+        own = reading.read_regions(regions, index, map_, len(enough))
+        normal = reading.outside(own)
+        if normal is None:
+            return Pixels(map_, None, ((), (), ()))
+        found = (
+            reading.all_in_one(map_, ~normal),
+            reading.parts(map_, ~normal),
+            reading.saturating(map_, own, enough, index),
+        )
+        return Pixels(map_, normal, found)
+
+    images = Images(len(maps), lambda index: len(saturations[index]) == 0, read)
+    swept = sweep(images, "the pixels' metrics", curves=3)
+    # One curve after the other: each may take hundreds of megabytes.
+    figures = {"pixel_auroc": swept.curve(0).area(1.0), "aupro": swept.curve(1).area(AUPRO_LIMIT)}
+    curve = swept.curve(2)
+    figures |= {f"spro@{limit}": curve.area(limit) for limit in SPRO_LIMITS}
+    return PixelReport(figures, curve.thinned(points))

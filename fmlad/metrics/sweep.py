@@ -1,0 +1,235 @@
+"""From anomaly maps to curves: all thresholds at once, little more than a map at a time in memory.
+
+The overlap of a region is a staircase over thresholds whose steps are the values of its own
+highest pixels, as many as its saturation area; every curve here is a mean of such staircases. So
+between two neighbouring *marks* (the distinct values of those pixels) nothing happens but normal
+pixels, and it is enough to know how many there are:
+
+1. The marks are collected from the images that have regions.
+2. Of every image the normal pixels are counted at and between the marks. Images are taken in
+   batches whose pixels are sorted, so that each batch costs one sort and one merge.
+
+Up to ``MARKS`` region pixels every one is a mark, and the curve is exact. Of more, each region
+gives evenly spaced ones of its sorted pixels, in proportion to its weight, at least about half as
+many in all. The points of the curve
+are still exact; what lies between two neighbours is joined by a straight line, and as both
+coordinates never fall the area is off by at most half of what the two neighbours span.
+``SproCurve.slack`` sums that up.
+
+Values keep the precision of the maps: nothing is rounded, quantised or binned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.errors import OptionError
+from fmlad.metrics.curve import Floats, SproCurve
+
+Values = npt.NDArray[np.floating]
+
+MARKS = 1 << 22  # of all curves together
+BATCH = 1 << 24  # pixels; 64 MB of float32
+
+
+@dataclass(frozen=True)
+class Region:
+    """What is to be found in one image.
+
+    Attributes:
+        values: ``(area,)`` map values in the region, in any order.
+        saturation: Pixels that suffice, in (0, area].
+        weight: In the mean over all regions of the curve.
+    """
+
+    values: Values
+    saturation: float
+    weight: float = 1.0
+
+    def staircase(self) -> tuple[Values, Floats]:
+        """Values that count, falling, and by how much (adds up to ``weight``)."""
+        top = np.sort(self.values)[::-1][: int(np.ceil(self.saturation))]
+        gains = np.full(len(top), self.weight / self.saturation)
+        gains[-1] *= self.saturation - (len(top) - 1)  # less than a pixel may be left to find
+        return top, gains
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One image, read.
+
+    Attributes:
+        map: ``(H, W)``, finite.
+        normal: ``(H, W)`` bool, pixels in no region; None for all of them.
+        regions: Per curve, the image's regions.
+    """
+
+    map: Values
+    normal: npt.NDArray[np.bool_] | None
+    regions: tuple[tuple[Region, ...], ...]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where pixels come from; nothing is kept after it was looked at.
+
+    Attributes:
+        count: How many images there are.
+        blank: Whether image ``i`` has no region, answered without reading its map.
+        read: Image ``i``.
+    """
+
+    count: int
+    blank: Callable[[int], bool]
+    read: Callable[[int], Pixels]
+
+
+def sweep(images: Images, name: str, curves: int = 1, marks: int = MARKS) -> Sweep:
+    """Counts pixels for curves that share their normal pixels.
+
+    Images with regions are read twice, the others once.
+
+    Args:
+        images: Where pixels come from.
+        name: Of the metric, for messages.
+        curves: How many curves; each image gives regions for each.
+        marks: Region pixels of all curves together up to which they are exact.
+
+    Raises:
+        OptionError: No image, no region or no normal pixel exists.
+    """
+    if images.count == 0:
+        raise OptionError(f"{name} needs at least one map.")
+    collected = [_Marks(marks // curves) for _ in range(curves)]
+    for index in range(images.count):
+        if not images.blank(index):
+            for mine, regions in zip(collected, images.read(index).regions, strict=True):
+                for region in regions:
+                    mine.add(region)
+    tally = Sweep(np.unique(np.concatenate([mine.values() for mine in collected])), curves)
+    del collected
+    for index in range(images.count):
+        pixels = images.read(index)
+        for curve, regions in enumerate(pixels.regions):
+            for region in regions:
+                tally.find(curve, region)
+        # A copy in any case: a sequence may use one buffer for all its maps.
+        tally.pass_by(pixels.map.flatten() if pixels.normal is None else pixels.map[pixels.normal])
+        del pixels  # before the next one is read
+    tally.close(name)
+    return tally
+
+
+class _Marks:
+    """Values at which a curve gets a point."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.weight = 0.0
+        self.spacing = 0.0
+        self.held = 0
+        self.kept: list[tuple[Values, float]] = []  # falling values, weight from one to the next
+
+    def add(self, region: Region) -> None:
+        top, _ = region.staircase()
+        self.weight += region.weight
+        self._keep(top, region.weight / len(top))
+        if self.held > self.most:
+            self._thin()
+
+    def _keep(self, values: Values, step: float) -> None:
+        every = max(1, round(self.spacing / step))
+        # A copy, or the slice would hold on to what it leaves out.
+        self.kept.append((values[::every].copy(), step * every))
+        self.held += len(self.kept[-1][0])
+
+    def _thin(self) -> None:
+        old, self.kept, self.held = self.kept, [], 0
+        self.spacing = 2 * self.weight / self.most
+        for values, step in old:
+            self._keep(values, step)
+
+    def values(self) -> Values:
+        return np.concatenate([values for values, _ in self.kept] or [np.empty(0, np.float32)])
+
+
+class Sweep:
+    """Pixels per slot; slot ``2 i + 1`` is mark ``i`` itself, ``2 i`` what lies just below it."""
+
+    def __init__(self, marks: Values, curves: int) -> None:
+        self.marks = marks
+        self.dtype = marks.dtype  # in the end that of the most precise map
+        self.gains = np.zeros((curves, 2 * len(marks) + 1))
+        self.normals = np.zeros(2 * len(marks) + 1, dtype=np.int64)
+        self._batch: list[Values] = []
+        self._waiting = 0
+
+    def find(self, curve: int, region: Region) -> None:
+        """Takes a region's staircase."""
+        values, gains = region.staircase()
+        values = values[::-1]  # rising: neighbours in the search are neighbours in memory
+        left = np.searchsorted(self.marks, values)
+        here = self.marks[np.minimum(left, len(self.marks) - 1)] == values
+        np.add.at(self.gains[curve], 2 * left + here, gains[::-1])
+
+    def pass_by(self, values: Values) -> None:
+        """Takes normal pixels ``(n,)``."""
+        self.dtype = np.promote_types(self.dtype, values.dtype)
+        self._batch.append(values)
+        self._waiting += values.size
+        if self._waiting >= BATCH:
+            self._count()
+
+    def close(self, name: str) -> None:
+        """Takes nothing more.
+
+        Raises:
+            OptionError: There was no region for one of the curves, or no normal pixel.
+        """
+        self._count()
+        if not self.gains.any(axis=1).all() or not self.normals.any():
+            raise OptionError(f"{name} needs at least one anomalous region and one normal pixel.")
+
+    def curve(self, number: int = 0) -> SproCurve:
+        """One of the curves, in the order of the images' regions."""
+        moved = np.flatnonzero((self.normals > 0) | (self.gains[number] > 0))[::-1]
+        fpr = np.append(0, np.cumsum(self.normals[moved])) / self.normals.sum()
+        spro = np.append(0.0, np.cumsum(self.gains[number, moved]))
+        spro /= spro[-1]
+        # A mark is one value, so its step is a straight line; between marks it may be a staircase.
+        open_ = np.append(False, moved % 2 == 0)
+        slack = np.diff(fpr, prepend=0) * np.diff(spro, prepend=0) / 2
+        slack = np.cumsum(np.where(open_, slack, 0.0))
+        return SproCurve(fpr, spro, self._thresholds(moved), slack)
+
+    def _count(self) -> None:
+        """Sorts the batch and merges it with the marks."""
+        if self._waiting == 0:
+            return
+        values = np.concatenate(self._batch)
+        self._batch.clear()
+        self._waiting = 0
+        if len(self.marks) == 0:  # said in close()
+            return
+        values.sort()
+        below = np.searchsorted(values, self.marks)
+        tied = np.flatnonzero(values[np.minimum(below, len(values) - 1)] == self.marks)
+        tied = tied[below[tied] < len(values)]
+        here = np.zeros_like(below)
+        here[tied] = np.searchsorted(values, self.marks[tied], side="right") - below[tied]
+        self.normals[1::2] += here
+        self.normals[0:-1:2] += np.diff(below, prepend=0)
+        self.normals[2::2] -= here  # a tie lies not above its mark, as the line before has it
+        self.normals[-1] += len(values) - below[-1]
+
+    def _thresholds(self, slots: npt.NDArray[np.intp]) -> Floats:
+        """The lowest value of each slot, after infinity, which nothing reaches."""
+        marks = self.marks.astype(self.dtype)
+        lowest = np.append(self.dtype.type(-np.inf), np.nextafter(marks, self.dtype.type(np.inf)))
+        at, below = slots // 2, slots % 2 == 0
+        found = np.where(below, lowest[at], marks[np.minimum(at, len(marks) - 1)])
+        return np.append(np.inf, found).astype(np.float64)
