@@ -1,4 +1,4 @@
-"""Cells done by workers on Ray: the same figures, finished cells written by the driver as they come.
+"""Cells done by workers on Ray: the same figures; the driver writes finished cells as they come.
 
 A worker keeps the features of the task that it works on, as the local engine does, so cells of one
 task go to the same worker as far as that leaves nobody idle.
@@ -142,5 +142,7 @@ class BenchWorker:
 
 def _is_relative(cell: Cell) -> bool:
     files = [cell.task.root]
-    files += [p for p in (cell.task.prompts, cell.entry.prompts) if p and p.endswith(".yaml")]
+    files += [
+        p for p in (cell.task.prompts, cell.entry.prompts) if p and p.endswith((".yaml", ".yml"))
+    ]
     return any(not Path(file).is_absolute() for file in files)
