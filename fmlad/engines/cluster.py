@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -25,6 +26,7 @@ from fmlad.errors import (
 ADDRESS_VARIABLE = "RAY_ADDRESS"  # Ray's own
 LOCAL = "local"  # Ray's word for a cluster of one's own
 RETRIES = 2  # of work whose worker died; what kills three workers would kill the fourth, too
+KNOCK = 5.0  # seconds that the head of a cluster has to answer
 LOST = 3  # pieces of work given up for that until it is the cluster, and not the work
 
 # Read by Ray when it is imported. Nobody is told about runs, Ray Data keeps its log to its files,
@@ -141,8 +143,9 @@ def connected(address: str | None = None) -> Iterator[Any]:
         # Never ray.init() without an address: it would join whatever cluster ran here last.
         own = {"include_dashboard": False} if where == LOCAL else {}
         try:
+            _knock(where)
             ray.init(address=where, log_to_driver=False, logging_level="ERROR", **own)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"There is no Ray cluster to be had at {where!r} ({_first_line(error)}). Start one "
                 f"with `ray start --head`, or leave out the address to work on this machine alone."
@@ -276,6 +279,17 @@ def explained(error: Exception, what: str) -> FmladError:
         f"{what} ({_first_line(error)}). Ray's logs, by default in /tmp/ray/session_latest/logs on "
         f"each machine, say more; a worker that is too large for the memory is a common cause."
     )
+
+
+def _knock(address: str) -> None:
+    """Sees whether anybody is there; Ray would try for minutes.
+
+    Raises:
+        OSError: Nobody is. (What is no ``HOST:PORT`` is left to Ray to understand.)
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
 def _environment(threads: int) -> dict[str, str]:
