@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class Cell:
         text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         words = f"{self.entry.label} {self.task.title} k{self.shots} s{self.seed}"
-        readable = "".join(c if c.isalnum() or c in "-." else "_" for c in words)
+        readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)  # names have at most 255 bytes
         return f"{readable[:120]}-{digest}"
 
 

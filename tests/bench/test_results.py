@@ -107,14 +107,18 @@ def test_neither_order_nor_company_changes_a_digit(pictures: Path, tmp_path: Pat
     assert [row.score for row in alone.rows] == [row.score for row in forwards.cells[3].rows]
 
 
-def test_threads_are_those_of_the_plan_and_of_the_first_run(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_are_those_of_the_plan_and_of_the_first_run(pictures: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
     run(plan_of(pictures, threads=0, seeds=(0,)), tmp_path / "r")
-    assert load(tmp_path / "r").plan.threads == torch.get_num_threads()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    run(plan_of(pictures, threads=0), tmp_path / "r")
-    assert load(tmp_path / "r").plan.threads != 7
+    assert load(tmp_path / "r").plan.threads == before
+    torch.set_num_threads(before + 1)
+    try:
+        results = run(plan_of(pictures, threads=0), tmp_path / "r")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert results.plan.threads == before
+    assert {result.environment["threads"] for result in results} == {str(before)}
 
 
 def test_names_that_do_not_exist(pictures: Path, tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def slow(self, image):
     time.sleep(wait)
     return real(self, image)
 support.Fake.score = slow
-run(support.plan_of(root, support.fake(), PATCH, seeds=(0, 1, 2)), out)
+run(support.plan_of(root, support.fake(), PATCH, seeds=(0, 1, 2), shots=(2,)), out)
 """
 
 
@@ -165,7 +169,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(
     process.send_signal(signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
     finished = {path: path.stat().st_mtime_ns for path in killed.glob("cells/*.json")}
-    assert 2 <= len(finished) < 12
+    assert 2 <= len(finished) < 6
     assert start(pictures, killed, 0.0).wait(300) == 0
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
     assert table(load(killed)) == table(load(whole))
