@@ -11,15 +11,16 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from fmlad.cli_bench import bench_cli, evaluate
 from fmlad.cli_datasets import datasets_cli
+from fmlad.cli_engine import Engine, RayAddress, Workers, check_engine
 from fmlad.cli_prompts import prompts_cli
 from fmlad.cli_weights import weights_cli
 from fmlad.errors import FmladError, OptionError
@@ -218,23 +219,42 @@ def predict(
         bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous.")
     ] = False,
     device: Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="To compute with. [default: what torch would take]")
+    ] = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line and image.")
     ] = False,
 ) -> None:
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
-    from fmlad.detector import Detector
     from fmlad.prediction import Prediction
     from fmlad.sources import expand_sources
 
-    fitted = Detector.load(detector, device=device)
-    if threshold is not None:
-        fitted.threshold = threshold
+    check_engine(engine, workers, ray_address)
     # A typo in the only path is an error at once; among several it must not stop the others.
-    sources = expand_sources(images[0] if len(images) == 1 else images, strict=False)
+    one = images[0] if len(images) == 1 else images
     failed = anomalous = 0
-    with _progress(quiet=as_json) as progress:
-        for number, outcome in enumerate(fitted.predict_many(sources), start=1):
+    if engine == "local":
+        fitted = _loaded(detector, device, threads)
+        if threshold is not None:
+            fitted.threshold = threshold
+        sources = expand_sources(one, strict=False)
+        outcomes = fitted.predict_many(sources)
+    else:
+        from fmlad.engines import predict_ray
+
+        sources = expand_sources(one, strict=False)
+        outcomes = predict_ray(
+            detector, sources, workers=workers, threads=threads, device=device,
+            threshold=threshold, address=ray_address,
+        )  # fmt: skip
+    # Closed at once when something stops us, so that no workers are left over.
+    work = closing(cast("Generator[Prediction | Failure]", outcomes))
+    with _progress(quiet=as_json) as progress, work:
+        for number, outcome in enumerate(outcomes, start=1):
             progress(number, len(sources), "judging images")
             if as_json:
                 _print_json(outcome.to_dict(), indent=None)
@@ -254,6 +274,16 @@ def predict(
         raise typer.Exit(ANOMALOUS)
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _loaded(folder: Path, device: str, threads: int | None) -> Detector:
+    from fmlad.detector import Detector
+
+    if threads is not None:
+        from fmlad.engines.cluster import Threads, compute_with
+
+        compute_with(Threads(threads, threads))
+    return Detector.load(folder, device=device)
 
 
 @cli.command()

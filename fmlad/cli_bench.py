@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.cli_engine import Engine, RayAddress, Workers, check_engine
 from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def run_benchmark(
     threads: Annotated[
         int, typer.Option(min=0, help="Of each cell; 0 means what torch would take.")
     ] = 0,
-    engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
+    engine: Engine = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     shared: Annotated[
         Path | None,
         typer.Option(help="Photographs of the suites. [default: $FMLAD_SHARED, else ../shared]"),
@@ -103,6 +106,7 @@ def run_benchmark(
     from fmlad.bench.plan import Plan, load_plan
     from fmlad.bench.results import run
 
+    check_engine(engine, workers, ray_address)
     planned: Plan | str
     if suite is not None:
         planned = suite
@@ -117,7 +121,10 @@ def run_benchmark(
             threads=threads,
         )
     with _lines(quiet=as_json) as progress:
-        results = run(planned, out, engine=engine, device=device, shared=shared, progress=progress)
+        results = run(
+            planned, out, engine=_engine(engine, workers, ray_address), device=device,
+            shared=shared, progress=progress,
+        )  # fmt: skip
     _print_results(results, as_json)
     if results.failed:
         raise typer.Exit(FAILED)
@@ -207,6 +214,14 @@ def evaluate(
         typer.echo(f"  called anomalous, {kind}: {share:.3f}")
     for note in found.notes:
         typer.echo(f"  note: {note}")
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> Any:
+    if name == "local":
+        return name
+    from fmlad.bench.ray_engine import RayEngine
+
+    return RayEngine(workers, address)
 
 
 def _tasks(

@@ -20,7 +20,7 @@ from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, far_odder
-from fmlad.sources import expand_sources
+from fmlad.sources import expand_sources, one_by_one
 from fmlad.views import Eyes, ImageView, prepare
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Detector:
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a positive whole number, got {batch_size!r}.")
-        return self._judge_in_batches(iter(_one_by_one(images)), batch_size)
+        return self._judge_in_batches(iter(one_by_one(images)), batch_size)
 
     def add_shots(self, images: Sources) -> None:
         """Takes further normal images into account, as if they had been given at first.
@@ -411,14 +411,6 @@ def _load_all(sources: Sources, role: str) -> list[tuple[str, npt.NDArray[np.uin
         (source_name(source, index if several else None), load_image(source))
         for index, source in enumerate(expanded)
     ]
-
-
-def _one_by_one(images: Sources) -> Iterable[ImageSource]:
-    """Folders and single images are expanded; anything else is consumed lazily."""
-    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
-    if isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable):
-        return expand_sources(images)
-    return images
 
 
 def _given(sources: Sources) -> bool:

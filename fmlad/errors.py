@@ -76,3 +76,7 @@ class BackboneMismatchError(FmladError):
 
 class CorruptResultsError(FmladError):
     """A results folder of the benchmark with a file that is damaged."""
+
+
+class ClusterError(FmladError):
+    """A Ray cluster that is not there, or whose workers cannot do the work."""

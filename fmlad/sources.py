@@ -89,6 +89,18 @@ def expand_sources(sources: object, *, strict: bool = True) -> list[ImageSource]
     return found
 
 
+def one_by_one(images: object) -> Iterable[ImageSource]:
+    """Images to judge: a folder or single image is expanded, anything else is taken as it comes.
+
+    Raises:
+        ShotsError: An empty or missing folder, or nothing that could hold images.
+    """
+    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+    if isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable):
+        return expand_sources(images)
+    return images
+
+
 def _is_single(source: object) -> bool:
     if isinstance(source, np.ndarray):
         return not (source.ndim == 1 and source.dtype.kind in "OU")  # an array of paths

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, it finds what lies beside it all the same
 
-from tools import bench_tables, sam_lad_tables  # noqa: E402
+from tools import bench_tables, ray_tables, sam_lad_tables  # noqa: E402
 
 BEGIN, END = "<!-- numbers: made by tools/readme_tables.py -->", "<!-- end of numbers -->"
 
@@ -348,6 +348,7 @@ PAGES = {
     "docs/backbones.md": upsampling_table,
     "docs/metrics.md": metrics_page,
     "docs/parts.md": parts_page,
+    "docs/cluster.md": ray_tables.page,
     "docs/sam-lad.md": sam_lad_tables.page,
 }
 

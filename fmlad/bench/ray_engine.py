@@ -1,0 +1,148 @@
+"""Cells done by workers on Ray: the same figures; the driver writes finished cells as they come.
+
+A worker keeps the features of the task that it works on, as the local engine does, so cells of one
+task go to the same worker as far as that leaves nobody idle.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fmlad.bench.engine import attempt
+from fmlad.bench.model import Cell, FailedCell, Outcome, Task
+from fmlad.engines import cluster
+from fmlad.errors import ClusterError, FmladError
+
+
+class RayEngine:
+    """Workers on a Ray cluster: one that is there, or one of our own on this machine.
+
+    A worker that dies is replaced and its cell is done again; a cell that three workers died of is
+    a :class:`FailedCell`, and the rest goes on.
+    """
+
+    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+        """Chooses; nothing is started yet.
+
+        Args:
+            workers: Processes; None means as many as fit.
+            address: Of a running cluster; None means ``$RAY_ADDRESS``, else a cluster of our own.
+
+        Raises:
+            MissingDependencyError: Ray is not installed.
+            OptionError: ``workers`` is not a positive whole number.
+        """
+        cluster.import_ray()
+        cluster.check_count("workers", workers)
+        self._workers = workers
+        self._address = address
+
+    def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
+        """See :class:`fmlad.bench.engine.Engine`.
+
+        Raises:
+            OptionError: So many workers do not fit on the cluster.
+            ClusterError: There is no cluster, or its workers cannot do the work.
+        """
+        if not cells:
+            return
+        setting = cluster.setting(threads, needed=any(map(_is_relative, cells)))
+        with cluster.connected(self._address) as ray:
+            crew, device = cluster.crew(ray, self._workers, threads, device, len(cells))
+            start = ray.remote(BenchWorker).options(**crew.options()).remote
+            actors = [start(setting, device) for _ in range(crew.workers)]
+            try:
+                yield from _work_off(ray, actors, Desk(cells), threads)
+            finally:
+                for actor in actors:
+                    ray.kill(actor)
+
+
+def _work_off(ray: Any, actors: Sequence[Any], desk: Desk, threads: int) -> Iterator[Outcome]:
+    under_way: dict[Any, tuple[int, Cell]] = {}
+
+    def hand_out(worker: int) -> None:
+        cell = desk.take(worker)
+        if cell is not None:
+            under_way[actors[worker].attempt.remote(cell, threads)] = worker, cell
+
+    for worker in range(len(actors)):
+        hand_out(worker)
+    lost = 0  # in a row
+    while under_way:
+        (done,), _ = ray.wait(list(under_way), num_returns=1)
+        worker, cell = under_way.pop(done)
+        try:
+            outcome: Outcome | FmladError = ray.get(done)
+            lost = 0
+        except ray.exceptions.RayTaskError as error:
+            raise RuntimeError(f"A worker failed at {cell.key}:\n{error}") from None
+        except ray.exceptions.RayError as error:
+            lost += 1
+            if lost > cluster.LOST:
+                raise cluster.explained(error, "The workers cannot go on") from error
+            reason = cluster.explained(error, f"{cluster.RETRIES + 1} workers died of this cell")
+            outcome = FailedCell(cell, ClusterError.__name__, str(reason))
+        if isinstance(outcome, FmladError):
+            raise outcome
+        hand_out(worker)  # before the outcome is written, so that the worker need not wait
+        yield outcome
+
+
+class Desk:
+    """Cells that wait, by task; it says which one a worker does next."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._waiting: dict[Task, deque[Cell]] = {}
+        for cell in cells:
+            self._waiting.setdefault(cell.task, deque()).append(cell)
+        self._at: dict[int, Task] = {}
+
+    def take(self, worker: int) -> Cell | None:
+        """The next cell of the worker's task; of a new task where that is done; None at the end.
+
+        A new task is one that nobody works on, in the order of the cells; else the one with the
+        most cells for each of those who would share it.
+        """
+        task = self._at.get(worker)
+        if task is None or not self._waiting[task]:
+            self._at.pop(worker, None)
+            left = [task for task, cells in self._waiting.items() if cells]
+            if not left:
+                return None
+            task = max(left, key=self._need)  # the first of equals
+            self._at[worker] = task
+        return self._waiting[task].popleft()
+
+    def _need(self, task: Task) -> float:
+        others = list(self._at.values()).count(task)
+        return len(self._waiting[task]) / (others + 1) if others else float("inf")
+
+
+class BenchWorker:
+    """What does cells, in a process of its own."""
+
+    def __init__(self, setting: cluster.Setting, device: str) -> None:
+        self._setting: cluster.Setting | None = setting
+        self._device = device
+
+    def attempt(self, cell: Cell, threads: int) -> Outcome | FmladError:
+        """What came of a cell, or why this process can do none at all."""
+        if self._setting is not None:
+            try:
+                cluster.settle(self._setting)
+            except FmladError as error:
+                return error
+            self._setting = None
+        return attempt(cell, self._device, threads)
+
+
+def _is_relative(cell: Cell) -> bool:
+    files = [cell.task.root]
+    files += [
+        p for p in (cell.task.prompts, cell.entry.prompts) if p and p.endswith((".yaml", ".yml"))
+    ]
+    return any(not Path(file).is_absolute() for file in files)

@@ -1,0 +1,223 @@
+"""Cells by workers: the same table, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fmlad.bench import ray_engine
+from fmlad.bench.model import Cell, Entry, FailedCell, Task
+from fmlad.bench.plan import Plan
+from fmlad.bench.ray_engine import Desk, RayEngine
+from fmlad.bench.results import load, run
+from fmlad.engines import cluster
+from fmlad.errors import BackboneMismatchError, MissingDependencyError, OptionError
+from tests.bench import support
+from tests.bench.support import fake
+from tests.bench.test_results import PATCH, table
+from tests.engines.conftest import ray  # noqa: F401 (a fixture)
+
+MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
+
+
+class Here(ray_engine.BenchWorker):
+    """A worker that sees the small dataset and the fake contestants."""
+
+    def attempt(self, cell: Cell, threads: int) -> Any:
+        if self._setting is not None:
+            support.install()
+        return super().attempt(cell, threads)
+
+
+class DiesOnce(Here):
+    """The first worker that comes to a cell of seed 1 dies."""
+
+    def attempt(self, cell: Cell, threads: int) -> Any:
+        mark = Path(os.environ[MARK])
+        if cell.seed == 1 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().attempt(cell, threads)
+
+
+class DiesOfSeedOne(Here):
+    def attempt(self, cell: Cell, threads: int) -> Any:
+        if cell.seed == 1:
+            os._exit(1)
+        return super().attempt(cell, threads)
+
+
+class NeverStarts(Here):
+    def attempt(self, cell: Cell, threads: int) -> Any:
+        os._exit(1)
+
+
+class Breaks(Here):
+    def attempt(self, cell: Cell, threads: int) -> Any:
+        raise ZeroDivisionError("of ours")
+
+
+@pytest.fixture(autouse=True)
+def _small_world_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+
+
+@pytest.fixture
+def plan(pictures: Path) -> Plan:
+    """Two tasks, a method and a fake on both."""
+    tasks = tuple(Task(name, str(pictures), "") for name in ("board", "pool"))
+    return support.plan_of(pictures, PATCH, fake(), tasks=tasks, shots=(1,))
+
+
+def finished(folder: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in sorted(folder.glob("cells/*.json"))}
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
+    told: list[int] = []
+    there = run(
+        plan, tmp_path / "ray", engine=RayEngine(2), progress=lambda done, *_: told.append(done)
+    )
+    assert support.made == []  # nothing was done here
+    assert told == list(range(9))
+    here = run(plan, tmp_path / "local")
+    assert (len(there), there.failed, there.missing) == (8, (), 0)
+    assert table(there) == table(here)
+    assert [cell.environment["threads"] for cell in there] == ["1"] * 8
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_worker_that_dies_costs_a_retry(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "BenchWorker", DiesOnce)
+    monkeypatch.setenv(MARK, str(tmp_path / "died"))
+    there = run(plan, tmp_path / "ray", engine=RayEngine(2))
+    assert (tmp_path / "died").exists()
+    assert table(there) == table(run(plan, tmp_path / "local"))
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = support.plan_of(pictures, shots=(1,), seeds=(0, 1, 2))
+    monkeypatch.setattr(ray_engine, "BenchWorker", DiesOfSeedOne)
+    there = run(plan, tmp_path / "ray", engine=RayEngine(1))
+    assert [cell.cell.seed for cell in there] == [0, 2]
+    (failed,) = there.failed
+    assert (failed.cell.seed, failed.error) == (1, "ClusterError")
+    assert "3 workers died" in failed.message
+    before = finished(tmp_path / "ray")
+    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    again = run(plan, tmp_path / "ray", engine=RayEngine(1))
+    assert len(again) == 3
+    after = finished(tmp_path / "ray")
+    assert all(after[path] == when for path, when in before.items() if path in after)
+    assert table(again) == table(run(plan, tmp_path / "local"))
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_run_of_one_engine_is_resumed_by_the_other(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r"
+    run(replace(plan, seeds=(0,)), out)
+    before = finished(out)
+    both = run(plan, out, engine=RayEngine(2))
+    assert len(both) == 8
+    assert all(finished(out)[path] == when for path, when in before.items())
+    assert table(both) == table(run(plan, tmp_path / "local"))
+    assert load(out).missing == 0
+
+
+@pytest.mark.usefixtures("ray")
+def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="at most 4 workers"):
+        run(plan, tmp_path / "r", engine=RayEngine(5))
+    monkeypatch.setattr(ray_engine, "BenchWorker", Breaks)
+    with pytest.raises(RuntimeError, match="of ours"):
+        run(plan, tmp_path / "r", engine=RayEngine(1))
+    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    real = cluster.setting
+    other = lambda threads, needed: replace(real(threads, needed), version="0.0")  # noqa: E731
+    monkeypatch.setattr(cluster, "setting", other)
+    with pytest.raises(BackboneMismatchError, match=r"0\.0"):
+        run(plan, tmp_path / "r", engine=RayEngine(1))
+    assert load(tmp_path / "r").cells == ()
+
+
+class Broken:
+    """In place of Ray: no worker ever answers."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def wait(self, waiting: list[Any], num_returns: int) -> Any:
+        return waiting[:1], waiting[1:]
+
+    def get(self, done: Any) -> Any:
+        raise self.exceptions.RayError("the worker died\nand so on")
+
+
+def test_a_cluster_on_which_nothing_works_is_left_soon() -> None:
+    actor = type("Actor", (), {"attempt": type("Call", (), {"remote": lambda *_: object()})})
+    outcomes = []
+    with pytest.raises(cluster.ClusterError, match=r"cannot go on \(the worker died\)"):  # noqa: PT012
+        for outcome in ray_engine._work_off(Broken(), [actor], Desk(cells("a", 50)), 1):
+            outcomes.append(outcome)
+    assert [type(outcome) for outcome in outcomes] == [FailedCell] * cluster.LOST
+
+
+def cells(category: str, count: int) -> list[Cell]:
+    task = Task("board", "/pictures", category)
+    return [Cell(Entry("a", "banks"), task, 1, seed) for seed in range(count)]
+
+
+def test_a_task_stays_with_its_worker_and_nobody_is_idle() -> None:
+    desk = Desk([*cells("a", 4), *cells("b", 2), *cells("c", 6)])
+    taken: dict[int, list[str]] = {0: [], 1: []}
+    for worker in (0, 1) * 6:  # in turn, as if all cells took the same time
+        cell = desk.take(worker)
+        assert cell is not None
+        taken[worker].append(cell.task.category)
+    assert taken == {0: list("aaaacc"), 1: list("bbcccc")}
+    assert desk.take(0) is None
+
+
+def test_one_task_is_shared_where_there_is_no_other() -> None:
+    desk = Desk(cells("a", 3))
+    seeds = [cell.seed for worker in (0, 1, 2) if (cell := desk.take(worker)) is not None]
+    assert seeds == [0, 1, 2]
+    assert desk.take(1) is None
+
+
+def test_help_goes_where_most_is_left() -> None:
+    desk = Desk([*cells("a", 2), *cells("b", 9)])
+    desk.take(0), desk.take(1)
+    cell = desk.take(2)
+    assert cell is not None
+    assert cell.task.category == "b"
+
+
+def test_without_ray_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "fmlad\[ray\]"'):
+        run(plan, tmp_path / "r", engine="ray")
+
+
+def test_an_engine_is_given_a_sensible_number_of_workers() -> None:
+    with pytest.raises(OptionError, match="workers must be a positive whole number"):
+        RayEngine(0)
+    assert list(RayEngine(1).run([], device="cpu", threads=1)) == []

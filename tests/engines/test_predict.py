@@ -1,0 +1,213 @@
+"""Predictions by workers: the same to the last bit, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fmlad
+from fmlad.engines import cluster, predict, predict_ray
+from fmlad.errors import (
+    BackboneMismatchError,
+    ClusterError,
+    CorruptDetectorError,
+    MissingDependencyError,
+    OptionError,
+)
+from fmlad.prediction import Failure, Prediction
+from tests.conftest import picture
+
+SIZE = (48, 64)
+MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
+Outcome = Prediction | Failure
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shots = [picture(i, SIZE) for i in range(3)]
+    detector = fmlad.Detector.from_shots(shots, profile="builtin", banks=("patch",))
+    return detector.save(tmp_path_factory.mktemp("detectors") / "board")
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of two sizes, the fourth torn."""
+    home = tmp_path_factory.mktemp("queries")
+    for i in range(10):
+        size = SIZE if i % 4 else (56, 64)
+        Image.fromarray(picture(i, size, defect=i % 2 == 1)).save(home / f"{i}.png")
+    (home / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return home
+
+
+def same(left: Outcome, right: Outcome) -> bool:
+    if isinstance(left, Prediction) and isinstance(right, Prediction):
+        return (
+            left.to_dict() == right.to_dict()
+            and np.array_equal(left.anomaly_map, right.anomaly_map)
+            and np.array_equal(left.pixels, right.pixels)
+        )
+    return left.to_dict() == right.to_dict() and type(left) is type(right)
+
+
+def local(saved: Path, sources: Any, batch_size: int) -> list[Outcome]:
+    return list(fmlad.Detector.load(saved).predict_many(sources, batch_size))
+
+
+def test_the_outcomes_are_those_of_one_process(ray: Any, saved: Path, queries: Path) -> None:
+    expected = local(saved, queries, 3)
+    found = list(predict_ray(saved, queries, workers=2, batch_size=3))
+    assert len(found) == 10
+    assert all(map(same, found, expected))
+    assert [type(outcome) for outcome in found].index(Failure) == 3
+    assert "3.png" in str(found[3].error)  # type: ignore[union-attr]
+    assert ray.is_initialized()  # not ours to stop
+
+
+def test_relative_paths_arrays_and_bytes_go_to_the_workers(
+    ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(queries)
+    sources = ["1.png", Path("2.png"), "gone.png", picture(5, SIZE), Path("4.png").read_bytes()]
+    found = list(predict_ray(saved, sources, workers=1))
+    assert all(map(same, found, local(saved, sources, 8)))
+    assert found[0].to_dict()["name"] == "1.png"
+
+
+def test_a_threshold_and_nothing_to_do(ray: Any, saved: Path, queries: Path) -> None:
+    (outcome,) = predict_ray(saved, queries / "0.png", threshold=0.001, workers=1)
+    assert isinstance(outcome, Prediction)
+    assert (outcome.threshold, outcome.is_anomalous) == (0.001, True)
+    assert list(predict_ray(saved, [])) == []
+
+
+class DiesOnce(predict.Judge):
+    """The first worker that comes to the fifth image dies."""
+
+    def __call__(self, rows: Any) -> Iterator[Any]:
+        mark = Path(os.environ[MARK])
+        if rows["batch"][0].first == 4 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().__call__(rows)
+
+
+class DiesAtIt(predict.Judge):
+    """Every worker dies in the middle of the batch with the fifth image."""
+
+    def __call__(self, rows: Any) -> Iterator[Any]:
+        for row in super().__call__(rows):
+            if row["place"][0] == 5:
+                os._exit(1)
+            yield row
+
+
+class NeverStarts(predict.Judge):
+    """As one whose detector is too large for the memory."""
+
+    def load(self) -> fmlad.Detector:
+        os._exit(1)
+
+
+class Breaks(predict.Judge):
+    def load(self) -> fmlad.Detector:
+        return None  # type: ignore[return-value]
+
+
+def test_a_worker_that_dies_costs_a_retry_and_not_the_run(
+    ray: Any, saved: Path, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "Judge", DiesOnce)
+    monkeypatch.setenv(MARK, str(tmp_path / "died"))
+    found = list(predict_ray(saved, queries, workers=2, batch_size=2))
+    assert (tmp_path / "died").exists()
+    assert len(found) == 10
+    assert all(map(same, found, local(saved, queries, 2)))
+
+
+def test_images_that_kill_every_worker_are_failures_and_the_rest_goes_on(
+    ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "Judge", DiesAtIt)
+    found = list(predict_ray(saved, queries, workers=1, batch_size=2))
+    expected = local(saved, queries, 2)
+    assert len(found) == 10
+    rest = [i for i in range(10) if i not in (4, 5)]
+    assert all(same(found[i], expected[i]) for i in rest)
+    for i in (4, 5):
+        outcome = found[i]
+        if i == 4 and isinstance(outcome, Prediction):  # it was done before the death
+            continue
+        assert isinstance(outcome, Failure)
+        assert isinstance(outcome.error, ClusterError)
+        assert f"{i}.png: 3 workers died" in str(outcome.error)
+
+
+def test_workers_that_never_start_end_the_run(
+    ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "Judge", NeverStarts)
+    monkeypatch.setattr(cluster, "LOST", 1)  # each takes three workers, and each of them seconds
+    with pytest.raises(ClusterError, match="cannot go on"):
+        list(predict_ray(saved, queries, workers=2, batch_size=1))
+
+
+def test_a_bug_shows_itself(
+    ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "Judge", Breaks)
+    with pytest.raises(RuntimeError, match="'NoneType' object has no attribute 'predict_many'"):
+        list(predict_ray(saved, queries, workers=1))
+
+
+def test_what_a_worker_refuses_reaches_the_user_as_it_is(
+    ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OptionError, match="finite"):
+        list(predict_ray(saved, queries, workers=1, threshold=float("nan")))
+    real = cluster.setting
+    other = lambda threads, needed: cluster.Setting("0.0", real(threads, needed).threads, "", False)  # noqa: E731
+    monkeypatch.setattr(cluster, "setting", other)
+    with pytest.raises(BackboneMismatchError, match=r"fmlad .* where this process has 0\.0"):
+        list(predict_ray(saved, queries, workers=1))
+
+
+def test_it_can_be_left_half_way(ray: Any, saved: Path, queries: Path) -> None:
+    work = predict_ray(saved, queries, workers=1, batch_size=1)
+    assert isinstance(next(work), Prediction)
+    work.close()  # type: ignore[attr-defined]
+    assert len(list(predict_ray(saved, queries, workers=2))) == 10
+
+
+def test_what_does_not_fit_is_refused_at_once(ray: Any, saved: Path, queries: Path) -> None:
+    with pytest.raises(OptionError, match="at most 4 workers"):
+        list(predict_ray(saved, queries, workers=5, threads=1, batch_size=1))
+    with pytest.raises(OptionError, match="no machine of this Ray cluster has a GPU"):
+        list(predict_ray(saved, queries, device="cuda"))
+    with pytest.raises(OptionError, match="connected to Ray already"):
+        list(predict_ray(saved, queries, address="127.0.0.1:1"))
+
+
+def test_wrong_arguments_are_refused_before_anything_is_started(saved: Path, queries: Path) -> None:
+    for name in ("workers", "batch_size", "threads"):
+        with pytest.raises(OptionError, match=f"{name} must be a positive whole number"):
+            predict_ray(saved, queries, **{name: 0})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="open file"):
+        predict_ray(saved, [io.BytesIO(b"")])
+    with pytest.raises(CorruptDetectorError, match="no saved detector"):
+        predict_ray(queries, queries)
+
+
+def test_without_ray_it_says_what_to_install(
+    saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray.data", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "fmlad\[ray\]"'):
+        predict_ray(saved, queries)
