@@ -155,7 +155,8 @@ def test_the_place_is_hot_and_findings_are_painted(judge: Judge, kind: str, what
     prediction = judge(kind, what)
     scores = [finding.score for finding in prediction.findings]
     assert scores == sorted(scores, reverse=True)
-    assert scores[0] == pytest.approx(prediction.score, rel=0.05)
+    # The loudest bank makes most of the norm, and all of three equal ones at least 1 / sqrt(3).
+    assert prediction.score / 3**0.5 - 1e-6 <= scores[0] <= prediction.score + 1e-6
     # The map shows the patch bank where it is higher, so this is a floor.
     for finding in typed(prediction):
         assert inside(prediction, finding).max() >= 0.95 * finding.score
@@ -164,7 +165,7 @@ def test_the_place_is_hot_and_findings_are_painted(judge: Judge, kind: str, what
     hottest = np.unravel_index(prediction.anomaly_map.argmax(), prediction.anomaly_map.shape)
     at = (float(hottest[1]), float(hottest[0]))
     assert any(holds(finding, at) for finding in prediction.findings)
-    assert prediction.anomaly_map.max() == pytest.approx(prediction.score, rel=0.05)
+    assert 0.95 * scores[0] <= prediction.anomaly_map.max() <= prediction.score + 1e-6
 
 
 @pytest.mark.parametrize(
