@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import common
 
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
-SQUEEZENET = "SqueezeNet's weights beside the photographs, and fmlad[bench]"
+SQUEEZENET = "SqueezeNet's weights beside the photographs"  # the peers need fmlad[bench], too
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
 
 
@@ -93,8 +93,14 @@ BENCHMARKS = (
     Benchmark("benchmarks.product_types", ("product-types",)),
     Benchmark("benchmarks.sam_lad matching --images 8", ("sam-lad-matching",)),
     Benchmark("benchmarks.sam_lad digits --seeds 1", ("sam-lad-digits",)),
-    Benchmark("benchmarks.sam_lad scenes --images 6", ("sam-lad-scenes",)),
+    Benchmark("benchmarks.sam_lad scenes --images 6 --seeds 2", ("sam-lad-scenes",)),
+    Benchmark(
+        "benchmarks.sam_lad_exchange backbones --images 4", ("sam-lad-backbones",), (SQUEEZENET,)
+    ),
+    Benchmark("benchmarks.sam_lad_exchange factors --images 4", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
+    Benchmark("benchmarks.spro", ("spro",)),
+    Benchmark("benchmarks.ray_scaling --images 16 --rounds 1", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
 )
 

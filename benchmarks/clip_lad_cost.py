@@ -45,9 +45,8 @@ def true_size() -> clip.CLIP:
     name = PROFILES["foundation"]["text_aligner"].removeprefix("clip:").partition("@")[0]
     model = open_clip.create_model(name, pretrained=None)
     colours = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    tokenizer = open_clip.get_tokenizer(name)
-    towers = clip_open._towers(model, tokenizer, colours, "random", name, "cpu")
-    return clip.CLIP("clip:random", towers)
+    opened = clip_open.OpenModel(model, open_clip.get_tokenizer(name), *colours, "random")
+    return clip.CLIP("clip:random", clip_open.towers(opened, name, "cpu"))
 
 
 def measure(rounds: int) -> dict[str, float]:

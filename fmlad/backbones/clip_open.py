@@ -57,12 +57,12 @@ class OpenModel:
 
 def from_folder(folder: Path, source: str, device: str) -> Towers:
     """The towers of a model in open_clip's folder layout; errors as :func:`open_folder`."""
-    return _towers(open_folder(folder, source), source, device)
+    return towers(open_folder(folder, source), source, device)
 
 
 def from_name(model_name: str, weights: str, source: str, device: str) -> Towers:
     """The towers of a model by name and weights; errors as :func:`open_name`."""
-    return _towers(open_name(model_name, weights, source), source, device)
+    return towers(open_name(model_name, weights, source), source, device)
 
 
 def open_folder(folder: Path, source: str) -> OpenModel:
@@ -275,7 +275,7 @@ def _tokenizer_of(open_clip: Any, model_name: str, source: str) -> Any:
         )
 
 
-def _towers(opened: OpenModel, source: str, device: str) -> Towers:
+def towers(opened: OpenModel, source: str, device: str) -> Towers:
     check_tokenizer(opened.tokenizer, int(opened.model.vocab_size), source)
     model = opened.model.eval().requires_grad_(False).to(device)
     text = OpenClipText(model, opened.tokenizer, device)
