@@ -15,11 +15,14 @@ from benchmarks import __main__ as listing
 from benchmarks import common
 
 ROOT = Path(__file__).parents[2]
+# Not run yet; tables leave them out till then.
 PENDING = {
     "bench-training-free",
     "bench-peers",
+    "sam-lad-backbones",
+    "sam-lad-factors",
     "sam-lad-scenes",
-}  # not run yet; tables leave them out till then
+}
 
 
 def results() -> set[str]:
