@@ -24,6 +24,7 @@ from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.views import Eyes, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
+LOUDEST = 0.9  # share of the loudest branch's score that is worth one whatever it is
 RULE_BROKEN = 0.5  # a broken rule scores 1 or more, and a state is a probability
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 
@@ -189,7 +190,10 @@ def _findings(
     if threshold is None:
         return sorted(typed, key=lambda finding: -finding.score)
     score = fitted.fusion.fused(evidence.scores)
-    limit = min(threshold, WORTH) if score > threshold else threshold
+    limit = threshold
+    if score > threshold:  # the loudest branch says why, even where none would be worth it alone
+        loudest = max(fitted.fusion.scaled(evidence.scores).values())
+        limit = min(threshold, WORTH, LOUDEST * loudest)
     typed = [finding for finding in typed if finding.score > limit]
     # A branch that names its differences itself needs no nameless ones.
     named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
