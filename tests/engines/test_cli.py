@@ -126,6 +126,8 @@ def test_a_cluster_of_our_own_ends_with_ctrl_c(saved: Path, queries: Path, tmp_p
     with subprocess.Popen(
         [sys.executable, "-m", "fmlad.cli", *command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        # Tests in the background of a shell have inherited that the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b'{"name"')
