@@ -92,8 +92,8 @@ BENCHMARKS = (
     Benchmark("benchmarks.clip_lad_cost", ("clip-lad-cost",)),
     Benchmark("benchmarks.product_types", ("product-types",)),
     Benchmark("benchmarks.sam_lad matching --images 8", ("sam-lad-matching",)),
-    Benchmark("benchmarks.sam_lad digits --seeds 1", ("sam-lad-digits",)),
-    Benchmark("benchmarks.sam_lad scenes --images 6 --seeds 2", ("sam-lad-scenes",)),
+    Benchmark("benchmarks.sam_lad digits", ("sam-lad-digits",)),
+    Benchmark("benchmarks.sam_lad scenes --images 12 --seeds 3", ("sam-lad-scenes",)),
     Benchmark(
         "benchmarks.sam_lad_exchange backbones --images 4", ("sam-lad-backbones",), (SQUEEZENET,)
     ),

@@ -1,6 +1,7 @@
-"""The README's table of methods and datasets: ``python tools/bench_tables.py`` prints it.
+"""Tables of the benchmark's suites: ``python tools/bench_tables.py`` prints them.
 
-From a condensed results file that ``python -m benchmarks.training_free`` wrote.
+From condensed results files: README has what ``python -m benchmarks.training_free`` wrote,
+docs/peers.md what ``python -m benchmarks.peers`` wrote.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-FILE = RESULTS / "bench-training-free.json"
+TRAINING_FREE, PEERS = (RESULTS / f"bench-{name}.json" for name in ("training-free", "peers"))
 NOTHING = "–"
 # What is said of a dataset: the first row of figures that all its lines have.
 IMAGE = (
@@ -21,15 +22,24 @@ IMAGE = (
 PIXEL = ((("spro@0.05",), "sPRO@0.05"),)
 
 
-def tables(path: Path = FILE) -> list[str]:
+def readme() -> list[str]:
+    """The README's table."""
+    return tables(TRAINING_FREE, "Methods that need no training")
+
+
+def peers_page() -> str:
+    """The table of docs/peers.md."""
+    return "\n".join(tables(PEERS, "A real pretrained network beside the embedded profile"))
+
+
+def tables(path: Path, title: str) -> list[str]:
     """Markdown lines: images, then places, with protocol, command and commit."""
     content = json.loads(path.read_text())
     groups = content["figures"]["groups"]
     seeds = ", ".join(map(str, content["seeds"]))
     lines = [
-        f"**Methods that need no training**, `builtin` profile, k shots, seeds {seeds}: mean +- "
-        "standard",
-        "deviation over the seeds, the same shots for all; best of each k in bold.",
+        f"**{title}**, `builtin` profile, k shots, seeds {seeds}: mean +-",
+        "standard deviation over the seeds, the same shots for all; best of each k in bold.",
     ]
     for rows in (IMAGE, PIXEL):
         made = _table(groups, rows)
@@ -94,4 +104,4 @@ def _row(cells: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join(tables()))
+    print("\n".join([*readme(), "", peers_page()]))

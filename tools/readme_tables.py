@@ -66,9 +66,7 @@ def tables() -> str:
             f"| {key} | " + " | ".join(str(row[key]) for row in cost["shots"].values()) + " |"
         )
     lines += ["", *dice_table(), "", *scenes_table(), "", *clip_lad_table()]
-    if bench_tables.FILE.exists():
-        lines = [*bench_tables.tables(), "", *lines]
-    return "\n".join(lines)
+    return "\n".join([*bench_tables.readme(), "", *lines])
 
 
 def dice_table() -> list[str]:
@@ -350,6 +348,7 @@ PAGES = {
     "docs/parts.md": parts_page,
     "docs/cluster.md": ray_tables.page,
     "docs/sam-lad.md": sam_lad_tables.page,
+    "docs/peers.md": bench_tables.peers_page,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,9 @@ CATEGORIES = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicin
 
 
 def read(name: str) -> tuple[str, Mapping[str, Any]]:
-    """Protocol and figures of one results file."""
+    """Protocol with command, and figures, of one results file."""
     found = json.loads((RESULTS / f"sam-lad-{name}.json").read_text())
-    return str(found["protocol"]), found["figures"]
-
-
-def images(protocol: str) -> str:
-    """The option that gives the protocol's number of images."""
-    found = re.search(r"(\d+) images a group", protocol)
-    return f" --images {found[1]}" if found else ""
+    return f"{found['protocol']}: `{found['command']}`", found["figures"]
 
 
 def row(*cells: object) -> str:
@@ -31,17 +24,16 @@ def row(*cells: object) -> str:
 
 def matching() -> list[str]:
     """Precision, recall and F1 as in the paper's tables 5 and 8."""
-    protocol, figures = read("matching")
+    how, figures = read("matching")
     lines = [
-        f"**Matching** of known objects ({protocol}): `python -m benchmarks.sam_lad matching"
-        " --images 8`",
+        f"**Matching** of known objects; {how}",
         "",
         row("F1", *MODES),
         "|---|" + "---|" * len(MODES),
     ]
-    for how in ("learned", "without place", "published"):
+    for way in ("learned", "without place", "published"):
         lines.append(
-            row(f"mean, {how}", *(f"{figures[f'mean: {how}, {mode}: F1']:.3f}" for mode in MODES))
+            row(f"mean, {way}", *(f"{figures[f'mean: {way}, {mode}: F1']:.3f}" for mode in MODES))
         )
     lines += ["", row("learned, gap", "precision", "recall", "F1"), "|---|---|---|---|"]
     for name in (*CATEGORIES, "mean"):
@@ -53,7 +45,7 @@ def matching() -> list[str]:
 
 def digits() -> list[str]:
     """DigitAnatomy by number of shots and kind of anomaly."""
-    protocol, figures = read("digits")
+    how, figures = read("digits")
     kinds = ("all", "missing", "swapped", "flipped", "zero")
     shots = sorted({int(key.split()[0]) for key in figures if " shots: " in key})
     seeds = figures["seeds"]
@@ -63,8 +55,7 @@ def digits() -> list[str]:
         return str(figures[key]) if seeds > 1 else str(figures[key]).split()[0]
 
     lines = [
-        f"**DigitAnatomy**, image AUROC ({protocol}, seeds: {seeds}): "
-        f"`python -m benchmarks.sam_lad digits --seeds {seeds}`",
+        f"**DigitAnatomy**, image AUROC, {seeds} seeds; {how}",
         "",
         row("shots", *kinds),
         "|---|" + "---|" * len(kinds),
@@ -74,17 +65,14 @@ def digits() -> list[str]:
 
 def scenes() -> list[str]:
     """AUROC beside banks, and alignment on the screw bag."""
-    protocol, figures = read("scenes")
+    how, figures = read("scenes")
 
     def cells(key: str) -> str:
         both = (figures[key][f"fused, {kind}"] for kind in ("logical", "structural"))
         return " / ".join(f"{value:.3f}" for value in both)
 
-    draws = re.search(r"(\d+) draws", protocol)
-    seeds = f" --seeds {draws[1]}" if draws else ""
     lines = [
-        f"**Scenes**, AUROC logical / structural ({protocol}): `python -m benchmarks.sam_lad scenes"
-        f"{seeds}{images(protocol)}`",
+        f"**Scenes**, AUROC logical / structural; {how}",
         "",
         row("", "sam-lad", "banks"),
         "|---|---|---|",
@@ -104,9 +92,9 @@ def scenes() -> list[str]:
 
 def cost() -> list[str]:
     """The measurement against k and C, and all steps over one DINOv2-S pass."""
-    protocol, figures = read("cost")
+    how, figures = read("cost")
     lines = [
-        f"**Cost** ({protocol}): `python -m benchmarks.sam_lad cost`",
+        f"**Cost**; {how}",
         "",
         row("measurement of 128 x 128 places", "s", "MB of features"),
         "|---|---|---|",
@@ -132,11 +120,10 @@ def cost() -> list[str]:
 
 def backbones() -> list[str]:
     """Features exchanged, as in the paper's table 6."""
-    protocol, figures = read("backbones")
+    how, figures = read("backbones")
     ways = [key.removeprefix("mean: ") for key in figures if key.startswith("mean: ")]
     lines = [
-        f"**Backbones exchanged** ({protocol}), AUROC logical / structural: "
-        f"`python -m benchmarks.sam_lad_exchange backbones{images(protocol)}`",
+        f"**Backbones exchanged**, AUROC logical / structural; {how}",
         "",
         row("", *CATEGORIES, "mean"),
         "|---|" + "---|" * (len(CATEGORIES) + 1),
@@ -149,10 +136,9 @@ def backbones() -> list[str]:
 
 def factors() -> list[str]:
     """Upsampling exchanged, as in the paper's table 7."""
-    protocol, figures = read("factors")
+    how, figures = read("factors")
     lines = [
-        f"**Upsampling** of embedded features on 20 cells by the joint bilateral ({protocol}), "
-        f"mean AUROC: `python -m benchmarks.sam_lad_exchange factors{images(protocol)}`",
+        f"**Upsampling** of embedded features on 20 cells by the joint bilateral, mean AUROC; {how}",
         "",
         row("factor", "logical", "structural", "upsampler, s a picture", "GFLOP"),
         "|---|---|---|---|---|",
@@ -169,14 +155,6 @@ def _both(cell: Mapping[str, float]) -> str:
 
 
 def page() -> str:
-    """The Markdown between the two markers: a table for every benchmark that has been run."""
-    parts = {
-        "matching": matching,
-        "digits": digits,
-        "scenes": scenes,
-        "backbones": backbones,
-        "factors": factors,
-        "cost": cost,
-    }
-    ready = [make for name, make in parts.items() if (RESULTS / f"sam-lad-{name}.json").exists()]
-    return "\n\n".join("\n".join(make()) for make in ready)
+    """The Markdown between the two markers."""
+    parts = (matching, digits, scenes, backbones, factors, cost)
+    return "\n\n".join("\n".join(make()) for make in parts)

@@ -188,8 +188,9 @@ def facts_of(results: Results, command: str) -> dict[str, str]:
     """What was run with what, name by name; nothing that is not known."""
     plan = results.plan
     facts = {
-        "plan": f"{len(plan.entries)} entries, {len(plan.tasks)} tasks, "
-        f"shots {', '.join(map(tables.shots_text, plan.shots))}, "
+        "entries": str(len(plan.entries)),
+        "tasks": str(len(plan.tasks)),
+        "plan": f"shots {', '.join(map(tables.shots_text, plan.shots))}, "
         f"seeds {', '.join(map(str, plan.seeds))}",
         "cells": _state(results),
         "command": command,

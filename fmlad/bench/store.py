@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, Row
 from fmlad.bench.plan import Plan, plan_from_dict
-from fmlad.errors import CorruptResultsError, OptionError
+from fmlad.errors import CorruptResultsError, OptionError, UnknownNameError
 
 PLAN, CELLS, DATA = "plan.json", "cells", "data"
 FAILED = ".failed.json"
@@ -80,7 +80,8 @@ class Store:
         """The plan that was run last.
 
         Raises:
-            OptionError: There are no results in the folder.
+            OptionError: There are no results in the folder, or its plan has names, such as a
+                plugin's method, that are not installed here.
             CorruptResultsError: The file is damaged.
         """
         return self._planned()[0]
@@ -144,6 +145,8 @@ class Store:
             raise _damaged(path, f"it is no plan of format {FORMAT}")
         try:
             return plan_from_dict(content, str(path)), [str(key) for key in keys]
+        except UnknownNameError as error:  # a plugin's method or profile, installed elsewhere
+            raise OptionError(f"{path} cannot be read here: {error}") from None
         except (OptionError, TypeError) as error:
             raise _damaged(path, str(error)) from None
 

@@ -117,6 +117,20 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         Store(tmp_path).plan()
 
 
+def test_a_plan_with_a_method_that_is_not_installed_is_no_damage(
+    pictures: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results")
+    store.begin(plan_of(pictures, fake("a")), [])
+    path = store.folder / "plan.json"
+    content = json.loads(path.read_text())
+    content["entries"][0]["method"] = "somebodys-plugin"
+    path.write_text(json.dumps(content))
+    with pytest.raises(OptionError, match=r"cannot be read here: .*'somebodys-plugin'") as error:
+        store.plan()
+    assert "Delete" not in str(error.value)
+
+
 def test_one_label_is_one_entry_within_a_folder(pictures: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     first = plan_of(pictures, fake("a", skill=1))

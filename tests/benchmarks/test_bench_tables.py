@@ -30,7 +30,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_are_methods_and_columns_datasets(file: Path) -> None:
-    text = bench_tables.tables(file)
+    text = bench_tables.tables(file, "Anything")
     lines = json.loads(file.read_text())["figures"]["groups"][0]["lines"]
     first = next(row for row in text if row.startswith("| 1 | banks |"))
     for name in ("auroc_logical", "auroc_structural"):
@@ -41,16 +41,17 @@ def test_rows_are_methods_and_columns_datasets(file: Path) -> None:
     assert any("mvtec_loco: sPRO@0.05" in row for row in text)
     assert BAD_NAME.replace("|", "\\|") in "\n".join(text)
     assert text[-1] == "`python -m benchmarks.training_free`, commit 0123456789ab; suite x."
+    assert text[0].startswith("**Anything**")
     assert "seeds 0, 1, 2" in text[0]
     rows = [row.replace("\\|", "") for row in text if row.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
 
 
-def test_the_readme_has_it_once_it_is_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_tables, "FILE", file.with_name("none.json"))
-    without = readme_tables.tables()
-    monkeypatch.setattr(bench_tables, "FILE", file)
-    monkeypatch.setattr(bench_tables.tables, "__defaults__", (file,))
-    with_it = readme_tables.tables()
-    assert with_it.endswith(without)
-    assert "Methods that need no training" in with_it.removesuffix(without)
+def test_readme_and_peers_page_have_their_own_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_tables, "TRAINING_FREE", file)
+    assert "Methods that need no training" in bench_tables.readme()[0]
+    assert "\n".join(bench_tables.readme()) in readme_tables.tables()
+    monkeypatch.setattr(bench_tables, "PEERS", file)
+    assert bench_tables.peers_page().startswith("**A real pretrained network")
