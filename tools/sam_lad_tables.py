@@ -138,7 +138,7 @@ def factors() -> list[str]:
     """Upsampling exchanged, as in the paper's table 7."""
     how, figures = read("factors")
     lines = [
-        f"**Upsampling** of embedded features on 20 cells by the joint bilateral, mean AUROC; {how}",
+        f"**Upsampling** of features on 20 cells by the joint bilateral, mean AUROC; {how}",
         "",
         row("factor", "logical", "structural", "upsampler, s a picture", "GFLOP"),
         "|---|---|---|---|---|",
