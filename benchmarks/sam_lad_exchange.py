@@ -27,8 +27,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import keep
-from benchmarks.sam_lad import resumed, scene
+from benchmarks.common import keep, unfinished
+from benchmarks.sam_lad import scene
 from benchmarks.scenes import open_all
 from benchmarks.squeezenet import SqueezeNet
 from benchmarks.upsampling import operations
@@ -130,7 +130,7 @@ def main() -> None:
     }  # fmt: skip
     name = a.name or f"sam-lad-{a.what}"
     protocol = f"scenes-v1, seed 0, 4 shots, 1 draw, {n} images a group"
-    figures = resumed(name, protocol)
+    figures = unfinished(name, protocol)
     ways: dict[str, tuple[Callable[[], Backbone], int]]
     if a.what == "backbones":
         ways = {label: (make, 1) for label, make in BACKBONES.items()}

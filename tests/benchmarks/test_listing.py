@@ -50,6 +50,15 @@ def test_every_command_of_the_documents_is_listed() -> None:
     assert found > 10
 
 
+def test_modules_can_be_imported() -> None:
+    modules = sorted({shlex.split(one.command)[0] for one in listing.BENCHMARKS})
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(modules)}"],  # some set variables: not in here
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("one", listing.BENCHMARKS, ids=lambda one: one.command)
 def test_modules_exist_and_take_the_arguments(one: listing.Benchmark) -> None:
     module, *arguments = shlex.split(one.command)
