@@ -178,12 +178,13 @@ class Bench:
             )
         else:
             fitted = pipeline.fit_prompts(method, words, self.eyes(objects).view)
+        state: Any = fitted.state
         found: dict[str, Scores] = {"left_out": method.left_out}
         keys = {self.views(TRAIN, objects)[i].key for i in drawn}
         for group in self.paths:
             if group != TRAIN:
                 views = [v for v in self.views(group, objects) if v.key not in keys]
-                found[group] = [dict(method.evidence(v, fitted.state).scores) for v in views]
+                found[group] = [dict(method.evidence(v, state).scores) for v in views]
         return found
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 os.environ["FMLAD_CACHE_LIMIT_MB"] = "0"  # a cached answer would cost nothing
@@ -70,7 +71,7 @@ def overhead() -> dict[str, float]:
         detector = fmlad.Detector.from_shots(
             shots, profile="light", backbones=backbones, banks=("patch",)
         )
-        backbone = detector._eyes.backbones["feature_extractor"]
+        backbone: Any = detector._eyes.backbones["feature_extractor"]
         detector.predict(queries[0])
         whole, bare = [], []
         for query in queries:

@@ -71,6 +71,7 @@ def cell(
     fitted = pipeline.fit(
         create_method("banks", options), [views[s] for s in shots], seed=seed, progress=silent
     )
+    state: Any = fitted.state
     truth: list[int] = []
     scores: dict[str, list[float]] = {"fused": []}
     exact: list[bool] = []
@@ -85,7 +86,7 @@ def cell(
         for branch, score in prediction.branch_scores.items():
             scores.setdefault(branch, []).append(score)
         decided.append(bool(prediction.is_anomalous) == (number != NORMAL))
-        if number == NORMAL and fitted.state.objects is not None:
+        if number == NORMAL and state.objects is not None:
             single, lawful = counted(views[name], fitted)
             exact.append(single)
             agrees.append(lawful)
@@ -99,7 +100,9 @@ def cell(
 
 def counted(view: ImageView, fitted: pipeline.Fitted) -> tuple[bool, bool]:
     """Whether every die is one object, and whether the most lawful part has its expected count."""
-    scene = fitted.method._scene(view, fitted.state.objects, frozenset())  # type: ignore[attr-defined]
+    method: Any = fitted.method
+    state: Any = fitted.state
+    scene = method._scene(view, state.objects, frozenset())
     model, objects = scene.framed.model, scene.seen.objects
     height, width = view.size
     sure = objects.weights >= 0.5

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,13 +48,15 @@ def pairs(which: slice) -> list[tuple[Path, Path, npt.NDArray[np.int32]]]:
     return found
 
 
-def moved(image: npt.NDArray[np.generic], order: int, mode: str) -> npt.NDArray[np.generic]:
+def moved(image: npt.NDArray[Any], order: int, mode: str) -> npt.NDArray[Any]:
     """The image shifted by ``SHIFT`` px and turned by ``TURN`` degrees about its centre."""
     turn = np.deg2rad(TURN)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     centre = (np.array(image.shape) - 1) / 2
     offset = centre - matrix @ (centre + SHIFT)
-    return ndimage.affine_transform(image, matrix, offset, order=order, mode=mode)
+    return np.asarray(
+        ndimage.affine_transform(image, matrix, offset, order=order, mode=mode), image.dtype
+    )
 
 
 def peak_hits(
@@ -97,7 +100,7 @@ def baselines(which: slice) -> dict[str, float]:
     return {name: round(fmlad.metrics.aupro(maps, labels, 0.05), 3) for name, maps in found.items()}
 
 
-def run(which: slice, options: dict[str, object], move: bool) -> dict[str, float]:
+def run(which: slice, options: dict[str, Any], move: bool) -> dict[str, float]:
     """AUPRO and box hits for some pairs."""
     maps, labels, scores, clean = [], [], [], []
     for template, scan, label in pairs(which):
@@ -130,7 +133,7 @@ def main() -> None:
     parser.add_argument("--baselines", action="store_true", help="plain differences instead")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     arguments = parser.parse_args()
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     for option in arguments.option:
         name, _, value = option.partition("=")
         options[name] = json.loads(value)
@@ -138,7 +141,7 @@ def main() -> None:
     if arguments.baselines:
         print(baselines(which))
         return
-    figures = {}
+    figures: dict[str, float] = {}
     for move in (False, True):
         name = "shifted and turned" if move else "as scanned"
         figures |= {f"{name}: {key}": value for key, value in run(which, options, move).items()}

@@ -86,7 +86,11 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
         start = time.perf_counter()
         with cluster.connected():
             cold = time.perf_counter() - start
-            alone, first, ones, twos, empty = [], [], [], [], []
+            alone: list[float] = []
+            first: list[float] = []
+            ones: list[float] = []
+            twos: list[float] = []
+            empty: list[float] = []
             fitted = fmlad.Detector.load(detector)
             list(fitted.predict_many(paths[:1]))
             judge = predict.Judge
@@ -96,12 +100,12 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
                     took.append(
                         timed(predict_ray(detector, paths, workers=workers, batch_size=BATCH))[1]
                     )
-                predict.Judge = Idle  # type: ignore[misc]
+                predict.Judge = Idle
                 many = (paths * ceil(EMPTY / images))[:EMPTY]
                 to_first, whole = timed(predict_ray(detector, many, workers=1, batch_size=BATCH))
                 first.append(to_first)  # with one image judged, as idle as it is otherwise
                 empty.append((whole - to_first) / (EMPTY / BATCH - 1))
-                predict.Judge = judge  # type: ignore[misc]
+                predict.Judge = judge
     one, pipe = statistics.median(alone) / images, statistics.median(empty)
     up = statistics.median(first) - one
     figures: dict[str, Any] = {

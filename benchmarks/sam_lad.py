@@ -42,6 +42,7 @@ from benchmarks.common import keep, unfinished
 from benchmarks.scenes import GROUPS, open_all, silent
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
+from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.matching.assignment import literal_match, match
 from fmlad.matching.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
 from fmlad.matching.descriptors import Mode
@@ -137,7 +138,7 @@ def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[s
     }
     scores: dict[int, list[float]] = {k: [] for k in shots}
     truth: list[str] = []
-    pages = [(None, i) for i in range(100)]
+    pages: list[tuple[DigitAnomaly | None, int]] = [(None, i) for i in range(100)]
     pages += [(anomaly, i) for anomaly in DIGIT_ANOMALIES for i in range(25)]
     for anomaly, index in pages:
         view = through.view(render_digits(seed, "test", index, anomaly).image)
@@ -232,10 +233,10 @@ def cost() -> dict[str, Any]:
             shots, labels=None, unlabeled=(), prompts=None, rng=np.random.default_rng(0),
             progress=silent,
         )  # fmt: skip
-        query = through.view(render_scene("pushpins", 0, "test", "good", 0).image)
-        method.evidence(query, state)  # masks and features are there from now on
+        view = through.view(render_scene("pushpins", 0, "test", "good", 0).image)
+        method.evidence(view, state)  # masks and features are there from now on
 
-        def work(query: ImageView = query, method: SamLad = method, state: Any = state) -> None:
+        def work(query: ImageView = view, method: SamLad = method, state: Any = state) -> None:
             for known in [key for key in query.memo if key.startswith("object maps")]:
                 del query.memo[known]
             method.evidence(query, state)

@@ -49,7 +49,7 @@ class Handmade(HandmadeFeatures):
     def __init__(self, stride: int) -> None:
         super().__init__()
         self._stride = stride
-        self.name = self.fingerprint = f"benchmark:handmade-{stride}"  # type: ignore[misc]
+        self.name = self.fingerprint = f"benchmark:handmade-{stride}"
 
     def encode(self, images: Tensor) -> Pyramid:
         """``uint8 (B, 3, H, W)`` -> one level ``(B, 25, h, w)``."""

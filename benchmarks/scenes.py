@@ -112,7 +112,7 @@ def category(
                 truth_labels = [0] * len(good) + [1] * len(bad)
                 key = f"{which}, {group.partition('_')[0]}"
                 row[key] = fmlad.metrics.auroc(truth_labels, good + bad)
-        alarms = [score > fitted.calibration.threshold for score in scores["fused"]["good"]]
+        alarms = [bool(fitted.calibration.decide(score)) for score in scores["fused"]["good"]]
         row["false alarms"] = float(np.mean(alarms))
         row["detected logical"] = len(kinds) / max(len(tests["logical_anomalies"]), 1)
         row["first finding: kind"] = float(np.mean(kinds)) if kinds else 0.0

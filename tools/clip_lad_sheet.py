@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 import fmlad
-from fmlad.datasets import render_scene
+from fmlad.datasets import Scene, render_scene
 from fmlad.draw import part_colour
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,13 +89,14 @@ def verdicts() -> None:
     sheet(rows, OUT / "clip-lad-scenes.jpg")
 
 
-def _of_kind(category: str, kind: str, split: str, group: str, count: int):  # type: ignore[no-untyped-def]
+def _of_kind(category: str, kind: str, split: str, group: str, count: int) -> list[Scene]:
     from benchmarks.clip_lad_scores import kind_of
 
-    found, index = [], 0
+    found: list[Scene] = []
+    index = 0
     while len(found) < count:
         scene = render_scene(category, 0, split, group, index)
-        parts = {"objects": [vars(o) for o in scene.objects], "anomaly": None}
+        parts: dict[str, Any] = {"objects": [vars(o) for o in scene.objects], "anomaly": None}
         if scene.anomaly is not None:
             parts["anomaly"] = vars(scene.anomaly)
         if not kind or kind_of(category, parts) == kind:
