@@ -40,12 +40,13 @@ def parts(prediction: Prediction) -> Image.Image:
     return boxes(picture, prediction.findings)
 
 
-def outlines(picture: Image.Image, segmentation: Segmentation) -> Image.Image:
+def outlines(picture: Image.Image, segmentation: Segmentation, legend: bool = True) -> Image.Image:
     """Outlines parts in their colours and lists them with their counts.
 
     Args:
         picture: RGB, of the size of ``segmentation.labels``.
         segmentation: Parts; label 0 is the background.
+        legend: Whether they are listed, over the upper left corner.
     """
     unit = max(1, round(max(picture.size) / 400))
     labels = np.asarray(segmentation.labels)
@@ -68,7 +69,7 @@ def outlines(picture: Image.Image, segmentation: Segmentation) -> Image.Image:
     shown = [
         (segmentation.names.index(name), f"{count} x {name}")
         for name, count in segmentation.counts().items()
-        if count
+        if count and legend
     ][:LEGEND]
     y = 2.0 * unit
     for label, text in shown:
@@ -92,14 +93,16 @@ def pairs(
 ) -> Image.Image:
     """A query beside a reference, matched objects in one colour, the others in white.
 
+    Without a legend, which would hide a corner: the colours say who belongs to whom.
+
     Args:
         query: uint8 ``(H, W, 3)``.
         matched: Its objects, under the labels of their partners.
         reference: uint8 ``(H', W', 3)``.
         theirs: Its objects, under the same labels.
     """
-    left = outlines(Image.fromarray(np.array(query)), matched)
-    right = outlines(Image.fromarray(np.array(reference)), theirs)
+    left = outlines(Image.fromarray(np.array(query)), matched, legend=False)
+    right = outlines(Image.fromarray(np.array(reference)), theirs, legend=False)
     height = max(left.height, right.height)
     gap = max(4, left.width // 50)
     sheet = Image.new("RGB", (left.width + gap + right.width, height), BOX_COLOUR)
