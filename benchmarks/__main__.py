@@ -95,9 +95,9 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad digits", ("sam-lad-digits",)),
     Benchmark("benchmarks.sam_lad scenes --images 12 --seeds 3", ("sam-lad-scenes",)),
     Benchmark(
-        "benchmarks.sam_lad_exchange backbones --images 4", ("sam-lad-backbones",), (SQUEEZENET,)
+        "benchmarks.sam_lad_exchange backbones --images 12", ("sam-lad-backbones",), (SQUEEZENET,)
     ),
-    Benchmark("benchmarks.sam_lad_exchange factors --images 4", ("sam-lad-factors",)),
+    Benchmark("benchmarks.sam_lad_exchange factors --images 12", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.ray_scaling --images 16 --rounds 1", ("ray",)),

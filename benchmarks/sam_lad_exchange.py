@@ -153,7 +153,7 @@ def main() -> None:
             if isinstance(features, Handmade) and a.what == "factors":
                 row |= upsampling(opened[0][0], features, factor)
             figures[f"{category}: {label}"] = row
-            keep(name, protocol, figures)
+            keep(name, protocol, figures, finished=False)
     for label in ways:
         rows = [figures[f"{category}: {label}"] for category in a.category]
         figures[f"mean: {label}"] = {
