@@ -19,8 +19,8 @@ SHARED_VARIABLE = "FMLAD_SHARED"
 PROFILE = "builtin"
 
 # Sizes: tuned for about half an hour on two cores.
-SHOTS, SEEDS = (1, 4), (0, 1, 2)
-IMAGES = 8  # test images of each kind
+SHOTS, SEEDS = (1, 4), (0, 1, 2, 3, 4)
+IMAGES = 12  # test images of each kind
 PAGES = 24  # the same of digits, which are small
 PAIRS = 30  # the first pairs of PCB; the embedded features were tuned on the next thirty
 TRAIN = 16  # training images that shots are drawn from

@@ -33,7 +33,6 @@ def confirmed(
     deviations: Sequence[Deviation],
     scene: Scene,
     patches: npt.NDArray[np.float32],
-    usual: float,
     alone: bool = False,
 ) -> list[Deviation]:
     """Deviations with what no patch confirms taken out, the largest first.
@@ -41,17 +40,15 @@ def confirmed(
     Args:
         deviations: Of one image.
         scene: The image.
-        patches: ``(h, w)``, distances to the same place in the shots.
-        usual: The largest such distance of a normal image, positive.
+        patches: ``(h, w)``, distances to the same place in the shots, over the largest such
+            distance of a normal image.
         alone: Whether there is only one shot.
     """
     kept = []
     for deviation in deviations:
         rows = list(deviation.rows)
-        present = _changed(scene.seen.objects.boxes[rows], scene.size, patches / usual, alone)
-        absent = _changed(
-            scene.boxes_of_absent(deviation.absent), scene.size, patches / usual, alone
-        )
+        present = changed(scene.seen.objects.boxes[rows], scene.size, patches, alone)
+        absent = changed(scene.boxes_of_absent(deviation.absent), scene.size, patches, alone)
         sure = np.concatenate([present, absent])
         if len(sure):
             deviation = replace(
@@ -71,10 +68,17 @@ def sureness(patches: npt.NDArray[np.floating], alone: bool) -> Floats:
     return np.asarray(np.clip((patches - same) / (changed - same), 0, 1), dtype=np.float64)
 
 
-def _changed(
+def changed(
     boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], alone: bool
 ) -> Floats:
-    """How surely something changed in each of some boxes ``(n, 4)`` of an image, in [0, 1]."""
+    """How surely something changed in each of some boxes of an image, ``(n,)`` in [0, 1].
+
+    Args:
+        boxes: ``(n, 4)``, ``xyxy`` in pixels.
+        image: Its height and width.
+        patches: As in :func:`confirmed`.
+        alone: Whether there is only one shot.
+    """
     scale = np.array([patches.shape[1] / image[1], patches.shape[0] / image[0]] * 2)
     largest = np.zeros(len(boxes))
     for number, box in enumerate(boxes * scale):

@@ -148,6 +148,21 @@ class BanksState:
         }
 
 
+@dataclass(frozen=True)
+class Compared:
+    """An image's patches before those of the shots.
+
+    Attributes:
+        distances: ``(h, w)``, smoothed.
+        registered: Whether it registered to a shot and they were compared at the same place.
+        note: The same in words.
+    """
+
+    distances: npt.NDArray[np.float32]
+    registered: bool
+    note: str
+
+
 class Banks:
     """The method; see the module."""
 
@@ -206,20 +221,16 @@ class Banks:
     ) -> Evidence:
         """Distances of the view's patches and deviations of its parts from the shots."""
         banks = self.branches
-        look = self._look(view)
-        found: list[Found] = []
-        if state.patches.placed:
-            least, references = self.config.query_confidence, self.config.references
-            found = state.patches.registered(look, exclude, least, references)
         scores: dict[str, float] = {}
         maps: dict[str, npt.NDArray[np.float32]] = {}
         notes: list[str] = []
         patches = None
-        if "patch" in banks or found:
-            patches, note = self._patch_map(look, state.patches, found, exclude)
+        if "patch" in banks or state.patches.placed:
+            patches = self.compared(view, state, exclude)
             if "patch" in banks:
-                maps["patch"], scores["patch"] = patches, float(patches.max())
-                notes.append(note)
+                maps["patch"] = patches.distances
+                scores["patch"] = float(patches.distances.max())
+                notes.append(patches.note)
         named: list[Difference] = []
         labels: Segmentation | None = None
         if state.objects is not None:
@@ -232,11 +243,12 @@ class Banks:
                 notes.append("its objects are arranged as in the shots: their places were compared")
             deviations = [d for d in deviations if d.branch in banks]
             lit: Floats | None = None  # how surely each cell changed, where nobody else says so
-            if found and patches is not None and state.patches.usual > 0:
-                usual, alone = state.patches.usual, state.shots == 1
-                deviations = confirmed(deviations, scene, patches, usual, alone)
-                lit = sureness(patches / usual, alone) if alone else None
-            size = (look.levels[0].shape[-2], look.levels[0].shape[-1])
+            if patches is not None and patches.registered and state.patches.usual > 0:
+                ratio, alone = patches.distances / state.patches.usual, state.shots == 1
+                deviations = confirmed(deviations, scene, ratio, alone)
+                lit = sureness(ratio, alone) if alone else None
+            level = self._look(view).levels[0]
+            size = (level.shape[-2], level.shape[-1])
             for branch in OF_PARTS:
                 if branch in banks:
                     scores[branch] = max(
@@ -247,6 +259,27 @@ class Banks:
             named = differences(deviations, scene)
             labels = segmentation(scene)
         return Evidence(scores, maps, labels, named, tuple(notes))
+
+    def compared(
+        self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
+    ) -> Compared:
+        """Distances of the view's patches from the shots', at the same place if it registers."""
+        look, memory = self._look(view), state.patches
+        found: list[Found] = []
+        if memory.placed:
+            least, references = self.config.query_confidence, self.config.references
+            found = memory.registered(look, exclude, least, references)
+        if found:
+            distances = memory.at_place(look, found, self.config.window)
+            shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
+            note = f"registered to {shots}: patches were compared at the same place"
+        else:
+            distances = memory.anywhere(look, exclude) * memory.ratio
+            note = "patches were compared anywhere in the shots"
+            if memory.placed:
+                note = f"did not register to any shot: {note}"
+        smooth = smoothed(distances, self.config.smoothing).cpu().numpy()
+        return Compared(smooth, bool(found), note)
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.
@@ -304,20 +337,6 @@ class Banks:
         seen = offers.taken(memory.parse(offers, exclude), view.masks(PROPOSER))
         seen = replace(seen, objects=framed.model.settled(seen.objects))
         return Scene(seen, framed, framed.into(seen.objects), view.size)
-
-    def _patch_map(
-        self, look: Look, memory: PatchMemory, found: Sequence[Found], exclude: frozenset[int]
-    ) -> tuple[npt.NDArray[np.float32], str]:
-        if found:
-            distances = memory.at_place(look, found, self.config.window)
-            shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
-            note = f"registered to {shots}: patches were compared at the same place"
-        else:
-            distances = memory.anywhere(look, exclude) * memory.ratio
-            note = "patches were compared anywhere in the shots"
-            if memory.placed:
-                note = f"did not register to any shot: {note}"
-        return smoothed(distances, self.config.smoothing).cpu().numpy(), note
 
     def _learn_place(
         self,

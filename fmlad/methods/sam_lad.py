@@ -11,7 +11,8 @@ SAM-LAD (Peng et al., 2024), training-free. Steps in the paper's order:
 Where the paper leaves a gap or its formulas do not hold, docs/sam-lad.md says what was done. Four
 branches speak: ``matching`` (who is missing, extra or misplaced, in nats), ``object`` (one is on
 the whole not like its references, in their standard deviations), ``measure`` (a place of one is
-odd) and ``background`` (what lies outside all objects, by the patch bank).
+odd) and ``background`` (what lies outside all objects, by the patch bank). Where an image registers
+to the shots pixel by pixel, the patch bank has a say about objects, too.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ from fmlad.matching.object_maps import ObjectMaps, soft_masks
 from fmlad.matching.repair import Surveyor, revised
 from fmlad.matching.templates import TemplateIndex, coreset, image_vector
 from fmlad.matching.wholes import Wholes
-from fmlad.methods.banks import Banks, BanksConfig, BanksState
+from fmlad.methods.banks import Banks, BanksConfig, Compared
 from fmlad.methods.protocol import Evidence, Progress
+from fmlad.methods.sam_lad_agreement import Witness
 from fmlad.methods.sam_lad_config import SamLadConfig
 from fmlad.methods.sam_lad_report import found_differences, matched_objects, on_grid, painted
 from fmlad.methods.sam_lad_state import SamLadState
@@ -160,25 +162,36 @@ class SamLad:
         surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
         objects = [surveyor.alone(row) for row in range(len(maps))]
         second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
+        patches = None if state.bank is None else self._bank.compared(view, state.bank, out)
+        witness = Witness.of(patches, state.bank)
+        if witness is not None:
+            second = witness.of_comparisons(maps, second)
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
         if self._doubts(state):
             objects = surveyor.reconsidered(objects, chosen)
+        if witness is not None:
+            objects = witness.of_objects(maps, objects)
         if self.config.light:
             objects = [None if one is None or one.matched else one for one in objects]
         absent = {} if self.config.light else chosen.absent
         pictures = painted(
             maps, best, objects, absent, self.config.unmatched, self.config.smoothing
         )
+        if witness is not None:
+            pictures = witness.of_maps(pictures)
         scores = {
             # Of the references, the half that it fits best: products may come in several types.
             "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
             "object": float(pictures["object"].max()),
             "measure": float(pictures["measure"].max()),
         }
-        if state.bank is not None:
-            pictures["background"] = self._outside(view, maps, best, state.bank, out)
+        if patches is not None:
+            distances = on_grid(patches.distances, (maps.level.shape[-2], maps.level.shape[-1]))
+            # What the object of a single shot may look like, nobody knows but its patches.
+            alone = witness is not None and witness.alone
+            pictures["background"] = distances if alone else self._outside(distances, maps, best)
             scores["background"] = float(pictures["background"].max())
         return Evidence(
             {branch: float(scores[branch]) for branch in self.branches},
@@ -189,7 +202,7 @@ class SamLad:
                 for difference in found_differences(maps, comparisons, best, objects, absent)
                 if difference.branch in self.branches
             ],
-            self._notes(maps, state, comparisons),
+            self._notes(maps, state, patches),
         )
 
     def compared(
@@ -328,18 +341,12 @@ class SamLad:
         )
 
     def _outside(
-        self,
-        view: ImageView,
-        maps: ObjectMaps,
-        best: Comparison,
-        bank: BanksState,
-        out: frozenset[int],
+        self, distances: npt.NDArray[np.float32], maps: ObjectMaps, best: Comparison
     ) -> npt.NDArray[np.float32]:
         """The patch bank's map outside all objects, present or missing."""
         from scipy.ndimage import maximum_filter
 
-        size = (maps.level.shape[-2], maps.level.shape[-1])
-        distances = on_grid(self._bank.evidence(view, bank, out).maps["patch"], size)
+        size = (distances.shape[0], distances.shape[1])
         covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
         for row in np.flatnonzero(best.missing):
             gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
@@ -348,14 +355,14 @@ class SamLad:
         near = maximum_filter(covered, 3)
         return np.asarray(distances * (1 - near), dtype=np.float32)
 
-    def _notes(
-        self, maps: ObjectMaps, state: SamLadState, comparisons: Sequence[Comparison]
-    ) -> list[str]:
+    def _notes(self, maps: ObjectMaps, state: SamLadState, patches: Compared | None) -> list[str]:
         counts = ", ".join(str(len(template)) for template in state.templates[:16])
         more = ", ..." if len(state.templates) > 16 else ""
         notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
         if state.likeness.spread is not None:
             notes.append("the shots are arranged alike: the place of objects counts")
+        if patches is not None and patches.registered:
+            notes.append(patches.note)
         return notes
 
 

@@ -45,7 +45,7 @@ def deviation(kind: str, rows: tuple[int, ...], absent: tuple[int, ...] = ()) ->
 
 
 def check(found: list[Deviation], patches: np.ndarray) -> list[Deviation]:
-    return confirmed(found, cast(Scene, FakeScene()), patches.astype(np.float32), 1.0)
+    return confirmed(found, cast(Scene, FakeScene()), patches.astype(np.float32))
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_a_box_outside_the_image_is_not_confirmed(patches: np.ndarray) -> None:
 def test_a_single_shot_asks_for_more_than_its_copies_show(patches: np.ndarray) -> None:
     same = deviation("extra", (0,))
     scene, found = cast(Scene, FakeScene()), patches.astype(np.float32)
-    (half,) = confirmed([same], scene, found, 1.0, alone=True)  # 1.5 times the usual
+    (half,) = confirmed([same], scene, found, alone=True)  # 1.5 times the usual
     assert half.score == pytest.approx(2.0)
-    assert confirmed([same], scene, found, 1.5, alone=True) == []
-    assert confirmed([same], scene, found, 1.5)[0].score == pytest.approx(4.0)
+    assert confirmed([same], scene, found / 1.5, alone=True) == []
+    assert confirmed([same], scene, found / 1.5)[0].score == pytest.approx(4.0)
 
 
 def test_sureness_rises_between_the_same_and_clearly_changed() -> None:
