@@ -100,7 +100,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad_exchange factors --images 12", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.spro", ("spro",)),
-    Benchmark("benchmarks.ray_scaling --images 16 --rounds 1", ("ray",)),
+    Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
 )
 

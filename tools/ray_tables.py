@@ -23,8 +23,7 @@ def page() -> str:
         f"Measured on one machine with {figures['cores']} cores and a load of "
         f"{figures['load of the machine before']} from others ({found['protocol']}; medians of",
         f"{figures['rounds']} rounds over {figures['images']} images): "
-        "`OMP_NUM_THREADS=1 python -m benchmarks.ray_scaling "
-        f"--images {figures['images']} --rounds {figures['rounds']}`",
+        f"`OMP_NUM_THREADS=1 {found['command']}`",
         "",
         "| | seconds |",
         "|---|---|",
