@@ -35,7 +35,7 @@ def run_suite(suite: str, description: str) -> int:
     plan = results.plan
     protocol = (
         f"suite {suite}: {len(plan.tasks)} tasks, k {', '.join(map(str, plan.shots))}, "
-        f"seeds {', '.join(map(str, plan.seeds))}, {plan.threads} threads"
+        f"seeds {', '.join(map(str, plan.seeds))}, threads: {plan.threads}"
     )
     if not results.failed:  # a table with holes is not kept
         keep(f"bench-{suite}", protocol, {"groups": condensed(groups(results))}, seeds=plan.seeds)

@@ -22,14 +22,22 @@ IMAGE = (
 PIXEL = ((("spro@0.05",), "sPRO@0.05"),)
 
 
+LEGEND = (
+    "",
+    "boxes: photographs of dice, 'exactly six'; deeppcb: scans of circuit boards, each beside its",
+    "template as the one shot; scenes and digits are made by this program.",
+)
+
+
 def readme() -> list[str]:
     """The README's table."""
-    return tables(TRAINING_FREE, "Methods that need no training")
+    return [*tables(TRAINING_FREE, "Methods that need no training"), *LEGEND]
 
 
 def peers_page() -> str:
     """The table of docs/peers.md."""
-    return "\n".join(tables(PEERS, "A real pretrained network beside the embedded profile"))
+    title = "A real pretrained network beside the embedded profile"
+    return "\n".join([*tables(PEERS, title), *LEGEND])
 
 
 def tables(path: Path, title: str) -> list[str]:
