@@ -19,7 +19,10 @@ IMAGE = (
     (("auroc_logical", "auroc_structural"), "AUROC logical / structural"),
     (("auroc_micro",), "AUROC"),
 )
-PIXEL = ((("spro@0.05",), "sPRO@0.05"),)
+PIXEL = (
+    (("spro_logical@0.05", "spro_structural@0.05"), "sPRO@0.05 logical / structural"),
+    (("spro@0.05",), "sPRO@0.05"),
+)
 
 
 LEGEND = (

@@ -36,7 +36,7 @@ METRICS = {
     "accuracy": "accuracy",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
-    "spro@0.05": "sPRO@0.05",
+    "spro_mean@0.05": "sPRO@0.05, mean of both kinds",
     "latency_ms": "latency, ms",
     "images_per_s": "images a second",
     "memory_mb": "memory, MB",

@@ -220,6 +220,7 @@ class _Pixels:
         self._maps: list[npt.NDArray[np.float32]] = []
         self._regions: list[npt.NDArray[np.bool_]] = []
         self._saturations: list[tuple[float, ...]] = []
+        self._kinds: list[str] = []
         self._mapless = self._truthless = 0
 
     def add(self, sample: Sample, anomaly_map: npt.NDArray[np.float32] | None) -> None:
@@ -240,6 +241,7 @@ class _Pixels:
         self._maps.append(self._shelf.keep(np.asarray(anomaly_map, np.float32)))
         self._regions.append(self._shelf.keep(regions))
         self._saturations.append(() if truth is None else tuple(truth.saturations))
+        self._kinds.append(sample.kind)
 
     def figures(self) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Figures and the thinned sPRO curve; nothing where no map was measured."""
@@ -248,7 +250,7 @@ class _Pixels:
         if self._mapless or not any(len(regions) for regions in self._regions):
             return {}, {}
         report = summary.pixel_report(
-            self._maps, self._regions, self._saturations, points=CURVE_POINTS
+            self._maps, self._regions, self._saturations, CURVE_POINTS, self._kinds
         )
         curve = report.curve
         drawn = {} if curve is None else {"fpr": curve.fpr.tolist(), "spro": curve.spro.tolist()}

@@ -22,7 +22,8 @@ FIGURES = {
     "fpr95": "FPR@95TPR",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
-    "spro@0.05": "sPRO@0.05",
+    "spro_mean@0.05": "sPRO@0.05, mean of both kinds",
+    "spro@0.05": "sPRO@0.05, all regions",
 }
 LOWER = ("fpr95",)  # is better
 UNJUDGED = ("f1_floor",)  # hangs on the images alone

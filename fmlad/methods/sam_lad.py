@@ -71,6 +71,9 @@ BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (
 # Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
 # it takes to trust their largest score as it is (ours).
 FEW = 3.0
+# The measure of places is in units of the largest usual distance: where the patches keep it silent
+# on the shots, less than half of that is no reason to be loud (ours).
+LEAST: Mapping[str, float] = {"measure": 0.5}
 
 
 class SamLad:
@@ -229,7 +232,10 @@ class SamLad:
         bounds = {branch: BOUNDS[branch] for branch in self.branches if branch in BOUNDS}
         found = AdaptiveScaling.fit(left_out, bounds, self.config.fusion)
         margin = 1 + FEW / max(len(left_out), 1)
-        scales = {b: s if b in BOUNDS else margin * s for b, s in found.scales.items()}
+        scales = {
+            branch: scale if branch in BOUNDS else max(margin * scale, LEAST.get(branch, 0.0))
+            for branch, scale in found.scales.items()
+        }
         return replace(found, scales=scales)
 
     def restore(

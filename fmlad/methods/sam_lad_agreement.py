@@ -49,11 +49,8 @@ class Witness:
     def of_objects(
         self, query: ObjectMaps, objects: Sequence[Judged | None]
     ) -> list[Judged | None]:
-        """Objects as odd as they surely changed; None for those that did not."""
-        return [
-            replace(one, whole=one.odds * sure) if one is not None and sure > 0 else None
-            for one, sure in zip(objects, self._changed(query).tolist(), strict=True)
-        ]
+        """Objects as odd on the whole as the place that each was measured in surely changed."""
+        return [None if one is None else self._judged(query, one) for one in objects]
 
     def of_maps(self, maps: Mapping[str, FloatMap]) -> dict[str, FloatMap]:
         """Maps in which only cells light up that changed."""
@@ -72,11 +69,18 @@ class Witness:
             moved=comparison.moved * here,
         )
         absent = {
-            row: replace(place, whole=place.odds * there[row])
+            row: replace(place, whole=place.odds * float(there[row]))
             for row, place in one.absent.items()
-            if there[row] > 0
         }
         return replace(one, comparison=kept, absent=absent)
+
+    def _judged(self, query: ObjectMaps, one: Judged) -> Judged:
+        rows, columns = one.measured.block
+        height, width = query.size
+        up, across = height / query.level.shape[-2], width / query.level.shape[-1]
+        box = [columns.start * across, rows.start * up, columns.stop * across, rows.stop * up]
+        sure = changed(np.array([box]), query.size, self.patches, self.alone)
+        return replace(one, whole=one.odds * float(sure[0]))
 
     def _changed(self, image: ObjectMaps) -> Floats:
         """How surely the place of each object of the query, or of a reference, changed."""

@@ -13,6 +13,7 @@ from fmlad.metrics import reading
 from fmlad.metrics.curve import SproCurve
 from fmlad.metrics.image import auroc, average_precision, f1_floor, f1_max, fpr_at_tpr
 from fmlad.metrics.reading import FloatMap, Regions
+from fmlad.metrics.region import spro_curve
 from fmlad.metrics.sweep import Images, Pixels, sweep
 
 KINDS = ("good", "logical", "structural", "anomalous")
@@ -86,14 +87,17 @@ def pixel_metrics(
     maps: Sequence[FloatMap],
     regions: Sequence[Regions],
     saturations: Sequence[Sequence[float]],
+    kinds: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Metrics over anomaly maps (arguments: :func:`pixel_report`).
 
     Returns:
         ``pixel_auroc``, ``aupro`` (up to a false positive rate of 0.3), ``spro@0.01``,
-        ``spro@0.05``, ``spro@0.1``, ``spro@0.3``, ``spro@1.0``; nothing where there is no region.
+        ``spro@0.05``, ``spro@0.1``, ``spro@0.3``, ``spro@1.0`` of all images at once; with kinds
+        ``spro_logical@...``, ``spro_structural@...`` and ``spro_mean@...``, the figure that MVTec
+        LOCO's evaluator reports; nothing where there is no region.
     """
-    return pixel_report(maps, regions, saturations).figures
+    return pixel_report(maps, regions, saturations, kinds=kinds).figures
 
 
 def pixel_report(
@@ -101,6 +105,7 @@ def pixel_report(
     regions: Sequence[Regions],
     saturations: Sequence[Sequence[float]],
     points: int = CURVE_POINTS,
+    kinds: Sequence[str] | None = None,
 ) -> PixelReport:
     """Metrics over anomaly maps and the sPRO curve, in one go.
 
@@ -108,16 +113,22 @@ def pixel_report(
     8-connected components of that union, as older papers have them. sPRO takes the regions as they
     are. Normal pixels are the same for all: those in no region.
 
+    Where kinds tell both sorts of anomalies apart, sPRO is also measured as MVTec LOCO's evaluator
+    does: good images with those of one sort alone, then the mean of the two.
+
     Args:
         maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous.
         regions: ``n`` bool arrays ``(r, H, W)``; ``r`` is 0 for a good image.
         saturations: ``n`` lists of ``r`` areas in pixels.
         points: Most points of the curve.
+        kinds: ``n`` words, as :func:`image_metrics` has them; None where nobody knows.
 
     Raises:
         OptionError: As :func:`fmlad.metrics.spro_curve`, but for a lack of regions.
     """
     reading.check_lengths(maps, regions=regions, saturations=saturations)
+    if kinds is not None:
+        reading.check_lengths(maps, kinds=kinds)
     if not any(len(each) for each in saturations):
         return PixelReport({})
 
@@ -140,4 +151,35 @@ def pixel_report(
     figures = {"pixel_auroc": swept.curve(0).area(1.0), "aupro": swept.curve(1).area(AUPRO_LIMIT)}
     curve = swept.curve(2)
     figures |= {f"spro@{limit}": curve.area(limit) for limit in SPRO_LIMITS}
-    return PixelReport(figures, curve.thinned(points))
+    drawn = curve.thinned(points)
+    del curve, swept
+    figures |= _by_kind(maps, regions, saturations, kinds or ())
+    return PixelReport(figures, drawn)
+
+
+def _by_kind(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+    kinds: Sequence[str],
+) -> dict[str, float]:
+    """sPRO of each sort of anomalies with the good images, and their mean; {} without both."""
+    figures: dict[str, float] = {}
+    for kind in ("logical", "structural"):
+        rows = [row for row, one in enumerate(kinds) if one in ("good", kind)]
+        if not any(len(saturations[row]) for row in rows):
+            return {}
+        curve = spro_curve(
+            [maps[row] for row in rows],
+            [regions[row] for row in rows],
+            [saturations[row] for row in rows],
+        )
+        figures |= {f"spro_{kind}@{limit}": curve.area(limit) for limit in SPRO_LIMITS}
+    means = {
+        f"spro_mean@{limit}": (
+            figures[f"spro_logical@{limit}"] + figures[f"spro_structural@{limit}"]
+        )
+        / 2
+        for limit in SPRO_LIMITS
+    }
+    return figures | means

@@ -17,7 +17,7 @@ from fmlad.datasets.model import Kind
 BAD_NAME = "<script>alert('x')</script> & | *co*"
 LOCO = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
 KINDS: tuple[Kind, ...] = ("good", "logical", "structural")
-PIXEL = ("pixel_auroc", "aupro", "spro@0.05")
+PIXEL = ("pixel_auroc", "aupro", "spro_mean@0.05", "spro@0.05")
 
 
 def entry(label: str, **changes: object) -> Entry:

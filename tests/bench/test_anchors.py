@@ -80,7 +80,7 @@ def test_means_are_those_of_their_categories(shots: int) -> None:
 
 
 def test_nobody_has_published_few_shot_spro() -> None:
-    assert {one.shots for one in anchors() if one.metric == "spro@0.05"} == {ALL}
+    assert {one.shots for one in anchors() if one.metric == "spro_mean@0.05"} == {ALL}
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,12 @@ def test_the_names_of_figures_are_those_of_the_metrics() -> None:
     good, bad = np.zeros((0, 8, 8), bool), heat[None] > 0.8
     names = {
         *image_metrics(["good", "logical", "structural"], [0.1, 0.5, 0.9]),
-        *pixel_metrics([heat, heat], [good, bad], [(), (float(bad.sum()),)]),
+        *pixel_metrics(
+            [heat, heat, heat],
+            [good, bad, bad],
+            [(), *((float(bad.sum()),),) * 2],
+            ["good", "logical", "structural"],
+        ),
     }
     assert set(tables.FIGURES) <= names
 

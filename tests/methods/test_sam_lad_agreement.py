@@ -84,6 +84,25 @@ def test_with_one_shot_patches_speak_for_its_objects() -> None:
     assert verdict.anomaly_map[95, 75] < verdict.threshold  # the same disc, elsewhere
 
 
+def test_a_scratch_within_an_object_is_seen_by_the_measure_of_places() -> None:
+    large = [((60, 60, 60), 100.0, 70.0, 50.0)]
+    detector = fmlad.Detector.from_shots(
+        [draw(large, seed) for seed in range(4)],
+        method="sam-lad",
+        profile="builtin",
+        backbones={"mask_proposer": Blobs()},
+        device="cpu",
+    )
+    query = draw(large, 10)
+    query[66:72, 92:110] = (90, 60, 60)
+    verdict = detector.predict(query)
+    assert any("registered" in note for note in verdict.notes)
+    assert verdict.is_anomalous
+    row, column = np.unravel_index(verdict.anomaly_map.argmax(), verdict.anomaly_map.shape)
+    assert 58 <= row < 80
+    assert 84 <= column < 118
+
+
 def test_maps_light_up_where_something_changed() -> None:
     patches = np.zeros((4, 4), np.float32)
     patches[1, 2] = 9

@@ -118,6 +118,25 @@ def test_the_report_has_the_curve_too() -> None:
     assert report.curve.area(1.0) == pytest.approx(report.figures["spro@1.0"], abs=0.02)
 
 
+def test_with_kinds_spro_is_measured_as_the_evaluator_of_mvtec_loco_does() -> None:
+    maps, regions, saturations = category()
+    kinds = ["logical", "good", "structural"]
+    got = pixel_metrics(maps, regions, saturations, kinds)
+    plain = pixel_metrics(maps, regions, saturations)
+    assert {name: got[name] for name in plain} == plain
+    for limit in (0.01, 0.05, 0.1, 0.3, 1.0):
+        parts = []
+        for kind, rows in (("logical", (0, 1)), ("structural", (1, 2))):
+            picked = ([many[i] for i in rows] for many in (maps, regions, saturations))
+            parts.append(spro(*picked, limit))
+            assert got[f"spro_{kind}@{limit}"] == pytest.approx(parts[-1], abs=1e-12)
+        assert got[f"spro_mean@{limit}"] == pytest.approx(sum(parts) / 2, abs=1e-12)
+    assert pixel_metrics(maps, regions, saturations, ["anomalous", "good", "anomalous"]) == plain
+    assert pixel_metrics(maps, regions, saturations, ["logical", "good", "logical"]) == plain
+    with pytest.raises(OptionError, match="kinds"):
+        pixel_metrics(maps, regions, saturations, ["good"])
+
+
 def test_nothing_to_find_gives_nothing() -> None:
     report = pixel_report([np.zeros((3, 3))], [np.zeros((0, 3, 3), bool)], [[]])
     assert (report.figures, report.curve) == ({}, None)
