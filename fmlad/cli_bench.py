@@ -41,7 +41,7 @@ def run_benchmark(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Results folder; run again, it resumes.")
     ],
-    suite: Annotated[str | None, typer.Option(help="training-free or trained.")] = None,
+    suite: Annotated[str | None, typer.Option(help="training-free, peers or trained.")] = None,
     plan: Annotated[
         Path | None, typer.Option(help="A plan in YAML or JSON, instead of a suite.")
     ] = None,
@@ -73,15 +73,20 @@ def run_benchmark(
         list[str] | None,
         typer.Option(help="LABEL of an entry that gets the validation images too; repeatable."),
     ] = None,
-    shots: Annotated[str, typer.Option(help="Numbers of shots; 0 means all.")] = "1,2,4,8",
-    seeds: Annotated[int, typer.Option(min=1, help="How many draws.")] = 5,
-    images: Annotated[int, typer.Option(min=0, help="Test images of each kind; 0 means all.")] = 0,
+    shots: Annotated[
+        str | None, typer.Option(help="Numbers of shots; 0 means all. [default: 1,2,4,8]")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many draws. [default: 5]")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=0, help="Test images of each kind; 0 means all, the default.")
+    ] = None,
     localise: Annotated[
-        bool, typer.Option("--localise/--no-localise", help="Measure maps as well.")
-    ] = True,
+        bool | None,
+        typer.Option("--localise/--no-localise", help="Measure maps as well. [default: localise]"),
+    ] = None,
     threads: Annotated[
-        int, typer.Option(min=0, help="Of each cell; 0 means what torch would take.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Of each cell; 0 means what torch would take.")
+    ] = None,
     engine: Engine = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
@@ -98,11 +103,14 @@ def run_benchmark(
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise OptionError(f"Expected one of --suite, --plan and --dataset; got {came}.")
-    if dataset is None and (root or category or subtype or method or option or prompts):
-        raise OptionError(
-            "--root, --category, --subtype, --method, --option and --prompts go with --dataset; "
-            f"a {given[0]} says all that itself."
-        )
+    of_datasets = {
+        "root": root, "category": category, "subtype": subtype, "method": method,
+        "profile": profile, "option": option, "prompts": prompts, "validation": validation,
+        "shots": shots, "seeds": seeds, "images": images, "localise": localise,
+    }  # fmt: skip
+    extra = [name for name, value in of_datasets.items() if value is not None and value != []]
+    if dataset is None and extra:
+        raise OptionError(f"--{extra[0]} goes with --dataset; a {given[0]} says that itself.")
     from fmlad.bench.plan import Plan, load_plan
     from fmlad.bench.results import run
 
@@ -115,15 +123,14 @@ def run_benchmark(
     else:
         planned = Plan(
             _entries(method or [], profile, option or [], prompts or [], validation or []),
-            _tasks(str(dataset), root, category or [], subtype, images, localise),
-            _numbers(shots),
-            tuple(range(seeds)),
-            threads=threads,
+            _tasks(str(dataset), root, category or [], subtype, images or 0, localise is not False),
+            _numbers(shots or "1,2,4,8"),
+            tuple(range(seeds or 5)),
         )
     with _lines(quiet=as_json) as progress:
         results = run(
             planned, out, engine=_engine(engine, workers, ray_address), device=device,
-            shared=shared, progress=progress,
+            shared=shared, progress=progress, threads=threads,
         )  # fmt: skip
     _print_results(results, as_json)
     if results.failed:
@@ -254,7 +261,10 @@ def _entries(
 
     if not methods:
         raise OptionError("--dataset needs --method: who is to take part; see `fmlad methods`.")
-    names = dict(_pair(text) if "=" in text else (text, text) for text in methods)
+    pairs = [_pair(text) if "=" in text else (text, text) for text in methods]
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise OptionError("Two --method have one label; give each its own: LABEL=METHOD.")
     chosen: dict[str, dict[str, Any]] = {label: {} for label in names}
     words = dict(_pair(text) for text in prompts)
     for text in options:
@@ -373,11 +383,13 @@ def _number(values: Mapping[str, float], name: str) -> str:
 
 def _table(heading: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*heading, box=None, pad_edge=False)
+    # Names are anybody's: what looks like rich's markup is none.
+    table = Table(*map(escape, heading), box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     # Into a file or pipe a table must not be cut at some terminal's width.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
@@ -392,10 +404,11 @@ def _lines(quiet: bool) -> Iterator[Progress]:
         yield lambda done, total, what: typer.echo(f"[{done}/{total}] {what}", err=True)
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bars
 
     with Bars(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("", total=None)
         yield lambda done, total, what: bars.update(
-            bar, completed=done, total=total, description=what
+            bar, completed=done, total=total, description=escape(what)
         )

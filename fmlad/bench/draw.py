@@ -6,9 +6,12 @@ that more shots contain fewer and a curve over k shows what more shots add, not 
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -57,6 +60,16 @@ def open_task(task: Task, progress: Progress | None = None) -> Dataset:
     return replace(dataset, test=some(dataset.test, task.images, task.spread))
 
 
+def digest(dataset: Dataset) -> str:
+    """Tells images apart from others of the same title, by names, kinds and sizes of files."""
+    found = hashlib.sha256()
+    for split in (dataset.train, dataset.validation, dataset.test):
+        for sample in split:
+            found.update(f"{sample.name} {sample.kind} {_size(sample.path)}\n".encode())
+        found.update(b"\n")
+    return found.hexdigest()
+
+
 def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[Sample, ...]:
     """At most ``images`` samples of each kind: evenly spread over their order, or the first.
 
@@ -76,8 +89,9 @@ def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[S
 def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
     """Draws shots at random from the training images, and takes them out of the test images.
 
-    Training and test images may come from one pool, so drawn images are left out of the test by
-    their path. Images with a reference each draw nothing.
+    Training and test images may come from one pool, and a folder may hold one picture twice, so
+    files that are drawn images, byte for byte, are left out of the test. Images with a reference
+    each draw nothing.
 
     Args:
         dataset: One category.
@@ -97,11 +111,33 @@ def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
         )
     order = np.random.default_rng(seed).permutation(len(pool))
     drawn = tuple(pool[i] for i in (order if shots == ALL else order[:shots]))
-    taken = {sample.path for sample in drawn}
-    test = tuple(sample for sample in dataset.test if sample.path not in taken)
+    test = _without([sample.path for sample in drawn], dataset.test)
     if not any(sample.kind == "good" for sample in test):
         raise OptionError(
             f"{title}: after drawing {shots or 'all'} shots no normal image is left to be judged; "
             f"ask for fewer shots, or for more test images."
         )
     return Draw(drawn, test)
+
+
+def _without(drawn: Sequence[Path], samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Samples that are none of some files, nor copies of one; few files are of one size."""
+    paths = set(drawn)
+    sizes: dict[int, list[Path]] = {}
+    for path in drawn:
+        if (size := _size(path)) >= 0:
+            sizes.setdefault(size, []).append(path)
+
+    def taken(path: Path) -> bool:
+        alike = sizes.get(_size(path), [])
+        return path in paths or any(filecmp.cmp(path, other, shallow=False) for other in alike)
+
+    return tuple(sample for sample in samples if not taken(sample.path))
+
+
+def _size(path: Path) -> int:
+    """In bytes; -1 for a file that is not there, which whoever reads it will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -7,7 +7,9 @@ process on any machine that has the images.
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from fmlad.bench.contestants import Gallery, make_contestant
@@ -26,8 +28,7 @@ class Engine(Protocol):
     def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
         """Yields what came of each cell as it is done, in any order.
 
-        A cell that raises an :class:`FmladError` is a :class:`FailedCell` and the rest goes on;
-        whatever else is raised ends the run.
+        A cell that raises is a :class:`FailedCell`, and the rest goes on.
         """
         ...
 
@@ -90,11 +91,19 @@ def run_cell_by_value(cell: Cell, device: str, threads: int) -> CellResult:
 
 
 def attempt(cell: Cell, device: str, threads: int) -> Outcome:
-    """:func:`run_cell_by_value`, with what somebody can mend as a :class:`FailedCell`."""
+    """:func:`run_cell_by_value`, with whatever went wrong as a :class:`FailedCell`.
+
+    A night's run must not end, and end again at the same cell when it is resumed, because memory
+    ran out or a peer divided by zero; where in the code that was is part of the message.
+    """
     try:
         return run_cell_by_value(cell, device, threads)
     except FmladError as error:
         return FailedCell(cell, type(error).__name__, str(error))
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}"
+        return FailedCell(cell, type(error).__name__, f"{error} ({where})")
 
 
 def forget() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fmlad.bench.draw import Progress, draw, open_task
+from fmlad.bench.draw import Progress, digest, draw, open_task
 from fmlad.bench.model import ALL, Cell, Entry, Task
 from fmlad.datasets.model import Dataset
 from fmlad.errors import OptionError, UnknownNameError
@@ -79,12 +80,22 @@ class Plan:
         return wanted is None or any(_belongs(task, what) for what in wanted)
 
     def cells(self, progress: Progress | None = None) -> list[Cell]:
-        """All cells; those of one task follow each other, so that its images are seen once.
+        """All cells (errors: :meth:`opened`)."""
+        return self.opened(progress)[0]
+
+    def opened(self, progress: Progress | None = None) -> tuple[list[Cell], dict[str, str]]:
+        """All cells, and what they hang on that their description does not say.
+
+        Cells of one task follow each other, so that its images are seen once.
 
         Opens every dataset, so that a wrong folder is found before the work and not in its middle.
 
         Args:
             progress: Told of images that are rendered because they are missing.
+
+        Returns:
+            The cells; and a digest of each task's images, by its title, and of each file of
+            prompts, by its path.
 
         Raises:
             DatasetError: A folder does not hold what the task promises.
@@ -93,20 +104,24 @@ class Plan:
         """
         for entry in self.entries:
             _check_options(entry)
-        cells = []
+        cells: list[Cell] = []
+        digests: dict[str, str] = {}
         for task in self.tasks:
             dataset = open_task(task, progress)
+            digests[task.title] = digest(dataset)
             paired = dataset.paired
             shots, seeds = ((1,), self.seeds[:1]) if paired else (self.shots, self.seeds)
             for entry in self.entries:
                 if not self.takes_part(entry, task):
                     continue
-                prompts_of(entry, task, dataset)
+                words = prompts_of(entry, task, dataset)
+                if words is not None and Path(words).is_file():
+                    digests[words] = hashlib.sha256(Path(words).read_bytes()).hexdigest()
                 cells += [Cell(entry, task, k, seed) for k in shots for seed in seeds]
             for k in shots:
                 for seed in seeds:
                     draw(dataset, k, seed)
-        return cells
+        return cells, digests
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :func:`plan_from_dict` reads it back."""
@@ -141,7 +156,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     file = Path(path)
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         reason = getattr(error, "problem", None) or getattr(error, "strerror", None) or error
@@ -206,7 +221,10 @@ def _task(content: Any, where: str, folder: Path | None) -> Task:
             raise OptionError(f"{where} needs {name!r}: a text, got {given.get(name)!r}.")
     if folder is not None:
         given["root"] = str(folder / Path(given["root"]).expanduser())
-    given["category"] = str(given["category"])
+    for name in ("category", "subtype", "prompts"):  # YAML reads 1 as a number
+        value = given.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            given[name] = str(value)
     return Task(**_placed(given, folder))
 
 
@@ -265,6 +283,11 @@ def _checked_entry(entry: Entry) -> Entry:
 
 
 def _checked_task(task: Task) -> Task:
+    for name in ("dataset", "category", "subtype", "prompts"):
+        value = getattr(task, name)
+        optional = value is None and name in ("subtype", "prompts")
+        if not isinstance(value, str) and not optional:
+            raise OptionError(f"{task.dataset}: {name} of a task must be a text, got {value!r}.")
     if not _is_whole(task.images, 0):
         raise OptionError(
             f"{task.title}: images must be a whole number, 0 (all) or more, got {task.images!r}."

@@ -50,6 +50,7 @@ def run(
     engine: str | Engine = "local",
     device: str = "auto",
     shared: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Does what a plan asks for and is not yet in the folder.
@@ -58,13 +59,14 @@ def run(
     failed are tried again.
 
     Args:
-        plan: A :class:`Plan`, the name of a suite (``"training-free"``, ``"trained"``), or the path
-            of a YAML or JSON file.
+        plan: A :class:`Plan`, the name of a suite (``"training-free"``, ``"peers"``,
+            ``"trained"``), or the path of a YAML or JSON file.
         out: Results folder; made if need be.
         engine: ``"local"``, ``"ray"``, or an engine.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         shared: Folder with the photographs of the suites; None means ``$FMLAD_SHARED``, else
             ``../shared``. Without effect on other plans.
+        threads: Of each cell, instead of the plan's own; 0 means what torch would take.
         progress: Called as ``progress(done, total, what)`` before the first cell and after each.
 
     Raises:
@@ -79,9 +81,10 @@ def run(
     store = Store(out)
     store.check_folder()
     planned = _plan(plan, store, shared, progress)
-    planned = replace(planned, threads=planned.threads or _threads(store))
-    cells = planned.cells(progress)
-    store.begin(planned, cells)
+    wanted = planned.threads if threads is None else threads
+    planned = replace(planned, threads=wanted or _threads(store))
+    cells, digests = planned.opened(progress)
+    store.begin(planned, cells, digests)
     todo = [cell for cell in cells if not store.has(cell)]
     pace = _Pace(len(cells), len(cells) - len(todo), progress or _silent)
     try:

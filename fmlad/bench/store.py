@@ -1,6 +1,6 @@
 """A results folder: what was planned, and one file pair a finished cell.
 
-``plan.json``               the plan that was run last
+``plan.json``               the plan that was run last, with digests of the images
 ``cells/KEY.json``          a finished cell without its rows, with the hash of its rows
 ``cells/KEY.csv``           its rows: one line a test image
 ``cells/KEY.failed.json``   why a cell could not be done; it is tried again by the next run
@@ -18,7 +18,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -59,17 +59,32 @@ class Store:
         if what:
             raise OptionError(f"{self.folder} {what}; give a new folder, or one with results.")
 
-    def begin(self, plan: Plan, cells: Sequence[Cell]) -> None:
+    def begin(
+        self, plan: Plan, cells: Sequence[Cell], digests: Mapping[str, str] | None = None
+    ) -> None:
         """Takes a plan in; what is finished stays.
+
+        Args:
+            plan: What is to be run.
+            cells: Of it.
+            digests: Of the images of its tasks and of its files of prompts.
 
         Raises:
             OptionError: The folder is somebody else's or cannot be written, or a label or task
-                stands for something else among the finished cells.
+                stands for something else among the finished cells, or for other images.
         """
         self.check_folder()
-        self._agree([result.cell for result in self.read()], cells)
-        keys = [cell.key for cell in cells]
-        self._write(self.folder / PLAN, _json({"format": FORMAT, **plan.to_dict(), "cells": keys}))
+        finished = [result.cell for result in self.read()]
+        self._agree(finished, cells)
+        known = self._digests()
+        self._unchanged(finished, known, digests or {})
+        content = {
+            "format": FORMAT,
+            **plan.to_dict(),
+            "cells": [cell.key for cell in cells],
+            "digests": {**known, **(digests or {})},
+        }
+        self._write(self.folder / PLAN, _json(content))
 
     @property
     def exists(self) -> bool:
@@ -141,6 +156,8 @@ class Store:
             )
         content = _read_json(path)
         keys = content.pop("cells", None) if isinstance(content, dict) else None
+        if keys is not None:
+            content.pop("digests", None)
         if not isinstance(keys, list) or content.pop("format", None) != FORMAT:
             raise _damaged(path, f"it is no plan of format {FORMAT}")
         try:
@@ -177,6 +194,27 @@ class Store:
                         f"In {self.folder} the {what} {name!r} stands for {known[name]}, and now "
                         f"for {facts}; choose another name, or another folder."
                     )
+
+    def _digests(self) -> dict[str, str]:
+        """Of all plans of this folder so far."""
+        if not self.exists:
+            return {}
+        content = _read_json(self.folder / PLAN)
+        found = content.get("digests") if isinstance(content, dict) else None
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+    def _unchanged(
+        self, finished: Sequence[Cell], known: Mapping[str, str], digests: Mapping[str, str]
+    ) -> None:
+        """Finished cells must be of the same images and words as those to come."""
+        used = {c.task.title for c in finished}
+        used |= {words for c in finished for words in (c.entry.prompts, c.task.prompts) if words}
+        for name in sorted(used & set(digests)):
+            if known.get(name, digests[name]) != digests[name]:
+                raise OptionError(
+                    f"{self.folder} holds results of {name!r} as it was before: its files are "
+                    f"others now. Choose another folder."
+                )
 
     def _path(self, cell: Cell, suffix: str) -> Path:
         return self.cells / f"{cell.key}{suffix}"

@@ -25,9 +25,11 @@ PAGES = 24  # the same of digits, which are small
 PAIRS = 30  # the first pairs of PCB; the embedded features were tuned on the next thirty
 TRAIN = 16  # training images that shots are drawn from
 
+TRAINED_TRAIN = 48  # the same where shots are more
 TRAINED_SHOTS, TRAINED_SEEDS = (4, 16), (0, 1, 2)
 TRAINED = ("psad", "csad", "ulsad")
 TRAINED_PEERS = ("anomalib:efficient-ad",)
+PENALTY_SIDE = 128  # px of the pieces of photographs
 SQUEEZENET = "squeezenet1_0_imagenet.pth"  # torchvision's, in the folder of photographs
 
 DICE = "6 in 3-10 without trays.txt"
@@ -99,7 +101,7 @@ def _peers(data: Path, shared: str | os.PathLike[str] | None, progress: Progress
             "The suite 'peers' needs the package 'anomalib'; install the extra: "
             "pip install 'fmlad[bench]'."
         )
-    squeezenet = {"backbone": "squeezenet", "weights": str(weights)}
+    squeezenet = {"backbone": "squeezenet", "weights": str(weights.resolve())}
     scenes = tuple(task for task in _rendered(data, progress) if task.dataset == "scenes")
     return Plan(
         name="peers",
@@ -119,15 +121,15 @@ def _trained(data: Path, shared: str | os.PathLike[str] | None, progress: Progre
 
     entries = [Entry(name, name, PROFILE) for name in TRAINED if name in list_methods()]
     if importlib.util.find_spec("anomalib") and importlib.util.find_spec("fmlad.bench.peers"):
-        # Pictures of anything else, which its student is punished for imitating on.
-        penalty = {"penalty": str(data / "scenes")}
+        penalty = {"penalty": str(_penalty(data / "penalty"))}
         entries += [Entry(name, name, options=penalty) for name in TRAINED_PEERS]
     if not entries:
         raise MissingDependencyError(
             f"The suite 'trained' has nobody to take part: neither {', '.join(TRAINED)} nor a peer "
             f"that trains is here; pip install 'fmlad[bench]' brings the peers."
         )
-    tasks = (*_rendered(data, progress), *(t for t in _photographs(shared) if t.dataset == "boxes"))
+    boxes = (task for task in _photographs(shared) if task.dataset == "boxes")
+    tasks = (*_rendered(data / "trained", progress, TRAINED_TRAIN), *boxes)
     return Plan(tuple(entries), tasks, TRAINED_SHOTS, TRAINED_SEEDS, name="trained")
 
 
@@ -138,17 +140,35 @@ SUITES: dict[str, Callable[[Path, str | os.PathLike[str] | None, Progress | None
 }
 
 
-def _rendered(data: Path, progress: Progress | None) -> tuple[Task, ...]:
+def _penalty(folder: Path) -> Path:
+    """Pictures of anything but the tasks, which EfficientAD's student must not imitate on.
+
+    Its authors take ImageNet; these are pieces of the two photographs that scikit-learn has.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(load_sample_images().images):
+        height, width = pixels.shape[:2]
+        for row in range(0, height - PENALTY_SIDE + 1, PENALTY_SIDE // 2):
+            for column in range(0, width - PENALTY_SIDE + 1, PENALTY_SIDE // 2):
+                piece = pixels[row : row + PENALTY_SIDE, column : column + PENALTY_SIDE]
+                Image.fromarray(piece).save(folder / f"{number}-{row:03d}-{column:03d}.png")
+    return folder.resolve()
+
+
+def _rendered(data: Path, progress: Progress | None, train: int = TRAIN) -> tuple[Task, ...]:
     from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, make_digits, make_scenes
 
     scenes, digits = data / "scenes", data / "digits"
     tests = {f"test_{kind}": IMAGES for kind in ("good", "logical", "structural")}
-    counts = {"train": TRAIN, "validation": 1, **tests}
+    counts = {"train": train, "validation": 1, **tests}
     for category in SCENE_CATEGORIES:
         make_scenes(scenes / category, category, counts=counts, progress=progress)
     if not (digits / "digits.json").is_file():
         each = -(-PAGES // len(DIGIT_ANOMALIES))  # all of them are of one kind, logical
-        pages = {"train": TRAIN, "test_good": PAGES, "test_anomalies": each}
+        pages = {"train": train, "test_good": PAGES, "test_anomalies": each}
         make_digits(digits, counts=pages)
     return (
         *(Task("scenes", str(scenes), category, images=IMAGES) for category in SCENE_CATEGORIES),

@@ -11,6 +11,8 @@ from fmlad.bench.bootstrap import DRAWS, FIGURES, SEED, Floats, ImageDraws, inte
 from fmlad.bench.model import ALL, CellResult, Entry
 from fmlad.errors import OptionError, UnknownNameError
 
+LOWER = ("fpr95",)  # is better
+
 AUFC_SHOTS = (1, 2, 4, 8)
 
 
@@ -347,5 +349,5 @@ def _comparison(
         float(np.mean([np.mean(group) for group in by_group])),
         low,
         high,
-        float(np.mean([0.5 * (d == 0) + (d > 0) for d in flat])),
+        float(np.mean([0.5 * (d == 0) + (d < 0 if figure in LOWER else d > 0) for d in flat])),
     )

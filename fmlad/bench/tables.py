@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from fmlad.bench.anchors import METRICS, SHARES, Anchor
 from fmlad.bench.model import ALL
-from fmlad.bench.summary import Comparison, Line
+from fmlad.bench.summary import LOWER, Comparison, Line
 
 # Figure -> heading; all are shares and shown in percent.
 FIGURES = {
@@ -25,7 +25,6 @@ FIGURES = {
     "spro_mean@0.05": "sPRO@0.05, mean of both kinds",
     "spro@0.05": "sPRO@0.05, all regions",
 }
-LOWER = ("fpr95",)  # is better
 UNJUDGED = ("f1_floor",)  # hangs on the images alone
 COSTS: Mapping[str, tuple[str, str]] = {
     "fit_seconds": ("fit, s", ".2f"),

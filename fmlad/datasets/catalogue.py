@@ -12,7 +12,7 @@ from fmlad.datasets.files import key
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.product_types import loco_types
 from fmlad.datasets.worlds import Progress
-from fmlad.errors import UnknownNameError
+from fmlad.errors import DatasetError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,14 @@ def categories(name: str, root: str | Path) -> list[str]:
 
     Raises:
         UnknownNameError: No such dataset.
-        DatasetError: The root is no folder.
+        DatasetError: The root is no folder, or holds none; the message says what it holds.
     """
-    return layout_of(name).categories(Path(root))
+    layout = layout_of(name)
+    found = layout.categories(Path(root))
+    if not found:
+        layout.load(Path(root), "", None, None)  # whoever reads it says what is wrong
+        raise DatasetError(f"{root} holds no category of {name}.")
+    return found
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:

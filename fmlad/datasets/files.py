@@ -31,6 +31,7 @@ class Lister:
             if path.is_dir():
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+                check_name(path)
                 found.append(path)
             else:
                 self.ignored += 1
@@ -41,6 +42,21 @@ class Lister:
         if self.ignored < MANY:
             return []
         return [f"Passed over: {self.ignored} files that are hidden or no images."]
+
+
+def check_name(path: Path) -> None:
+    """Refuses a file name that is no text: it could stand in no table of results.
+
+    Raises:
+        DatasetError: It is not UTF-8.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        shown = path.name.encode("utf-8", "replace").decode()
+        raise DatasetError(
+            f"{path.parent} holds a file whose name is no text ({shown!r}); rename it."
+        ) from None
 
 
 def entries(folder: Path) -> list[Path]:

@@ -100,6 +100,8 @@ class Fake:
     ) -> None:
         if Path(str(self.options.get("refuses_while", "/nowhere"))).exists():
             raise WeightsUnavailableError("The weights 'w' are not here; fetch them.")
+        if self.options.get("breaks"):
+            raise ZeroDivisionError("division by zero")
         if self.options.get("crashes"):
             raise KeyboardInterrupt
         self.fits.append(tuple(path.stem for path in shots))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmlad.bench.draw import draw, open_task, some
+from fmlad.bench.draw import digest, draw, open_task, some
 from fmlad.bench.model import ALL, Task
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, OptionError
@@ -98,3 +99,21 @@ def test_a_task_needs_normal_and_anomalous_images(pictures: Path) -> None:
         path.unlink()
     with pytest.raises(DatasetError, match=r"kinds \['logical', 'structural'\]"):
         open_task(Task("board", str(pictures), ""))
+
+
+def test_a_copy_of_a_shot_is_not_tested(pictures: Path, tmp_path: Path) -> None:
+    for name, source in (("a", "train/00"), ("b", "train/01"), ("a (1)", "train/00")):
+        (tmp_path / f"{name}.png").write_bytes((pictures / f"{source}.png").read_bytes())
+    good = tuple(Sample(n, tmp_path / f"{n}.png", "good") for n in ("a", "b", "a (1)"))
+    dataset = Dataset("folder", "", None, tmp_path, good[:1], (), (*good, *pool(1, 1).test[1:]))
+    drawn = draw(dataset, 1, 0)
+    assert [sample.name for sample in drawn.test] == ["b", "odd/000"]
+
+
+def test_a_digest_tells_images_apart_and_not_where_they_lie(pictures: Path, tmp_path: Path) -> None:
+    before = digest(load("board", str(pictures)))
+    shutil.copytree(pictures, tmp_path / "copy")
+    assert digest(load("board", str(tmp_path / "copy"))) == before
+    first = next((tmp_path / "copy").rglob("*.png"))
+    first.write_bytes(first.read_bytes() + b" ")
+    assert digest(load("board", str(tmp_path / "copy"))) != before

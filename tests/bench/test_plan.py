@@ -176,3 +176,21 @@ def test_the_key_tells_work_apart_but_not_places() -> None:
     assert cell.key == Cell(BANKS, Task("board", "elsewhere", ""), 1, 0).key
     assert cell.key != Cell(BANKS, TASK, 1, 1).key
     assert cell.key != Cell(Entry("banks", "banks", "light"), TASK, 1, 0).key
+
+
+def test_what_yaml_takes_for_numbers_is_text_in_a_task(pictures: Path) -> None:
+    plan = plan_from_dict(
+        {
+            "entries": ["banks"],
+            "tasks": [{"dataset": "d", "root": str(pictures), "category": 1, "subtype": 0}],
+        }
+    )
+    assert plan.tasks[0].title == "d/1/0"
+    with pytest.raises(OptionError, match="subtype of a task must be a text"):
+        Plan(plan.entries, (Task("d", "r", "", subtype=[1]),))  # type: ignore[arg-type]
+
+
+def test_a_value_that_yaml_cannot_read_is_an_error_in_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("name: 2024-02-30\nentries: [banks]\ntasks: []\n")
+    with pytest.raises(OptionError, match="cannot be read"):
+        load_plan(tmp_path / "plan.yaml")

@@ -186,3 +186,15 @@ def test_a_kill_in_the_middle_of_writing_is_as_if_nothing_was_written(
     (tmp_path / "r" / "cells" / ".abcd.partial").write_text('{"format": 1, "ce')
     assert load(tmp_path / "r").missing == 1
     assert table(run(replace(plan), tmp_path / "r")) == table(whole)
+
+
+def test_a_contestant_that_breaks_ends_its_cells_and_not_the_run(
+    pictures: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(pictures, fake("a", breaks=True), fake("b"), shots=(1,), seeds=(0,))
+    results = run(plan, tmp_path / "r", threads=1)
+    assert [one.cell.entry.label for one in results.failed] == ["a"]
+    assert results.failed[0].error == "ZeroDivisionError"
+    assert results.failed[0].message.startswith("division by zero (support.py, line ")
+    assert [cell.cell.entry.label for cell in results] == ["b"]
+    assert results.plan.threads == 1

@@ -117,6 +117,20 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         Store(tmp_path).plan()
 
 
+def test_results_of_other_images_are_not_handed_out(pictures: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    plan = plan_of(pictures, fake("a"))
+    cells = plan.cells()
+    title = cells[0].task.title
+    store.begin(plan, cells, {title: "one"})
+    store.begin(plan, cells, {title: "two"})  # nothing is finished yet
+    store.keep(replace(RESULT, cell=cells[0]))
+    store.begin(plan, cells, {title: "two", "another": "x"})
+    with pytest.raises(OptionError, match=f"holds results of '{title}' as it was before"):
+        store.begin(plan, cells, {title: "three"})
+    assert store.plan() == plan
+
+
 def test_a_plan_with_a_method_that_is_not_installed_is_no_damage(
     pictures: Path, tmp_path: Path
 ) -> None:

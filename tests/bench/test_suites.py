@@ -18,7 +18,13 @@ from fmlad.methods import registry
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmlad.datasets.load", load)  # the real one
-    for name, value in {"IMAGES": 1, "PAGES": 1, "TRAIN": 4, "SEEDS": (0,)}.items():
+    for name, value in {
+        "IMAGES": 1,
+        "PAGES": 1,
+        "TRAIN": 4,
+        "TRAINED_TRAIN": 5,
+        "SEEDS": (0,),
+    }.items():
         monkeypatch.setattr(suites, name, value)
 
 
@@ -86,6 +92,9 @@ def test_trained_takes_what_is_registered(data: Path, monkeypatch: pytest.Monkey
     assert plan.entries[1:]
     penalty = Path(plan.entries[1].options["penalty"])
     assert next(penalty.rglob("*.png"))
+    # None of what is to be judged: the student would be punished for knowing it.
+    assert not any(Path(task.root).is_relative_to(penalty) for task in plan.tasks)
+    assert not any(penalty.is_relative_to(Path(task.root).resolve()) for task in plan.tasks)
 
 
 def test_peers_says_what_it_lacks(
