@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fmlad.bench.bootstrap import DRAWS
@@ -85,7 +86,10 @@ def _confined(cells: Sequence[CellResult], tasks: Sequence[str]) -> list[tuple[s
 
 
 def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
-    """JSON-ready: what tables need of groups, and nothing of single images."""
+    """JSON-ready: what tables need of groups, and nothing of single images.
+
+    Absolute paths among options are cut down to their names: they say nothing on another machine.
+    """
     return [
         {
             "dataset": group.dataset,
@@ -96,7 +100,7 @@ def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
                     "entry": line.entry.label,
                     "method": line.entry.method,
                     "profile": line.entry.profile,
-                    "options": dict(line.entry.options),
+                    "options": {k: _portable(v) for k, v in line.entry.options.items()},
                     "shots": line.shots,
                     "seeds": list(line.seeds),
                     "images": line.images,
@@ -117,3 +121,7 @@ def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
         }
         for group in found
     ]
+
+
+def _portable(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

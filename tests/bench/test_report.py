@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,15 @@ def test_images_that_are_gone_or_dear_are_said_to_be(
     shutil.rmtree(pictures)
     assert gallery(cell, 4).missing.startswith("No pictures")
     assert "No pictures" in write_report(tmp_path / "r")[0].read_text()
+
+
+def test_no_path_of_this_machine_is_kept(folder: Path) -> None:
+    (group, *_) = groups(load(folder), draws=0)
+    line = group.lines[0]
+    options = {"weights": str(folder.resolve() / "w.pth"), "k": 4, "word": "die"}
+    changed = replace(line, entry=replace(line.entry, options=options))
+    (kept,) = condensed([replace(group, lines=(changed,))])
+    assert kept["lines"][0]["options"] == {"weights": "w.pth", "k": 4, "word": "die"}
 
 
 def test_what_is_kept_of_a_run_is_small_and_whole(folder: Path) -> None:
