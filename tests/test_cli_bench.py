@@ -89,6 +89,28 @@ def test_a_plan_from_a_file(line: Path, tmp_path: Path) -> None:
     assert (found["shots"], found["seeds"], found["images"]) == (2, [4], 4)
 
 
+def test_a_label_may_look_like_markup(line: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "entries: [{label: 'far [patch] [/b]', method: banks, profile: builtin, "
+        "options: {banks: [patch]}}]\n"
+        f"tasks: [{{dataset: folder, root: {line.name}, images: 2}}]\nshots: [2]\nseeds: [4]\n"
+    )
+    done = invoke("bench", "run", "--plan", plan, "--out", tmp_path / "r", "--threads", "1")
+    assert done.exit_code == 0, done.output
+    assert "far [patch] [/b]" in done.stdout
+    assert json.loads((tmp_path / "r" / "plan.json").read_text())["threads"] == 1
+
+
+def test_another_folder_of_the_same_title_is_not_taken_for_the_first(
+    line: Path, tmp_path: Path
+) -> None:
+    assert invoke(*bench(line, tmp_path / "r")).exit_code == 0
+    image = next(line.rglob("*.png"))
+    image.write_bytes(image.read_bytes() + b" ")
+    assert "its files are others now" in refused(*bench(line, tmp_path / "r"))
+
+
 def test_a_failed_cell_is_told_and_exits_with_one(line: Path, tmp_path: Path) -> None:
     (line / "test" / "good" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     done = invoke(*bench(line, tmp_path / "r"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,14 @@ def test_a_comparison_is_signed_paired_and_symmetric() -> None:
         assert one.high is not None
         assert one.high < 0
         assert one.difference < 0
+
+
+def test_where_less_is_better_less_wins() -> None:
+    few = replace(result("a"), figures={"fpr95": 0.1})
+    many = replace(result("b"), figures={"fpr95": 0.4})
+    (found,) = compare([few, many], "a", "b", "fpr95")
+    assert found.difference == pytest.approx(-0.3)
+    assert found.wins == 1
 
 
 def test_what_two_share_is_in_every_draw_of_their_difference() -> None:

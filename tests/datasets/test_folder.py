@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fmlad.datasets import categories, load
+from fmlad.datasets.files import Lister
 from fmlad.errors import DatasetError, UnknownNameError
 from tests.datasets import trees
 
@@ -98,3 +100,14 @@ def test_sub_folders_are_categories(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(tmp_path: Path, folders: dict[str, int], said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         load("folder", fill(tmp_path, **folders))
+
+
+def test_a_file_name_that_is_no_text_is_refused_at_once(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    try:
+        (good / os.fsdecode(b"\xff.png")).touch()
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    with pytest.raises(DatasetError, match="name is no text"):
+        Lister().images(good)
