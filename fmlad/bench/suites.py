@@ -81,7 +81,7 @@ def _training_free(
             Entry("sam-lad", "sam-lad", PROFILE),
             Entry(prompted, "clip-lad", PROFILE, prompts=CATEGORY),
         ),
-        tasks=(*_rendered(data, progress), *photographs),
+        tasks=(*_rendered(data, progress, TRAIN), *photographs),
         shots=SHOTS,
         seeds=SEEDS,
         only={prompted: (*PROMPTED, *dice)},
@@ -102,7 +102,7 @@ def _peers(data: Path, shared: str | os.PathLike[str] | None, progress: Progress
             "pip install 'fmlad[bench]'."
         )
     squeezenet = {"backbone": "squeezenet", "weights": str(weights.resolve())}
-    scenes = tuple(task for task in _rendered(data, progress) if task.dataset == "scenes")
+    scenes = tuple(task for task in _rendered(data, progress, TRAIN) if task.dataset == "scenes")
     return Plan(
         name="peers",
         entries=(
@@ -158,7 +158,7 @@ def _penalty(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _rendered(data: Path, progress: Progress | None, train: int = TRAIN) -> tuple[Task, ...]:
+def _rendered(data: Path, progress: Progress | None, train: int) -> tuple[Task, ...]:
     from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, make_digits, make_scenes
 
     scenes, digits = data / "scenes", data / "digits"

@@ -16,7 +16,6 @@ from fmlad.backbones.dinov2 import open_network
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,
-    Transform,
     anomalib,
     blaming,
     quiet_sampling,
@@ -70,18 +69,7 @@ class AnomalyDino(Peer):
             )
         self._model = model.to(self._device)
         sides = (chosen.side, chosen.side)
-        self._transform: Transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
-
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's AnomalyDINOModel."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """anomalib's."""
-        return self._transform
+        self._transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         model = self._model

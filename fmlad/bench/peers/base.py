@@ -58,15 +58,19 @@ class Peer(ABC):
 
     # --- what a subclass is ---
 
-    @property
-    @abstractmethod
-    def model(self) -> nn.Module:
-        """anomalib's torch model."""
+    _model: Any  # anomalib's torch model
+    _transform: Transform
 
     @property
-    @abstractmethod
+    def model(self) -> nn.Module:
+        """anomalib's torch model."""
+        model: nn.Module = self._model
+        return model
+
+    @property
     def transform(self) -> Transform:
         """The peer's preprocessing: float32 RGB ``(3, H, W)`` in 0..1 to what its model takes."""
+        return self._transform
 
     @abstractmethod
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from fmlad.backbones.pretrained import read_tensors
 from fmlad.bench.peers.base import (
     Peer,
-    Transform,
     anomalib,
     blaming,
     no_weights,
@@ -69,18 +68,7 @@ class EfficientAd(Peer):
             self._load_teacher()
         self._teacher = self._model.teacher.state_dict()
         sides = (self._options.side, self._options.side)
-        self._transform: Transform = lightning.EfficientAd.configure_pre_processor(sides).transform
-
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's EfficientAdModel."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """anomalib's."""
-        return self._transform
+        self._transform = lightning.EfficientAd.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         model = self._model = self._new_model()

@@ -17,7 +17,6 @@ from fmlad.backbones.weights import locate
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,
-    Transform,
     anomalib,
     blaming,
     no_weights,
@@ -80,18 +79,7 @@ class PatchCore(Peer):
         self._model = self._model.to(self._device)
         self._coreset = chosen.coreset
         theirs = lightning.Patchcore.configure_pre_processor(image_size=(side, side)).transform
-        self._transform: Transform = partial(caffe_pixels, side=side) if squeezenet else theirs
-
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's PatchcoreModel."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """anomalib's; for SqueezeNet its authors'."""
-        return self._transform
+        self._transform = partial(caffe_pixels, side=side) if squeezenet else theirs
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         model = self._model

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmlad.backbones import clip_open
 from fmlad.backbones.weights import locate
@@ -68,17 +68,6 @@ class WinClip(Peer):
         self._model = model.eval().requires_grad_(False).to(self._device)
         self._word = chosen.word
         self._transform = _transform(int(clip.visual.image_size[0]), mean, std)
-
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's WinClipModel."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """anomalib's, at the size and with the colours that the model was trained with."""
-        return self._transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         with swapped(self._module, "tokenize", self._tokenizer), torch.no_grad():
