@@ -104,7 +104,8 @@ class Detector:
             labels: Part masks ``(H, W)``, one a shot, for methods that learn from them.
             unlabeled: Further images of unknown state, for methods that learn from them.
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
-                else ``"foundation"``.
+                else ``"builtin"``, which needs no download; one line on standard error then says
+                what ``"foundation"`` would add.
             backbones: Role -> backbone name or object, overriding the profile.
             validation: Further normal images. They set the threshold and, with ``"clip-lad"``,
                 the scales of the branches; nothing of them is remembered.
@@ -123,7 +124,7 @@ class Detector:
         chosen_method = create_method(name, options)
         given = {"prompts": prompts is not None, "labels": labels is not None}
         _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
-        profile = profiles.profile_name(profile)
+        profile = _profile_name(profile)
         chosen = profiles.resolve(
             method_roles(chosen_method, profile, backbones),
             profile,
@@ -135,7 +136,7 @@ class Detector:
         pictures = _load_all(shots, "shots")
         held_out = _load_all(validation, "validation") if _given(validation) else []
         extra = _load_all(unlabeled, "unlabeled") if _given(unlabeled) else []
-        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default())
+        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
         views = [eyes.view(pixels, label) for label, pixels in pictures]
         fitted = pipeline.fit(
             chosen_method,
@@ -181,16 +182,15 @@ class Detector:
         """
         method = create_method(ZERO_SHOT, options)
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
-        profile = profiles.profile_name(profile)
+        profile = _profile_name(profile)
         chosen = profiles.resolve(
             method_roles(method, profile, backbones),
             profile,
             method.declared.get(profile),
             backbones,
         )
-        eyes = Eyes(
-            profiles.load_backbones(chosen, profiles.pick_device(device)), DiskCache.default()
-        )
+        device = profiles.pick_device(device)
+        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
         fitted = pipeline.fit_prompts(method, chosen_prompts, eyes.view)
         return cls(fitted, eyes, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
@@ -342,7 +342,7 @@ class Detector:
         device = profiles.pick_device(device)
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)
-        eyes = Eyes(backbones, DiskCache.default())
+        eyes = Eyes(backbones, DiskCache.default(), device)
         return cls(storage.restore(saved, device), eyes, saved.record, [], saved.thumbnails)
 
     def _judge_in_batches(
@@ -413,6 +413,13 @@ def _load_all(sources: Sources, role: str) -> list[tuple[str, npt.NDArray[np.uin
     ]
 
 
+def _profile_name(profile: str | None) -> str:
+    """The profile in force; where nobody chose one, it is said which that is."""
+    if profile is None:
+        profiles.say_default()
+    return profiles.profile_name(profile)
+
+
 def _given(sources: Sources) -> bool:
     """Whether an optional argument was given: anything but an empty list or tuple."""
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
@@ -435,8 +442,8 @@ def method_eyes(
     profile = profiles.profile_name(profile)
     roles = method_roles(built, profile, backbones)
     chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
-    loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
-    return Eyes(loaded, DiskCache.default())
+    device = profiles.pick_device(device)
+    return Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
 
 
 def method_roles(

@@ -7,6 +7,7 @@ may override any role; :func:`resolve` applies the three in that order of rank.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from fmlad.backbones.roles import ROLES, Backbone
 from fmlad.errors import OptionError, UnknownNameError
 
 PROFILE_VARIABLE = "FMLAD_PROFILE"
-DEFAULT_PROFILE = "foundation"
+DEFAULT_PROFILE = "builtin"
 ENTRY_POINTS = "fmlad.backbones"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def list_backbones(role: str | None = None) -> list[str]:
 
 
 def profile_name(profile: str | None) -> str:
-    """The profile in force: the argument, else ``$FMLAD_PROFILE``, else ``"foundation"``.
+    """The profile in force: the argument, else ``$FMLAD_PROFILE``, else ``"builtin"``.
 
     Raises:
         UnknownNameError: There is no such profile.
@@ -166,6 +169,17 @@ def profile_name(profile: str | None) -> str:
     if name not in PROFILES:
         raise UnknownNameError.of("profile", name, PROFILES)
     return name
+
+
+@lru_cache(maxsize=1)
+def say_default() -> None:
+    """Says once per process what another profile would add, where nobody chose one."""
+    if not os.environ.get(PROFILE_VARIABLE):
+        _log.warning(
+            "fmlad: profile 'builtin' (no download, works offline); profile='foundation' would add "
+            "DINOv2 features, SAM masks and CLIP words, whose weights are fetched once (several "
+            "GB). Name a profile and this line goes."
+        )
 
 
 def resolve(

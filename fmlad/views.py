@@ -38,10 +38,17 @@ STAGE = "stage "  # begins the names of stages among the tensors of a cached pyr
 
 @dataclass(frozen=True)
 class Eyes:
-    """The backbones in use, by role, and the cache their results go to."""
+    """The backbones in use, by role, and where their results go.
+
+    Attributes:
+        backbones: By role.
+        cache: Where results that are dear to compute are stored; None: nowhere.
+        device: Where features lie, whether computed or read back from the cache.
+    """
 
     backbones: Mapping[str, Backbone]
     cache: DiskCache | None = None
+    device: str = "cpu"
 
     def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
         """A view on ``uint8 (H, W, 3)`` RGB pixels."""
@@ -107,7 +114,7 @@ class ImageView:
         key = f"upsampled x{factor} {self._eyes.backbones[role].fingerprint}"
         key = f"{key} {upsampler.fingerprint}"
         if key not in self.memo:
-            self.memo[key] = upsampler(finest, self.tensor, factor)
+            self.memo[key] = upsampler(finest, self.tensor, factor).to(finest.device)
         return cast(Tensor, self.memo[key])
 
     def masks(self, role: str = "mask_proposer") -> Masks:
@@ -229,15 +236,16 @@ def encode_together(views: Sequence[ImageView], role: str = "feature_extractor")
             continue
         stored = _stored_pyramid(view, backbone)
         if stored is not None:
-            view._pyramids[backbone.fingerprint] = stored
+            view._pyramids[backbone.fingerprint] = stored.to(view._eyes.device)
         else:
             pending.setdefault(view.size, []).append(view)
     for group in pending.values():
         backbone = cast(FeatureExtractor, group[0]._eyes.backbones[role])
         pyramid = backbone.encode(torch.cat([view.tensor for view in group]))
         for index, view in enumerate(group):
-            view._pyramids[backbone.fingerprint] = pyramid[index] if len(group) > 1 else pyramid
-            _store_pyramid(view, backbone)
+            one = pyramid[index] if len(group) > 1 else pyramid
+            _store_pyramid(view, backbone, one)
+            view._pyramids[backbone.fingerprint] = one.to(view._eyes.device)
 
 
 def prepare(views: Sequence[ImageView], roles: Iterable[str]) -> None:
@@ -258,10 +266,9 @@ def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | No
     return Pyramid({int(stride): level for stride, level in stored.items()}, pooled, stages)
 
 
-def _store_pyramid(view: ImageView, backbone: FeatureExtractor) -> None:
+def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid) -> None:
     if view._eyes.cache is None or not backbone.expensive:
         return
-    pyramid = view._pyramids[backbone.fingerprint]
     tensors = {str(stride): level for stride, level in pyramid.levels.items()}
     # Two digits: names are put back in order by sorting them.
     tensors |= {f"{STAGE}{number:02d}": stage for number, stage in enumerate(pyramid.stages)}

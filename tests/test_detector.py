@@ -255,14 +255,19 @@ def test_a_bad_shot_is_named(folder: Path) -> None:
         Detector.from_shots(folder, profile="builtin")
 
 
-def test_the_default_profile_without_weights_says_what_to_do() -> None:
+def test_the_plain_call_works_offline() -> None:
+    assert Detector.from_shots([picture(0)]).profile == "builtin"
+
+
+def test_a_profile_without_its_weights_says_what_to_do() -> None:
     with pytest.raises(WeightsUnavailableError, match="profile='builtin'"):
-        Detector.from_shots([picture(0)])
+        Detector.from_shots([picture(0)], profile="foundation")
 
 
 def test_the_profile_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FMLAD_PROFILE", "builtin")
-    assert Detector.from_shots([picture(0)]).profile == "builtin"
+    monkeypatch.setenv("FMLAD_PROFILE", "light")
+    with pytest.raises(WeightsUnavailableError):
+        Detector.from_shots([picture(0)])
 
 
 def test_batch_sizes_are_checked_at_once(fitted: Detector) -> None:

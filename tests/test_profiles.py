@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,9 +65,23 @@ def test_the_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatc
     assert profile_name("builtin") == "builtin"
     assert profile_name(None) == "light"
     monkeypatch.delenv(PROFILE_VARIABLE)
-    assert profile_name(None) == "foundation"
+    assert profile_name(None) == "builtin"
     monkeypatch.setenv(PROFILE_VARIABLE, "")
-    assert profile_name(None) == "foundation"
+    assert profile_name(None) == "builtin"
+
+
+def test_it_is_said_once_what_another_profile_would_add(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    profiles.say_default.cache_clear()
+    for _ in range(2):
+        fmlad.Detector.from_shots(folder, banks="patch")
+    (line,) = (record.message for record in caplog.records if "profile" in record.message)
+    assert "profile='foundation'" in line
+    caplog.clear()
+    profiles.say_default.cache_clear()
+    fmlad.Detector.from_shots(folder, banks="patch", profile="builtin")
+    assert not caplog.records
 
 
 def test_a_bad_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,19 @@ def test_the_cache_tells_fingerprints_and_pixels_apart(counting: Counting, tmp_p
     assert (first.images, other.images) == (2, 1)
 
 
+def test_features_lie_on_the_detectors_device_computed_or_read_back(
+    counting: Counting, tmp_path: Path
+) -> None:
+    cache = DiskCache(tmp_path / "cache")
+    backbone = counting(expensive=True)
+    for _ in range(2):  # the second view reads what the first one stored
+        view = Eyes({"feature_extractor": backbone}, cache, device="meta").view(picture(0))
+        pyramid = view.pyramid()
+        tensors = (*pyramid.levels.values(), pyramid.pooled)
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert backbone.images == 1
+
+
 def test_a_batch_gives_what_single_images_give(counting: Counting) -> None:
     eyes = Eyes({"feature_extractor": counting()})
     together = [eyes.view(picture(i)) for i in range(3)]

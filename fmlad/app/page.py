@@ -31,7 +31,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
 
     Args:
         profile: The profile chosen at first: ``"builtin"``, ``"light"`` or ``"foundation"``; None
-            means ``$FMLAD_PROFILE``, else ``"foundation"``.
+            means ``$FMLAD_PROFILE``, else ``"builtin"``.
 
     Returns:
         Blocks to be launched with :func:`launch_options`.

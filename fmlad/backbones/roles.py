@@ -43,6 +43,14 @@ class Pyramid:
             tuple(stage[one].clone() for stage in self.stages),
         )
 
+    def to(self, device: str) -> Pyramid:
+        """The same features on a device; nothing is copied that lies there already."""
+        return Pyramid(
+            {stride: level.to(device) for stride, level in self.levels.items()},
+            self.pooled.to(device),
+            tuple(stage.to(device) for stage in self.stages),
+        )
+
 
 @dataclass(frozen=True)
 class Masks:

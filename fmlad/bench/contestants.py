@@ -114,10 +114,11 @@ class MethodContestant:
         roles = method_roles(self._method, entry.profile)
         declared = self._method.declared.get(entry.profile)
         chosen = profiles.resolve(roles, entry.profile, declared)
-        loaded = profiles.load_backbones(chosen, profiles.pick_device(device))
+        device = profiles.pick_device(device)
+        loaded = profiles.load_backbones(chosen, device)
         usual = DiskCache.default()
         self._cache = WatchedCache(usual.folder, usual.limit / 2**20) if usual else None
-        self._eyes = Eyes(loaded, self._cache)
+        self._eyes = Eyes(loaded, self._cache, device)
         self._shelf = repr(sorted((role, str(name)) for role, name in chosen.items()))
         self._gallery = gallery
         self._fitted: pipeline.Fitted | None = None
@@ -193,7 +194,7 @@ class MethodContestant:
 
     def _look_anew(self, path: Path, known: bool) -> ImageView:
         """A view nobody has looked through yet: neither others nor the disk make it quick."""
-        eyes = Eyes(self._eyes.backbones)
+        eyes = Eyes(self._eyes.backbones, device=self._eyes.device)
         if known:
             return eyes.view(load_image(path), path.name)
         return self._gallery.view(path, eyes, self._shelf)
