@@ -51,7 +51,7 @@ from benchmarks.clip_lad_scores import (
     split,
 )
 from benchmarks.common import code_name, keep
-from fmlad.images import load_image
+from fmlad.io.images import load_image
 from tests.datasets.test_scenes_gates import patches
 
 CLUSTERS = (4, 6, 8, 10, 12, 16)

@@ -63,7 +63,7 @@ def measure(rounds: int) -> dict[str, float]:
     )
     whole, bare = [], []
     for picture in pictures[SHOTS:]:
-        tensor = open_view(picture, detector._eyes).tensor
+        tensor = open_view(picture, detector._backbones).tensor
         start = time.perf_counter()
         aligner.encode(tensor)
         bare.append(time.perf_counter() - start)

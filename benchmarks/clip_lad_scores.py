@@ -19,15 +19,15 @@ import fmlad
 from benchmarks.common import shared
 from benchmarks.dice import NORMAL, photographs, silent
 from fmlad import pipeline, profiles
-from fmlad.cache import DiskCache
 from fmlad.datasets import make_scenes
-from fmlad.images import load_image
-from fmlad.methods.clip_lad import BRANCHES, ClipLad, ClipLadConfig
-from fmlad.methods.clip_lad_state import ClipLadState
+from fmlad.io.cache import DiskCache
+from fmlad.io.images import load_image
+from fmlad.methods.clip_lad.method import BRANCHES, ClipLad, ClipLadConfig
+from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import Fusion
-from fmlad.views import Eyes, ImageView
+from fmlad.views import BackboneSet, ImageView
 
 GOOD, LOGICAL, STRUCTURAL = GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 TRAIN = "train"
@@ -111,7 +111,7 @@ class Bench:
     cache: Path
     pool: int
     _views: dict[tuple[bool, str], list[ImageView]] = field(default_factory=dict)
-    _eyes: dict[bool, Eyes] = field(default_factory=dict)
+    _backbones: dict[bool, BackboneSet] = field(default_factory=dict)
     _known: dict[str, Any] | None = None
 
     def raw(
@@ -149,19 +149,19 @@ class Bench:
         if group == TRAIN:
             paths = paths[: self.pool]
         if (objects, group) not in self._views:
-            eyes = self.eyes(objects)
-            self._views[objects, group] = [eyes.view(load_image(p), p.stem) for p in paths]
+            backbone_set = self.eyes(objects)
+            self._views[objects, group] = [backbone_set.view(load_image(p), p.stem) for p in paths]
         return self._views[objects, group]
 
-    def eyes(self, objects: bool) -> Eyes:
+    def eyes(self, objects: bool) -> BackboneSet:
         """The embedded backbones."""
-        if objects not in self._eyes:
+        if objects not in self._backbones:
             roles = ["text_aligner", "feature_extractor", *(["mask_proposer"] * objects)]
             loaded: Any = profiles.load_backbones(profiles.resolve(roles, "builtin"), "cpu")
             if objects:
                 loaded["mask_proposer"].expensive = True  # worth the disk, over and over
-            self._eyes[objects] = Eyes(loaded, DiskCache(self.cache, 8000))
-        return self._eyes[objects]
+            self._backbones[objects] = BackboneSet(loaded, DiskCache(self.cache, 8000))
+        return self._backbones[objects]
 
     def _computed(
         self, prompts: str, shots: int, seed: int, options: Options, objects: bool

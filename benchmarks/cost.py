@@ -29,7 +29,7 @@ from PIL import Image
 
 import fmlad
 from benchmarks.common import keep
-from fmlad.methods.banks import BANKS, BanksState
+from fmlad.methods.banks.method import BANKS, BanksState
 from fmlad.pipeline import open_view
 
 SIDE = 640  # px, longer side
@@ -71,11 +71,11 @@ def overhead() -> dict[str, float]:
         detector = fmlad.Detector.from_shots(
             shots, profile="light", backbones=backbones, banks=("patch",)
         )
-        backbone: Any = detector._eyes.backbones["feature_extractor"]
+        backbone: Any = detector._backbones.backbones["feature_extractor"]
         detector.predict(queries[0])
         whole, bare = [], []
         for query in queries:
-            tensor = open_view(query, detector._eyes).tensor
+            tensor = open_view(query, detector._backbones).tensor
             bare.append(seconds(lambda tensor=tensor: backbone.encode(tensor)))
             whole.append(seconds(lambda query=query: detector.predict(query)))
     return {
@@ -123,7 +123,7 @@ def start_up() -> dict[str, float]:
     return {
         "python -c pass, s": round(nothing, 2),
         "import fmlad, s": round(median("-c", "import fmlad"), 2),
-        "fmlad --help, s": round(median("-m", "fmlad.cli", "--help"), 2),
+        "fmlad --help, s": round(median("-m", "fmlad", "--help"), 2),
     }
 
 

@@ -26,10 +26,10 @@ import numpy as np
 import fmlad
 from benchmarks.common import keep, shared
 from fmlad import pipeline, profiles
-from fmlad.images import load_image
-from fmlad.methods.banks import BANKS
+from fmlad.io.images import load_image
+from fmlad.methods.banks.method import BANKS
 from fmlad.methods.registry import create_method
-from fmlad.views import Eyes, ImageView
+from fmlad.views import BackboneSet, ImageView
 
 NORMAL, ODD = 6, (3, 4, 5, 7, 8, 9, 10)
 SHOTS = (1, 2, 4, 8, 16)
@@ -52,9 +52,9 @@ def photographs(every_other: bool = False) -> dict[str, int]:
 def open_views(names: list[str]) -> dict[str, ImageView]:
     """A view of each photograph, all through the same backbones."""
     chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    eyes = Eyes(profiles.load_backbones(chosen, "cpu"))
+    backbone_set = BackboneSet(profiles.load_backbones(chosen, "cpu"))
     root = shared("data", "dice", "images")
-    return {name: eyes.view(load_image(root / name), name) for name in names}
+    return {name: backbone_set.view(load_image(root / name), name) for name in names}
 
 
 def silent(done: int, total: int, what: str) -> None:

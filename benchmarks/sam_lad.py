@@ -43,31 +43,31 @@ from benchmarks.scenes import GROUPS, open_all, silent
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.digit_anatomy import DigitAnomaly
-from fmlad.matching.assignment import literal_match, match
-from fmlad.matching.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
-from fmlad.matching.descriptors import Mode
-from fmlad.matching.likeness import Likeness
-from fmlad.matching.measure import mahalanobis
-from fmlad.matching.object_maps import Align, ObjectMaps, soft_masks
-from fmlad.matching.templates import image_vector
 from fmlad.methods.registry import create_method
-from fmlad.segmentation.describe import described
-from fmlad.views import Eyes, ImageView
+from fmlad.methods.sam_lad.affinity import Likeness
+from fmlad.methods.sam_lad.assignment import literal_match, match
+from fmlad.methods.sam_lad.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
+from fmlad.methods.sam_lad.descriptors import Mode
+from fmlad.methods.sam_lad.measurement import mahalanobis
+from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.methods.sam_lad.templates import image_vector
+from fmlad.objects.appearance import described
+from fmlad.views import BackboneSet, ImageView
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 REFERENCES = 2
 
 
-def eyes() -> Eyes:
+def eyes() -> BackboneSet:
     """The embedded backbones, nothing cached on disk."""
     chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    return Eyes(profiles.load_backbones(chosen, "cpu"))
+    return BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
 
 class Known:
     """A scene with its true objects."""
 
-    def __init__(self, through: Eyes, name: str, world: int, split: str, index: int) -> None:
+    def __init__(self, through: BackboneSet, name: str, world: int, split: str, index: int) -> None:
         scene = render_scene(name, world, split, "good", index)
         level = through.view(scene.image).pyramid().levels[8]
         masks = np.stack([scene.instances == item.id for item in scene.objects])
@@ -202,8 +202,8 @@ def cost() -> dict[str, Any]:
     """The measurement against k and C, and all steps over one DINOv2-S pass."""
     from transformers import Dinov2Config, Dinov2Model
 
-    from fmlad.methods.sam_lad import SamLad
-    from fmlad.methods.sam_lad_config import SamLadConfig
+    from fmlad.methods.sam_lad.config import SamLadConfig
+    from fmlad.methods.sam_lad.method import SamLad
 
     torch.manual_seed(0)
     figures: dict[str, Any] = {}

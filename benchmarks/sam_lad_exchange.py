@@ -38,7 +38,7 @@ from fmlad.backbones.objects import ObjectProposer
 from fmlad.backbones.roles import Backbone, Pyramid
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.datasets import SCENE_CATEGORIES
-from fmlad.views import Eyes, ImageView
+from fmlad.views import BackboneSet, ImageView
 
 Opened = tuple[list[ImageView], dict[str, list[ImageView]], Path]
 
@@ -94,12 +94,15 @@ class Shared:
 
 def through(opened: Opened, features: Backbone, proposer: Shared) -> Opened:
     """The same pictures through other backbones."""
-    eyes = Eyes(
+    backbone_set = BackboneSet(
         {"feature_extractor": features, "mask_proposer": proposer, "upsampler": JointBilateral()}
     )
     train, tests, truths = opened
-    again = {group: [eyes.view(v.pixels, v.name) for v in views] for group, views in tests.items()}
-    return [eyes.view(v.pixels, v.name) for v in train], again, truths
+    again = {
+        group: [backbone_set.view(v.pixels, v.name) for v in views]
+        for group, views in tests.items()
+    }
+    return [backbone_set.view(v.pixels, v.name) for v in train], again, truths
 
 
 def upsampling(view: ImageView, features: Handmade, factor: int) -> dict[str, float]:

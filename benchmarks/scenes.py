@@ -30,10 +30,10 @@ from benchmarks.common import keep
 from fmlad import pipeline, profiles
 from fmlad.datasets import SCENE_CATEGORIES, make_scenes
 from fmlad.findings import Box, Finding
-from fmlad.images import load_image
-from fmlad.methods.banks import BANKS
+from fmlad.io.images import load_image
+from fmlad.methods.banks.method import BANKS
 from fmlad.methods.registry import create_method
-from fmlad.views import Eyes, ImageView
+from fmlad.views import BackboneSet, ImageView
 
 SHOTS = 4
 SWITCHES = ("hierarchy", "place", "scaling", "registration")
@@ -62,10 +62,10 @@ def open_all(
     """Training views, test views by group, and where the truths of logical anomalies are."""
     folder = make_scenes(root / f"{name}-{world}-{counts['test_good']}", name, world, counts)
     chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    eyes = Eyes(profiles.load_backbones(chosen, "cpu"))
+    backbone_set = BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
     def opened(path: Path) -> ImageView:
-        return eyes.view(load_image(path), path.stem)
+        return backbone_set.view(load_image(path), path.stem)
 
     train = [opened(path) for path in sorted((folder / "train" / "good").glob("*.png"))]
     tests = {g: [opened(p) for p in sorted((folder / "test" / g).glob("*.png"))] for g in GROUPS}

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import fmlad
-from fmlad.sources import list_images
+from fmlad.io.inputs import list_images
 
 PAUSE = 1.0  # seconds between two looks into the inbox
 

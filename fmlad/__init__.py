@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fmlad._version import __version__
 
 # Public name -> module that defines it. A module of its own name stands for itself.
 _HOMES = {

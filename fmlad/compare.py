@@ -20,25 +20,25 @@ import numpy.typing as npt
 from PIL import Image
 
 from fmlad import draw, pipeline
-from fmlad.banks.class_histogram import by_class, class_shares, nearest
 from fmlad.errors import OptionError
-from fmlad.methods.class_differences import segmentation
-from fmlad.methods.clip_lad import ClipLad
-from fmlad.methods.protocol import Progress
-from fmlad.metrics import auroc
-from fmlad.prompts import PromptSet
-from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
-from fmlad.report import embed, write_page
-from fmlad.segmentation.clusters import DEFAULT, Clusters
-from fmlad.segmentation.coarse_to_fine import (
+from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
+from fmlad.methods.clip_lad.coarse_to_fine import (
     ALIGNER,
     by_clusters,
     margin,
     on_grid,
     parse,
 )
-from fmlad.segmentation.instances import Parse
-from fmlad.segmentation.wording import make_ready
+from fmlad.methods.clip_lad.differences import segmentation
+from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
+from fmlad.methods.clip_lad.instances import Parse
+from fmlad.methods.clip_lad.method import ClipLad
+from fmlad.methods.clip_lad.wording import make_ready
+from fmlad.methods.protocol import Progress
+from fmlad.metrics import auroc
+from fmlad.prompts import PromptSet
+from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
+from fmlad.report import embed, write_page
 from fmlad.views import ImageView
 
 LEAST_SEEDS = 4  # draws of shots, below which a difference of sets says nothing

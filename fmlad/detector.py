@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad import pipeline, profiles, storage
-from fmlad.cache import DiskCache
 from fmlad.errors import FmladError, OptionError, ShotsError
-from fmlad.images import ImageSource, load_image, source_name
+from fmlad.io.cache import DiskCache
+from fmlad.io.images import ImageSource, load_image, source_name
+from fmlad.io.inputs import expand_sources, one_by_one
 from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, far_odder
-from fmlad.sources import expand_sources, one_by_one
-from fmlad.views import Eyes, ImageView, prepare
+from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
@@ -63,7 +63,7 @@ class Detector:
     def __init__(
         self,
         fitted: pipeline.Fitted,
-        eyes: Eyes,
+        backbone_set: BackboneSet,
         record: storage.Record,
         shots: list[ImageView],
         thumbnails: tuple[bytes, ...] = (),
@@ -71,7 +71,7 @@ class Detector:
         """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
         self._thumbnails = thumbnails  # of a loaded detector, which has no shots
         self._fitted = fitted
-        self._eyes = eyes
+        self._backbones = backbone_set
         self._record = record
         self._shots = shots
 
@@ -136,20 +136,22 @@ class Detector:
         pictures = _load_all(shots, "shots")
         held_out = _load_all(validation, "validation") if _given(validation) else []
         extra = _load_all(unlabeled, "unlabeled") if _given(unlabeled) else []
-        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
-        views = [eyes.view(pixels, label) for label, pixels in pictures]
+        backbone_set = BackboneSet(
+            profiles.load_backbones(chosen, device), DiskCache.default(), device
+        )
+        views = [backbone_set.view(pixels, label) for label, pixels in pictures]
         fitted = pipeline.fit(
             chosen_method,
             views,
-            validation=[eyes.view(pixels, label) for label, pixels in held_out],
+            validation=[backbone_set.view(pixels, label) for label, pixels in held_out],
             labels=labels,
-            unlabeled=[eyes.view(pixels, label) for label, pixels in extra],
+            unlabeled=[backbone_set.view(pixels, label) for label, pixels in extra],
             prompts=prompts,
             seed=seed,
             progress=progress or _silent,
         )
         record = storage.Record(name, profile, chosen, seed, len(held_out))
-        return cls(fitted, eyes, record, views)
+        return cls(fitted, backbone_set, record, views)
 
     @classmethod
     def from_prompts(
@@ -190,9 +192,11 @@ class Detector:
             backbones,
         )
         device = profiles.pick_device(device)
-        eyes = Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
-        fitted = pipeline.fit_prompts(method, chosen_prompts, eyes.view)
-        return cls(fitted, eyes, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
+        backbone_set = BackboneSet(
+            profiles.load_backbones(chosen, device), DiskCache.default(), device
+        )
+        fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)
+        return cls(fitted, backbone_set, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
     def __repr__(self) -> str:
         return (
@@ -206,7 +210,7 @@ class Detector:
         Raises:
             InvalidImageError: The image cannot be read.
         """
-        return pipeline.judge(pipeline.open_view(image, self._eyes), self._fitted)
+        return pipeline.judge(pipeline.open_view(image, self._backbones), self._fitted)
 
     def predict_many(self, images: Sources, batch_size: int = 8) -> Iterator[Prediction | Failure]:
         """Judges images one by one in order; a bad one yields a :class:`Failure`.
@@ -232,7 +236,10 @@ class Detector:
             OptionError: The detector was loaded from disk, which keeps no originals.
         """
         self._refit(
-            [*self._originals(), *(self._eyes.view(p, n) for n, p in _load_all(images, "shots"))]
+            [
+                *self._originals(),
+                *(self._backbones.view(p, n) for n, p in _load_all(images, "shots")),
+            ]
         )
 
     def remove_shot(self, index: int) -> None:
@@ -309,7 +316,11 @@ class Detector:
         pictures = [storage.thumbnail(v.pixels) for v in self._shots] or list(self._thumbnails)
         record = replace(self._record, shot_keys=tuple(self._shot_keys()))
         return storage.save(
-            Path(folder), self._fitted, record, self._eyes.backbones, pictures if thumbnails else []
+            Path(folder),
+            self._fitted,
+            record,
+            self._backbones.backbones,
+            pictures if thumbnails else [],
         )
 
     @classmethod
@@ -342,8 +353,8 @@ class Detector:
         device = profiles.pick_device(device)
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)
-        eyes = Eyes(backbones, DiskCache.default(), device)
-        return cls(storage.restore(saved, device), eyes, saved.record, [], saved.thumbnails)
+        backbone_set = BackboneSet(backbones, DiskCache.default(), device)
+        return cls(storage.restore(saved, device), backbone_set, saved.record, [], saved.thumbnails)
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int
@@ -363,7 +374,7 @@ class Detector:
 
     def _open(self, source: ImageSource) -> ImageView | Failure:
         try:
-            return pipeline.open_view(source, self._eyes)
+            return pipeline.open_view(source, self._backbones)
         except FmladError as error:
             return Failure(source_name(source), error)
 
@@ -425,12 +436,12 @@ def _given(sources: Sources) -> bool:
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
 
 
-def method_eyes(
+def method_backbones(
     method: str,
     profile: str | None = None,
     backbones: Mapping[str, str | Backbone] | None = None,
     device: str = "auto",
-) -> Eyes:
+) -> BackboneSet:
     """The backbones that a method would look through, loaded.
 
     Raises:
@@ -443,7 +454,7 @@ def method_eyes(
     roles = method_roles(built, profile, backbones)
     chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
     device = profiles.pick_device(device)
-    return Eyes(profiles.load_backbones(chosen, device), DiskCache.default(), device)
+    return BackboneSet(profiles.load_backbones(chosen, device), DiskCache.default(), device)
 
 
 def method_roles(

@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from fmlad.errors import OptionError
 from fmlad.findings import Finding, defects
-from fmlad.images import ImageSource, load_image, source_name
+from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
 from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
-from fmlad.views import Eyes, ImageView, prepare
+from fmlad.views import BackboneSet, ImageView, prepare
 
 WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
 LOUDEST = 0.9  # share of the loudest branch's score that is worth one whatever it is
@@ -50,13 +50,13 @@ class Fitted:
     shot_scores: tuple[float | None, ...]
 
 
-def open_view(source: ImageSource, eyes: Eyes, name: str | None = None) -> ImageView:
+def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
     """Loads one image and looks at it through some backbones.
 
     Raises:
         InvalidImageError: The source is not one readable picture.
     """
-    return eyes.view(load_image(source), name or source_name(source))
+    return backbone_set.view(load_image(source), name or source_name(source))
 
 
 def fit(

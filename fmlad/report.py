@@ -14,7 +14,7 @@ from PIL import Image
 from fmlad.detector import Detector
 from fmlad.errors import OptionError
 from fmlad.explain import verdict_word
-from fmlad.images import load_image
+from fmlad.io.images import load_image
 from fmlad.prediction import Prediction
 
 PICTURE_SIDE = 420  # px of the embedded pictures' longer side

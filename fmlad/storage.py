@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import fmlad
+from fmlad._version import __version__
 from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError
 from fmlad.methods.registry import create_method, list_methods
 from fmlad.pipeline import Fitted
@@ -144,7 +144,7 @@ def save(
     described = fitted.state.meta()
     manifest = {
         "format": FORMAT,
-        "fmlad": fmlad.__version__,
+        "fmlad": __version__,
         "method": record.method,
         "config": dataclasses.asdict(fitted.method.config),
         "profile": record.profile,
@@ -276,7 +276,7 @@ def _read_manifest(folder: Path) -> _Manifest:
     if data["format"] != FORMAT:
         raise _corrupt(
             folder,
-            f"its format is {data['format']!r}, and this is fmlad {fmlad.__version__}, which reads "
+            f"its format is {data['format']!r}, and this is fmlad {__version__}, which reads "
             f"format {FORMAT}; load it with the version that saved it ({data.get('fmlad')!r})",
         )
     try:

@@ -27,17 +27,17 @@ from fmlad.backbones.roles import (
     TextAligner,
     Upsampler,
 )
-from fmlad.matching import registration
+from fmlad.memory import registration
 
 if TYPE_CHECKING:
-    from fmlad.cache import DiskCache
+    from fmlad.io.cache import DiskCache
 
 _OF_PIXELS = ("key", "edges", "edge_fan")  # computed once and from nothing else
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
 
 
 @dataclass(frozen=True)
-class Eyes:
+class BackboneSet:
     """The backbones in use, by role, and where their results go.
 
     Attributes:
@@ -64,11 +64,11 @@ class ImageView:
         memo: What methods derived from this image's backbones alone, by a name of their own.
     """
 
-    def __init__(self, pixels: npt.NDArray[np.uint8], name: str, eyes: Eyes) -> None:
+    def __init__(self, pixels: npt.NDArray[np.uint8], name: str, backbone_set: BackboneSet) -> None:
         self.pixels = pixels.view()
         self.pixels.flags.writeable = False
         self.name = name
-        self._eyes = eyes
+        self._backbones = backbone_set
         self._pyramids: dict[str, Pyramid] = {}
         self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
@@ -102,7 +102,7 @@ class ImageView:
     def pyramid(self, role: str = "feature_extractor") -> Pyramid:
         """Dense features from the backbone in ``role`` (batch size 1)."""
         encode_together([self], role)
-        return self._pyramids[self._eyes.backbones[role].fingerprint]
+        return self._pyramids[self._backbones.backbones[role].fingerprint]
 
     def upsampled(self, factor: int, role: str = "feature_extractor") -> Tensor:
         """The finest level of :meth:`pyramid`, sharpened: ``(1, C, factor * h, factor * w)``."""
@@ -110,8 +110,8 @@ class ImageView:
         finest = levels[min(levels)]
         if factor == 1:
             return finest
-        upsampler = cast(Upsampler, self._eyes.backbones["upsampler"])
-        key = f"upsampled x{factor} {self._eyes.backbones[role].fingerprint}"
+        upsampler = cast(Upsampler, self._backbones.backbones["upsampler"])
+        key = f"upsampled x{factor} {self._backbones.backbones[role].fingerprint}"
         key = f"{key} {upsampler.fingerprint}"
         if key not in self.memo:
             self.memo[key] = upsampler(finest, self.tensor, factor).to(finest.device)
@@ -119,19 +119,19 @@ class ImageView:
 
     def masks(self, role: str = "mask_proposer") -> Masks:
         """Object proposals, best first."""
-        backbone = cast(MaskProposer, self._eyes.backbones[role])
+        backbone = cast(MaskProposer, self._backbones.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
         return _unpacked(self._masks[backbone.fingerprint])
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role that a method can do without."""
-        return role in self._eyes.backbones
+        return role in self._backbones.backbones
 
     @property
     def reads(self) -> bool:
         """Whether the text aligner takes any word, and not those of a table alone."""
-        return bool(getattr(self._eyes.backbones["text_aligner"], "reads", True))
+        return bool(getattr(self._backbones.backbones["text_aligner"], "reads", True))
 
     def ground(
         self,
@@ -145,26 +145,26 @@ class ImageView:
         Raises:
             PromptError: The backbone cannot ground one of them.
         """
-        aligner = cast(TextAligner, self._eyes.backbones[role])
+        aligner = cast(TextAligner, self._backbones.backbones[role])
         return aligner.ground(self.pyramid(role), words, regions, templates)
 
     def again(self, pixels: npt.NDArray[np.uint8], what: str) -> ImageView:
         """A view on a changed copy of this image, through the same backbones."""
-        return ImageView(pixels, f"{self.name} ({what})", self._eyes)
+        return ImageView(pixels, f"{self.name} ({what})", self._backbones)
 
-    def through(self, eyes: Eyes) -> ImageView:
+    def through(self, backbone_set: BackboneSet) -> ImageView:
         """The same picture through other backbones.
 
         What a backbone said to either view is known to both, and what was computed from the pixels
         goes along; what methods noted in ``memo`` does not, because it may come from backbones that
         the other does not have.
         """
-        other = ImageView(self.pixels, self.name, eyes)
+        other = ImageView(self.pixels, self.name, backbone_set)
         other._pyramids, other._masks = self._pyramids, self._masks
         known = vars(self)
         other.__dict__ |= {name: known[name] for name in _OF_PIXELS if name in known}
         if "gentle_copies" in known:
-            copies = tuple(copy.through(eyes) for copy in self.gentle_copies)
+            copies = tuple(copy.through(backbone_set) for copy in self.gentle_copies)
             other.__dict__["gentle_copies"] = copies
         return other
 
@@ -186,7 +186,7 @@ class ImageView:
         )
 
     def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
-        cache = self._eyes.cache if backbone.expensive else None
+        cache = self._backbones.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
         if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
@@ -227,36 +227,36 @@ def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
 def encode_together(views: Sequence[ImageView], role: str = "feature_extractor") -> None:
     """Fills the views' pyramids: cached ones from disk, the rest in one batch per image size.
 
-    All views must come from the same :class:`Eyes`.
+    All views must come from the same :class:`BackboneSet`.
     """
     pending: dict[tuple[int, int], list[ImageView]] = {}
     for view in views:
-        backbone = cast(FeatureExtractor, view._eyes.backbones[role])
+        backbone = cast(FeatureExtractor, view._backbones.backbones[role])
         if backbone.fingerprint in view._pyramids:
             continue
         stored = _stored_pyramid(view, backbone)
         if stored is not None:
-            view._pyramids[backbone.fingerprint] = stored.to(view._eyes.device)
+            view._pyramids[backbone.fingerprint] = stored.to(view._backbones.device)
         else:
             pending.setdefault(view.size, []).append(view)
     for group in pending.values():
-        backbone = cast(FeatureExtractor, group[0]._eyes.backbones[role])
+        backbone = cast(FeatureExtractor, group[0]._backbones.backbones[role])
         pyramid = backbone.encode(torch.cat([view.tensor for view in group]))
         for index, view in enumerate(group):
             one = pyramid[index] if len(group) > 1 else pyramid
             _store_pyramid(view, backbone, one)
-            view._pyramids[backbone.fingerprint] = one.to(view._eyes.device)
+            view._pyramids[backbone.fingerprint] = one.to(view._backbones.device)
 
 
 def prepare(views: Sequence[ImageView], roles: Iterable[str]) -> None:
     """Runs the dense backbones that a method needs over a batch of views."""
     for role in roles:
-        if views and isinstance(views[0]._eyes.backbones[role], FeatureExtractor):
+        if views and isinstance(views[0]._backbones.backbones[role], FeatureExtractor):
             encode_together(views, role)
 
 
 def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | None:
-    cache = view._eyes.cache if backbone.expensive else None
+    cache = view._backbones.cache if backbone.expensive else None
     stored = cache.get(f"pyramid {backbone.fingerprint} {view.key}") if cache else None
     if stored is None or "pooled" not in stored:
         return None
@@ -267,12 +267,12 @@ def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | No
 
 
 def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid) -> None:
-    if view._eyes.cache is None or not backbone.expensive:
+    if view._backbones.cache is None or not backbone.expensive:
         return
     tensors = {str(stride): level for stride, level in pyramid.levels.items()}
     # Two digits: names are put back in order by sorting them.
     tensors |= {f"{STAGE}{number:02d}": stage for number, stage in enumerate(pyramid.stages)}
-    view._eyes.cache.put(
+    view._backbones.cache.put(
         f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
     )
 

@@ -14,9 +14,9 @@ from fmlad.compare import NO_TEXT, compare, write_comparison
 from fmlad.errors import OptionError
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
-from tests.methods.test_clip_lad import EXTRA, GOOD, MISSING, NORMAL, PROMPTS
-from tests.segmentation.test_coarse_to_fine import discs, eyes
-from tests.test_cli import fmlad_cli
+from tests.commands.test_main import fmlad_cli
+from tests.methods.clip_lad.test_coarse_to_fine import backbone_set, discs
+from tests.methods.clip_lad.test_method import EXTRA, GOOD, MISSING, NORMAL, PROMPTS
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -24,7 +24,7 @@ def silent(done: int, total: int, what: str) -> None:
 
 
 def test_right_words_beat_the_controls(tmp_path: Path) -> None:
-    through = eyes(True)
+    through = backbone_set(True)
     shots = [through.view(image) for image in NORMAL]
     good = [
         through.view(GOOD),
@@ -51,7 +51,7 @@ def test_right_words_beat_the_controls(tmp_path: Path) -> None:
 
 
 def test_without_labels_steadiness_and_margin() -> None:
-    through = eyes(True)
+    through = backbone_set(True)
     steady = compare([PROMPTS], [through.view(image) for image in NORMAL], progress=silent)[0]
     mixed = compare([PROMPTS], [through.view(i) for i in (*NORMAL[:2], EXTRA)], progress=silent)[0]
     assert "auroc" not in steady.figures
@@ -85,7 +85,7 @@ def test_controls_change_what_the_profile_reads() -> None:
 
 
 def test_bad_input() -> None:
-    view = eyes(True).view(NORMAL[0])
+    view = backbone_set(True).view(NORMAL[0])
     with pytest.raises(OptionError, match="at least 4"):
         compare([PROMPTS], [view], seeds=3, progress=silent)
     with pytest.raises(OptionError, match="nothing to compare"):

@@ -55,7 +55,7 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
         if words[1] in ("app", "demo"):  # a server, and a test of its own
             continue
         done = subprocess.run(
-            [sys.executable, "-m", "fmlad.cli", *words[1:]],
+            [sys.executable, "-m", "fmlad", *words[1:]],
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (words, done.stderr)

@@ -25,7 +25,7 @@ def test_every_way_in_gives_the_same_score(folder: Path, tmp_path: Path) -> None
     assert isinstance(many, fmlad.Prediction)
     loaded = fmlad.Detector.load(detector.save(tmp_path / "saved")).predict(query)
 
-    cli = [sys.executable, "-m", "fmlad.cli"]
+    cli = [sys.executable, "-m", "fmlad"]
     out = tmp_path / "by-cli"
     for arguments in (
         ["fit", str(folder), "--out", str(out), "--profile", "builtin"],

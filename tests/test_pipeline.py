@@ -13,7 +13,7 @@ from fmlad.pipeline import Fitted, judge
 from fmlad.prediction import Prediction
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import AdaptiveScaling
-from fmlad.views import Eyes
+from fmlad.views import BackboneSet
 
 
 def judged(patch: float, histogram: float, threshold: float = 1.2) -> Prediction:
@@ -28,7 +28,7 @@ def judged(patch: float, histogram: float, threshold: float = 1.2) -> Prediction
     fusion = AdaptiveScaling({"patch": 4.0, "histogram": 1.0}, "norm")
     calibration = Calibration(threshold, "leave-one-out", (threshold,))
     fitted = Fitted(cast(Any, method), cast(Any, None), fusion, calibration, (), ())
-    return judge(Eyes({}).view(np.zeros((8, 8, 3), np.uint8)), fitted)
+    return judge(BackboneSet({}).view(np.zeros((8, 8, 3), np.uint8)), fitted)
 
 
 @pytest.mark.parametrize(("patch", "histogram"), [(0.85, 0.9), (0.9, 0.85), (0.5, 3.0), (3.0, 0.0)])

@@ -12,8 +12,8 @@ import torch
 import fmlad
 from fmlad.backbones.regions import RegionProposer
 from fmlad.backbones.roles import Pyramid
-from fmlad.cache import DiskCache
-from fmlad.views import Eyes, encode_together
+from fmlad.io.cache import DiskCache
+from fmlad.views import BackboneSet, encode_together
 from tests.conftest import CountingFeatures, picture
 
 Counting = Callable[..., CountingFeatures]
@@ -97,9 +97,9 @@ def test_the_cache_tells_fingerprints_and_pixels_apart(counting: Counting, tmp_p
     cache = DiskCache(tmp_path / "cache")
     first, other = counting(expensive=True), counting(expensive=True)
     other.fingerprint = "test:other@1"  # type: ignore[misc]
-    Eyes({"feature_extractor": first}, cache).view(picture(0)).pyramid()
-    Eyes({"feature_extractor": other}, cache).view(picture(0)).pyramid()
-    Eyes({"feature_extractor": first}, cache).view(picture(1)).pyramid()
+    BackboneSet({"feature_extractor": first}, cache).view(picture(0)).pyramid()
+    BackboneSet({"feature_extractor": other}, cache).view(picture(0)).pyramid()
+    BackboneSet({"feature_extractor": first}, cache).view(picture(1)).pyramid()
     assert (first.images, other.images) == (2, 1)
 
 
@@ -109,7 +109,7 @@ def test_features_lie_on_the_detectors_device_computed_or_read_back(
     cache = DiskCache(tmp_path / "cache")
     backbone = counting(expensive=True)
     for _ in range(2):  # the second view reads what the first one stored
-        view = Eyes({"feature_extractor": backbone}, cache, device="meta").view(picture(0))
+        view = BackboneSet({"feature_extractor": backbone}, cache, device="meta").view(picture(0))
         pyramid = view.pyramid()
         tensors = (*pyramid.levels.values(), pyramid.pooled)
         assert {tensor.device.type for tensor in tensors} == {"meta"}
@@ -117,11 +117,11 @@ def test_features_lie_on_the_detectors_device_computed_or_read_back(
 
 
 def test_a_batch_gives_what_single_images_give(counting: Counting) -> None:
-    eyes = Eyes({"feature_extractor": counting()})
-    together = [eyes.view(picture(i)) for i in range(3)]
+    backbone_set = BackboneSet({"feature_extractor": counting()})
+    together = [backbone_set.view(picture(i)) for i in range(3)]
     encode_together(together)
     for index, view in enumerate(together):
-        alone = eyes.view(picture(index)).pyramid()
+        alone = backbone_set.view(picture(index)).pyramid()
         for stride, level in view.pyramid().levels.items():
             torch.testing.assert_close(level, alone.levels[stride])
 
@@ -137,16 +137,16 @@ def test_masks_are_proposed_once_and_cached_when_dear(tmp_path: Path) -> None:
 
     cache = DiskCache(tmp_path / "cache")
     first, second = Dear(), Dear()
-    view = Eyes({"mask_proposer": first}, cache).view(picture(0))
+    view = BackboneSet({"mask_proposer": first}, cache).view(picture(0))
     view.masks()
-    again = Eyes({"mask_proposer": second}, cache).view(picture(0)).masks()
+    again = BackboneSet({"mask_proposer": second}, cache).view(picture(0)).masks()
     assert (first.calls, second.calls) == (1, 0)
     np.testing.assert_array_equal(view.masks().masks, again.masks)
     assert first.calls == 1
 
 
 def test_pixels_of_a_view_cannot_be_changed() -> None:
-    view = Eyes({}).view(picture(0))
+    view = BackboneSet({}).view(picture(0))
     with pytest.raises(ValueError, match="read-only"):
         view.pixels[0, 0, 0] = 1
 
@@ -161,9 +161,9 @@ def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
 
     cache = DiskCache(tmp_path / "cache")
     first, second = Staged(expensive=True), Staged(expensive=True)
-    views = [Eyes({"feature_extractor": first}, cache).view(picture(i)) for i in range(2)]
+    views = [BackboneSet({"feature_extractor": first}, cache).view(picture(i)) for i in range(2)]
     encode_together(views)
-    again = Eyes({"feature_extractor": second}, cache).view(picture(1)).pyramid()
+    again = BackboneSet({"feature_extractor": second}, cache).view(picture(1)).pyramid()
     assert (first.images, second.images) == (2, 0)
     assert [stage.mean().item() for stage in again.stages] == list(range(12))
     assert again.levels.keys() == views[1].pyramid().levels.keys()
@@ -172,14 +172,14 @@ def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
 
 def test_other_eyes_share_what_backbones_said_but_no_notes(counting: Counting) -> None:
     backbone, proposer = counting(), RegionProposer()
-    view = Eyes({"feature_extractor": backbone}).view(picture(0), "a")
+    view = BackboneSet({"feature_extractor": backbone}).view(picture(0), "a")
     view.pyramid()
     before = view.nbytes
     copies = view.gentle_copies
     copies[0].pyramid()
     assert view.nbytes > before > view.pixels.nbytes
     view.memo["note"] = 1
-    other = view.through(Eyes({"feature_extractor": backbone, "mask_proposer": proposer}))
+    other = view.through(BackboneSet({"feature_extractor": backbone, "mask_proposer": proposer}))
     assert other.pyramid().pooled is view.pyramid().pooled
     assert other.gentle_copies[0].pyramid().pooled is copies[0].pyramid().pooled
     assert backbone.images == 2

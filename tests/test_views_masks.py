@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.objects import ObjectProposer
 from fmlad.backbones.roles import Masks
-from fmlad.cache import DiskCache
-from fmlad.views import Eyes, ImageView, _packed, _unpacked
+from fmlad.io.cache import DiskCache
+from fmlad.views import BackboneSet, ImageView, _packed, _unpacked
 from tests.conftest import picture
 
 
@@ -53,7 +53,7 @@ class Dear:
 
 
 def view(backbone: object, cache: DiskCache, seed: int = 0) -> ImageView:
-    return Eyes({"mask_proposer": backbone}, cache).view(picture(seed))  # type: ignore[dict-item]
+    return BackboneSet({"mask_proposer": backbone}, cache).view(picture(seed))  # type: ignore[dict-item]
 
 
 @given(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20), st.booleans(), st.integers(0, 9))

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import fmlad
 from fmlad.datasets import render_digits, render_scene
 from fmlad.draw import pairs
-from fmlad.methods.sam_lad import SamLad
-from fmlad.methods.sam_lad_report import matched_objects, reference_objects
-from fmlad.methods.sam_lad_state import SamLadState
+from fmlad.methods.sam_lad.method import SamLad
+from fmlad.methods.sam_lad.report import matched_objects, reference_objects
+from fmlad.methods.sam_lad.state import SamLadState
 from fmlad.views import ImageView
 
 WIDE, SHOTS = 720, 4
@@ -33,7 +33,7 @@ def row(shots: list[Pixels], query: Pixels) -> Image.Image:
     method, state = detector._fitted.method, detector._fitted.state
     if not isinstance(method, SamLad) or not isinstance(state, SamLadState):
         raise TypeError(type(method))
-    view: ImageView = detector._eyes.view(query)
+    view: ImageView = detector._backbones.view(query)
     compared = method.compared(method._maps(view, state.selection), state)
     best = min(compared, key=lambda comparison: comparison.cost)
     maps = method._maps(view, state.selection)

@@ -25,7 +25,7 @@ from fmlad.detector import Detector, Progress, ShotReport
 from fmlad.errors import FmladError, InvalidImageError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding
-from fmlad.images import load_image, source_name
+from fmlad.io.images import load_image, source_name
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]

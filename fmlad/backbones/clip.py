@@ -20,8 +20,8 @@ from fmlad.backbones.clip_towers import Towers
 from fmlad.backbones.naclip import SIGMA, last_block, neighbourhood_bias
 from fmlad.backbones.roles import Pyramid
 from fmlad.backbones.weights import locate
-from fmlad.cache import DiskCache
 from fmlad.errors import OptionError
+from fmlad.io.cache import DiskCache
 
 SIDE = 448  # px, CLIP-LAD's, twice what its model was trained on
 UPSCALE = 2  # feature maps before they are compared with words: 32 x 32 -> 64 x 64 (CLIP-LAD)

@@ -17,7 +17,7 @@ from fmlad.errors import OptionError, PromptError
 if TYPE_CHECKING:
     from fmlad.backbones.clip_towers import Text
     from fmlad.backbones.roles import Pyramid, TextAligner
-    from fmlad.cache import DiskCache
+    from fmlad.io.cache import DiskCache
 
 
 def imagenet_templates() -> tuple[str, ...]:

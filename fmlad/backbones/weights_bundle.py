@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-import fmlad
+from fmlad._version import __version__
 from fmlad.backbones.weights import place_of
 from fmlad.backbones.weights_catalogue import Weights
 from fmlad.backbones.weights_check import check, files_of
@@ -91,7 +91,7 @@ def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> 
         one, paths = _pack(weights)
         sets.append(one)
         sources += paths
-    manifest = Manifest(format=1, fmlad=fmlad.__version__, weights=sets)
+    manifest = Manifest(format=1, fmlad=__version__, weights=sets)
     names = [name for one in sets for name in one.paths()]
     total = sum(path.stat().st_size for path in sources)
     done = 0

@@ -19,13 +19,13 @@ from fmlad.backbones.roles import Backbone
 from fmlad.bench import plan
 from fmlad.bench.model import Contestant, Entry, Scored
 from fmlad.bench.plan import is_peer
-from fmlad.cache import DiskCache
 from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
-from fmlad.images import load_image
+from fmlad.io.cache import DiskCache
+from fmlad.io.images import load_image
 from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet
-from fmlad.views import Eyes, ImageView
+from fmlad.views import BackboneSet, ImageView
 
 GALLERY_MB = 1024  # of pixels, features and masks; the least recently used view goes first
 TIMED = 5  # queries that are looked at anew after the first fit of each size, to be timed
@@ -62,13 +62,13 @@ class Gallery:
     def __len__(self) -> int:
         return len(self._views)
 
-    def view(self, path: Path, eyes: Eyes, shelf: str) -> ImageView:
-        """The view on a picture through some eyes.
+    def view(self, path: Path, backbone_set: BackboneSet, shelf: str) -> ImageView:
+        """The view on a picture through some backbone_set.
 
         Args:
             path: Of the picture.
-            eyes: What it is looked at through, if it is not here yet.
-            shelf: Says which eyes those are; views of one shelf are the same object.
+            backbone_set: What it is looked at through, if it is not here yet.
+            shelf: Says which backbone_set those are; views of one shelf are the same object.
 
         Raises:
             InvalidImageError: The picture cannot be read.
@@ -81,7 +81,9 @@ class Gallery:
             other = next(iter(views.values()), None)
             try:
                 views[shelf] = (
-                    eyes.view(load_image(path), path.name) if other is None else other.through(eyes)
+                    backbone_set.view(load_image(path), path.name)
+                    if other is None
+                    else other.through(backbone_set)
                 )
             finally:
                 if not views:
@@ -118,7 +120,7 @@ class MethodContestant:
         loaded = profiles.load_backbones(chosen, device)
         usual = DiskCache.default()
         self._cache = WatchedCache(usual.folder, usual.limit / 2**20) if usual else None
-        self._eyes = Eyes(loaded, self._cache, device)
+        self._backbones = BackboneSet(loaded, self._cache, device)
         self._shelf = repr(sorted((role, str(name)) for role, name in chosen.items()))
         self._gallery = gallery
         self._fitted: pipeline.Fitted | None = None
@@ -194,13 +196,13 @@ class MethodContestant:
 
     def _look_anew(self, path: Path, known: bool) -> ImageView:
         """A view nobody has looked through yet: neither others nor the disk make it quick."""
-        eyes = Eyes(self._eyes.backbones, device=self._eyes.device)
+        backbone_set = BackboneSet(self._backbones.backbones, device=self._backbones.device)
         if known:
-            return eyes.view(load_image(path), path.name)
-        return self._gallery.view(path, eyes, self._shelf)
+            return backbone_set.view(load_image(path), path.name)
+        return self._gallery.view(path, backbone_set, self._shelf)
 
     def _view(self, path: Path) -> ImageView:
-        return self._gallery.view(path, self._eyes, self._shelf)
+        return self._gallery.view(path, self._backbones, self._shelf)
 
 
 def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Contestant:

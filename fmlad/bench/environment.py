@@ -7,7 +7,7 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-import fmlad
+from fmlad._version import __version__
 
 
 def environment() -> dict[str, str]:
@@ -26,14 +26,14 @@ def _fixed() -> dict[str, str]:
     import torch
 
     facts = {
-        "fmlad": fmlad.__version__,
+        "fmlad": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
         "processor": _processor(),
     }
-    commit = _commit(Path(fmlad.__file__).parent)
+    commit = _commit(Path(__file__).parent)
     return facts | ({"commit": commit} if commit else {})
 
 

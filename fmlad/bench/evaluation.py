@@ -62,7 +62,7 @@ def evaluate(
     """
     from fmlad import storage
     from fmlad.detector import Detector
-    from fmlad.images import load_image
+    from fmlad.io.images import load_image
     from fmlad.views import pixels_key
 
     dataset = open_task(task, progress)

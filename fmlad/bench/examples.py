@@ -216,7 +216,7 @@ def _peer(result: CellResult, dataset: Dataset, shots: Sequence[Path]) -> Callab
     """A peer: heat alone, on the scale of its threshold, or of the image where it has none."""
     from fmlad import draw
     from fmlad.bench import contestants
-    from fmlad.images import load_image
+    from fmlad.io.images import load_image
 
     entry = result.cell.entry
     contestant = contestants.make_contestant(entry, contestants.Gallery())

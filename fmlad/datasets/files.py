@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fmlad.errors import DatasetError, UnknownNameError
-from fmlad.images import IMAGE_SUFFIXES, reason
+from fmlad.io.images import IMAGE_SUFFIXES, reason
 
 MANY = 10  # files passed over in one category, from which a note says so
 SHOWN = 6  # names listed in a message

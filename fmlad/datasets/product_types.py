@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.images import load_image
+from fmlad.io.images import load_image
 
 # Hues were preferred to a layout of colours on scenes of world 0; the numbers were set once.
 SIDE = 128  # px to which images are squeezed

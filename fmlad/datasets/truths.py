@@ -19,7 +19,7 @@ from PIL import Image
 
 from fmlad.datasets.model import Truth
 from fmlad.errors import DatasetError
-from fmlad.images import reason
+from fmlad.io.images import reason
 from fmlad.metrics import saturation_area
 
 LOSSY = 128  # grey level from which a pixel of a JPEG mask counts; compression smears the edges

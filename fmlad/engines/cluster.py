@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-import fmlad
+from fmlad._version import __version__
 from fmlad.errors import (
     BackboneMismatchError,
     ClusterError,
@@ -220,7 +220,7 @@ def setting(threads: int | None, needed: bool) -> Setting:
     """
     check_count("threads", threads)
     both = threads_here() if threads is None else Threads(threads, threads)
-    return Setting(fmlad.__version__, both, str(Path.cwd()), needed)
+    return Setting(__version__, both, str(Path.cwd()), needed)
 
 
 def settle(there: Setting) -> None:
@@ -230,9 +230,9 @@ def settle(there: Setting) -> None:
         BackboneMismatchError: It has another version of fmlad.
         ClusterError: The driver's working folder is not on this machine, and it is needed.
     """
-    if there.version != fmlad.__version__:
+    if there.version != __version__:
         raise BackboneMismatchError(
-            f"A worker has fmlad {fmlad.__version__} where this process has {there.version}; "
+            f"A worker has fmlad {__version__} where this process has {there.version}; "
             f"install the same version on all machines of the cluster."
         )
     try:

@@ -21,9 +21,9 @@ from fmlad import storage
 from fmlad.detector import Detector, Sources
 from fmlad.engines import cluster
 from fmlad.errors import ClusterError, FmladError, OptionError
-from fmlad.images import ImageSource, source_name
+from fmlad.io.images import ImageSource, source_name
+from fmlad.io.inputs import one_by_one
 from fmlad.prediction import Failure, Prediction
-from fmlad.sources import one_by_one
 
 
 @dataclass(frozen=True)

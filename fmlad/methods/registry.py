@@ -21,9 +21,9 @@ ENTRY_POINTS = "fmlad.methods"
 
 # name -> "module:method class:config class"
 _METHODS = {
-    "banks": "fmlad.methods.banks:Banks:BanksConfig",
-    "clip-lad": "fmlad.methods.clip_lad:ClipLad:ClipLadConfig",
-    "sam-lad": "fmlad.methods.sam_lad:SamLad:SamLadConfig",
+    "banks": "fmlad.methods.banks.method:Banks:BanksConfig",
+    "clip-lad": "fmlad.methods.clip_lad.method:ClipLad:ClipLadConfig",
+    "sam-lad": "fmlad.methods.sam_lad.method:SamLad:SamLadConfig",
 }
 
 

@@ -162,7 +162,7 @@ class PromptSet:
         Raises:
             PromptError: The picture is not there or no picture, or the box lies outside of it.
         """
-        from fmlad.images import load_image
+        from fmlad.io.images import load_image
 
         path = (self.folder or Path()) / exemplar.image
         try:

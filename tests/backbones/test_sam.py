@@ -14,9 +14,9 @@ from PIL import Image
 from fmlad.backbones import sam
 from fmlad.backbones.roles import MaskProposer
 from fmlad.backbones.sam_original import renamed
-from fmlad.cache import DiskCache
 from fmlad.errors import OptionError, WeightsUnavailableError
-from fmlad.views import Eyes
+from fmlad.io.cache import DiskCache
+from fmlad.views import BackboneSet
 from tests.backbones.tiny_sam_models import (
     original,
     save_original,
@@ -273,7 +273,7 @@ def test_masks_come_from_the_disk_until_picture_weights_or_settings_change(tmp_p
         count = []
         look = backbone._model.look
         backbone._model.look = lambda pixels: count.append(1) or look(pixels)  # type: ignore[method-assign]
-        Eyes({"mask_proposer": backbone}, cache).view(picture(seed, (150, 200))).masks()
+        BackboneSet({"mask_proposer": backbone}, cache).view(picture(seed, (150, 200))).masks()
         return len(count)
 
     assert looks(f"sam:{path}#{OPEN}") == 1

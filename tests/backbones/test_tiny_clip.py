@@ -20,11 +20,11 @@ from fmlad.backbones.clip_text import imagenet_templates
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 from fmlad.datasets.scenes.truth import Scene, SceneObject
 from fmlad.errors import PromptError
+from fmlad.methods.clip_lad.clusters import Clusters
+from fmlad.methods.clip_lad.coarse_to_fine import Stages, Wording, parse
+from fmlad.methods.clip_lad.instances import GRID
 from fmlad.prompts import PromptSet
-from fmlad.segmentation.clusters import Clusters
-from fmlad.segmentation.coarse_to_fine import Stages, Wording, parse
-from fmlad.segmentation.instances import GRID
-from fmlad.views import Eyes
+from fmlad.views import BackboneSet
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -184,7 +184,7 @@ def test_maps_of_the_right_nouns_beat_those_of_the_next_ones() -> None:
 def divided(stages: Stages, world: int) -> tuple[float, float]:
     """Mean IoU of the parts, and of the foreground, over the categories."""
     model = backbone(side=WIDE)
-    eyes = Eyes({"text_aligner": model, "feature_extractor": model})
+    backbone_set = BackboneSet({"text_aligner": model, "feature_extractor": model})
     by_part, by_foreground = [], []
     for category in SCENE_CATEGORIES:
         own = [scene for scene in scenes(world) if scene.spec.name == category]
@@ -196,11 +196,13 @@ def divided(stages: Stages, world: int) -> tuple[float, float]:
             json.dumps({"coarse": {"background": background}, "fine": fine})
         )
         wording = Wording(prompts, stages)
-        clusters = clusters_of(category, world, eyes)
+        clusters = clusters_of(category, world, backbone_set)
         number = np.array([0, *(parts.index(n) + 1 if n in parts else 0 for n in names)])
         both, either = np.zeros((2, len(parts) + 2))
         for scene in own:
-            seen = parse(eyes.view(scene.image), wording, clusters if stages == "both" else None)
+            seen = parse(
+                backbone_set.view(scene.image), wording, clusters if stages == "both" else None
+            )
             classes = torch.from_numpy(number[scene.part_map()])
             shares = F.one_hot(classes, len(parts) + 1).permute(2, 0, 1)[None].float()
             truth = F.interpolate(shares, (GRID, GRID), mode="area")[0].argmax(0).numpy()
@@ -214,10 +216,10 @@ def divided(stages: Stages, world: int) -> tuple[float, float]:
     return float(np.mean(by_part)), float(np.mean(by_foreground))
 
 
-def clusters_of(category: str, world: int, eyes: Eyes) -> Clusters:
+def clusters_of(category: str, world: int, backbone_set: BackboneSet) -> Clusters:
     """Of four normal scenes that are not judged."""
     shots = [render_scene(category, world, "train", "good", index).image for index in range(4)]
-    pyramids = [eyes.view(shot).pyramid("text_aligner") for shot in shots]
+    pyramids = [backbone_set.view(shot).pyramid("text_aligner") for shot in shots]
     return Clusters.fit(pyramids, CLUSTERS, np.random.default_rng(0))
 
 

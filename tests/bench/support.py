@@ -18,7 +18,7 @@ from fmlad.bench.model import Entry, Scored, Task
 from fmlad.bench.plan import Plan
 from fmlad.datasets.model import Dataset, Sample, Truth
 from fmlad.errors import WeightsUnavailableError
-from fmlad.images import load_image
+from fmlad.io.images import load_image
 from tests.conftest import picture
 
 SIZE = (48, 64)

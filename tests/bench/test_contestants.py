@@ -84,16 +84,16 @@ def test_a_gallery_forgets_what_was_used_longest_ago(pictures: Path) -> None:
     for limit, kept in ((1000.0, 3), (0.001, 1)):
         gallery = Gallery(limit)
         for path in (*paths, paths[0]):
-            view = gallery.view(path, contestant._eyes, "shelf")
+            view = gallery.view(path, contestant._backbones, "shelf")
             view.pyramid()
             size = view.nbytes
-        gallery.view(paths[0], contestant._eyes, "shelf")
+        gallery.view(paths[0], contestant._backbones, "shelf")
         assert len(gallery) == kept
         assert paths[0] in gallery
     gallery = Gallery(2.5 * size / 2**20)
     for path in paths:
-        gallery.view(path, contestant._eyes, "shelf").pyramid()
-    gallery.view(paths[2], contestant._eyes, "shelf")
+        gallery.view(path, contestant._backbones, "shelf").pyramid()
+    gallery.view(paths[2], contestant._backbones, "shelf")
     assert [path in gallery for path in paths] == [False, True, True]
 
 
@@ -104,7 +104,7 @@ def test_an_unreadable_picture_leaves_the_gallery_as_it_was(tmp_path: Path) -> N
     contestant = MethodContestant(PATCH, gallery)
     for _ in range(2):
         with pytest.raises(InvalidImageError):
-            gallery.view(broken, contestant._eyes, "shelf")
+            gallery.view(broken, contestant._backbones, "shelf")
     assert broken not in gallery
 
 

@@ -26,7 +26,7 @@ from fmlad.bench.model import ALL, Cell, Entry, Row, Task
 from fmlad.bench.report import write_report
 from fmlad.bench.results import load, run
 from fmlad.bench.summary import Figure, Line, aufc, summarise
-from fmlad.cli import cli
+from fmlad.commands.main import cli
 from fmlad.errors import CorruptResultsError, OptionError
 from tests.bench.report_support import BAD_NAME, LOCO, entry, result, write_results
 from tests.bench.support import fake, plan_of

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import fmlad
+from tests.commands.test_main import fmlad_cli
 from tests.conftest import picture
-from tests.test_cli import fmlad_cli
 
 SIZE = (48, 64)
 
@@ -124,7 +124,7 @@ def test_a_cluster_of_our_own_ends_with_ctrl_c(saved: Path, queries: Path, tmp_p
     images = [str(queries / f"{i % 10}.png") for i in range(4000)]
     command = ["predict", str(saved), *images, "--engine", "ray", "--threads", "1", "--json"]
     with subprocess.Popen(
-        [sys.executable, "-m", "fmlad.cli", *command],
+        [sys.executable, "-m", "fmlad", *command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         # Tests in the background of a shell have inherited that the signal is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509

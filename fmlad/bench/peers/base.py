@@ -28,7 +28,7 @@ from fmlad.errors import (
     ShotsError,
     WeightsUnavailableError,
 )
-from fmlad.images import load_image
+from fmlad.io.images import load_image
 from fmlad.profiles import pick_device
 
 RANDOM = "random"  # value of the option weights: for tests and timing

@@ -25,7 +25,7 @@ from fmlad.bench.peers.base import (
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import DatasetError, OptionError
-from fmlad.images import IMAGE_SUFFIXES, load_image
+from fmlad.io.images import IMAGE_SUFFIXES, load_image
 
 SIDE = 256
 STEPS = 70_000  # paper, Algorithm 1

@@ -1,0 +1,5 @@
+"""``python -m fmlad``: the command line."""
+
+from fmlad.commands.main import main
+
+main()

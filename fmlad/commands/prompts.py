@@ -1,0 +1,208 @@
+"""``fmlad prompts``: look at prompt sets, and check one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fmlad.errors import OptionError, PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from fmlad.prompts import PromptPart, PromptSet
+    from fmlad.views import ImageView
+
+BAD = 1  # exit code: a set is not valid
+
+prompts_cli = typer.Typer(
+    help="Prompt sets: list, show, check and compare them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
+
+
+@prompts_cli.command("list")
+def list_sets(as_json: Json = False) -> None:
+    """List the bundled prompt sets."""
+    from fmlad.prompts import PromptSet, list_prompt_sets
+
+    names = list_prompt_sets()
+    if as_json:
+        typer.echo(json.dumps(names))
+        return
+    for name in names:
+        typer.echo(f"{name}: {PromptSet.load(name).description}")
+
+
+@prompts_cli.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A bundled set, or a YAML file.")],
+    as_json: Json = False,
+) -> None:
+    """Print a prompt set as it is understood."""
+    from fmlad.prompts import PromptSet
+
+    prompts = PromptSet.load(name)
+    if as_json:
+        typer.echo(json.dumps(prompts.to_dict(), indent=1))
+        return
+    typer.echo("\n".join(describe(prompts)))
+
+
+@prompts_cli.command()
+def lint(
+    files: Annotated[list[str], typer.Argument(help="YAML files, or bundled sets by name.")],
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Check as well that this profile can ground every phrase."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check prompt sets; exit with 1 if any is not valid."""
+    from fmlad.prompts import PromptSet
+
+    looks_only = _looks_only(profile)
+    outcomes: list[dict[str, str | None]] = []
+    for file in files:
+        try:
+            prompts = PromptSet.load(file)
+            if looks_only:
+                _check_phrases(file, prompts)
+        except PromptError as error:
+            outcomes.append({"file": file, "error": str(error)})
+            if not as_json:
+                typer.echo(f"error: {error}", err=True)
+        else:
+            outcomes.append({"file": file, "error": None})
+            if not as_json:
+                count = len(prompts.parts)
+                typer.echo(f"{file}: ok ({count} part{'' if count == 1 else 's'})")
+    if as_json:
+        typer.echo(json.dumps(outcomes, indent=1))
+    if any(outcome["error"] for outcome in outcomes):
+        raise typer.Exit(BAD)
+
+
+@prompts_cli.command()
+def compare(
+    sets: Annotated[list[str], typer.Argument(help="Bundled sets, or YAML files.")],
+    shots: Annotated[Path, typer.Option(help="Folder of normal images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML report to write.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Folder with good/ and further folders of anomalous images."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Draws of shots, at least 4.")] = 4,
+    count: Annotated[int, typer.Option(min=1, help="Shots a draw.")] = 4,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="builtin, light or foundation. [default: $FMLAD_PROFILE, else foundation]"
+        ),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", help="Backbone of a role as ROLE=NAME; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare prompt sets with each other and with controls; write a report."""
+    from fmlad.commands.main import _pairs
+    from fmlad.compare import compare as run
+    from fmlad.compare import write_comparison
+    from fmlad.detector import method_backbones
+    from fmlad.io.images import load_image
+    from fmlad.io.inputs import expand_sources
+    from fmlad.prompts import PromptSet
+
+    chosen = [PromptSet.load(name) for name in sets]
+    override = _pairs(backbone or [], "--backbone ROLE=NAME")
+    backbone_set = method_backbones("clip-lad", profile, override, device)
+
+    def opened(folder: Path) -> list[ImageView]:
+        return [
+            backbone_set.view(load_image(path), str(path)) for path in expand_sources(str(folder))
+        ]
+
+    good: list[ImageView] = []
+    bad: list[ImageView] = []
+    if test is not None:
+        if not (test / "good").is_dir():
+            raise OptionError(f"{test} has no folder good/ with normal images.")
+        good = opened(test / "good")
+        folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
+        bad = [view for folder in folders for view in opened(folder)]
+    views = opened(shots)
+    with _progress(as_json) as progress:
+        rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=progress)
+    write_comparison(out, rows, views[0].reads)
+    if as_json:
+        typer.echo(json.dumps({"report": str(out), "rows": [row.to_dict() for row in rows]}))
+        return
+    for row in rows:
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in row.figures.items())
+        typer.echo(f"{row.title}: {figures}")
+    typer.echo(f"Report with pictures: {out}")
+
+
+def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
+    from fmlad.commands.main import _progress as of_the_command_line
+
+    return of_the_command_line(quiet)
+
+
+def describe(prompts: PromptSet) -> list[str]:
+    """A prompt set in lines that a person can read."""
+    lines = [f"{prompts.name}: {prompts.description}".rstrip(": ")]
+    lines.append(f"  background: {', '.join(prompts.background)}")
+    lines.append(f"  foreground: {', '.join(prompts.foreground) or '(by exemplars)'}")
+    for part in prompts.parts:
+        lines.append(f"  part {part.name!r}, by {part.decide}: {_what(part)}")
+        if part.expect is not None:
+            lines.append(f"    expected: {', '.join(map(str, part.expect.rules()))}")
+    for title, texts in (
+        ("templates", prompts.templates),
+        ("normal states", prompts.normal_states),
+        ("abnormal states", prompts.abnormal_states),
+    ):
+        if texts:
+            lines.append(f"  {title}: {', '.join(texts)}")
+    return lines
+
+
+def _what(part: PromptPart) -> str:
+    if part.words:
+        return ", ".join(part.words)
+    shown = (
+        one.image if one.box is None else f"{one.image} {[round(value) for value in one.box]}"
+        for one in part.exemplars
+    )
+    return "exemplars " + ", ".join(shown)
+
+
+def _looks_only(profile: str | None) -> bool:
+    """Whether the profile's text aligner takes phrases with attributes only; others take any."""
+    if profile is None:
+        return False
+    from fmlad.profiles import PROFILES, profile_name
+
+    aligner = PROFILES[profile_name(profile)].get("text_aligner", "")
+    return aligner.startswith("builtin:lexicon")
+
+
+def _check_phrases(file: str, prompts: PromptSet) -> None:
+    from fmlad.backbones.lexicon import attributes
+
+    for word in (*prompts.background, *prompts.foreground, *prompts.phrases()[0]):
+        try:
+            attributes(word)
+        except PromptError as error:
+            raise PromptError(f"{file}: {error}") from error

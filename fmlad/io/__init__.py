@@ -1,0 +1,1 @@
+"""Reading and writing: pictures, inputs, the disk cache, saved tensors."""

@@ -1,1 +1,0 @@
-"""Bringing two images, or their parts, into correspondence. Pure functions, no models, no I/O."""

@@ -1,0 +1,1 @@
+"""From features to distances: patch banks and registration. No models, no I/O."""

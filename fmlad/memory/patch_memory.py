@@ -1,0 +1,277 @@
+"""The patch bank over a set of shots: search anywhere, or around the same place.
+
+PSAD's patch bank (Kim et al., AAAI 2024, section 3.4; PatchCore's memory without a coreset). Where
+a query registers to a shot, a patch is compared around the same place only, so that a right patch
+in a wrong place stands out too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.io.tensors import Reader
+from fmlad.memory.patch_index import PatchIndex, flatten, same_place_distances
+from fmlad.memory.registration import (
+    COARSE,
+    REFINE,
+    Edges,
+    Fan,
+    Registration,
+    fan,
+    register,
+    sample_grid,
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the bank asks of an image.
+
+    Attributes:
+        levels: Features ``(1, C, h, w)`` of the compared levels, finest first.
+        pooled: ``(C,)``.
+        edges: For registration; None for a symmetric copy, which serves the free search alone.
+    """
+
+    levels: tuple[Tensor, ...]
+    pooled: Tensor
+    edges: Edges | None
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One shot, or a symmetric copy of one.
+
+    Attributes:
+        shot: Index of the shot it came from.
+        look: What is remembered of it.
+    """
+
+    shot: int
+    look: Look
+
+    @cached_property
+    def fan(self) -> Fan:
+        """The shot's side of registration."""
+        if self.look.edges is None:
+            raise RuntimeError("a symmetric copy is never registered")
+        return fan(self.look.edges)
+
+
+Found = tuple[Remembered, Registration]
+
+
+@dataclass(frozen=True)
+class PatchMemory:
+    """What the patch bank remembers.
+
+    Attributes:
+        memory: Shots first, in order, then their symmetric copies.
+        placed: Whether the shots register to each other, so that place can be asked for.
+        ratio: Factor that brings distances found anywhere onto the scale of those found at the
+            same place, measured on the shots.
+        usual: Largest distance at the same place of a left-out shot; 0 where place means nothing.
+    """
+
+    memory: tuple[Remembered, ...]
+    placed: bool
+    ratio: float = 1.0
+    usual: float = 0.0
+    _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
+    _between: dict[tuple[int, int], Registration] = field(default_factory=dict, repr=False)
+
+    @property
+    def shots(self) -> int:
+        """Number of shots, symmetric copies not counted."""
+        return 1 + max(item.shot for item in self.memory)
+
+    def kept(self, exclude: frozenset[int]) -> list[Remembered]:
+        """Memory without some shots."""
+        kept = [item for item in self.memory if item.shot not in exclude]
+        if not kept:
+            raise OptionError("All shots are excluded; at least one must stay.")
+        return kept
+
+    def with_place(
+        self, at_place: Sequence[float], anywhere: Sequence[float], of: int
+    ) -> PatchMemory:
+        """A copy that knows whether place means anything among the shots.
+
+        Args:
+            at_place: Largest distance of each left-out shot that registered.
+            anywhere: The same of the free search.
+            of: How many were left out in turn.
+        """
+        placed = 2 * len(at_place) > of
+        ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
+        # Searching a window can only find what searching everywhere finds too.
+        usual = max(at_place) if placed else 0.0
+        return replace(
+            self, placed=placed, ratio=max(1.0, ratio), usual=usual, _indices=self._indices
+        )
+
+    def registered(
+        self, look: Look, exclude: frozenset[int], least: float, references: int
+    ) -> list[Found]:
+        """The nearest shots (at most ``references``) to which an image registers."""
+        if look.edges is None:
+            return []
+        shots = [item for item in self.kept(exclude) if item.look.edges is not None]
+        shots.sort(key=lambda item: float((item.look.pooled - look.pooled).norm()))
+        # A shot left out is asked for twice: when places are learned and when it is judged.
+        known = next((item for item in self.memory if item.look.edges is look.edges), None)
+        found = [
+            (item, self.between(known, item) if known else register(look.edges, item.fan))
+            for item in shots[:references]
+        ]
+        return [(item, r) for item, r in found if r.confidence >= least]
+
+    def between(self, item: Remembered, base: Remembered) -> Registration:
+        """How one shot lies in another; estimated once."""
+        key = (item.shot, base.shot)
+        if key not in self._between:
+            if item.look.edges is None:
+                raise RuntimeError("a symmetric copy is never registered")
+            self._between[key] = register(item.look.edges, base.fan)
+        return self._between[key]
+
+    def at_place(self, look: Look, found: Sequence[Found], window: int) -> Tensor:
+        """Distances ``(h, w)`` around the same place in the shots found."""
+        if look.edges is None:
+            raise RuntimeError("a symmetric copy is never registered")
+        maps = []
+        for index, level in enumerate(look.levels):
+            best = torch.full(level.shape[-2:], torch.inf, device=level.device)
+            for item, registration in found:
+                size = (level.shape[-2], level.shape[-1])
+                grid = sample_grid(registration, look.edges.half, item.fan.edges.half, size)
+                there = item.look.levels[index]
+                gap = same_place_distances(level, there, grid.to(level.device), window)
+                best = torch.minimum(best, gap)
+            maps.append(best)
+        return _mean_map(maps)
+
+    def anywhere(self, look: Look, exclude: frozenset[int]) -> Tensor:
+        """Distances ``(h, w)`` to the nearest patch of all shots."""
+        return _mean_map(
+            [
+                index.distances(flatten(level)).view(level.shape[-2:])
+                for index, level in zip(self._index(exclude), look.levels, strict=True)
+            ]
+        )
+
+    def _index(self, exclude: frozenset[int]) -> list[PatchIndex]:
+        """One patch index a level; the one over all shots is kept, the others are not."""
+        if exclude in self._indices:
+            return self._indices[exclude]
+        kept = self.kept(exclude)
+        levels = range(len(kept[0].look.levels))
+        indices = [PatchIndex([flatten(item.look.levels[i]) for item in kept]) for i in levels]
+        if not exclude:
+            self._indices[exclude] = indices
+        return indices
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Features, pooled vectors and edges of everything remembered."""
+        named = {}
+        for number, item in enumerate(self.memory):
+            named[f"{number}.pooled"] = item.look.pooled
+            for level, features in enumerate(item.look.levels):
+                named[f"{number}.level{level}"] = features
+            if item.look.edges is not None:
+                named[f"{number}.edges.coarse"] = item.look.edges.coarse
+                for size, canvas in zip(REFINE, item.look.edges.fine, strict=True):
+                    named[f"{number}.edges.{size}"] = canvas
+        return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
+
+    def meta(self) -> dict[str, Any]:
+        """Owners, picture shapes and the two facts learned from the shots."""
+        edges = [item.look.edges for item in self.memory]
+        return {
+            "shots": [item.shot for item in self.memory],
+            "levels": len(self.memory[0].look.levels),
+            "halves": [list(e.half) if e else None for e in edges],
+            "placed": self.placed,
+            "ratio": self.ratio,
+            "usual": self.usual,
+        }
+
+    @classmethod
+    def restore(cls, reader: Reader, meta: Mapping[str, Any]) -> PatchMemory:
+        """Inverse of :meth:`tensors` and :meth:`meta`.
+
+        Raises:
+            CorruptDetectorError: A tensor is missing or of another shape.
+            KeyError, TypeError, ValueError: The description is unusable.
+        """
+        memory: list[Remembered] = []
+        count, placed = meta["levels"], meta["placed"]
+        ratio, usual = float(meta["ratio"]), float(meta["usual"])
+        owners = list(zip(meta["shots"], meta["halves"], strict=True))
+        for number, (shot, half) in enumerate(owners):
+            first = memory[0].look if memory else None
+            levels = tuple(
+                reader.level(f"{number}.level{i}", first.levels[i].shape[1] if first else None)
+                for i in range(int(count))
+            )
+            pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
+            memory.append(Remembered(int(shot), Look(levels, pooled, _edges(reader, number, half))))
+        originals = [item.shot for item in memory if item.look.edges is not None]
+        if not originals and placed is False:  # a bank that never registers anything
+            originals = [item.shot for item in memory]
+        if (
+            not memory
+            or not memory[0].look.levels
+            or originals != list(range(len(originals)))
+            or not {item.shot for item in memory} <= set(originals)
+            or not isinstance(placed, bool)
+            or not math.isfinite(ratio)
+            or ratio <= 0
+            or not math.isfinite(usual)
+            or usual < 0
+        ):
+            raise CorruptDetectorError("The saved bank's description contradicts itself.")
+        return cls(tuple(memory), placed, ratio, usual)
+
+
+def smoothed(distances: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, mirrored at the border; ``(h, w)`` stays ``(h, w)``."""
+    if sigma == 0:
+        return distances
+    radius = min(math.ceil(3 * sigma), min(distances.shape) - 1)
+    offsets = torch.arange(-radius, radius + 1, device=distances.device, dtype=distances.dtype)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    padded = F.pad(distances[None, None], (radius,) * 4, mode="reflect")
+    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[0, 0]
+
+
+def _edges(reader: Reader, number: int, half: Sequence[float] | None) -> Edges | None:
+    if half is None:
+        return None
+    width, height = (float(value) for value in half)
+    if max(width, height) != 1 or min(width, height) <= 0:
+        raise ValueError(f"halves of shot {number} are {half}")
+    # Registration runs on the CPU: its canvases are too small to be worth a transfer.
+    coarse = reader.take(f"{number}.edges.coarse", (COARSE, COARSE)).cpu()
+    fine = tuple(reader.take(f"{number}.edges.{size}", (size, size)).cpu() for size in REFINE)
+    return Edges(coarse, fine, (width, height))
+
+
+def _mean_map(maps: Sequence[Tensor]) -> Tensor:
+    """Mean of maps ``(h, w)`` of different levels on the finest grid."""
+    size = maps[0].shape
+    resized = [maps[0]] + [
+        F.interpolate(m[None, None], size, mode="bilinear")[0, 0] for m in maps[1:]
+    ]
+    return torch.stack(resized).mean(0)

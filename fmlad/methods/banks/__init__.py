@@ -1,0 +1,1 @@
+"""The method ``banks``; see ``method.py``."""

@@ -1,0 +1,295 @@
+"""From deviations of parts to differences: one per thing wrong, named, boxed and painted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.findings import Box, Kind
+from fmlad.methods.banks.object_memory import Framed
+from fmlad.methods.banks.parts_model import Deviation
+from fmlad.methods.protocol import Difference
+from fmlad.objects.appearance import COLOUR, SIZE, Floats, Seen
+from fmlad.objects.names import describe
+from fmlad.objects.parts import UNKNOWN
+from fmlad.prediction import Segmentation
+
+Bools = npt.NDArray[np.bool_]
+
+FINER = 0.4  # a finer level speaks for a coarser one from this share of its score
+SHARED = 0.5  # two deviations are about the same thing from this share of common objects
+BESIDE = 1.0  # distance between box centres, in box sizes, up to which two boxes are one place
+CLEAR = 1.0  # units of look from which a replaced object is recoloured or resized
+HOLDER = 0.25  # share of the image from which an object rather holds others
+SURE = 0.5  # weight from which an object is shown and counted for people
+MOST = 20  # differences reported at most
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image with its objects, placed in the frame of the shots.
+
+    Attributes:
+        seen: Its objects and their masks.
+        framed: The parts of the shots.
+        into: Transform into the common frame; None where it does not register.
+        size: Height and width in pixels.
+    """
+
+    seen: Seen
+    framed: Framed
+    into: Floats | None
+    size: tuple[int, int]
+
+    def boxes(self, deviation: Deviation) -> Floats:
+        """Boxes ``(n, 4)`` of what is concerned: present objects, then places of absent ones."""
+        present = self.seen.objects.boxes[list(deviation.rows)].reshape(-1, 4)
+        if deviation.kind in ("misplaced", "resized"):
+            return present
+        return np.concatenate([present, self.boxes_of_absent(deviation.absent)])
+
+    def boxes_of_absent(self, points: Sequence[int]) -> Floats:
+        """Boxes ``(n, 4)`` where some objects of the shots would lie here."""
+        longer = max(self.size)
+        half = np.array([self.size[1], self.size[0]]) / longer
+        found = [self.framed.box_in(point, self.into, half, longer) for point in points]
+        return np.reshape(np.array(found, dtype=np.float64), (-1, 4))
+
+
+def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Difference]:
+    """One difference per thing that is wrong, highest score first.
+
+    Args:
+        deviations: Of one image, at all levels; several may be about the same thing.
+        scene: The image.
+    """
+    kept: list[Deviation] = []
+    left = [deviation for deviation in deviations if deviation.told]
+    while left and len(kept) < MOST:
+        first = left[0]
+        same = [d for d in left if d is first or _about_the_same(d, first, scene)]
+        able = [d for d in same if d.branch == first.branch and d.score >= FINER * first.score]
+        able = able or [first]
+        # The finest level that sees it names it; the score stays that of the clearest.
+        named = min(able, key=lambda d: (d.group is None, d.level))
+        kept.append(replace(named, score=first.score))
+        left = [d for d in left if not any(d is other for other in same)]
+    return _paired(kept, scene)
+
+
+def paint(
+    deviations: Sequence[Deviation], scene: Scene, size: tuple[int, int], branch: str
+) -> npt.NDArray[np.float32]:
+    """Map ``(h, w)`` of one branch: each place has the score of the clearest deviation about it."""
+    result = np.zeros(size, np.float32)
+    for deviation in reversed(deviations):
+        if deviation.branch != branch:
+            continue
+        for row in _told_apart(deviation.rows, scene):
+            mask = scene.seen.masks[row]
+            rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(int)
+            columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(int)
+            _raise(result, mask[np.ix_(rows, columns)], deviation.score)
+            _raise(
+                result,
+                _ellipse(scene.seen.objects.boxes[row], scene.size, size, 0.5),
+                deviation.score,
+            )
+        if deviation.kind == "missing":
+            for box in scene.boxes(deviation):
+                _raise(result, _ellipse(box, scene.size, size, 1.0), deviation.score)
+    return result
+
+
+def _told_apart(rows: Sequence[int], scene: Scene) -> list[int]:
+    """Objects of a deviation without what may hold the others: a bag lit up hides its contents."""
+    small = [row for row in rows if scene.seen.masks[row].mean() < HOLDER]
+    return small or list(rows)
+
+
+def segmentation(scene: Scene) -> Segmentation:
+    """Parts at the level that names them, at the image's size."""
+    model, seen = scene.framed.model, scene.seen
+    level = model.naming_level()
+    numbers = [i for i, group in enumerate(model.parts.groups) if group.level == level]
+    names = ["background", *(model.names[i] for i in numbers), "other", "unknown"]
+    owner = model.parts.assign(seen.objects)[level] if len(seen.objects) else np.zeros(0, np.int64)
+    labels = np.zeros(scene.size, np.uint16)
+    counts = dict.fromkeys(names[1:], 0)
+    areas = seen.masks.sum(axis=(1, 2)) if len(seen.masks) else np.zeros(0)
+    for row in np.argsort(-areas, kind="stable"):
+        if seen.objects.weights[row] < SURE:
+            continue
+        if owner[row] in numbers:
+            label = 1 + numbers.index(int(owner[row]))
+        else:
+            label = len(names) - (1 if owner[row] == UNKNOWN else 2)
+        # A gap between things of one part, so that they are seen as so many.
+        place, mask, around = _enlarged(seen.masks[row], scene.size)
+        local = labels[place]
+        local[around & (local == label)] = 0
+        local[mask] = label
+        counts[names[label]] += 1
+    kept = {name: n for name, n in counts.items() if n or name not in ("other", "unknown")}
+    return Segmentation(labels, names, kept)
+
+
+def _enlarged(mask: Bools, size: tuple[int, int]) -> tuple[tuple[slice, slice], Bools, Bools]:
+    """A mask at another size ``(height, width)``, its outline smooth.
+
+    Returns:
+        Rows and columns that hold it there, the mask within them, and with a cell around it.
+    """
+    from PIL import Image
+    from scipy.ndimage import binary_dilation
+
+    wide = np.zeros_like(mask)
+    inside, part = [], []
+    for axis, length in enumerate(size):
+        cells = mask.shape[axis]
+        there = np.flatnonzero(mask.any(1 - axis))
+        low, high = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
+        inside.append(slice(max(low - 1, 0), high + 1))
+        # Two cells around it and two pixels, so that nothing outside has a say within.
+        scale = length / cells
+        start = max(0, int((low - 2) * scale) - 2)
+        part.append((start, min(length, max(start + 1, int((high + 2) * scale) + 3)), 1 / scale))
+    where = (inside[0], inside[1])
+    wide[where] = binary_dilation(mask[where])
+    (top, bottom, down), (left, right, across) = part
+    box = (
+        left * across,
+        top * down,
+        min(right * across, mask.shape[1]),
+        min(bottom * down, mask.shape[0]),
+    )
+    found = []
+    for one in (mask, wide):
+        picture = Image.fromarray(one.view(np.uint8) * 255)
+        large = picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box)
+        found.append(np.asarray(np.asarray(large) > 127, dtype=bool))
+    return (slice(top, bottom), slice(left, right)), found[0], found[1]
+
+
+def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:
+    rows = _overlap(one.rows, other.rows)
+    absent = _overlap(one.absent, other.absent)
+    if max(rows, absent) >= SHARED:
+        return True
+    if one.group is None or other.group is None or one.kind != other.kind:
+        return False
+    groups = scene.framed.model.parts.groups
+    return _overlap(groups[one.group].members, groups[other.group].members) >= SHARED
+
+
+def _overlap(
+    one: Sequence[int] | npt.NDArray[np.int64], other: Sequence[int] | npt.NDArray[np.int64]
+) -> float:
+    """Common share of the smaller set, in [0, 1]."""
+    if len(one) == 0 or len(other) == 0:
+        return 0.0
+    return len(np.intersect1d(one, other)) / min(len(one), len(other))
+
+
+def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
+    """A missing and an extra object in its place, or much like it, are one replaced object."""
+    found: list[Difference] = []
+    used: set[int] = set()
+    for number, missing in enumerate(deviations):
+        if missing.kind != "missing" or not missing.absent or number in used:
+            continue
+        for index, extra in enumerate(deviations):
+            if extra.kind != "extra" or index in used or not extra.rows or number in used:
+                continue
+            kind = _replaced(missing, extra, scene)
+            if kind is not None:
+                used |= {number, index}
+                found.append(_difference(missing, scene, kind, extra))
+    found += [
+        _difference(deviation, scene, deviation.kind, None)
+        for number, deviation in enumerate(deviations)
+        if number not in used
+    ]
+    return sorted(found, key=lambda difference: -difference.score)
+
+
+def _replaced(missing: Deviation, extra: Deviation, scene: Scene) -> Kind | None:
+    """How an extra object differs from the missing one in whose stead it stands, if it does."""
+    parts = scene.framed.model.parts
+    gone = parts.looks[list(missing.absent)].mean(0)
+    here = scene.seen.objects.looks[list(extra.rows)].mean(0)
+    colour = float(np.linalg.norm((here - gone)[list(COLOUR[:3])]))
+    size = abs(float(here[SIZE] - gone[SIZE]))
+    in_place = scene.into is not None and _in_place(missing, extra, scene)
+    if in_place or (colour < CLEAR) != (size < CLEAR):
+        if colour >= max(CLEAR, size):
+            return "recoloured"
+        if size >= CLEAR:
+            return "resized"
+    return None
+
+
+def _in_place(missing: Deviation, extra: Deviation, scene: Scene) -> bool:
+    first = scene.boxes(missing)[0]
+    second = scene.seen.objects.boxes[extra.rows[0]]
+    gap = np.abs((first[:2] + first[2:]) - (second[:2] + second[2:])) / 2
+    size = np.maximum(first[2:] - first[:2], second[2:] - second[:2])
+    return bool((gap <= BESIDE * size).all())
+
+
+def _difference(
+    deviation: Deviation, scene: Scene, kind: Kind, instead: Deviation | None
+) -> Difference:
+    model = scene.framed.model
+    name = model.names[deviation.group] if deviation.group is not None else None
+    boxes = scene.boxes(instead or deviation)
+    box: Box | None = None
+    if len(boxes):
+        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+        box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    expected, observed = deviation.expected, deviation.observed
+    if observed is not None and kind in ("missing", "extra"):
+        observed = float(round(observed))
+    text = _sentence(deviation, scene, kind, name, instead)
+    score = max(deviation.score, instead.score if instead else 0.0)
+    return Difference(kind, name, expected, observed, box, deviation.branch, score, text)
+
+
+def _sentence(
+    deviation: Deviation, scene: Scene, kind: Kind, name: str | None, instead: Deviation | None
+) -> str:
+    expected, observed = deviation.expected or 0.0, deviation.observed or 0.0
+    rows = list(deviation.rows if instead is None else instead.rows)
+    look = describe(scene.seen.objects.looks[rows]) if rows else ""
+    if instead is not None:
+        word = "of another colour" if kind == "recoloured" else "of another size"
+        return f"one '{name}' is {word}: a '{look}' is in its stead"
+    if kind in ("missing", "extra"):
+        number = max(1, round(abs(observed - expected)))
+        if name is None:
+            return f"{number} never seen in the shots: '{look}'"
+        counts = f"expected {expected:g}, found {round(observed)}"
+        return f"{number} {kind} of '{name}': {counts}"
+    if kind == "misplaced":
+        return f"a '{name}' is not where the shots have it"
+    if kind == "resized":
+        return f"'{name}' covers {observed / max(expected, 1e-9):.2f} times the usual area"
+    return f"'{name}' does not look as in the shots"
+
+
+def _raise(target: npt.NDArray[np.float32], where: Bools, value: float) -> None:
+    target[where] = np.maximum(target[where], np.float32(value))
+
+
+def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: float) -> Bools:
+    """The ellipse in a box of an image, on a grid ``size`` over it; at least one cell."""
+    unit = np.array([size[1] / image[1], size[0] / image[0]])
+    low, high = box[:2] * unit, box[2:] * unit
+    centre, radius = (low + high) / 2, np.maximum((high - low) / 2 * scale, 0.71)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    return np.asarray(
+        ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2 <= 1, dtype=bool
+    )

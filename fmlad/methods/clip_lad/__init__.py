@@ -1,0 +1,1 @@
+"""The method ``clip-lad``; see ``method.py``."""

@@ -1,0 +1,293 @@
+"""Coarse-to-fine segmentation: what is foreground by coarse words, what part by fine ones.
+
+CLIP-LAD, section 3.1. The regions of the coarse stage are clusters of places (``clusters.py``); the
+words that fit a region best say whether it is foreground (Eq. 1), and inside the foreground each
+place goes to the part whose words fit it best.
+
+Eq. 1 compares words with the mean token of a region. Tokens have unit length, so the mean of the
+places' similarities ranks the words of a region the same; it is used because the embedded lexicon
+then leaves out words of size and shape, which are about objects and not about clusters.
+
+Two things are ours. Where the method has a mask proposer, its objects take the clusters' place: all
+that is red in an image has no size, each red thing does, and the embedded lexicon judges both. Then
+a part that the prompt set decides by ``region`` is decided for whole objects, and any other at each
+place inside them; a set that decides no part by region has no use for objects, and each place is
+judged for itself. Without a proposer the regions of the former are the clusters, as in the paper
+for its juice bottle. And objects are counted: the proposer's, or else the connected pieces of a
+part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.backbones.pooling import region_means
+from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
+from fmlad.methods.clip_lad.exemplars import region_embeddings, similarity
+from fmlad.methods.clip_lad.instances import GRID, Instance, Parse, as_box, joined_pieces, pieces_of
+from fmlad.prompts import PromptSet
+from fmlad.views import ImageView
+
+Stages = Literal["both", "coarse", "fine"]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+ALIGNER, PROPOSER = "text_aligner", "mask_proposer"
+SCALE = 40.0  # of the softmax over words (NACLIP)
+COVERED = 0.5  # share of a cell from which an object owns it (ours)
+LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
+TOUCHING = 0.004  # of the longer side, up to which pieces of one colour touch (ours)
+QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in describe.py)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A prompt set made ready to be compared with images.
+
+    Attributes:
+        prompts: The set.
+        stages: Which of the two stages are in use. With ``"coarse"`` there is one class, the
+            foreground; with ``"fine"`` the background's words compete at every place, and there
+            are no regions of any kind.
+        exemplars: Index of a part -> float32 ``(n, C)``, mean features of its exemplars on the
+            aligner's finest level; none for parts given by words.
+        centre: float32 ``(C,)``, the mean feature of the shots; exemplars are compared after it was
+            taken off, since what all places have in common tells nothing apart.
+    """
+
+    prompts: PromptSet
+    stages: Stages = "both"
+    exemplars: Mapping[int, Tensor] = field(default_factory=dict)
+    centre: Tensor | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, background left out."""
+        return ("foreground",) if self.stages == "coarse" else self.prompts.part_names
+
+    @property
+    def whole(self) -> Bools:
+        """Which classes are decided for regions, ``(classes,)``."""
+        if self.stages != "both":
+            return np.full(len(self.names), self.stages == "coarse")
+        return np.array([part.decide == "region" for part in self.prompts.parts])
+
+
+def by_objects(view: ImageView, wording: Wording) -> bool:
+    """Whether the objects of a mask proposer are divided, and not places."""
+    return wording.stages != "fine" and view.has(PROPOSER) and bool(wording.whole.any())
+
+
+def by_clusters(view: ImageView, stages: Stages) -> bool:
+    """Whether the regions of the coarse stage are clusters, so that ``parse`` asks for some."""
+    return stages != "fine" and not view.has(PROPOSER)
+
+
+def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
+    """Divides one image.
+
+    Args:
+        view: Through a text aligner, and a mask proposer or none.
+        wording: What to look for.
+        clusters: Of the shots; None where :func:`by_clusters` says so, and where there are no
+            shots: then those of the image itself serve.
+    """
+    name = _memo_name(wording, clusters)
+    if name is not None and name in view.memo:
+        known: Parse = view.memo[name]
+        return known
+    found = _parsed(view, wording, clusters)
+    if name is not None:
+        view.memo[name] = found
+    return found
+
+
+def _memo_name(wording: Wording, clusters: Clusters | None) -> str | None:
+    """What a parse depends on, the image apart; None where that is not quickly said."""
+    if wording.exemplars or clusters is not None:
+        return None
+    return f"parse {wording.stages} {wording.prompts!r}"
+
+
+def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
+    if not by_objects(view, wording):
+        regions = None
+        if by_clusters(view, wording.stages):
+            pyramid = view.pyramid(ALIGNER)
+            if clusters is None:
+                clusters = Clusters.fit([pyramid], DEFAULT, np.random.default_rng(0))
+            regions = clusters.regions(pyramid)
+        labels = _places(view, wording, regions)
+        return Parse(labels, pieces_of(labels, view.size))
+    objects = view.masks(PROPOSER).best()
+    good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
+    masks, boxes = objects.masks[good], objects.boxes[good]
+    owners = _owners(view, wording, masks)
+    instances = [
+        Instance(int(owner), as_box(box), float(mask.mean()))
+        for owner, box, mask in zip(owners, boxes, masks, strict=True)
+        if owner
+    ]
+    gap = TOUCHING * max(view.size)
+    joined = joined_pieces(instances, np.r_[True, wording.whole], gap)
+    return Parse(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
+
+
+def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> float:
+    """Share of an image that the coarse stage calls foreground, in [0, 1]."""
+    regions = clusters.regions(view.pyramid(ALIGNER))
+    return float(regions[_foreground(view, wording, regions)].any(axis=0).mean())
+
+
+def margin(view: ImageView, wording: Wording) -> float:
+    """How clearly the best class beats the next one, background included, on the average.
+
+    Over the objects of the mask proposer, else over all places; >= 0, in the units of the aligner's
+    similarities. 0 where there is nothing to compare.
+    """
+    regions = None
+    if by_objects(view, wording):
+        objects = view.masks(PROPOSER).best()
+        regions = objects.masks[objects.masks.any(axis=(1, 2))]
+        if not len(regions):
+            return 0.0
+    background, classes = _degrees(view, wording, regions)
+    best = torch.cat([background[None], classes]).topk(2, dim=0).values
+    return float((best[0] - best[1]).mean())
+
+
+def _places(view: ImageView, wording: Wording, regions: Bools | None) -> Ints:
+    """Classes without objects, ``(GRID, GRID)``."""
+    fine, rival = _fine(view, wording)
+    if regions is None:
+        inside = fine.max(axis=0) > rival
+    else:
+        owner = on_grid(regions.argmax(axis=0))
+        for row in np.flatnonzero(wording.whole):
+            means = region_means(torch.from_numpy(fine[[row]]), regions)[:, 0].numpy()
+            fine[row] = means[owner]
+        inside = _foreground(view, wording, regions)[owner]
+    return np.where(inside, fine.argmax(axis=0) + 1, 0)
+
+
+def _painted(view: ImageView, wording: Wording, masks: Bools, owners: Ints) -> Ints:
+    """Classes by objects, small ones on top of large ones, ``(GRID, GRID)``."""
+    labels = np.zeros((GRID, GRID), np.int64)
+    whole = wording.whole
+    places = labels
+    if not whole.all():
+        fine, _ = _fine(view, wording)
+        fine[whole] = -np.inf
+        places = fine.argmax(axis=0) + 1
+    for row in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        mask = torch.from_numpy(masks[row].astype(np.float32))[None, None]
+        inside = F.interpolate(mask, (GRID, GRID), mode="area")[0, 0].numpy() >= COVERED
+        labels[inside] = owners[row] if whole[owners[row] - 1] else places[inside]
+    return labels
+
+
+def _fine(view: ImageView, wording: Wording) -> tuple[Floats, Floats]:
+    """How well classes ``(classes, GRID, GRID)`` and background ``(GRID, GRID)`` fit places."""
+    background, classes = _degrees(view, wording)
+    both = torch.cat([background[None], classes])[None]
+    found = F.interpolate(both, (GRID, GRID), mode="area")[0].cpu().numpy()
+    return found[1:], found[0]
+
+
+def _foreground(view: ImageView, wording: Wording, regions: Bools) -> Bools:
+    """Which regions ``(R,)`` the coarse words call foreground."""
+    prompts = wording.prompts
+    words = (*prompts.background, *prompts.foreground)
+    similar = region_means(_ground(view, wording, words), regions).T
+    background, rest = _as_degrees(similar, len(prompts.background), bool(wording.exemplars))
+    shown = _shown(view, wording, regions)
+    background, rest = _joined(background, rest, list(shown.values()))
+    return np.asarray((rest.amax(0) > background).cpu().numpy() & regions.any(axis=(1, 2)))
+
+
+def _owners(view: ImageView, wording: Wording, masks: Bools) -> Ints:
+    """Class of each object ``(n,)``, 0 for the background."""
+    if not len(masks):
+        return np.zeros(0, np.int64)
+    background, classes = _degrees(view, wording, masks)
+    best = classes.argmax(0) + 1
+    return np.asarray(torch.where(classes.amax(0) > background, best, 0).cpu().numpy())
+
+
+def _degrees(
+    view: ImageView, wording: Wording, regions: Bools | None = None
+) -> tuple[Tensor, Tensor]:
+    """How well background ``(...)`` and classes ``(classes, ...)`` fit places or regions.
+
+    Synonyms by the best of them (NACLIP). In a set with exemplars both kinds are brought to [0, 1]:
+    words by a softmax over all words, exemplars by their cosine, cut off at 0; the background is
+    then at most what the best exemplar leaves of 1.
+    """
+    prompts = wording.prompts
+    fine, owners = prompts.phrases()
+    if wording.stages == "coarse":
+        fine, owners = prompts.foreground, (0,) * len(prompts.foreground)
+    similar = _ground(view, wording, (*prompts.background, *fine), regions)
+    background, rest = _as_degrees(similar, len(prompts.background), bool(wording.exemplars))
+    shown = _shown(view, wording, regions)
+    classes = []
+    for index in range(len(wording.names)):
+        fits = [rest[row] for row, owner in enumerate(owners) if owner == index]
+        fits += [like for part, like in shown.items() if part == index or len(wording.names) == 1]
+        classes.append(torch.stack(fits).amax(0))
+    background, _ = _joined(background, rest, list(shown.values()))
+    return background, torch.stack(classes)
+
+
+def _ground(
+    view: ImageView, wording: Wording, words: tuple[str, ...], regions: Bools | None = None
+) -> Tensor:
+    return view.ground(words, regions, wording.prompts.templates, ALIGNER)
+
+
+def _as_degrees(similar: Tensor, rivals: int, mixed: bool) -> tuple[Tensor, Tensor]:
+    """Background and other words; as probabilities where exemplars are in play."""
+    if mixed:
+        similar = (SCALE * similar).softmax(0)
+    return similar[:rivals].amax(0), similar[rivals:]
+
+
+def _shown(view: ImageView, wording: Wording, regions: Bools | None) -> dict[int, Tensor]:
+    """How much places or regions are like each part that is given by exemplars, in [0, 1]."""
+    if not wording.exemplars:
+        return {}
+    levels = view.pyramid(ALIGNER).levels
+    level = levels[min(levels)]
+    centre = level.mean((0, 2, 3)) if wording.centre is None else wording.centre.to(level)
+    level = level - centre[None, :, None, None]
+    features = level if regions is None else region_embeddings(level, regions)
+    return {
+        index: similarity(features, vectors.to(level) - centre).amax(0).clamp_min(0)
+        for index, vectors in wording.exemplars.items()
+    }
+
+
+def _joined(background: Tensor, words: Tensor, shown: list[Tensor]) -> tuple[Tensor, Tensor]:
+    if not shown:
+        return background, words
+    exemplars = torch.stack(shown)
+    left = 1 - exemplars.amax(0)
+    # Without other words the background's are sure of everything.
+    background = torch.minimum(background, left) if len(words) else left
+    return background, torch.cat([words, exemplars])
+
+
+def on_grid(numbers: Ints) -> Ints:
+    """Nearest neighbour resize of whole numbers ``(h, w)`` to the grid."""
+    rows = ((np.arange(GRID) + 0.5) * numbers.shape[0] / GRID).astype(np.int64)
+    columns = ((np.arange(GRID) + 0.5) * numbers.shape[1] / GRID).astype(np.int64)
+    return np.asarray(numbers[np.ix_(rows, columns)])

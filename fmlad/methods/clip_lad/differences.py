@@ -1,0 +1,206 @@
+"""From classes beside those of the nearest shot to typed differences and painted maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.findings import Box, Kind
+from fmlad.methods.clip_lad.class_memory import ClassMemory, Judged
+from fmlad.methods.clip_lad.expectations import Broken
+from fmlad.methods.clip_lad.instances import GRID, Parse
+from fmlad.methods.protocol import Difference
+from fmlad.prediction import Segmentation
+
+LEAST = 0.25  # nats or log ratio below which a class is as it should be (ours)
+ABSENT = 4 / GRID**2  # share of the image up to which a class is not there (ours)
+IN_PLACE = 0.3  # of the smaller region that two classes share, from which one replaced the other
+
+Bools = npt.NDArray[np.bool_]
+
+
+def learned(
+    seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+) -> list[Difference]:
+    """Counts and areas that depart from the shots, at most one difference a class.
+
+    Args:
+        seen: The query.
+        judged: It beside its nearest shot.
+        memory: The shots.
+        size: Height and width of the query in pixels.
+    """
+    found: dict[int, Difference] = {}
+    for row in np.argsort(-judged.surprises, kind="stable"):
+        if judged.surprises[row] >= LEAST:
+            found[int(row)] = _count(int(row), seen, judged, memory, size)
+    for row in np.argsort(-judged.by_class, kind="stable"):
+        if judged.by_class[row] >= LEAST and int(row) not in found:
+            found[int(row)] = _area(int(row), seen, judged, memory, size)
+    _pair(found, seen, memory.shots[judged.shot])
+    return list(found.values())
+
+
+def declared(rules: Sequence[Broken]) -> list[Difference]:
+    """Broken rules as differences of the branch ``"declared"``."""
+    return [
+        Difference(
+            rule.kind,
+            rule.part,
+            rule.expected,
+            rule.observed,
+            _around(rule.boxes),
+            "declared",
+            rule.score,
+            f"declared: {rule.text}",
+        )
+        for rule in rules
+    ]
+
+
+def class_maps(
+    seen: Parse, judged: Judged, memory: ClassMemory, by_count: bool
+) -> npt.NDArray[np.float32]:
+    """Map ``(GRID, GRID)`` of what counts, or areas, say of each class.
+
+    A class that is too large or too many lights up where it is, one that is too small or too few
+    where the nearest shot has it; the greatest value is that of the clearest class.
+    """
+    values = judged.surprises if by_count else judged.by_class
+    result = np.zeros((GRID, GRID), np.float32)
+    for row in np.flatnonzero(values > 0):
+        here = seen.labels == row + 1
+        there = memory.shots[judged.shot].labels == row + 1
+        if by_count:
+            fewer = judged.counts[row] < judged.laws[row].expected
+        else:
+            fewer = judged.shares[row] < judged.expected[row]
+        place = _changed(there, here) if fewer else _changed(here, there)
+        if not place.any():
+            place = here | there if (here | there).any() else np.ones_like(here)
+        result[place] = np.maximum(result[place], float(values[row]))
+    return result
+
+
+def rules_map(rules: Sequence[Broken], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Map ``(GRID, GRID)`` of broken rules: the objects concerned, else all of the image."""
+    result = np.zeros((GRID, GRID), np.float32)
+    for rule in rules:
+        if not rule.boxes:
+            result = np.maximum(result, np.float32(rule.score))
+        for x1, y1, x2, y2 in rule.boxes:
+            rows = slice(int(y1 / size[0] * GRID), max(1, int(np.ceil(y2 / size[0] * GRID))))
+            columns = slice(int(x1 / size[1] * GRID), max(1, int(np.ceil(x2 / size[1] * GRID))))
+            result[rows, columns] = np.maximum(result[rows, columns], np.float32(rule.score))
+    return result
+
+
+def segmentation(seen: Parse, names: Sequence[str], size: tuple[int, int]) -> Segmentation:
+    """Classes at the image's size, with their counts."""
+    rows = (np.arange(size[0]) * GRID) // size[0]
+    columns = (np.arange(size[1]) * GRID) // size[1]
+    labels = seen.labels[np.ix_(rows, columns)].astype(np.uint16)
+    counts = seen.counts(len(names)).astype(int).tolist()
+    return Segmentation(labels, ["background", *names], dict(zip(names, counts, strict=True)))
+
+
+def _count(
+    row: int, seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+) -> Difference:
+    name, count, wanted = memory.names[row], judged.counts[row], judged.laws[row].expected
+    kind: Kind = "missing" if count < wanted else "extra"
+    there, here = memory.shots[judged.shot].labels == row + 1, seen.labels == row + 1
+    box = _box(_changed(there, here) if kind == "missing" else _changed(here, there), size)
+    if box is None:
+        box = _around([one.box for one in seen.instances if one.part == row + 1])
+    return Difference(
+        kind,
+        name,
+        wanted,
+        float(count),
+        box,
+        "count",
+        float(judged.surprises[row]),
+        f"learned: expected {wanted:.0f} x {name!r}, found {count:.0f}",
+    )
+
+
+def _area(
+    row: int, seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+) -> Difference:
+    name, share, wanted = memory.names[row], judged.shares[row], judged.expected[row]
+    kind: Kind = "resized"
+    if share <= ABSENT < wanted:
+        kind = "missing"
+    elif wanted <= ABSENT < share:
+        kind = "extra"
+    there = memory.shots[judged.shot].labels == row + 1
+    here = seen.labels == row + 1
+    less = share < wanted and bool(there.any())
+    box = _box(_changed(there, here) if less else _changed(here, there), size)
+    return Difference(
+        kind,
+        name,
+        float(wanted),
+        float(share),
+        box,
+        "histogram",
+        float(judged.by_class[row]),
+        f"learned: {name!r} covers {share:.1%} of the image, {wanted:.1%} in the nearest shot",
+    )
+
+
+def _pair(found: dict[int, Difference], seen: Parse, shot: Parse) -> None:
+    """One class missing where another is too much is one recoloured thing."""
+    missing = [row for row, difference in found.items() if difference.kind == "missing"]
+    for row in missing:
+        gone = shot.labels == row + 1
+        for other, extra in list(found.items()):
+            here = seen.labels == other + 1
+            least = max(1, min(int(gone.sum()), int(here.sum())))
+            if extra.kind != "extra" or int((gone & here).sum()) < IN_PLACE * least:
+                continue
+            one = found.pop(row)
+            found[other] = Difference(
+                "recoloured",
+                one.part,
+                one.expected,
+                one.observed,
+                extra.box,
+                one.branch,
+                one.score,
+                f"learned: {extra.part!r} where {one.part!r} was expected",
+            )
+            break
+
+
+def _changed(one: Bools, other: Bools) -> Bools:
+    """The pieces of a class that have no counterpart in another image; all if each has one."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(one, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    covered = np.asarray(ndimage.mean(other, pieces, numbers)) if count else np.zeros(0)
+    alone = np.isin(pieces, numbers[covered < IN_PLACE])
+    return alone if alone.any() else one
+
+
+def _box(mask: Bools, size: tuple[int, int]) -> Box | None:
+    """Tight box in pixels around cells ``(GRID, GRID)``."""
+    if not mask.any():
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = size[1] / GRID, size[0] / GRID
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return float(left * x), float(top * y), float(right * x), float(bottom * y)
+
+
+def _around(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    corners = np.array(boxes)
+    x1, y1 = corners[:, :2].min(0)
+    x2, y2 = corners[:, 2:].max(0)
+    return float(x1), float(y1), float(x2), float(y2)

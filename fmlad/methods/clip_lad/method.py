@@ -1,0 +1,332 @@
+"""Method ``clip-lad``: count the classes that a prompt set names, compare patches beside it.
+
+CLIP-LAD (anonymous submission to ICLR 2025), training-free:
+
+- coarse-to-fine segmentation (section 3.1): clusters of places, foreground by coarse words, parts
+  by fine ones;
+- histogram: areas of the parts against the nearest shot (Eq. 2, corrected);
+- patch: an image is as odd as its oddest patch is far from all patches of the shots, over several
+  levels (Eq. 3, corrected: it writes a maximum over the memory where the minimum is meant);
+- both scores together by their Mahalanobis distance (Eq. 4, corrected).
+
+Ours are two more branches: ``count``, objects of each part against the counts of the shots ("five
+red pushpins" is no area), and ``declared``, the rules of a prompt set that has any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmlad.errors import CorruptDetectorError, OptionError, PromptError
+from fmlad.io.tensors import Reader
+from fmlad.memory.patch_memory import Look, PatchMemory, Remembered, smoothed
+from fmlad.methods.clip_lad import clusters as clustering
+from fmlad.methods.clip_lad.class_memory import ClassMemory, relative
+from fmlad.methods.clip_lad.clusters import Clusters
+from fmlad.methods.clip_lad.coarse_to_fine import (
+    ALIGNER,
+    PROPOSER,
+    Stages,
+    Wording,
+    by_clusters,
+    foreground_share,
+    parse,
+)
+from fmlad.methods.clip_lad.differences import (
+    class_maps,
+    declared,
+    learned,
+    rules_map,
+    segmentation,
+)
+from fmlad.methods.clip_lad.expectations import broken, has_rules
+from fmlad.methods.clip_lad.histogram import DISTANCES, Distance
+from fmlad.methods.clip_lad.instances import GRID
+from fmlad.methods.clip_lad.state import ClipLadState
+from fmlad.methods.clip_lad.states import damage
+from fmlad.methods.clip_lad.wording import (
+    Look as LookAt,
+)
+from fmlad.methods.clip_lad.wording import (
+    check_words,
+    make_ready,
+)
+from fmlad.methods.protocol import Difference, Evidence, Progress
+from fmlad.prompts import PromptSet
+from fmlad.scoring.fusion import AdaptiveScaling, Fusion
+from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
+from fmlad.views import ImageView
+
+Joined = Literal["maximum", "sum", "mahalanobis"]
+Maps = dict[str, npt.NDArray[np.float32]]
+
+EXTRACTOR = "feature_extractor"
+RULES_ALONE = "only the declared composition was judged, not damage"
+STATES_TOO = "the declared composition was judged, and damage by words for it"
+BRANCHES = ("histogram", "count", "patch", "declared")
+# Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
+# one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
+# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A
+# broken rule is worth 1 an object.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "histogram": (0.25, np.inf),
+    "count": (1.0, 1.0),
+    "declared": (0.5, 2.0),
+}
+# Areas and counts are in nats, and rules in objects: their own units until there are images enough
+# to learn others from.
+UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "declared": 0.5}
+
+
+@dataclass(frozen=True)
+class ClipLadConfig:
+    """Options of the method.
+
+    Attributes:
+        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground is
+            the steadiest over the shots (ours; the paper tunes it per category, figure 4). Without
+            effect where a mask proposer finds the regions.
+        stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
+        distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
+        fusion: ``"mahalanobis"`` (Eq. 4, corrected), where few images alone only scale the patches
+            and other branches keep their units (ours; a single shot's branches add up), or
+            ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out score
+            (PSAD). Figures are in ``docs/clip-lad.md``.
+        two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
+        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
+            (ours).
+        levels: Levels of a feature extractor to compare patches on, finest first, where the text
+            aligner has no stages (ours).
+        smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
+            none).
+    """
+
+    clusters: int | str = "auto"
+    stage: Stages = "both"
+    distance: Distance = "log"
+    fusion: Joined = "mahalanobis"
+    two_sided: bool = False
+    branches: Sequence[str] = BRANCHES
+    levels: int = 1
+    smoothing: float = 1.0
+
+    def __post_init__(self) -> None:
+        branches: object = self.branches
+        if isinstance(branches, str | list):  # one name, or what JSON made of the tuple
+            named = (branches,) if isinstance(branches, str) else tuple(branches)
+            object.__setattr__(self, "branches", named)
+        fits = isinstance(self.branches, tuple) and all(one in BRANCHES for one in self.branches)
+        if not fits or not self.branches:
+            raise OptionError(f"branches={self.branches!r} is not possible; available: {BRANCHES}.")
+        for name, known in (
+            ("stage", get_args(Stages)),
+            ("distance", DISTANCES),
+            ("fusion", get_args(Joined)),
+        ):
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name}={getattr(self, name)!r} is not one of {known}.")
+        if not isinstance(self.two_sided, bool):
+            raise OptionError(f"two_sided must be True or False, got {self.two_sided!r}.")
+        if self.clusters != "auto" and not _whole(self.clusters, 2, 256):
+            raise OptionError(f"clusters must be 'auto' or in [2, 256], got {self.clusters!r}.")
+        if not _whole(self.levels, 1, 8):
+            raise OptionError(f"levels must be int in [1, 8], got {self.levels!r}.")
+        smoothing: object = self.smoothing
+        number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
+        if not number or not 0 <= self.smoothing <= 16:
+            raise OptionError(f"smoothing must be float in [0, 16], got {smoothing!r}.")
+
+
+class ClipLad:
+    """The method; see the module."""
+
+    name: ClassVar[str] = "clip-lad"
+    summary: ClassVar[str] = (
+        "training-free: parts named by a prompt set, their areas and counts, and patches"
+    )
+    needs: ClassVar[tuple[str, ...]] = (ALIGNER,)
+    # The embedded aligner has no stages to compare patches on and judges size and shape of objects.
+    optional: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        PROPOSER: ("builtin",),
+        EXTRACTOR: ("builtin",),
+    }
+    takes: ClassVar[tuple[str, ...]] = ("prompts",)
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    validation_scales: ClassVar[bool] = True  # as in the paper
+    typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
+
+    def __init__(self, config: ClipLadConfig | None = None) -> None:
+        self.config = config or ClipLadConfig()
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """What it was asked to use."""
+        return tuple(self.config.branches)
+
+    def fit(
+        self,
+        views: Sequence[ImageView],
+        *,
+        labels: Sequence[npt.NDArray[np.integer]] | None,
+        unlabeled: Sequence[ImageView],
+        prompts: Any,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> ClipLadState:
+        """Divides the shots into parts and remembers areas, counts and patches."""
+        chosen = _as_prompts(prompts)
+        check_words(chosen, views[0])
+        wording = make_ready(chosen, self.config.stage, views, views[0].again)
+        clusters = None
+        if by_clusters(views[0], self.config.stage):
+            clusters = self.choose_clusters(views, wording, rng)
+        seen = []
+        for index, view in enumerate(views):
+            seen.append(relative(parse(view, wording, clusters), view.size))
+            progress(index + 1, len(views), "dividing shots into parts")
+        patches = None
+        if "patch" in self.branches:
+            memory = [Remembered(i, self._look(view)) for i, view in enumerate(views)]
+            patches = PatchMemory(tuple(memory), placed=False)
+        return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
+
+    def from_prompts(self, prompts: PromptSet, look: LookAt) -> ClipLadState:
+        """What can be judged by without a single shot.
+
+        Raises:
+            PromptError: A word cannot be grounded, or there is nothing to judge by.
+            OptionError: The options leave out all that judges without shots.
+        """
+        probe = look(np.zeros((64, 64, 3), np.uint8), "an empty picture")
+        check_words(prompts, probe)
+        if not has_rules(prompts) and not probe.reads:
+            raise PromptError(
+                f"The prompt set {prompts.name!r} declares nothing, so without shots there is "
+                f"nothing to judge by on a profile that does not read. Say what is expected of a "
+                f"part (expect: 6, see docs/prompts.md), or give shots."
+            )
+        ruled = "declared" in self.branches and self.config.stage != "coarse"
+        if not (ruled and has_rules(prompts)) and not (probe.reads and "patch" in self.branches):
+            raise OptionError(
+                f"branches={self.branches!r} with stage={self.config.stage!r} leave nothing to "
+                f"judge by without shots: rules need the branch 'declared' and fine words, damage "
+                f"the branch 'patch' and a profile that reads. Change them, or give shots."
+            )
+        return ClipLadState(make_ready(prompts, self.config.stage, [], look), None, None, None)
+
+    def evidence(
+        self, view: ImageView, state: ClipLadState, exclude: frozenset[int] = frozenset()
+    ) -> Evidence:
+        """Areas, counts and patches against the shots, and the declared rules."""
+        seen = parse(view, state.wording, state.clusters)
+        scores: dict[str, float] = {}
+        maps: Maps = {}
+        found: list[Difference] = []
+        if state.classes is not None:
+            judged = state.classes.judge(seen, exclude, self.config.distance)
+            scores["histogram"] = judged.distance
+            scores["count"] = float(judged.surprises.sum())
+            for branch in ("histogram", "count"):
+                maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
+            found += learned(seen, judged, state.classes, view.size)
+        if state.patches is not None:
+            distances = state.patches.anywhere(self._look(view), exclude)
+            maps["patch"] = smoothed(distances, self.config.smoothing).cpu().numpy()
+            scores["patch"] = float(maps["patch"].max())
+        if self.config.stage != "coarse":
+            rules = broken(state.prompts, seen)
+            scores["declared"] = float(sum(rule.score for rule in rules))
+            maps["declared"] = rules_map(rules, view.size)
+            found += declared(rules)
+        else:
+            scores["declared"], maps["declared"] = 0.0, np.zeros((GRID, GRID), np.float32)
+        notes: list[str] = []
+        if state.classes is None:
+            notes.append("no shots: " + (STATES_TOO if view.reads else RULES_ALONE))
+            if view.reads:
+                scores["patch"], maps["patch"] = damage(view, state.prompts)
+        used = self.branches
+        return Evidence(
+            {branch: score for branch, score in scores.items() if branch in used},
+            _alike({branch: one for branch, one in maps.items() if branch in used}),
+            segmentation(seen, state.wording.names, view.size),
+            tuple(difference for difference in found if difference.branch in used),
+            notes,
+        )
+
+    def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
+        """As the options say; raw scores are of validation images where there are any."""
+        if self.config.fusion == "mahalanobis":
+            # Copies of a single shot say how much its patches differ from themselves, which is far
+            # less than from any other image.
+            if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
+                return Mahalanobis.fit(left_out, UNITS, self.config.two_sided)
+            return AdaptiveScaling.fit(left_out, BOUNDS, "sum")
+        return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
+    ) -> ClipLadState:
+        """Back from a saved detector."""
+        state = ClipLadState.restore(Reader(tensors, device), meta, self.config.stage)
+        wanted = bool(state.shots) and "patch" in self.branches
+        if (state.patches is not None) != wanted:
+            raise CorruptDetectorError("The saved patches and branches do not agree.")
+        return state
+
+    def choose_clusters(
+        self, views: Sequence[ImageView], wording: Wording, rng: np.random.Generator
+    ) -> Clusters:
+        """Clusters of some shots, as many as the options say."""
+        pyramids = [view.pyramid(ALIGNER) for view in views]
+        if self.config.clusters != "auto":
+            return Clusters.fit(pyramids, int(self.config.clusters), rng)
+
+        def foreground(clusters: Clusters, index: int) -> float:
+            return foreground_share(views[index], wording, clusters)
+
+        return clustering.choose(pyramids, foreground, rng)
+
+    def _look(self, view: ImageView) -> Look:
+        """Stages of the aligner, unit length; levels of the feature extractor where it has none."""
+        pyramid = view.pyramid(ALIGNER)
+        if pyramid.stages:
+            levels = tuple(F.normalize(stage, dim=1) for stage in pyramid.stages)
+            return Look(levels, pyramid.pooled[0], None)
+        if view.has(EXTRACTOR):
+            pyramid = view.pyramid(EXTRACTOR)
+        strides = sorted(pyramid.levels)[: self.config.levels]
+        return Look(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
+
+
+def _as_prompts(prompts: Any) -> PromptSet:
+    if isinstance(prompts, PromptSet):
+        return prompts
+    if prompts is None:
+        raise OptionError(
+            "The method 'clip-lad' needs a prompt set: prompts=NAME or FILE (see "
+            "fmlad.list_prompt_sets()), or use method='banks', which needs none."
+        )
+    return PromptSet.load(prompts)
+
+
+def _alike(maps: Maps) -> Maps:
+    """Maps of one size: the patches', else that of the classes."""
+    size = max((one.shape for one in maps.values()), key=lambda shape: shape[0] * shape[1])
+    result = {}
+    for branch, one in maps.items():
+        resized = F.interpolate(torch.from_numpy(one)[None, None], size, mode="nearest")
+        result[branch] = resized[0, 0].numpy()
+    return result
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -1,0 +1,96 @@
+"""A prompt set made ready to be compared with images, and put back from a saved detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fmlad.errors import PromptError
+from fmlad.io.tensors import Reader
+from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, Stages, Wording
+from fmlad.methods.clip_lad.exemplars import exemplar_embedding
+from fmlad.prompts import PromptSet
+from fmlad.views import ImageView
+
+Look = Callable[[npt.NDArray[np.uint8], str], ImageView]
+EXEMPLARS, CENTRE = "exemplars.{}", "exemplars.centre"
+
+
+def make_ready(
+    prompts: PromptSet, stages: Stages, shots: Sequence[ImageView], look: Look
+) -> Wording:
+    """Looks at the exemplars of a set.
+
+    Args:
+        prompts: The set.
+        stages: Which stages are in use.
+        shots: Their mean feature is what exemplars are compared against; where there are none, that
+            of the exemplars' pictures is.
+        look: Makes a view of an exemplar's picture.
+
+    Raises:
+        PromptError: A picture is not there, or its box lies outside of it.
+    """
+    vectors: dict[int, Tensor] = {}
+    levels: list[Tensor] = []
+    for index, part in enumerate(prompts.parts):
+        found = []
+        for exemplar in part.exemplars:
+            pixels, box = prompts.exemplar_pixels(exemplar)
+            level = _finest(look(pixels, exemplar.image))
+            found.append(exemplar_embedding(level, box, (pixels.shape[0], pixels.shape[1])))
+            levels.append(level)
+        if found:
+            vectors[index] = torch.stack(found).cpu()
+    if not vectors:
+        return Wording(prompts, stages)
+    against = [_finest(view) for view in shots] or levels
+    centre = torch.stack([level.mean((0, 2, 3)) for level in against]).mean(0).cpu()
+    return Wording(prompts, stages, vectors, centre)
+
+
+def wording_tensors(wording: Wording) -> dict[str, Tensor]:
+    """Exemplars and centre, to be saved; nothing for a set of words."""
+    found = {EXEMPLARS.format(index): rows for index, rows in wording.exemplars.items()}
+    return found if wording.centre is None else {**found, CENTRE: wording.centre}
+
+
+def restore_wording(reader: Reader, prompts: PromptSet, stages: Stages) -> Wording:
+    """Inverse of :func:`wording_tensors`.
+
+    Raises:
+        CorruptDetectorError: The vectors of an exemplar are missing.
+    """
+    shown = [index for index, part in enumerate(prompts.parts) if part.exemplars]
+    if not shown:
+        return Wording(prompts, stages)
+    centre = reader.take(CENTRE, (None,))
+    vectors = {
+        index: reader.take(
+            EXEMPLARS.format(index), (len(prompts.parts[index].exemplars), len(centre))
+        )
+        for index in shown
+    }
+    return Wording(prompts, stages, vectors, centre)
+
+
+def check_words(prompts: PromptSet, view: ImageView) -> None:
+    """Makes sure that every word can be grounded, before any work is done.
+
+    Raises:
+        PromptError: One cannot; the message names it.
+    """
+    words = (*prompts.background, *prompts.foreground, *prompts.phrases()[0])
+    try:
+        view.ground(words, None, prompts.templates, ALIGNER)
+    except PromptError as error:
+        raise PromptError(f"The prompt set {prompts.name!r} cannot be used: {error}") from error
+
+
+def _finest(view: ImageView) -> Tensor:
+    levels = view.pyramid(ALIGNER).levels
+    return levels[min(levels)]

@@ -1,0 +1,1 @@
+"""The method ``sam-lad``; see ``method.py``."""

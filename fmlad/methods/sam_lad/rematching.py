@@ -1,0 +1,249 @@
+"""Second thoughts about objects: pieces of one, and objects that are there but were not cut out.
+
+Proposals err: a digit falls apart, two touching ones become one. Before an object counts as extra
+or missing, its features are asked. Pieces in one place that together measure as what belongs there
+are that object; a missing object whose place measures as it should is not missing (ours). Only
+where the shots are arranged: elsewhere no place can be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fmlad.methods.sam_lad.affinity import Likeness
+from fmlad.methods.sam_lad.assignment import Assignment
+from fmlad.methods.sam_lad.comparison import Comparison, Gauge, Judged, judged
+from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps
+from fmlad.objects.appearance import Objects
+
+NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
+DOUBTS = 8  # missing or displaced objects of one reference that may be doubted; more are no mistake
+ROOM = 1.5  # boxes of a reference object within which its pieces lie
+
+Rows = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Measures objects of a query, and places of it that are no objects of its own.
+
+    Attributes:
+        query: The query's objects.
+        comparisons: With each reference.
+        likeness: How far a place reaches.
+        align: As in the measurement of objects.
+        epsilon: Ridge of the covariance.
+        usual: Usual mean distance of an object to a single like of it.
+        gauge: Of whole objects; None: the mean of the places' distances tells.
+    """
+
+    query: ObjectMaps
+    comparisons: Sequence[Comparison]
+    likeness: Likeness
+    align: Align
+    epsilon: float
+    usual: float
+    gauge: Gauge | None = None
+    _asked: dict[Rows, Judged | None] = field(default_factory=dict, repr=False)
+
+    def alone(self, row: int) -> Judged | None:
+        """One object of the query; None where no reference has any."""
+        return judged(
+            self.query, row, self.comparisons, self.align, self.epsilon, self.usual, self.gauge
+        )
+
+    def together(self, rows: Rows) -> Judged | None:
+        """Some objects of the query, measured as one."""
+        boxes = self.query.objects.boxes[list(rows)]
+        box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+        place = (box[:2] + box[2:]) / self.query.size[::-1] - 1
+        mask = self.query.masks[list(rows)].amax(0)
+        return self._measured(box, mask, self._belonging(place * self.query.half))
+
+    def place_of(self, reference: ObjectMaps, row: int) -> Judged | None:
+        """The place where a reference object should be, by whichever measure doubts it more.
+
+        Nothing at all is near the mean of much that varies: as a whole it may look usual.
+        """
+        found = self._best(self._belonging(reference.objects.places[row]))
+        if found is None:
+            return None
+        return replace(found, whole=max(found.odds, found.by_places))
+
+    def instead_of(self, row: int) -> Judged | None:
+        """The place of one of the query's objects, however that was cut out."""
+        return self._best(np.array([c.stands[row] for c in self.comparisons], np.int64))
+
+    def reconsidered(
+        self, objects: Sequence[Judged | None], chosen: Revised
+    ) -> list[Judged | None]:
+        """Each object, measured by the cut that speaks best for it.
+
+        Args:
+            objects: As they were cut out.
+            chosen: What became of them before the best reference.
+
+        Returns:
+            Of objects that are one, the first stands for all, and None for the others.
+        """
+        found = list(objects)
+        for row, one in enumerate(objects):
+            if one is not None and one.odds > NORMAL:
+                other = self.instead_of(row)
+                if other is not None and other.odds < one.odds:
+                    found[row] = replace(other, matched=one.matched)
+        for rows, whole in chosen.joined.items():
+            for row in rows:
+                found[row] = None
+            found[rows[0]] = whole
+        return found
+
+    def as_they_are(self) -> list[Revised]:
+        """The comparisons without second thoughts."""
+        return [Revised(comparison, {}, {}) for comparison in self.comparisons]
+
+    def _belonging(self, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Per comparison the reference object that belongs in a place; -1 for none."""
+        found = []
+        for comparison in self.comparisons:
+            gaps = np.linalg.norm(comparison.reference.objects.places - place, axis=1)
+            near = len(gaps) > 0 and gaps.min() <= self.likeness.reach
+            found.append(int(gaps.argmin()) if near else -1)
+        return np.array(found, np.int64)
+
+    def _best(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+        """What lies where the references have some objects: of their boxes, the one that fits."""
+        asked = tuple(stands.tolist())
+        if asked not in self._asked:
+            self._asked[asked] = self._fitting(stands)
+        return self._asked[asked]
+
+    def _fitting(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+        known = [
+            (c.number, c.reference, int(row))
+            for c, row in zip(self.comparisons, stands, strict=True)
+            if row >= 0
+        ]
+        if not known:
+            return None
+        boxes = np.array([reference.box(row) for _, reference, row in known])
+        best = 0
+        if self.gauge is not None:
+            likes = [(number, row) for number, _, row in known]
+            best = int(self.gauge.odds(boxes, likes).argmin())
+        _, reference, row = known[best]
+        height, width = self.query.size
+        size = self.query.masks.shape[1:]
+        mask = torch.nn.functional.interpolate(
+            reference.masks[row][None, None], (size[0], size[1]), mode="bilinear"
+        )[0, 0]
+        return self._measured(boxes[best] * [width, height, width, height], mask, stands)
+
+    def _measured(
+        self, box: npt.NDArray[np.float64], mask: torch.Tensor, stands: npt.NDArray[np.int64]
+    ) -> Judged | None:
+        kept = self.query.objects.rows(np.zeros(len(self.query), bool))
+        height, width = self.query.size
+        place = ((box[:2] + box[2:]) / [width, height] - 1) * self.query.half
+        whole = Objects(
+            np.zeros((1, kept.looks.shape[1])),
+            np.zeros((1, kept.features.shape[1])),
+            box[None],
+            place[None],
+            np.ones(1),
+        )
+        maps = ObjectMaps(self.query.level, whole, mask[None], self.query.size)
+        before = [
+            replace(comparison, stands=np.array([row]), found=_matched(comparison, int(row)))
+            for comparison, row in zip(self.comparisons, stands, strict=True)
+        ]
+        return judged(maps, 0, before, self.align, self.epsilon, self.usual, self.gauge)
+
+
+def _matched(comparison: Comparison, row: int) -> Assignment:
+    """One object that was matched with what belongs in its place, if anything does."""
+    pairs = np.array([[0, row]] if row >= 0 else np.zeros((0, 2)), np.int64)
+    columns = comparison.found.plan.shape[1]
+    return Assignment(pairs, np.array([row], np.int64), np.zeros((2, columns)))
+
+
+@dataclass(frozen=True)
+class Revised:
+    """A comparison after second thoughts.
+
+    Attributes:
+        comparison: Without pieces, and objects that were not cut out or cut elsewhere.
+        joined: Groups of the query's objects that are one object each.
+        absent: The places of reference objects that are missing still.
+    """
+
+    comparison: Comparison
+    joined: dict[Rows, Judged]
+    absent: dict[int, Judged]
+
+
+def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]:
+    """All comparisons of a query, after second thoughts.
+
+    Args:
+        surveyor: Of the query.
+        alone: Each of its objects, measured as it was cut out.
+    """
+    known: dict[Rows, Judged | None] = {}
+    results = []
+    for comparison in surveyor.comparisons:
+        missing, extra = comparison.missing.copy(), comparison.extra.copy()
+        moved, partner = comparison.moved.copy(), comparison.found.partner
+        joined: dict[Rows, Judged] = {}
+        absent: dict[int, Judged] = {}
+        for row, rows in _pieces(surveyor.query, comparison).items():
+            if len(rows) < 2:
+                continue
+            if rows not in known:
+                known[rows] = surveyor.together(rows)
+            one = known[rows]
+            apart = max((piece.odds for i in rows if (piece := alone[i]) is not None), default=0.0)
+            # Odd as it may be, it is one thing where the pieces are odder still.
+            if one is not None and (one.odds <= NORMAL or one.odds < apart):
+                extra[list(rows)] = moved[list(rows)] = 0
+                missing[row] = 0
+                joined[rows] = one
+        displaced = np.flatnonzero(moved).tolist()
+        for mine in displaced if len(displaced) <= DOUBTS else []:
+            place = surveyor.place_of(comparison.reference, int(partner[mine]))
+            if place is not None and place.odds <= NORMAL:  # all is there: it was cut differently
+                moved[mine] = 0
+        doubted = np.flatnonzero(missing).tolist()
+        for row in doubted if len(doubted) <= DOUBTS else []:
+            place = surveyor.place_of(comparison.reference, row)
+            if place is not None and place.odds <= NORMAL:
+                missing[row] = 0
+            elif place is not None:
+                absent[row] = place
+        kept = replace(comparison, missing=missing, extra=extra, moved=moved)
+        results.append(Revised(kept, joined, absent))
+    return results
+
+
+def _pieces(query: ObjectMaps, comparison: Comparison) -> dict[int, Rows]:
+    """Per reference object the query objects that may be pieces of it: its partner and extras."""
+    places = comparison.reference.objects.places
+    found: dict[int, list[int]] = {}
+    if not len(places):
+        return {}
+    for row in np.flatnonzero(comparison.extra):
+        gaps = np.linalg.norm(places - query.objects.places[row], axis=1)
+        near = int(gaps.argmin())
+        box = comparison.reference.objects.boxes[near]
+        side = float((box[2:] - box[:2]).max()) / max(comparison.reference.size)  # half of it
+        if gaps[near] <= ROOM * side:
+            found.setdefault(near, []).append(int(row))
+    for mine, theirs in comparison.found.pairs.tolist():
+        if theirs in found:
+            found[theirs].append(mine)
+    return {row: tuple(sorted(rows)) for row, rows in found.items()}

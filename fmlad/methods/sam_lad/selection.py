@@ -1,0 +1,129 @@
+"""Which proposals are the objects of a scene: SAM-LAD's filter (section 3.4.2), learned.
+
+The paper sets a least and a largest area for each category by hand. Here the shots choose: of all
+filters on offer, the one under which their numbers of objects differ least, relative to how many
+there are; among those that are nearly as good at that, the one whose objects are most alike from
+shot to shot. Test images have no say.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.objects.appearance import Offers
+
+Grain = Literal["own", "wholes", "parts"]
+Bools = npt.NDArray[np.bool_]
+
+LEAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # shares of the image
+MOST = (0.05, 0.15, 0.3, 0.6)
+USUAL = (0.002, 0.6)  # with one shot, which cannot agree with anybody
+SOLID = 0.5  # quality of a proposal that is taken against its proposer's choice
+FEWER = 0.75  # of the objects of the filter with the least miscount, that a rival must have
+STEADY = 0.1  # displacement, in halves of the longer side, that is like a clear change of look
+COMPARED = 16  # pairs of shots, at most
+SHARED = 0.5  # of the smaller one, from which two proposals cannot both be objects
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A filter of proposals.
+
+    Attributes:
+        grain: ``"own"``: the proposer's choice; ``"wholes"``: what is in no larger one that passes;
+            ``"parts"``: what is not made of smaller ones that pass (filter by combine).
+        least: Least area, share of the image.
+        most: Largest area.
+    """
+
+    grain: Grain = "own"
+    least: float = USUAL[0]
+    most: float = USUAL[1]
+
+    @classmethod
+    def learn(cls, shots: Sequence[Offers], grains: Sequence[Grain] = get_args(Grain)) -> Selection:
+        """The filter under which the shots agree best on how many objects there are."""
+        if len(shots) == 1:
+            return cls()
+        tried: list[tuple[float, float, float, Selection]] = []
+        for grain, least, most in itertools.product(grains, LEAST, MOST):
+            selection = cls(grain, least, most)
+            counts = np.array([selection.taken(offers).sum() for offers in shots])
+            typical = float(np.median(counts))
+            if typical == 0:
+                continue
+            # One more than was seen: that a few shots agree on one object says little.
+            miscounted = float(np.abs(counts - typical).sum())
+            tried.append(
+                ((miscounted + 1) / (len(shots) * typical), miscounted, typical, selection)
+            )
+        if not tried:
+            return cls()
+        _, miscounted, typical, best = min(tried, key=lambda one: one[0])
+        # Pieces are many, so that a miscount among them weighs less. Where others are miscounted as
+        # seldom and are nearly as many, what the objects look like and where they lie decides.
+        rivals = [one[3] for one in tried if one[1] <= miscounted and FEWER * typical <= one[2]]
+        agreed = {one: _agreement(shots, one) for one in (best, *rivals)}
+        return max(agreed, key=lambda one: agreed[one])
+
+    def taken(self, offers: Offers) -> Bools:
+        """Which proposals are objects, bool ``(n,)``."""
+        fits = (offers.areas >= self.least) & (offers.areas <= self.most)
+        if self.grain == "own":
+            return np.asarray(fits & offers.own)
+        fits &= offers.quality >= SOLID
+        sizes = np.maximum(np.diag(offers.shared), 1)
+        # Wholes first, or parts first: what comes later must be new.
+        order = np.argsort(offers.areas if self.grain == "parts" else -offers.areas, kind="stable")
+        kept: list[int] = []
+        for row in order[fits[order]]:
+            covered = offers.shared[row, kept] / sizes[row]
+            overlap = covered.sum() if self.grain == "parts" else covered.max(initial=0.0)
+            if overlap < SHARED:
+                kept.append(int(row))
+        result = np.zeros(len(fits), bool)
+        result[kept] = True
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"grain": self.grain, "least": self.least, "most": self.most}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Selection:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: The description is unusable.
+        """
+        if data["grain"] not in get_args(Grain):
+            raise ValueError(f"grain is {data['grain']!r}")
+        least, most = float(data["least"]), float(data["most"])
+        if not 0 <= least <= most <= 1:
+            raise ValueError(f"areas are {least} and {most}")
+        return cls(data["grain"], least, most)
+
+
+def _agreement(shots: Sequence[Offers], selection: Selection) -> float:
+    """How much the objects of a filter are alike from shot to shot, in [0, 1]."""
+    from scipy.optimize import linear_sum_assignment
+
+    kept = [offers.objects.rows(selection.taken(offers)) for offers in shots]
+    pairs = list(itertools.combinations(kept, 2))
+    if len(pairs) > COMPARED:  # an even selection: the same every time
+        pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, COMPARED).astype(int)]
+    alike = []
+    for one, other in pairs:
+        apart = np.square(one.looks[:, None] - other.looks[None]).mean(-1)
+        gaps = np.linalg.norm(one.places[:, None] - other.places[None], axis=-1) / STEADY
+        # Where objects lie anywhere, no displacement is worse than another.
+        scores = np.exp(-0.5 * (apart + np.minimum(np.square(gaps), 4)))
+        rows, columns = linear_sum_assignment(-scores)
+        alike.append(float(scores[rows, columns].sum()) / max(len(one), len(other), 1))
+    return float(np.mean(alike))

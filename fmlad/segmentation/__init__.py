@@ -1,1 +1,0 @@
-"""From masks to parts: objects described, grouped, counted and named."""

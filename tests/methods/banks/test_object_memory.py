@@ -1,0 +1,343 @@
+"""The shots' objects: saved and restored, left out, and brought into one frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from fmlad.errors import CorruptDetectorError
+from fmlad.io.tensors import Reader
+from fmlad.methods.banks.arrangement import moved
+from fmlad.methods.banks.object_memory import ObjectMemory
+from fmlad.methods.banks.parts_model import Deviation, PartsModel
+from fmlad.objects.appearance import COLOUR, FORM, Objects
+from fmlad.objects.consensus import Kinds
+
+Floats = npt.NDArray[np.float64]
+PLACES = np.array([[-0.6, -0.4], [0.1, -0.5], [0.6, -0.3], [-0.5, 0.4], [0.0, 0.2], [0.6, 0.5]])
+
+
+def rounded(values: Floats) -> Floats:
+    """To what is kept, as ``described`` does."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def objects(seed: int, places: Floats, weights: float = 1.0, kind: float = 2.0) -> Objects:
+    """Compact things of one look at some places."""
+    n, rng = len(places), np.random.default_rng(seed)
+    looks = np.tile([kind, 0, 0, 0.5, -10, 0.2, 9.7], (n, 1)) + rng.normal(0, 0.02, (n, 7))
+    centres = (places + 1) * 160
+    boxes = np.concatenate([centres - 10, centres + 10], axis=1)
+    return Objects(
+        rounded(looks),
+        rounded(looks[:, :3]),
+        rounded(boxes),
+        rounded(places),
+        np.full(n, np.float64(np.float32(weights))),
+    )
+
+
+def arranged(seed: int, places: Floats = PLACES) -> Objects:
+    """Shifted and turned a little as a whole, and each a very little."""
+    rng = np.random.default_rng(seed)
+    turn, shift = rng.uniform(-0.1, 0.1), rng.uniform(-0.05, 0.05, 2)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return objects(seed, places @ matrix.T + shift + rng.normal(0, 0.005, places.shape))
+
+
+def heap(seed: int) -> Objects:
+    return objects(seed, np.random.default_rng(seed + 50).uniform(-0.8, 0.8, PLACES.shape))
+
+
+def kinds(of: Objects) -> Kinds:
+    points = np.concatenate([of.looks[:, COLOUR[:3]], of.looks[:, FORM]], axis=1)
+    return Kinds(rounded(points), rounded(np.full(len(of), 0.9)), np.ones(len(of), bool))
+
+
+def remembered(shots: list[Objects], place: bool = True, hierarchy: bool = True) -> ObjectMemory:
+    return ObjectMemory.learn(shots, [kinds(shot) for shot in shots], hierarchy, place)
+
+
+def again(
+    memory: ObjectMemory,
+    tensors: dict[str, torch.Tensor] | None = None,
+    meta: dict[str, Any] | None = None,
+) -> ObjectMemory:
+    """Through JSON and the reader, as from disk."""
+    reader = Reader(memory.tensors() if tensors is None else tensors, "cpu")
+    described = json.loads(json.dumps(memory.meta() if meta is None else meta))
+    result = ObjectMemory.restore(reader, described)
+    reader.finish()
+    return result
+
+
+def judged(memory: ObjectMemory, query: Objects) -> list[Deviation]:
+    framed = memory.model()
+    settled = framed.model.settled(query)
+    into = framed.into(settled)
+    return framed.model.deviations(settled, None if into is None else moved(query.places, into))
+
+
+NOTHING = objects(0, np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        remembered([arranged(i) for i in range(4)]),
+        remembered([heap(i) for i in range(3)]),
+        remembered([arranged(0)]),
+        remembered([NOTHING, NOTHING]),
+        remembered([arranged(0), NOTHING, arranged(1)]),
+        remembered([arranged(0), arranged(1)], hierarchy=False),
+        remembered([arranged(0), arranged(1)], place=False),
+        remembered([*(arranged(i) for i in range(4)), heap(0)]),
+    ],
+    ids=[
+        "arranged",
+        "heaps",
+        "one shot",
+        "nothing",
+        "one without",
+        "no hierarchy",
+        "no place",
+        "one odd",
+    ],
+)
+def test_restored_it_thinks_the_same(memory: ObjectMemory) -> None:
+    restored = again(memory)
+    assert restored.meta() == memory.meta()
+    for first, second in zip(memory.frames, restored.frames, strict=True):
+        assert (first is None) == (second is None)
+        if first is not None:
+            np.testing.assert_array_equal(first, second)
+    queries = [arranged(9), arranged(9, PLACES[1:]), heap(9), objects(9, PLACES, kind=8), NOTHING]
+    for query in queries:
+        assert judged(restored, query) == judged(memory, query)
+    for first, second in zip(memory.kinds, restored.kinds, strict=True):
+        np.testing.assert_array_equal(first.points, second.points)
+        np.testing.assert_array_equal(first.quality, second.quality)
+        np.testing.assert_array_equal(first.taken, second.taken)
+
+
+def test_all_tensors_are_float32() -> None:
+    tensors = remembered([arranged(i) for i in range(3)]).tensors()
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    assert len(tensors) == 3 * 5 + 3 + 3
+
+
+def test_all_tensors_are_laid_out_as_safetensors_asks() -> None:
+    tensors = remembered([arranged(i) for i in range(3)]).tensors()
+    assert all(t.is_contiguous() for t in tensors.values())
+
+
+Change = Callable[[dict[str, torch.Tensor]], None]
+
+
+def dropped(name: str) -> Change:
+    return lambda tensors: tensors.__delitem__(name)
+
+
+def put(name: str, tensor: torch.Tensor) -> Change:
+    return lambda tensors: tensors.__setitem__(name, tensor)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dropped("objects.0.looks"),
+        dropped("objects.2.weights"),
+        dropped("kinds.1"),
+        dropped("frames.1"),
+        put("objects.0.looks", torch.zeros(6, 6)),
+        put("objects.0.looks", torch.zeros(6)),
+        put("objects.0.looks", torch.zeros(5, 7)),  # another number than the rest
+        put("objects.0.weights", torch.zeros(6, 2)),
+        put("objects.1.features", torch.zeros(6, 9)),  # of another backbone than the rest
+        put("objects.0.boxes", torch.zeros(6, 4, dtype=torch.float64)),
+        put("objects.0.places", torch.full((6, 2), torch.nan)),
+        put("objects.0.places", torch.full((6, 2), torch.inf)),
+        put("kinds.0", torch.zeros(6, 7)),
+        put("frames.0", torch.zeros(3, 3)),
+        put("frames.7", torch.zeros(2, 3)),
+        put("objects.3.looks", torch.zeros(6, 7)),  # of a shot too many
+    ],
+)
+def test_damaged_tensors_are_refused(change: Change) -> None:
+    memory = remembered([arranged(i) for i in range(3)])
+    tensors = memory.tensors()
+    change(tensors)
+    with pytest.raises(CorruptDetectorError):
+        again(memory, tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"shots": 2}, CorruptDetectorError),
+        ({"shots": 4}, CorruptDetectorError),
+        ({"shots": 0}, CorruptDetectorError),
+        ({"shots": -1}, CorruptDetectorError),
+        ({"shots": "many"}, ValueError),
+        ({"shots": None}, TypeError),
+        ({"framed": [True, True]}, CorruptDetectorError),
+        ({"framed": [True, True, False]}, CorruptDetectorError),
+        ({"framed": []}, CorruptDetectorError),
+        ({"framed": None}, TypeError),
+        ({"framed": [True] * 4}, CorruptDetectorError),
+    ],
+)
+def test_a_lying_description_is_refused(change: dict[str, Any], error: type[Exception]) -> None:
+    memory = remembered([arranged(i) for i in range(3)])
+    with pytest.raises(error):
+        again(memory, meta=memory.meta() | change)
+
+
+@pytest.mark.parametrize("name", ["shots", "hierarchy", "framed"])
+def test_a_description_that_lacks_something_is_refused(name: str) -> None:
+    memory = remembered([arranged(i) for i in range(3)])
+    meta = memory.meta()
+    del meta[name]
+    with pytest.raises(KeyError):
+        again(memory, meta=meta)
+
+
+def test_a_shot_left_out_is_as_if_it_had_never_been_given() -> None:
+    shots = [objects(i, PLACES[: 4 + (i == 3)], kind=6.0 * (i == 3)) for i in range(5)]
+    memory = remembered(shots, place=False)
+    without = memory.model(frozenset({3}))
+    alone = PartsModel([shot for i, shot in enumerate(shots) if i != 3], None, True)
+    assert without.shots == (0, 1, 2, 4)
+    settled = alone.settled(shots[3])
+    found = without.model.deviations(without.model.settled(shots[3]), None)
+    assert found == alone.deviations(settled, None)
+    assert found[0].score > 2
+    with_all = memory.model().model
+    known = with_all.deviations(with_all.settled(shots[3]), None)
+    assert max(d.score for d in known) < max(d.score for d in found)
+
+
+def test_leaving_one_out_does_not_change_what_all_say() -> None:
+    memory = remembered([arranged(i) for i in range(4)])
+    before = judged(memory, heap(3))
+    for number in range(4):
+        memory.model(frozenset({number}))
+    assert judged(memory, heap(3)) == before
+    assert memory.model() is memory.model()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shots_arranged_alike_have_frames_that_bring_them_together(seed: int) -> None:
+    shots = [arranged(10 * seed + i) for i in range(4)]
+    memory = remembered(shots)
+    assert len(memory.frames) == 4
+    placed = [
+        moved(shot.places, frame)
+        for shot, frame in zip(shots, memory.frames, strict=True)
+        if frame is not None
+    ]
+    assert len(placed) == 4
+    raw = np.std([shot.places for shot in shots], axis=0).mean()
+    assert np.std(placed, axis=0).mean() < 0.6 * raw
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_heaps_have_no_frames(seed: int) -> None:
+    memory = remembered([heap(10 * seed + i) for i in range(4)])
+    assert memory.frames == ()
+    assert memory.model().frames is None
+    assert memory.model().into(heap(99)) is None
+
+
+def test_one_shot_too_few_objects_or_no_wish_for_places_give_no_frames() -> None:
+    assert remembered([arranged(0)]).frames == ()
+    assert remembered([arranged(i, PLACES[:2]) for i in range(4)]).frames == ()
+    assert remembered([NOTHING] * 4).frames == ()
+    assert remembered([arranged(i) for i in range(4)], place=False).frames == ()
+
+
+def test_one_shot_that_does_not_fit_leaves_the_others_arranged() -> None:
+    memory = remembered([*(arranged(i) for i in range(4)), heap(0)])
+    assert [frame is not None for frame in memory.frames] == [True] * 4 + [False]
+    framed = memory.model()
+    assert framed.placed == (0, 1, 2, 3)
+    assert framed.frames is not None
+
+
+def test_a_query_arranged_alike_is_placed_and_what_moved_is_named() -> None:
+    memory = remembered([arranged(i) for i in range(4)])
+    framed = memory.model()
+    assert framed.into(arranged(9)) is not None
+    assert not judged(memory, arranged(9)) or judged(memory, arranged(9))[0].score < 1
+    places = PLACES.copy()
+    places[0] += (0.3, 0.25)
+    first = judged(memory, arranged(9, places))[0]
+    assert (first.kind, first.rows) == ("misplaced", (0,))
+    assert framed.into(NOTHING) is None
+
+
+def test_a_missing_object_is_boxed_where_it_would_lie() -> None:
+    memory = remembered([arranged(i) for i in range(4)])
+    query = arranged(9)
+    fewer = query.rows(np.arange(6) != 2)
+    framed = memory.model()
+    missing = next(d for d in judged(memory, fewer) if d.kind == "missing")
+    assert len(missing.absent) == 1
+    into = framed.into(framed.model.settled(fewer))
+    box = framed.box_in(missing.absent[0], into, np.array([1.0, 1.0]), 320)
+    np.testing.assert_allclose(box, query.boxes[2], atol=10)
+    assert (box[2:] > box[:2]).all()
+
+
+def test_faint_ones_of_a_sure_kind_are_sure() -> None:
+    sure, faint = objects(0, PLACES, 1.0), objects(1, PLACES[:1], 0.2)
+    memory = remembered([sure, objects(2, PLACES), objects(3, PLACES)], place=False)
+    model = memory.model().model
+    np.testing.assert_array_equal(model.settled(faint).weights, [1.0])
+    stranger = objects(1, PLACES[:1], 0.2, kind=30.0)
+    np.testing.assert_allclose(model.settled(stranger).weights, [0.2], atol=1e-6)
+    both = replace(faint, weights=np.array([0.2]))
+    model.settled(both)
+    assert both.weights[0] == 0.2  # the original is left alone
+    assert len(model.settled(NOTHING)) == 0
+
+
+def test_sure_ones_of_a_doubtful_kind_are_doubtful() -> None:
+    memory = remembered([objects(i, PLACES, 0.2) for i in range(3)], place=False)
+    settled = memory.model().model.settled(objects(9, PLACES[:2], 1.0))
+    assert settled.weights.max() < 0.01
+
+
+def test_one_shot_settles_nothing() -> None:
+    model = remembered([objects(0, PLACES)]).model().model
+    np.testing.assert_allclose(model.settled(objects(1, PLACES, 0.2)).weights, 0.2, atol=1e-6)
+
+
+def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
+    memory = remembered([objects(i, PLACES) for i in range(4)], place=False)
+    model = memory.model().model
+    sliver = objects(5, PLACES[:1], 0.2)
+    looks = sliver.looks.copy()
+    looks[:, FORM[1]] += 5.0  # eight times as long for its width
+    settled = model.settled(replace(sliver, looks=looks))
+    np.testing.assert_allclose(settled.weights, [0.2], atol=1e-6)
+
+
+def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
+    def with_slivers(seed: int) -> Objects:
+        things, slivers = objects(seed, PLACES), objects(seed + 20, PLACES, 0.01)
+        slivers.looks[:, FORM[1]] += 5.0
+        pairs = zip(vars(things).values(), vars(slivers).values(), strict=True)
+        return Objects(*(np.concatenate(pair) for pair in pairs))
+
+    model = remembered([with_slivers(i) for i in range(4)], place=False).model().model
+    weights = model.settled(with_slivers(9)).weights
+    np.testing.assert_array_equal(weights[: len(PLACES)], 1.0)
+    assert weights[len(PLACES) :].max() < 0.05

@@ -1,0 +1,164 @@
+"""Objects as wholes: a shared covariance against the dense inverse, rivals, exclusion, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from fmlad.errors import CorruptDetectorError
+from fmlad.io.tensors import Reader
+from fmlad.methods.sam_lad import pooled_gaussian as module
+from fmlad.methods.sam_lad.object_maps import ObjectMaps
+from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, Wholes, brought
+from fmlad.objects.appearance import Objects
+
+SIDE, CELL = 36, 12  # px of a picture with nine places in three rows
+CENTRES = [(CELL * (place % 3) + 6, CELL * (place // 3) + 6) for place in range(9)]
+
+
+def maps(level: torch.Tensor, boxes: Sequence[Sequence[float]]) -> ObjectMaps:
+    """Objects with nothing but a box, on a picture whose cells are pixels."""
+    count = len(boxes)
+    array = np.array(boxes, float).reshape(-1, 4)
+    places = (array[:, :2] + array[:, 2:]) / SIDE - 1
+    objects = Objects(np.zeros((count, 7)), np.zeros((count, 1)), array, places, np.ones(count))
+    return ObjectMaps(level, objects, torch.ones(count, SIDE, SIDE), (SIDE, SIDE))
+
+
+def box(place: int, radius: float = 5.0) -> list[float]:
+    x, y = CENTRES[place]
+    return [x - radius, y - radius, x + radius, y + radius]
+
+
+def page(
+    kinds: Sequence[torch.Tensor], lean: float = 0.0, way: torch.Tensor | None = None, seed: int = 0
+) -> ObjectMaps:
+    """Nine objects ``(C, CELL, CELL)``, all changed along one way, with a little noise."""
+    rng = torch.Generator().manual_seed(seed)
+    level = torch.zeros(1, len(kinds[0]), SIDE, SIDE)
+    for place, kind in enumerate(kinds):
+        x, y = CENTRES[place]
+        shown = kind + (0 if way is None else lean * way)
+        level[0, :, y - 6 : y + 6, x - 6 : x + 6] = shown
+    level += 0.02 * torch.randn(level.shape, generator=rng)
+    return maps(level, [box(place) for place in range(9)])
+
+
+RNG = torch.Generator().manual_seed(5)
+KINDS = [torch.randn(3, CELL, CELL, generator=RNG) for _ in range(9)]
+WAY, OTHER_WAY = (torch.randn(3, CELL, CELL, generator=RNG) for _ in range(2))
+LEANS = (-1.0, -0.4, 0.3, 1.1)
+
+
+def known(reach: float = 0.3) -> Wholes:
+    templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    likes = [np.tile(np.arange(9)[:, None], (1, len(templates))) for _ in templates]
+    found = Wholes.learn(templates, likes, reach)
+    assert found is not None
+    return found
+
+
+def odds(wholes: Wholes, query: ObjectMaps, place: int, own: int | None = None) -> float:
+    likes = [(number, place if own is None else own) for number in range(len(LEANS))]
+    vectors = brought(query, np.array([box(place)]) / SIDE)
+    return float(wholes.odds(vectors, likes, range(len(LEANS)), frozenset())[0])
+
+
+def test_squares_equal_the_dense_inverse() -> None:
+    rng = np.random.default_rng(0)
+    differences, points = rng.normal(size=(5, 12)), rng.normal(size=(7, 12))
+    metric = module._Metric.of(differences, points)
+    scatter = differences.T @ differences / 5
+    inverse = np.linalg.inv(scatter + RIDGE * np.trace(scatter) / 12 * np.eye(12))
+    apart = points[:, None] - points[None]
+    expected = np.einsum("mni,ij,mnj->mn", apart, inverse, apart)
+    found = metric.squared(points, points, metric.known)
+    np.testing.assert_allclose(found, np.maximum(expected, module.LEAST), atol=1e-9)
+
+
+def test_boxes_are_brought_to_one_grid() -> None:
+    rng = torch.Generator().manual_seed(1)
+    patch = torch.randn(2, CELL, CELL, generator=rng)
+    here, there = torch.zeros(1, 2, SIDE, SIDE), torch.zeros(1, 2, SIDE, SIDE)
+    here[0, :, :12, :12], there[0, :, 12:24, 24:] = patch, patch
+    first = brought(maps(here, [box(0)]), np.array([box(0)]) / SIDE)
+    second = brought(maps(there, [box(5)]), np.array([box(5)]) / SIDE)
+    assert first.shape == (1, CELLS * CELLS * 2)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert brought(maps(here, []), np.zeros((0, 4))).shape == (0, CELLS * CELLS * 2)
+
+
+def test_what_one_object_shows_holds_for_the_others() -> None:
+    # Object 0 has never leaned this far, but all objects lean; none was ever changed the other way.
+    usual, unusual = page(KINDS, 1.6, WAY, 20), page(KINDS, 1.6, OTHER_WAY, 21)
+    wholes = known()
+    assert odds(wholes, usual, 0) < 2 < odds(wholes, unusual, 0)
+
+
+def test_a_good_object_in_the_wrong_place() -> None:
+    swapped = page([KINDS[1], KINDS[0], *KINDS[2:]], 0.1, WAY, 30)
+    right = page(KINDS, 0.1, WAY, 31)
+    rivals, alone = known(), known(reach=np.inf)
+    assert odds(rivals, right, 0) < 1
+    assert odds(rivals, swapped, 0) > odds(alone, swapped, 0) + 2
+
+
+def test_equal_objects_are_no_rivals_of_each_other() -> None:
+    same = [KINDS[0]] * 9
+    templates = [page(same, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    wholes = Wholes.learn(templates, likes, 0.3)
+    assert wholes is not None
+    assert odds(wholes, page(same, 0.2, WAY, 40), 4) < 2
+
+
+def test_excluded_templates_say_nothing() -> None:
+    templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    spoilt = [*templates[:3], page([5 * kind for kind in reversed(KINDS)], 0, None, 9)]
+    query = brought(page(KINDS, 0.1, WAY, 50), np.array([box(2)]) / SIDE)
+    own = [(number, 2) for number in range(3)]
+    values = []
+    for shown in (templates, spoilt):
+        wholes = Wholes.learn(shown, likes, 0.3)
+        assert wholes is not None
+        values.append(wholes.surprise(query, own, range(3), frozenset({3}))[0])
+    assert values[0] == pytest.approx(values[1], abs=1e-9)
+
+
+def test_an_object_cut_wrongly_in_one_shot_is_no_like() -> None:
+    templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    wrong = maps(templates[3].level, [box(0, 1.5), *(box(place) for place in range(1, 9))])
+    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    wholes = Wholes.learn([*templates[:3], wrong], likes, 0.3)
+    assert wholes is not None
+    assert odds(wholes, page(KINDS, 0.1, WAY, 60), 0) < 2
+
+
+def test_too_few_shots_or_no_likes() -> None:
+    templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    likes = [np.tile(np.arange(9)[:, None], (1, 2)) for _ in range(2)]
+    assert Wholes.learn(templates[:2], likes, 0.3) is None
+    nobody = [np.full((9, 3), module.NOBODY) for _ in range(3)]
+    assert Wholes.learn(templates[:3], nobody, 0.3) is None
+
+
+def test_saved_and_restored() -> None:
+    templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
+    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    likes[2][3] = module.NOBODY
+    wholes = Wholes.learn(templates, likes, 0.3)
+    assert wholes is not None
+    assert np.isnan(wholes.usual).sum() == 1
+    named = {f"wholes.{name}": tensor for name, tensor in wholes.tensors().items()}
+    again = Wholes.restore(Reader(named, "cpu"), templates, 0.3)
+    query = page(KINDS, 0.4, WAY, 70)
+    assert odds(again, query, 3) == odds(wholes, query, 3)
+    far = {**named, "wholes.pairs": torch.tensor([[0.0, 36.0]])}
+    with pytest.raises(ValueError, match="do not exist"):
+        Wholes.restore(Reader(far, "cpu"), templates, 0.3)
+    with pytest.raises(CorruptDetectorError):
+        Wholes.restore(Reader({"wholes.pairs": named["wholes.pairs"]}, "cpu"), templates, 0.3)

@@ -1,0 +1,208 @@
+"""Wholes and pieces: what several images agree on."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmlad.backbones.roles import Masks
+from fmlad.objects.appearance import Objects, Offers, see
+from fmlad.objects.consensus import Kinds, _rivals, agree, parse
+
+GRID = 48
+Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
+
+
+def offers(
+    rectangles: list[Rectangle], own: list[bool], qualities: list[float] | None = None
+) -> Offers:
+    """Proposals of rectangles on a grey ground."""
+    masks = np.zeros((len(rectangles), GRID, GRID), bool)
+    for mask, (top, bottom, left, right) in zip(masks, rectangles, strict=True):
+        mask[top:bottom, left:right] = True
+    boxes = np.array([(left, top, right, down) for top, down, left, right in rectangles])
+    return see(
+        np.full((GRID, GRID, 3), 120, np.uint8),
+        Masks(
+            masks,
+            boxes.reshape(-1, 4).astype(np.float32),
+            np.array(qualities or [0.9] * len(rectangles), np.float32),
+            np.array(own, bool),
+        ),
+        torch.ones(1, 2, 6, 6),
+    )
+
+
+def no_offers() -> Offers:
+    objects = Objects(
+        np.zeros((0, 7)), np.zeros((0, 2)), np.zeros((0, 4)), np.zeros((0, 2)), np.zeros(0)
+    )
+    nothing = np.zeros(0)
+    numbers = np.zeros(0, np.int64)
+    return Offers(objects, numbers, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
+
+
+def pin(top: int, left: int, whole: bool) -> tuple[list[Rectangle], list[bool]]:
+    """A bar of 6 x 24 and its two halves, with the choice between them."""
+    one = (top, top + 6, left, left + 24)
+    halves = [(top, top + 6, left, left + 12), (top, top + 6, left + 12, left + 24)]
+    return [one, *halves], [whole, not whole, not whole]
+
+
+def pins(whole: bool, shift: int = 0) -> Offers:
+    """Two pins an image."""
+    first, chosen = pin(4 + 2 * shift, 2 + 2 * shift, whole)
+    second, also = pin(30 - 2 * shift, 20, whole)
+    return offers(first + second, chosen + also)
+
+
+def image_of(taken: npt.NDArray[np.bool_]) -> set[int]:
+    return set(np.flatnonzero(taken).tolist())
+
+
+WHOLES, PIECES = {0, 3}, {1, 2, 4, 5}
+
+
+@pytest.mark.parametrize("odd", range(4))
+@pytest.mark.parametrize("whole", [True, False])
+def test_three_images_teach_the_fourth(whole: bool, odd: int) -> None:
+    images = [pins(whole == (number != odd), number) for number in range(4)]
+    agreed = WHOLES if whole else PIECES
+    assert image_of(images[odd].own) == (PIECES if whole else WHOLES)
+    assert [image_of(taken) for taken in agree(images)] == [agreed] * 4
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_query_is_parsed_as_the_shots_are(whole: bool) -> None:
+    shots = [pins(whole, number) for number in range(4)]
+    kinds = Kinds.together([Kinds.of(shot, shot.own) for shot in shots])
+    assert image_of(parse(pins(not whole), kinds)) == (WHOLES if whole else PIECES)
+    assert image_of(parse(pins(whole), kinds)) == (WHOLES if whole else PIECES)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_image_alone_keeps_its_proposers_choice(whole: bool) -> None:
+    image = pins(whole)
+    (taken,) = agree([image])
+    np.testing.assert_array_equal(taken, image.own)
+
+
+def test_two_of_one_mind_stay_so() -> None:
+    for whole in (True, False):
+        found = agree([pins(whole, 0), pins(whole, 1)])
+        assert [image_of(taken) for taken in found] == [WHOLES if whole else PIECES] * 2
+
+
+def test_nothing_on_offer() -> None:
+    nothing, something = no_offers(), pins(True)
+    assert [len(taken) for taken in agree([nothing, nothing])] == [0, 0]
+    one, other = agree([nothing, something])
+    assert len(one) == 0
+    assert image_of(other) == WHOLES
+    none = Kinds.of(nothing, nothing.own)
+    assert image_of(parse(something, none)) == WHOLES
+    assert len(parse(nothing, Kinds.of(something, something.own))) == 0
+    np.testing.assert_array_equal(none.usual(np.zeros((3, 6))), [0.5] * 3)
+
+
+def test_usual_is_the_share_taken_of_what_looks_alike() -> None:
+    points = np.zeros((10, 6))
+    kinds = Kinds(points, np.ones(10), np.arange(10) < 9)
+    assert kinds.usual(np.zeros((1, 6)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
+    assert kinds.usual(np.full((1, 6), 50.0))[0] == pytest.approx(0.5)  # nothing like it
+    faint = Kinds(points, np.full(10, 0.01), kinds.taken)
+    assert abs(faint.usual(np.zeros((1, 6)))[0] - 0.5) < 0.1
+
+
+def test_a_holder_and_its_contents_are_both_taken() -> None:
+    tray: Rectangle = (4, 44, 4, 44)
+    contents: list[Rectangle] = [(8, 16, 8, 16), (8, 16, 30, 38), (30, 38, 8, 16)]
+    full = [offers([tray, *contents], [True] * 4) for _ in range(4)]
+    assert not _rivals(full[0]).any()
+    assert all(taken.all() for taken in agree(full))
+    # Where a shot missed one of the contents, the others add it: it excludes nothing.
+    full[2] = offers([tray, *contents], [True, True, False, True])
+    assert all(taken.all() for taken in agree(full))
+
+
+def test_what_is_nowhere_taken_is_not_added() -> None:
+    speck: Rectangle = (40, 44, 2, 6)
+    images = []
+    for number in range(4):
+        rectangles, own = pin(8 + number, 8, True)
+        images.append(offers([*rectangles, speck], [*own, False]))
+    assert [image_of(taken) for taken in agree(images)] == [{0}] * 4
+
+
+rectangles_anywhere = st.lists(
+    st.tuples(
+        st.integers(0, GRID - 12),
+        st.integers(2, 12),
+        st.integers(0, GRID - 30),
+        st.integers(2, 30),
+        st.integers(500, 1000),
+    ),
+    min_size=1,
+    max_size=9,
+    unique_by=lambda drawn: drawn[4],  # qualities differ, or ties would have to be broken
+)
+
+
+def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Offers:
+    """Its proposer's choice is the best first, without what excludes it."""
+    rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in drawn]
+    qualities = [quality / 1000 for *_, quality in drawn]
+    plain = offers(rectangles, [False] * len(drawn), qualities)
+    rivals, own = _rivals(plain), np.zeros(len(drawn), bool)
+    for row in range(len(drawn)):
+        own[row] = not (rivals[row] & own).any()
+    return offers(rectangles, own.tolist(), qualities)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rectangles_anywhere, rectangles_anywhere)
+def test_rivals_are_never_taken_together(
+    one: list[tuple[int, int, int, int, int]], other: list[tuple[int, int, int, int, int]]
+) -> None:
+    images = [drawn_offers(one), drawn_offers(other), drawn_offers(one[::-1])]
+    for image, taken in zip(images, agree(images), strict=True):
+        rivals = _rivals(image)
+        np.testing.assert_array_equal(rivals, rivals.T)
+        assert not rivals[np.ix_(taken, taken)].any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(rectangles_anywhere, rectangles_anywhere, st.randoms(use_true_random=False))
+def test_the_order_of_proposals_does_not_matter(
+    one: list[tuple[int, int, int, int, int]],
+    other: list[tuple[int, int, int, int, int]],
+    random: Random,
+) -> None:
+    shot = drawn_offers(other)
+    kinds = Kinds.of(shot, shot.own)
+    image = drawn_offers(one)
+    order = list(range(len(one)))
+    random.shuffle(order)
+    rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in one]
+    shuffled = offers(
+        [rectangles[i] for i in order],
+        image.own[order].tolist(),
+        [one[i][4] / 1000 for i in order],
+    )
+    straight = parse(image, kinds)
+    np.testing.assert_array_equal(parse(image, kinds), straight)
+    np.testing.assert_array_equal(parse(shuffled, kinds), straight[order])
+
+
+def test_parsing_leaves_its_input_as_it_was() -> None:
+    image, shots = pins(False), [pins(True, number) for number in range(3)]
+    own = image.own.copy()
+    kinds = Kinds.together([Kinds.of(shot, shot.own) for shot in shots])
+    assert image_of(parse(image, kinds, image.own)) == WHOLES
+    np.testing.assert_array_equal(image.own, own)
