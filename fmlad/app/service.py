@@ -26,6 +26,7 @@ from fmlad.errors import FmladError, InvalidImageError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding
 from fmlad.io.images import load_image, source_name
+from fmlad.progress import Progress
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]
