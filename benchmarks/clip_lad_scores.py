@@ -22,7 +22,8 @@ from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
-from fmlad.methods.clip_lad.method import BRANCHES, ClipLad, ClipLadConfig
+from fmlad.methods.clip_lad.config import BRANCHES, ClipLadConfig
+from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.protocol import FitContext
 from fmlad.prompts import PromptSet

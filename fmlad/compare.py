@@ -21,7 +21,6 @@ from PIL import Image
 
 from fmlad import draw, pipeline
 from fmlad.errors import OptionError
-from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
 from fmlad.methods.clip_lad.coarse_to_fine import (
     ALIGNER,
     by_clusters,
@@ -31,11 +30,12 @@ from fmlad.methods.clip_lad.coarse_to_fine import (
 )
 from fmlad.methods.clip_lad.differences import segmentation
 from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
-from fmlad.methods.clip_lad.instances import PartMap
 from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.wording import make_ready
 from fmlad.methods.protocol import FitContext
 from fmlad.metrics import auroc
+from fmlad.objects.clusters import DEFAULT, Clusters
+from fmlad.objects.instances import PartMap
 from fmlad.progress import Progress
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns

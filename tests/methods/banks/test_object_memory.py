@@ -14,10 +14,10 @@ import torch
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.banks.arrangement import moved
 from fmlad.methods.banks.object_memory import ObjectMemory
 from fmlad.methods.banks.parts_model import Deviation, PartsModel
 from fmlad.objects.appearance import COLOUR, FORM, Objects
+from fmlad.objects.arrangement import moved
 from fmlad.objects.consensus import Kinds
 
 Floats = npt.NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmlad.methods.clip_lad.expectations import broken, has_rules
-from fmlad.methods.clip_lad.instances import GRID, Instance, PartMap
+from fmlad.objects.expectations import broken, has_rules
+from fmlad.objects.instances import GRID, Instance, PartMap
 from fmlad.prompts import PromptSet
 
 

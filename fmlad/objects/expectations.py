@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmlad.findings import Box, Kind
-from fmlad.methods.clip_lad.instances import Instance, PartMap
+from fmlad.objects.instances import Instance, PartMap
 from fmlad.prompts import Expectation, PromptSet, Relation
 
 SHARE_UNIT = 0.05  # of the foreground: each so much beyond the range adds 1 (ours)
