@@ -28,7 +28,9 @@ def option_error(error: ValidationError) -> OptionError:
     place = first["loc"][:1]
     # An option of several types has one complaint a type.
     expected = dict.fromkeys(
-        one["msg"].removeprefix("Input ") for one in error.errors() if one["loc"][:1] == place
+        one["msg"].removeprefix("Input ").removeprefix("Value ")
+        for one in error.errors()
+        if one["loc"][:1] == place
     )
     name = "".join(map(str, place)) or "options"
     return OptionError(f"{name}={first['input']!r} is not possible: it {' or '.join(expected)}.")
