@@ -104,11 +104,11 @@ def affine(
         size: ``(height, width)`` of the image.
         degrees: Anticlockwise, as one looks at the image.
         shift: To the right and down, in pixels.
-        zoom: Factor.
+        zoom: Factor of the size.
 
     Returns:
-        ``(3, 3)``: where each point ``(x, y, 1)`` of the outcome lies in the original, in pixels
-        from the upper left corner.
+        ``(3, 3)`` from a point ``(x, y, 1)`` of the outcome to the original, in pixels from the
+        upper left corner.
     """
     x, y = size[1] / 2, size[0] / 2
     cos, sin = math.cos(math.radians(degrees)) / zoom, math.sin(math.radians(degrees)) / zoom
@@ -142,14 +142,10 @@ def jitter(
     contrast: float = 0.0,
     saturation: float = 0.0,
 ) -> Pixels:
-    """Other colours: factors drawn evenly from 1 - amount to 1 + amount, amounts in 0..1.
+    """Other colours, uint8 ``(H, W, 3)``: factors drawn evenly from 1 - amount to 1 + amount.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)``.
-        rng: Where the three factors come from.
-        brightness: How much all values may be scaled.
-        contrast: How much their distance to the mean grey may.
-        saturation: How much that to their own grey may.
+    They scale all values (brightness), their distance to the mean grey of the image (contrast) and
+    that to their own grey (saturation). Amounts are in 0..1.
     """
     image = Image.fromarray(pixels)
     for amount, enhance in (

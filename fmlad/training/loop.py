@@ -2,8 +2,8 @@
 
 All chance is a function of the seed and the step: the order of the data (:class:`Shuffled`), the
 generator that each step is given, and torch's, NumPy's and Python's global ones, whose states lie
-in the checkpoint. So a training that was stopped and resumed ends, on a CPU, with the very weights
-of one that was not.
+in the checkpoint. So a training that was stopped and resumed ends, on a CPU and as many threads,
+with the very weights of one that was not.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def late_drop(done: float) -> float:
 class Shuffled:
     """Batches of indices, without end: one random order of all items after another.
 
-    A batch is always full; it may reach from one order into the next, or hold an item twice where
-    there are fewer items than it takes.
+    A batch is always full: it may reach into the next order, and with fewer items than it takes it
+    holds some twice.
 
     Attributes:
         count: Number of items.
@@ -79,7 +79,8 @@ class Shuffled:
 
 @lru_cache(maxsize=16)
 def _order(count: int, seed: int, stream: int, epoch: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, stream, epoch)).permutation(count)
+    # The last word, because NumPy takes missing ones for 0: (seed, step) is for the steps.
+    return np.random.default_rng((seed, epoch, stream, 1)).permutation(count)
 
 
 @contextmanager
@@ -148,8 +149,9 @@ def train(
     must = {**(settings or {}), "seed": seed, "steps": steps, "mixed": mixed}
     training = checkpoints.Training(must, modules, optimizers, scaler)
     with seeded(seed, device), _late_interrupt() as interrupted:
-        go_on = resume and checkpoint is not None and checkpoint.exists()
-        first = step = checkpoints.load(checkpoint, training) if checkpoint and go_on else 0
+        first = step = 0
+        if resume and checkpoint and checkpoint.exists():
+            first = step = checkpoints.load(checkpoint, training)
         for module in modules.values():
             module.train()
         begun = saved = told = time.monotonic()
@@ -214,13 +216,13 @@ def _late_interrupt() -> Iterator[threading.Event]:
 
 
 def _check_finite(modules: Mapping[str, nn.Module], step: int) -> None:
-    for name, module in modules.items():
-        for key, weights in module.named_parameters(name):
-            if not torch.isfinite(weights).all():
-                raise TrainingError(
-                    f"The training diverged: after {step} steps the weights {key!r} are no longer "
-                    f"finite. Lower the learning rate, or look for images of a single colour."
-                )
+    named = (pair for name, module in modules.items() for pair in module.named_parameters(name))
+    lost = [name for name, weights in named if not torch.isfinite(weights).all()]
+    if lost:
+        raise TrainingError(
+            f"The training diverged: after {step} steps the weights {lost[0]!r} are no longer "
+            f"finite. Lower the learning rate, or look for images of a single colour."
+        )
 
 
 def duration(seconds: float) -> str:

@@ -73,6 +73,7 @@ def test_the_colour_of_every_pixel_still_says_its_label(
     np.testing.assert_array_equal(labels, kept[1])
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 99), st.sampled_from([(40, 40), (40, 70)]))
 def test_flips_and_right_angles_lose_nothing(seed: int, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -115,6 +116,7 @@ def test_turns_shifts_and_zooms_go_where_they_say() -> None:
     np.testing.assert_allclose(point, (22, 17, 1))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 999))
 def test_a_crop_stays_inside_the_image(seed: int) -> None:
     ones = np.ones((40, 70), np.int32)

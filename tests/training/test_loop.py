@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -202,6 +202,7 @@ def test_a_killed_training_ends_with_the_very_same_weights(
 # --- pieces ---------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32), st.integers(1, 4))
 def test_every_order_holds_each_item_once(count: int, size: int, seed: int, epochs: int) -> None:
     order = Shuffled(count, size, seed)

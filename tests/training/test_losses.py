@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -20,6 +20,7 @@ def predictions(seed: int, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor
     return probabilities, torch.randint(classes, (2, 5, 6), generator=chance)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.sampled_from([0.0, 0.5, 0.9, 0.999]))
 def test_the_hard_features_are_those_from_the_quantile_on(seed: int, quantile: float) -> None:
     chance = torch.Generator().manual_seed(seed)
