@@ -21,10 +21,10 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much an image may be altered; as it stands, not at all.
+    """How much an image may be altered; by default, not at all.
 
-    PSAD turns by 20 degrees, or 180 where objects lie anyhow; CSAD has ``degrees=2, shift=0.01,
-    zoom=0.01, brightness=0.05, contrast=0.05, chance=0.5`` (released codes).
+    PSAD has ``degrees=20``, or 180 where objects lie in any direction; CSAD ``degrees=2,
+    shift=0.01, zoom=0.01, brightness=0.05, contrast=0.05, chance=0.5`` (released codes).
 
     Attributes:
         mirror: Mirrored left to right, in half of all draws.
@@ -87,9 +87,8 @@ class Augmentation:
             degrees = 90.0 * rng.integers(4) if height == width else 180.0 * rng.integers(2)
             matrix = affine(size, degrees) @ matrix
         mirror, flip = (asked and rng.random() < 0.5 for asked in (self.mirror, self.flip))
-        centre = affine(size, shift=(width / 2, height / 2))
-        flips = np.diag([1.0 - 2 * mirror, 1.0 - 2 * flip, 1.0])
-        return np.asarray(np.linalg.inv(centre) @ flips @ centre @ matrix)
+        flips = [[1 - 2 * mirror, 0, mirror * width], [0, 1 - 2 * flip, flip * height], [0, 0, 1]]
+        return np.asarray(flips @ matrix)
 
 
 def affine(

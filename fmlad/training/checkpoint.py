@@ -52,6 +52,7 @@ def save(path: Path, step: int, training: Training) -> None:
     Raises:
         CheckpointError: It cannot be written; an earlier checkpoint is still whole.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     state = {
@@ -67,15 +68,16 @@ def save(path: Path, step: int, training: Training) -> None:
         "settings": training.settings,
         "state": _without_tensors(state, "", tensors),
     }
+    metadata = {KEY: json.dumps(record)}
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {KEY: json.dumps(record)})
+        save_file(tensors, partial, metadata)
         # Written through: after a power cut a renamed file may otherwise be empty.
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except Exception as error:  # safetensors has errors of its own for a full disk
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {path} cannot be written: {error}.") from error
     finally:
         with suppress(OSError):

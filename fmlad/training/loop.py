@@ -146,7 +146,7 @@ def train(
     mixed = mixed and device.type == "cuda"
     scaler = torch.amp.GradScaler(device.type, enabled=mixed)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    must = {**(settings or {}), "seed": seed, "steps": steps, "mixed": mixed}
+    must = {**(settings or {}), "seed": seed, "steps": steps, "mixed": mixed, "rates": rates}
     training = checkpoints.Training(must, modules, optimizers, scaler)
     with seeded(seed, device), _late_interrupt() as interrupted:
         first = step = 0

@@ -1,4 +1,8 @@
-"""Losses that two methods share. ``B`` images, ``K`` classes, class 0 is the background."""
+"""Losses that two methods share, as scalars unless they say otherwise.
+
+``B`` images and ``K`` classes, of which 0 is the background. Probabilities are float
+``(B, K, H, W)`` with sum 1 over the classes, labels integer ``(B, H, W)`` in 0..K - 1.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,14 @@ from torch.nn import functional as F
 def hard_feature_loss(student: Tensor, teacher: Tensor, quantile: float = 0.999) -> Tensor:
     """Mean squared difference over the hardest elements alone.
 
-    EfficientAD, section 3.2; CSAD, section 3.4. The elements are those from the ``quantile`` of all
-    squared differences on.
+    EfficientAD, section 3.2; CSAD, section 3.4. Their number is not limited, as that of
+    :func:`torch.quantile` is.
 
     Args:
         student: Float ``(B, C, h, w)``.
         teacher: Of the same shape.
-        quantile: In 0..1; 0 gives the plain mean squared error.
-
-    Returns:
-        A scalar. Their number is not limited, as that of :func:`torch.quantile` is.
+        quantile: Of the squared differences, from which on they count, in 0..1; 0 gives the plain
+            mean squared error.
     """
     squared = (student - teacher).float().square().flatten()
     hardest = squared.numel() - math.ceil(quantile * (squared.numel() - 1))
@@ -29,18 +31,10 @@ def hard_feature_loss(student: Tensor, teacher: Tensor, quantile: float = 0.999)
 
 
 def dice_loss(probabilities: Tensor, labels: Tensor, by_area: bool = False) -> Tensor:
-    """One minus the Dice coefficient of each image and class, background included.
+    """One minus the Dice coefficient, averaged over images and classes, background included.
 
-    PSAD, Eq. 1; CSAD, Eq. 3.
-
-    Args:
-        probabilities: Float ``(B, K, H, W)``, sum 1 over the classes.
-        labels: Integer ``(B, H, W)``, 0 to K - 1.
-        by_area: Weights the classes of an image by one over their area, the weights summing to 1
-            (CSAD's released code; here absent classes weigh nothing); else all weigh 1 (PSAD).
-
-    Returns:
-        The mean over images and classes, a scalar.
+    PSAD, Eq. 1; CSAD, Eq. 3. With ``by_area`` a class of an image weighs one over its area, all of
+    them 1 together (CSAD's released code; here absent classes weigh nothing); else 1 (PSAD).
     """
     true = F.one_hot(labels.long(), probabilities.shape[1]).permute(0, 3, 1, 2)
     area = true.sum((2, 3)).to(probabilities)
@@ -52,15 +46,9 @@ def dice_loss(probabilities: Tensor, labels: Tensor, by_area: bool = False) -> T
 
 
 def entropy_loss(probabilities: Tensor) -> Tensor:
-    """Entropy of each pixel's classes in nats, divided by ``K``: 0 where they are certain.
+    """Mean entropy of a pixel's classes in nats, divided by ``K``: 0 where they are certain.
 
-    PSAD, Eq. 1; CSAD, Eq. 3; both after Vu et al., ADVENT, CVPR 2019.
-
-    Args:
-        probabilities: Float ``(B, K, H, W)``, sum 1 over the classes.
-
-    Returns:
-        The mean over images, classes and pixels, a scalar.
+    PSAD, Eq. 1; CSAD, Eq. 3.
     """
     return -(probabilities * torch.log(probabilities + 1e-5)).mean()
 
@@ -68,16 +56,15 @@ def entropy_loss(probabilities: Tensor) -> Tensor:
 def histogram_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     """How far the class areas of a prediction are from those of a labelled image.
 
-    PSAD, Eq. 2; CSAD, Eq. 2. The sum over the foreground classes, which is what both released codes
-    take, where the equations divide by the number of classes.
+    PSAD, Eq. 2; CSAD, Eq. 2, but summed over the foreground classes, as both released codes have
+    it, where the equations average.
 
     Args:
-        probabilities: Float ``(B, K, H, W)`` of unlabelled images, sum 1 over the classes.
-        labels: Integer ``(B, H, W)`` of the labelled image that each is compared with; its size
-            may be another.
+        probabilities: Of unlabelled images.
+        labels: Of the labelled image that each is compared with; their size may be another.
 
     Returns:
-        ``(B,)``, 0..2: PSAD adds them up, CSAD averages.
+        ``(B,)``, each 0..2: PSAD adds them up, CSAD averages.
     """
     true = F.one_hot(labels.long(), probabilities.shape[1]).to(probabilities).mean((1, 2))
     return (probabilities.mean((2, 3)) - true)[:, 1:].abs().sum(1)

@@ -181,6 +181,18 @@ def test_resuming_without_a_checkpoint_begins_and_not_resuming_begins_anew(
         assert same(weights(found), whole)
 
 
+def test_what_changes_the_weights_must_be_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "c.safetensors"
+    run(5, checkpoint=file, settings={"images": ["a"]})
+    for seed, changed, message in (
+        (6, {}, "seed is 5, here it is 6"),
+        (5, {"steps": 70}, "steps is 60, here it is 70"),
+        (5, {"settings": {"images": ["b"]}}, "images is"),
+    ):
+        with pytest.raises(CheckpointError, match=f"of another training: its {message}"):
+            run(seed, checkpoint=file, resume=True, **{"settings": {"images": ["a"]}, **changed})
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_a_killed_training_ends_with_the_very_same_weights(
