@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fmlad.errors import TrainingError
+from fmlad.progress import Progress, silent
 from fmlad.training import checkpoint as checkpoints
 
 Loss = Callable[[int, np.random.Generator], Tensor]
@@ -115,7 +116,7 @@ def train(
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
     save_seconds: float = SAVE_SECONDS,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = silent,
     what: str = "training",
 ) -> None:
     """Minimises a loss; afterwards the modules are trained and in evaluation mode.
@@ -171,7 +172,7 @@ def train(
             step += 1
             total += value.detach()
             now = time.monotonic()
-            if progress and (now - told >= TELL_SECONDS or step in (first + 1, steps)):
+            if now - told >= TELL_SECONDS or step in (first + 1, steps):
                 left = duration((now - begun) / (step - first) * (steps - step))
                 mean = float(total) / (step - since)
                 progress(step, steps, f"{what}: loss {mean:.3g}, {left} left")
