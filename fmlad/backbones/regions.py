@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.builtin import lab, working_size
-from fmlad.backbones.prompting import pick
+from fmlad.backbones.embedded.builtin import lab, working_size
+from fmlad.backbones.embedded.prompting import pick
 from fmlad.backbones.roles import Masks
 
 BORDER = 0.06  # width of the border taken for background, as a share of the shorter side
@@ -44,7 +44,7 @@ class RegionProposer:
         boxes: npt.NDArray[np.float32] | None = None,
         points: npt.NDArray[np.float32] | None = None,
     ) -> Masks:
-        """The best proposal per box or per point; see :func:`~fmlad.backbones.prompting.pick`."""
+        """The best proposal per box or per point; see :func:`.prompting.pick`."""
         return pick(self.propose(image), image, boxes, points)
 
 

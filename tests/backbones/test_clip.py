@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import best_of_synonyms
-from fmlad.backbones.clip_towers import quarters, resize_positions
-from fmlad.backbones.naclip import neighbourhood_bias
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_text import best_of_synonyms
+from fmlad.backbones.clip.clip_towers import quarters, resize_positions
+from fmlad.backbones.clip.naclip import neighbourhood_bias
 from fmlad.backbones.roles import FeatureExtractor, TextAligner
 from fmlad.errors import OptionError, PromptError
 from tests.backbones import tiny_clip_models as tiny
@@ -309,7 +309,7 @@ def test_the_side_is_rounded_down_to_whole_patches(folder: Path) -> None:
 
 TRUE_SIZE = """
 import resource, open_clip, torch
-from fmlad.backbones import clip, clip_open
+from fmlad.backbones.clip import clip, clip_open
 from fmlad.profiles import PROFILES
 
 model_name = PROFILES["foundation"]["text_aligner"].removeprefix("clip:").partition("@")[0]

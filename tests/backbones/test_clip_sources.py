@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import fmlad
-from fmlad.backbones import clip
+from fmlad.backbones.clip import clip
 from fmlad.errors import PromptError, UnknownNameError, WeightsUnavailableError
 from fmlad.profiles import PROFILES
 from tests.backbones import tiny_clip_models as tiny
@@ -135,7 +135,7 @@ def test_half_precision_runs_in_full_precision(saved: Path, tmp_path: Path) -> N
 def test_the_profiles_default_is_looked_for_by_its_repository(
     hub: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fmlad.backbones import clip_open
+    from fmlad.backbones.clip import clip_open
 
     asked = []
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import imagenet_templates
-from fmlad.backbones.naclip import neighbourhood_bias
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_text import imagenet_templates
+from fmlad.backbones.clip.naclip import neighbourhood_bias
 from fmlad.backbones.roles import TextAligner
 from fmlad.errors import PromptError, WeightsUnavailableError
 from tests.backbones import tiny_clip_models as tiny

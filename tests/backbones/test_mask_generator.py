@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.backbones.mask_generator import (
+from fmlad.backbones.sam.mask_generator import (
     GeneratorSettings,
     crop_boxes,
     generate,
     point_grid,
     remove_specks,
 )
-from fmlad.backbones.sam import SAM
-from fmlad.backbones.sam_models import Seen, TransformersSam
+from fmlad.backbones.sam.sam import SAM
+from fmlad.backbones.sam.sam_models import Seen, TransformersSam
 from tests.backbones.test_sam import fake_cv2
 
 SHAPES = [  # colour, centre x, centre y, half width, half height, in the unit square

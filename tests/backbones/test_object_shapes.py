@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage.morphology import h_maxima
 
-from fmlad.backbones.object_shapes import dilated, eroded, solidity, summits, without_holes
+from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity, summits, without_holes
 
 
 def blobs(seed: int) -> np.ndarray:

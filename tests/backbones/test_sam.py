@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fmlad.backbones import sam
 from fmlad.backbones.roles import MaskProposer
-from fmlad.backbones.sam_original import renamed
+from fmlad.backbones.sam import sam
+from fmlad.backbones.sam.sam_original import renamed
 from fmlad.errors import OptionError, WeightsUnavailableError
 from fmlad.io.cache import DiskCache
 from fmlad.views import BackboneSet

@@ -1,6 +1,6 @@
 """Candidates for objects: the component tree of a contrast map, cuts, joins, and a choice of nodes.
 
-See :mod:`fmlad.backbones.objects` for the whole; here is what happens after contrast is known.
+See :mod:`.objects` for the whole; here is what happens after contrast is known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.backbones.object_shapes import dilated, eroded, solidity, summits, without_holes
+from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity, summits, without_holes
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fmlad.backbones.mask_generator import GeneratorSettings, generate
 from fmlad.backbones.pretrained import from_folder
 from fmlad.backbones.roles import Masks
-from fmlad.backbones.sam_models import Pixels, Promptable, Seen, TransformersSam
-from fmlad.backbones.sam_original import from_checkpoint
+from fmlad.backbones.sam.mask_generator import GeneratorSettings, generate
+from fmlad.backbones.sam.sam_models import Pixels, Promptable, Seen, TransformersSam
+from fmlad.backbones.sam.sam_original import from_checkpoint
 from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 from fmlad.errors import MissingDependencyError, OptionError
 
@@ -40,9 +40,8 @@ def load(name: str, device: str = "cpu") -> SAM:
     as transformers saves it or, for the first two, a checkpoint of the original repositories
     (``sam_vit_b_01ec64.pth``, ``sam_hq_vit_h.pth``), which is read as tensors alone.
 
-    Options behind ``#`` are those of
-    :class:`~fmlad.backbones.mask_generator.GeneratorSettings`: ``points``, ``batch``, ``crops``,
-    ``specks``, ``iou``, ``stability`` and ``nms``.
+    Options behind ``#`` are those of :class:`.GeneratorSettings`: ``points``, ``batch``,
+    ``crops``, ``specks``, ``iou``, ``stability`` and ``nms``.
 
     Raises:
         WeightsUnavailableError: The weights cannot be had, or are not what the name says.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.naclip import LastBlock
+from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.weights import unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlad.backbones.clip_towers import (
+from fmlad.backbones.clip.clip_towers import (
     Seen,
     Towers,
     check_tokenizer,
@@ -19,7 +19,7 @@ from fmlad.backbones.clip_towers import (
     quarters,
     read_json,
 )
-from fmlad.backbones.naclip import LastBlock
+from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.weights import unavailable
 from fmlad.errors import MissingDependencyError
 

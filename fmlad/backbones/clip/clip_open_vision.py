@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.clip_towers import Seen, Vision, resize_positions, run_blocks
-from fmlad.backbones.naclip import LastBlock
+from fmlad.backbones.clip.clip_towers import Seen, Vision, resize_positions, run_blocks
+from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.weights import unavailable
 
 

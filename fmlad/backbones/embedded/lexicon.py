@@ -9,8 +9,8 @@ and shapes, each a membership in [0, 1] (a fuzzy set; Zadeh 1965) of measured qu
 - A **phrase** holds to the geometric mean of its attributes, none counted below 0.01.
 - **Colour, brightness and texture** are judged at each place, and in a region as the mean over it.
 - **Size and shape** are judged for each region: sizes against the typical region of the call
-  (:func:`~fmlad.backbones.region_shapes.measure`). Without regions they say nothing and are left
-  out; a phrase of such words alone is 0.5 everywhere.
+  (:func:`.region_shapes.measure`). Without regions they say nothing and are left out; a phrase of
+  such words alone is 0.5 everywhere.
 - **"background"**, alone or beside words that are not in the table, is what is left: 1 minus the
   best of the other phrases of the call.
 
@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import region_shapes
-from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.embedded import region_shapes
+from fmlad.backbones.embedded.builtin import lab, working_size
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
@@ -70,7 +70,7 @@ def lexicon() -> Lexicon:
     """The table that ships with the package."""
     import yaml
 
-    data = resources.files("fmlad.backbones").joinpath("lexicon.yaml").read_bytes()
+    data = resources.files("fmlad.backbones.embedded").joinpath("lexicon.yaml").read_bytes()
     table = yaml.safe_load(data)
     words = {
         word: {quantity: tuple(map(float, numbers)) for quantity, numbers in rule.items()}

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.clip_text import Ensemble
-from fmlad.backbones.clip_towers import Towers
-from fmlad.backbones.naclip import SIGMA, last_block, neighbourhood_bias
+from fmlad.backbones.clip.clip_text import Ensemble
+from fmlad.backbones.clip.clip_towers import Towers
+from fmlad.backbones.clip.naclip import SIGMA, last_block, neighbourhood_bias
 from fmlad.backbones.roles import Pyramid
 from fmlad.backbones.weights import locate
 from fmlad.errors import OptionError
@@ -151,7 +151,7 @@ class CLIP:
         Args:
             pyramid: Of one image, from this backbone.
             words: Phrases; for synonyms see
-                :func:`~fmlad.backbones.clip_text.best_of_synonyms`.
+                :func:`~fmlad.backbones.clip.clip_text.best_of_synonyms`.
             regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
             templates: Sentences with ``{}`` for the word; empty for the 80 ImageNet templates.
 
@@ -238,12 +238,14 @@ def _parse(name: str) -> tuple[str, int | None, str]:
                 f"attention={'|'.join(ATTENTIONS)}."
             )
     if not source:
-        raise OptionError(f"The backbone {name!r} names no model; see fmlad.backbones.clip.load.")
+        raise OptionError(
+            f"The backbone {name!r} names no model; see fmlad.backbones.clip.clip.load."
+        )
     return source, side, attention
 
 
 def _load_towers(source: str, device: str) -> Towers:
-    from fmlad.backbones import clip_hf, clip_open
+    from fmlad.backbones.clip import clip_hf, clip_open
 
     for prefix in ("local-dir:", "hf-hub:"):
         if source.startswith(prefix):

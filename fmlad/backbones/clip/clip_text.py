@@ -15,7 +15,7 @@ from torch import Tensor
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
-    from fmlad.backbones.clip_towers import Text
+    from fmlad.backbones.clip.clip_towers import Text
     from fmlad.backbones.roles import Pyramid, TextAligner
     from fmlad.io.cache import DiskCache
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlad.backbones.clip_open_vision import vision_of
-from fmlad.backbones.clip_towers import (
+from fmlad.backbones.clip.clip_open_vision import vision_of
+from fmlad.backbones.clip.clip_towers import (
     Towers,
     check_tokenizer,
     colours,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fmlad.backbones.sam_models import Pixels, Promptable, Seen
+from fmlad.backbones.sam.sam_models import Pixels, Promptable, Seen
 
 Bools = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]

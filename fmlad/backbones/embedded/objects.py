@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.builtin import lab, working_size
-from fmlad.backbones.object_tree import (
+from fmlad.backbones.embedded.builtin import lab, working_size
+from fmlad.backbones.embedded.object_tree import (
     Bools,
     Floats,
     Node,
@@ -43,7 +43,7 @@ from fmlad.backbones.object_tree import (
     offered,
     rate,
 )
-from fmlad.backbones.prompting import pick
+from fmlad.backbones.embedded.prompting import pick
 from fmlad.backbones.roles import Masks
 
 LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
@@ -73,7 +73,7 @@ class ObjectProposer:
     def propose(self, image: Tensor) -> Masks:
         """Objects of ``uint8 (1, 3, H, W)``, best quality first; none where nothing stands out.
 
-        Masks are at working size (:func:`~fmlad.backbones.builtin.working_size`), holes filled;
+        Masks are at working size (:func:`.builtin.working_size`), holes filled;
         an object inside another has a mask of its own and stays part of the larger one's.
         """
         size = working_size(image.shape[-2], image.shape[-1])
@@ -101,7 +101,7 @@ class ObjectProposer:
         boxes: npt.NDArray[np.float32] | None = None,
         points: npt.NDArray[np.float32] | None = None,
     ) -> Masks:
-        """The best proposal per box or per point; see :func:`~fmlad.backbones.prompting.pick`."""
+        """The best proposal per box or per point; see :func:`.prompting.pick`."""
         return pick(self.propose(image), image, boxes, points)
 
 
