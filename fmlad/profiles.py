@@ -57,12 +57,6 @@ _BACKBONES = (
         "colour, oriented gradients and texture energy; no weights",
     ),
     BackboneEntry(
-        "builtin:regions@1",
-        ("mask_proposer",),
-        "fmlad.backbones.regions:RegionProposer",
-        "objects that stand out from the background; no weights",
-    ),
-    BackboneEntry(
         "builtin:regions@2",
         ("mask_proposer",),
         "fmlad.backbones.embedded.objects:ObjectProposer",

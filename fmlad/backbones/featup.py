@@ -9,20 +9,22 @@ for several networks; only the projection behind the last stage depends on which
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from fmlad.backbones.common import STRICT, loading, normalised, parse
 from fmlad.backbones.pretrained import read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
+from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate
 from fmlad.errors import OptionError, WeightsUnavailableError
 
 COLOURS = 32  # channels of the projected colours
 STAGES = 4
 CORRECTION = 0.1  # share of the learned correction, in the kernel and behind the last stage
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of the guidance
 PREFIX = "upsampler."
 NORM = "model.1.norm."  # LayerNorm over the channels, in front of the stages
 
@@ -141,9 +143,7 @@ class FeatUp:
             )
         if self._norm:
             maps = _over_channels(maps, *self._norm)
-        picture = guidance.to(self._device).float() / 255
-        mean, std = picture.new_tensor(MEAN), picture.new_tensor(STD)
-        picture = (picture - mean[:, None, None]) / std[:, None, None]
+        picture = normalised(guidance, self._device)
         for stage in self._stages[:doublings]:
             maps = stage(maps, picture)
         return self._corrected(maps) if self._corrects else maps
@@ -157,6 +157,11 @@ class FeatUp:
         return maps
 
 
+@dataclass(frozen=True, config=STRICT)
+class _Options:
+    fixup: Literal["on", "off"] = "on"
+
+
 def load(name: str, device: str = "cpu") -> FeatUp:
     """Builds the backbone from ``"featup:SOURCE"`` or ``"featup:SOURCE#fixup=off"``.
 
@@ -168,22 +173,12 @@ def load(name: str, device: str = "cpu") -> FeatUp:
         WeightsUnavailableError: The checkpoint cannot be had, or is no stack of FeatUp's.
         OptionError: An option that does not exist.
     """
-    source, _, options = name.partition(":")[2].partition("#")
-    if options not in ("", "fixup=on", "fixup=off"):
-        raise OptionError(
-            f"The backbone {name!r} has options {options!r}; expected fixup=on or fixup=off."
-        )
+    source, options = parse(name, _Options)
     place = locate(source, family="featup", configs=())
     file = _only_checkpoint(place, source)
     state = read_tensors(file, source, "featup")
-    try:
-        return FeatUp(name, state, folder_hash(file), device, fixup=options != "fixup=off")
-    except KeyError as error:
-        why = f"{file} is no JBU stack of FeatUp's: it lacks {error}"
-        raise unavailable(source, why, "featup") from error
-    except (ValueError, RuntimeError) as error:  # load_state_dict raises the latter
-        why = f"{file} is no JBU stack of FeatUp's ({' '.join(str(error).split())[:300]})"
-        raise unavailable(source, why, "featup") from error
+    with loading(source, f"{file} is no JBU stack of FeatUp's: it", "featup"):
+        return FeatUp(name, state, folder_hash(file), device, fixup=options.fixup == "on")
 
 
 def _stage(state: dict[str, Tensor], prefix: str) -> Stage:

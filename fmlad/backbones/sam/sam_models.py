@@ -1,7 +1,7 @@
-"""SAM, SAM-HQ and SAM 2 behind one interface: look at a picture once, then answer prompts.
+"""SAM, SAM-HQ and SAM 2 behind one interface: encode an image once, then answer prompts.
 
 Papers: Kirillov et al., ICCV 2023; Ke et al., NeurIPS 2023; Ravi et al., ICLR 2025. The networks
-are those of transformers. Prompts and masks are in pixels of the picture that was looked at.
+are those of transformers. Prompts and masks are in pixels of the encoded image.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet; all of the family
+from fmlad.backbones.common import normalised
+
 Floats = npt.NDArray[np.floating]
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture after the image encoder.
+class EncodedImage:
+    """An image after the encoder.
 
     Attributes:
-        size: Height and width of the picture.
-        inner: Height and width of the picture in the network's input, without padding.
+        size: Height and width of the image.
+        inner: Height and width of the image in the network's input, without padding.
         maps: What the mask decoder needs of it.
     """
 
@@ -43,13 +44,13 @@ class Promptable(Protocol):
         """Pixels of the network's square input."""
         ...
 
-    def look(self, pixels: Pixels) -> Seen:
+    def encode(self, pixels: Pixels) -> EncodedImage:
         """Encodes uint8 ``(H, W, 3)`` RGB."""
         ...
 
-    def answer(
+    def decode(
         self,
-        seen: Seen,
+        encoded: EncodedImage,
         *,
         points: Floats | None = None,
         boxes: Floats | None = None,
@@ -58,7 +59,7 @@ class Promptable(Protocol):
         """Masks for prompts of one kind.
 
         Args:
-            seen: The picture.
+            encoded: The image.
             points: ``(n, 2) xy``, each on an object of its own.
             boxes: ``(n, 4) xyxy``, each around an object.
             several: All of the masks that the network offers for an ambiguous prompt, or one.
@@ -69,8 +70,8 @@ class Promptable(Protocol):
         """
         ...
 
-    def enlarge(self, logits: Tensor, seen: Seen) -> Tensor:
-        """Logits ``(m, h, w)`` of the network's grid on the picture's pixels, ``(m, H, W)``."""
+    def enlarge(self, logits: Tensor, encoded: EncodedImage) -> Tensor:
+        """Logits ``(m, h, w)`` of the network's grid on the image's pixels, ``(m, H, W)``."""
         ...
 
 
@@ -91,17 +92,15 @@ class TransformersSam:
         return self._side
 
     @torch.inference_mode()
-    def look(self, pixels: Pixels) -> Seen:
+    def encode(self, pixels: Pixels) -> EncodedImage:
         from PIL import Image
 
         size = (pixels.shape[0], pixels.shape[1])
         inner = self._inner(size)
         resized = Image.fromarray(pixels).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
-        image = torch.from_numpy(np.array(resized)).to(self._device).permute(2, 0, 1) / 255
-        image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(STD)[
-            :, None, None
-        ]
-        image = F.pad(image, (0, self.side - inner[1], 0, self.side - inner[0]))[None]
+        image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
+        image = normalised(image, self._device)  # by ImageNet's colours: all of the family
+        image = F.pad(image, (0, self.side - inner[1], 0, self.side - inner[0]))
         embedded = self._model.get_image_embeddings(image)
         if self.kind == "sam":
             maps: tuple[Tensor, ...] = (embedded,)
@@ -109,12 +108,12 @@ class TransformersSam:
             maps = (embedded[0], embedded[1][0])
         else:
             maps = tuple(embedded)
-        return Seen(size, inner, maps)
+        return EncodedImage(size, inner, maps)
 
     @torch.inference_mode()
-    def answer(
+    def decode(
         self,
-        seen: Seen,
+        encoded: EncodedImage,
         *,
         points: Floats | None = None,
         boxes: Floats | None = None,
@@ -122,19 +121,19 @@ class TransformersSam:
     ) -> tuple[Tensor, Tensor]:
         given: dict[str, Any] = {"multimask_output": several}
         if points is not None:
-            given["input_points"] = self._to_input(points, seen)[None, :, None]
+            given["input_points"] = self._to_input(points, encoded)[None, :, None]
             given["input_labels"] = torch.ones(
                 1, len(points), 1, dtype=torch.int, device=self._device
             )
         if boxes is not None:
-            given["input_boxes"] = self._to_input(boxes, seen)[None]
+            given["input_boxes"] = self._to_input(boxes, encoded)[None]
         if self.kind == "sam":
-            given["image_embeddings"] = seen.maps[0]
+            given["image_embeddings"] = encoded.maps[0]
         elif self.kind == "sam_hq":
-            given["image_embeddings"] = seen.maps[0]
-            given["intermediate_embeddings"] = [seen.maps[1]]
+            given["image_embeddings"] = encoded.maps[0]
+            given["intermediate_embeddings"] = [encoded.maps[1]]
         else:
-            given["image_embeddings"] = list(seen.maps)
+            given["image_embeddings"] = list(encoded.maps)
         out = self._model(**given)
         logits, quality = out.pred_masks[0], out.iou_scores[0]
         if self.kind == "sam_hq":
@@ -142,12 +141,12 @@ class TransformersSam:
             logits, quality = logits[:, :1], quality[:, :1]
         return logits, quality
 
-    def enlarge(self, logits: Tensor, seen: Seen) -> Tensor:
+    def enlarge(self, logits: Tensor, encoded: EncodedImage) -> Tensor:
         maps = logits[:, None]
         if self.kind != "sam2":
             maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
-            maps = maps[..., : seen.inner[0], : seen.inner[1]]
-        return F.interpolate(maps, seen.size, mode="bilinear", align_corners=False)[:, 0]
+            maps = maps[..., : encoded.inner[0], : encoded.inner[1]]
+        return F.interpolate(maps, encoded.size, mode="bilinear", align_corners=False)[:, 0]
 
     def _inner(self, size: tuple[int, int]) -> tuple[int, int]:
         """SAM 2 squashes; the others bring the longer side to the input's and pad."""
@@ -156,8 +155,8 @@ class TransformersSam:
         scale = self.side / max(size)
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
-    def _to_input(self, places: Floats, seen: Seen) -> Tensor:
-        """``(n, 2) xy`` or ``(n, 4) xyxy`` of the picture in pixels of the input."""
-        scale = np.array([seen.inner[1] / seen.size[1], seen.inner[0] / seen.size[0]])
+    def _to_input(self, places: Floats, encoded: EncodedImage) -> Tensor:
+        """``(n, 2) xy`` or ``(n, 4) xyxy`` of the image in pixels of the input."""
+        scale = np.array([encoded.inner[1] / encoded.size[1], encoded.inner[0] / encoded.size[0]])
         scaled = np.asarray(places, np.float64) * np.tile(scale, places.shape[1] // 2)
         return torch.from_numpy(scaled.astype(np.float32)).to(self._device)
