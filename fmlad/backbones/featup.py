@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fmlad.backbones.common import STRICT, loading, normalised, parse
 from fmlad.backbones.pretrained import read_tensors
-from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
+from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
 from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate
 from fmlad.errors import OptionError, WeightsUnavailableError
 
@@ -46,13 +46,9 @@ class Stage(nn.Module):
         )
 
     def kernel(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights, and the correction to add to them.
+        """Normalised RGB on the finer grid -> weights that sum to 1, and the correction to add.
 
-        Args:
-            picture: Normalised RGB ``(B, 3, H, W)`` on the finer grid.
-
-        Returns:
-            Twice ``(B, 49, H, W)``: weights that sum to 1, and the correction.
+        ``(B, 3, H, W)`` -> twice ``(B, 49, H, W)``.
         """
         colours = self.range_proj(picture)
         alike = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
@@ -88,14 +84,7 @@ class FeatUp:
         *,
         fixup: bool = True,
     ) -> None:
-        """Builds the stack.
-
-        Args:
-            name: As users write it.
-            state: Tensors of a checkpoint, whatever else is among them.
-            weights_hash: Of the file.
-            device: Where it runs.
-            fixup: Whether the linear correction behind the stages is applied.
+        """Builds the stack from a checkpoint's tensors; ``fixup``: with the last correction.
 
         Raises:
             KeyError: A tensor is missing.
@@ -130,8 +119,7 @@ class FeatUp:
         Raises:
             OptionError: Another factor, shapes that do not fit, or features of another network.
         """
-        doublings = stages(factor)
-        check(features, guidance)
+        doublings = check(features, guidance, factor)
         maps = features.to(self._device).float()
         if not doublings:
             return maps

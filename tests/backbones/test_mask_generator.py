@@ -48,7 +48,7 @@ class Blobs(TransformersSam):
     """
 
     def __init__(self, side: int = 256, grid: int = 128, kind: str = "sam") -> None:
-        self._side, self._grid, self.kind, self._device = side, grid, kind, "cpu"
+        self.side, self._grid, self.kind, self._device = side, grid, kind, "cpu"
         self.encoded_sizes: list[tuple[int, int]] = []
 
     def encode(self, pixels: np.ndarray) -> EncodedImage:

@@ -89,16 +89,9 @@ class CLIP:
         attention: Attention = "naclip",
         cache: DiskCache | None = None,
     ) -> None:
-        """Wraps loaded towers.
+        """Wraps towers on the device; for the options see :func:`load`.
 
-        Args:
-            name: As users write it.
-            towers: The model, already on the device.
-            device: Where it runs.
-            side: Pixels of the squashed input, at least one patch; None for the default of
-                :func:`load`. Rounded down to whole patches.
-            attention: ``"naclip"`` or ``"plain"``.
-            cache: Where text embeddings outlive the process, or None.
+        The side is rounded down to whole patches. ``cache`` keeps text embeddings on disk.
         """
         vision = towers.vision
         wanted = max(vision.native, min(2 * vision.native, SIDE)) if side is None else side
@@ -130,9 +123,8 @@ class CLIP:
         output = vision.encode(pixels)
         last = output.stages[-1]
         if self.attention == "naclip":
-            bias = neighbourhood_bias(
-                self.grid, self.grid, prefix=vision.prefix, device=self._device
-            )
+            grid, prefix = self.grid, vision.prefix
+            bias = neighbourhood_bias(grid, grid, prefix=prefix, device=self._device)
             last = last_block(output.before, vision.block, bias)
         level = F.normalize(self._maps(vision.project(last)), dim=1)
         stages = tuple(self._maps(stage) for stage in output.stages)
@@ -163,7 +155,7 @@ class CLIP:
 
         Args:
             pyramid: Of one image, from this backbone.
-            words: Phrases.
+            words: Words or phrases.
             regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
             templates: Sentences with ``{}`` for the word; empty for the 80 ImageNet templates.
 
@@ -181,9 +173,7 @@ class CLIP:
             raise OptionError(f"ground() takes the pyramid of one image, got {len(level)}.")
         embeddings = self.text(words, templates or None).to(level.device)
         if regions is None:
-            places = F.interpolate(
-                level, scale_factor=UPSCALE, mode="bilinear", align_corners=False
-            )
+            places = F.interpolate(level, scale_factor=UPSCALE, mode="bilinear")
             return torch.einsum("nd,dhw->nhw", embeddings, F.normalize(places, dim=1)[0])
         shares = area_shares(regions, *level.shape[2:]).to(level.device)
         # A sum instead of the mean: the length goes anyway.

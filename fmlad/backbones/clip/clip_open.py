@@ -144,9 +144,8 @@ def _from_hub(tag: Mapping[str, Any], source: str) -> Path:
     organisation, _, rest = str(tag.get("hf_hub", "")).partition("/")
     name, _, file = rest.partition("/")
     if not name:
-        raise unavailable(
-            source, "open_clip knows no Hugging Face repository for this tag; pass MODEL@FILE"
-        )
+        why = "open_clip knows no Hugging Face repository for this tag; pass MODEL@FILE"
+        raise unavailable(source, why, "clip")
     folder = locate(f"{organisation}/{name}")
     if file and (folder / file).is_file():
         return folder / file
@@ -157,12 +156,12 @@ def _same_gelu(architecture: Mapping[str, Any], tag: Mapping[str, Any], source: 
     """open_clip only warns when weights meet the GELU they were not trained with."""
     has, wants = bool(architecture.get("quick_gelu")), bool(tag.get("quick_gelu"))
     if has != wants:
-        raise unavailable(
-            source,
-            f"these weights were trained with {'quick-GELU' if wants else 'plain GELU'}; choose "
-            f"the architecture {'with' if wants else 'without'} '-quickgelu' at the end of its "
-            f"name",
+        kind, ending = ("quick-GELU", "with") if wants else ("plain GELU", "without")
+        why = (
+            f"these weights were trained with {kind}; choose the architecture {ending} "
+            f"'-quickgelu' at the end of its name"
         )
+        raise unavailable(source, why, "clip")
 
 
 def _common(tags: Any) -> Mapping[str, Any]:
@@ -191,13 +190,12 @@ def _create(source: str, checkpoint: Path, name: str, pretrained: str | None = N
     state = model.state_dict()
     for key, shape in shapes.items():
         if key in state and tuple(state[key].shape) != shape:
-            raise unavailable(
-                source,
+            why = (
                 f"{checkpoint} has {key!r} of shape {shape}, the architecture "
                 f"{tuple(state[key].shape)}: it belongs to another input size or text length, "
-                f"and open_clip would stretch it without a word",
-                "clip",
+                f"and open_clip would stretch it without a word"
             )
+            raise unavailable(source, why, "clip")
     return model
 
 

@@ -28,16 +28,8 @@ class Ensemble:
     """Text embeddings averaged over templates, made once per weights, templates and word."""
 
     def __init__(self, tower: Text, weights: str, cache: DiskCache | None) -> None:
-        """Prepares an ensemble; nothing is read yet.
-
-        Args:
-            tower: The model's text tower.
-            weights: Identifies tower and tokenizer, part of the key on disk.
-            cache: Where embeddings outlive the process, or None.
-        """
-        self._tower = tower
-        self._weights = weights
-        self._cache = cache
+        """``weights`` identifies tower and tokenizer in the keys of the disk ``cache``."""
+        self._tower, self._weights, self._cache = tower, weights, cache
         self._known: dict[str, Tensor] = {}
 
     @torch.inference_mode()

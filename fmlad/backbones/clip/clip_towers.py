@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.common import loading
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.weights import file_hash, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")
@@ -144,15 +144,14 @@ def check_tokenizer(encode: Callable[[list[str]], Tensor], rows: int, source: st
     """
     ids = encode(list(PROBES))
     if len(torch.unique(ids, dim=0)) == 1:
-        raise unavailable(
-            source, "its tokenizer takes every word for the same; its vocabulary is missing"
+        why = "its tokenizer takes every word for the same; its vocabulary is missing"
+        raise unavailable(source, why, "clip")
+    if (most := int(ids.max())) >= rows:
+        why = (
+            f"its tokenizer gives token {most}, but the model has {rows} of them; the tokenizer "
+            f"belongs to another model"
         )
-    if int(ids.max()) >= rows:
-        raise unavailable(
-            source,
-            f"its tokenizer gives token {int(ids.max())}, but the model has {rows} of them; "
-            f"the tokenizer belongs to another model",
-        )
+        raise unavailable(source, why, "clip")
 
 
 def read_json(path: Path, source: str) -> dict[str, Any]:
@@ -187,6 +186,5 @@ def files_hash(files: Iterable[Path], salt: str = "") -> str:
     digest = hashlib.sha256(salt.encode())
     for path in sorted(files, key=lambda path: path.name):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.upsampling import CHUNK, check, stages
+from fmlad.backbones.upsampling import CHUNK, check, shifts
 
 SIGMA_COLOUR = 0.1  # RGB distance in [0, sqrt(3)]; chosen on scenes that are not reported
 SIGMA_SPACE = 0.5  # coarse cells; likewise
@@ -38,21 +38,13 @@ class JointBilateral:
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
-        """Sharper maps.
-
-        Args:
-            features: float ``(B, C, h, w)``, spanning the picture.
-            guidance: uint8 ``(B, 3, H, W)`` of any size.
-            factor: 1 (returned as they came), 2, 4, 8 or 16.
-
-        Returns:
-            float32 ``(B, C, factor * h, factor * w)``.
+        """``(B, C, h, w)`` and uint8 ``(B, 3, H, W)`` -> float32 ``(B, C, factor h, factor w)``.
 
         Raises:
-            OptionError: Another factor, or shapes that do not fit.
+            OptionError: A factor other than 1 (changes nothing), 2, 4, 8 and 16, or shapes that do
+                not fit.
         """
-        stages(factor)
-        check(features, guidance)
+        check(features, guidance, factor)
         maps = features.to(self._device).float()
         if factor == 1:
             return maps
@@ -63,7 +55,7 @@ class JointBilateral:
         piece = max(1, CHUNK // (batch * height * width * factor * factor))
         for start in range(0, channels, piece):
             part = slice(start, start + piece)
-            for number, cells in enumerate(_around(maps[:, part])):
+            for number, cells in enumerate(shifts(maps[:, part], 1)):
                 out[:, part].addcmul_(cells[:, :, :, None, :, None], kernel[:, number, None])
         return out.reshape(batch, channels, height * factor, width * factor)
 
@@ -85,17 +77,9 @@ def weights(picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     # The position within its cell of each fine place, from the centre, in cells.
     within = (torch.arange(factor, device=picture.device) + 0.5) / factor - 0.5
     exponents = []
-    means = _around(F.adaptive_avg_pool2d(picture, grid))
+    means = shifts(F.adaptive_avg_pool2d(picture, grid), 1)
     for (down, across), mean in zip(product((-1, 0, 1), repeat=2), means, strict=True):
         apart = (fine - mean[:, :, :, None, :, None]).square().sum(1)
         away = (within - down).square()[:, None, None] + (within - across).square()
         exponents.append(-apart / (2 * SIGMA_COLOUR**2) - away / (2 * SIGMA_SPACE**2))
     return torch.stack(exponents, 1).softmax(1)
-
-
-def _around(maps: Tensor) -> list[Tensor]:
-    """The nine cells around each, ``(B, C, h, w)`` each; the border is repeated outwards."""
-    height, width = maps.shape[-2:]
-    wide = F.pad(maps, (1, 1, 1, 1), mode="replicate")
-    corners = product(range(3), repeat=2)
-    return [wide[..., row : row + height, column : column + width] for row, column in corners]

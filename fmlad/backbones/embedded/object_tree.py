@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity, summits, without_holes
+from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -67,22 +67,16 @@ class Node:
         if area < self.area / 2:
             return self
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        inner = replace(
-            self,
-            rows=slice(int(rows[0]), int(rows[-1]) + 1),
-            columns=slice(int(columns[0]), int(columns[-1]) + 1),
-            mask=mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
-            area=area,
-        )
+        down = slice(int(rows[0]), int(rows[-1]) + 1)
+        across = slice(int(columns[0]), int(columns[-1]) + 1)
+        inner = replace(self, rows=down, columns=across, mask=mask[down, across], area=area)
         return inner.moved(self.rows.start, self.columns.start)
 
     def moved(self, rows: int, columns: int) -> Node:
         """The same, seen from an array that begins so much earlier."""
-        return replace(
-            self,
-            rows=slice(self.rows.start + rows, self.rows.stop + rows),
-            columns=slice(self.columns.start + columns, self.columns.stop + columns),
-        )
+        down = slice(self.rows.start + rows, self.rows.stop + rows)
+        across = slice(self.columns.start + columns, self.columns.stop + columns)
+        return replace(self, rows=down, columns=across)
 
     @property
     def value(self) -> float:
@@ -111,7 +105,7 @@ def component_tree(contrast: Floats, sharpness: Floats, domain: Bools, low: floa
     above = np.zeros(0, np.int32)
     for level in range(LEVELS):
         binary = (contrast > low * LEVEL_RATIO**level) & domain
-        binary = dilated(eroded(without_holes(binary)))
+        binary = dilated(eroded(ndimage.binary_fill_holes(binary)))
         labels, _ = ndimage.label(binary)
         if not labels.any():
             break
@@ -137,25 +131,18 @@ def rate(
 ) -> Node:
     """A node and its quality: sharp all around, solid, not cut off by the image's border.
 
-    Args:
-        mask: Within its place.
-        place: Rows and columns.
-        sharpness: In [0, 1], ``(h, w)`` of the image.
-        filled: The mask's solidity where it is known.
+    Takes the mask within its place, the sharpness of the image in [0, 1], ``(h, w)``, and as
+    ``filled`` the mask's solidity where it is known.
     """
     area = int(mask.sum())
     rows, columns = place
     rim = mask & ~eroded(mask)
     down, across = sharpness.shape
     cut = np.zeros_like(rim)  # outline that is the image's border
-    if rows.start == 0:
-        cut[0] = True
-    if rows.stop == down:
-        cut[-1] = True
-    if columns.start == 0:
-        cut[:, 0] = True
-    if columns.stop == across:
-        cut[:, -1] = True
+    cut[0] |= rows.start == 0
+    cut[-1] |= rows.stop == down
+    cut[:, 0] |= columns.start == 0
+    cut[:, -1] |= columns.stop == across
     free = rim & ~cut
     share = float(free.sum()) / max(int(rim.sum()), 1)
     sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
@@ -169,10 +156,7 @@ def rate(
 def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
     """The nodes of a tree, of their pieces and of their hulls that look most like objects.
 
-    Args:
-        roots: From :func:`component_tree`.
-        colours: Lab, ``(h, w, 3)``.
-        sharpness: In [0, 1], ``(h, w)``.
+    ``colours`` are Lab ``(h, w, 3)``, ``sharpness`` lies in [0, 1], ``(h, w)``.
     """
     choices = [choice for root in roots for choice in _select(root, colours, sharpness)]
     return _filled(_settled(choices), sharpness)
@@ -182,12 +166,7 @@ def _select(node: Node, colours: Floats, sharpness: Floats, above: float = 0.0) 
     """The best of a node, its pieces and what is best of its children.
 
     Cutting is slow: of nodes that are nearly the same from threshold to threshold the best is cut.
-
-    Args:
-        node: With everything below it.
-        colours: Lab, ``(h, w, 3)``.
-        sharpness: In [0, 1], ``(h, w)``.
-        above: Best quality of those above it that are nearly the same.
+    ``above`` is the best quality of those above the node that are nearly the same.
     """
     best = [Choice([node])]
     below: list[Choice] = []
@@ -251,13 +230,14 @@ def _settled(choices: list[Choice]) -> list[Node]:
 def _pieces(node: Node, sharpness: Floats) -> list[Node]:
     """A node cut at its necks."""
     from scipy import ndimage
+    from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
 
     mask = np.pad(node.mask, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
     # On the logarithm a given height is a given ratio of radii, whatever the object's size.
     height = np.log(depth + 4.0)
-    markers, count = ndimage.label(summits(height, NECK) & mask, structure=np.ones((3, 3)))
+    markers, count = ndimage.label(h_maxima(height, NECK) & mask, structure=np.ones((3, 3)))
     if count < 2:
         return []
     labels = watershed(-height, markers, mask=mask)[1:-1, 1:-1]
@@ -326,13 +306,7 @@ def offered(roots: list[Node]) -> list[Node]:
 
 
 def distinct(nodes: list[Node], known: Sequence[Node] = (), most: int | None = None) -> list[Node]:
-    """Best first, without those that are nearly the same as a better or a known one.
-
-    Args:
-        nodes: To choose from.
-        known: Not part of the answer.
-        most: Length of the answer at most.
-    """
+    """At most ``most``, best first, without those nearly the same as a better or a known one."""
     kept: list[Node] = []
     for node in sorted(nodes, key=lambda n: -n.quality):
         if len(kept) == most:

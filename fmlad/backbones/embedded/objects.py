@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.embedded.builtin import lab, working_size
+from fmlad.backbones.embedded.builtin import working_lab
 from fmlad.backbones.embedded.object_tree import (
     Bools,
     Floats,
@@ -43,7 +43,6 @@ from fmlad.backbones.embedded.object_tree import (
     offered,
     rate,
 )
-from fmlad.backbones.embedded.prompting import pick
 from fmlad.backbones.roles import Masks
 
 LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
@@ -76,9 +75,8 @@ class ObjectProposer:
         Masks are at working size (:func:`.builtin.working_size`), holes filled;
         an object inside another has a mask of its own and stays part of the larger one's.
         """
-        size = working_size(image.shape[-2], image.shape[-1])
-        pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
-        colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
+        colours = 100 * working_lab(image, "cpu")[0].permute(1, 2, 0).numpy()
+        size = colours.shape[:2]
         looked = list(_look(colours, _slope(colours), np.ones(size, bool)))
         own = distinct([node for node, preferred in looked if preferred])
         others = [n for n, preferred in looked if not preferred and n.quality > LEAST_OFFERED]
@@ -98,11 +96,29 @@ class ObjectProposer:
     def prompt(
         self,
         image: Tensor,
-        boxes: npt.NDArray[np.float32] | None = None,
-        points: npt.NDArray[np.float32] | None = None,
+        boxes: Floats | None = None,
+        points: Floats | None = None,
     ) -> Masks:
-        """The best proposal per box or per point; see :func:`.prompting.pick`."""
-        return pick(self.propose(image), image, boxes, points)
+        """The best proposal per box (by overlap of boxes) or per point (smallest mask on it).
+
+        One that no proposal answers is empty with score 0.
+        """
+        found = self.propose(image)
+        wanted = np.reshape(boxes if boxes is not None else [], (-1, 4)).astype(np.float32)
+        spots = np.reshape(points if points is not None else [], (-1, 2)).astype(np.float32)
+        height, width = found.masks.shape[1:]
+        areas = found.masks.sum(axis=(1, 2))
+        chosen = [_best(_overlaps(found.boxes, box)) for box in wanted]
+        for x, y in spots:
+            row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
+            column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
+            chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
+        masks = np.zeros((len(chosen), height, width), bool)
+        scores = np.zeros(len(chosen), np.float32)
+        for index, best in enumerate(chosen):
+            if best is not None:
+                masks[index], scores[index] = found.masks[best], found.scores[best]
+        return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
 
 
 def _look(
@@ -215,3 +231,15 @@ def _slope(colours: Floats) -> Floats:
         for channel in np.moveaxis(colours, -1, 0)
     ]
     return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
+
+
+def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None
+
+
+def _overlaps(boxes: Floats, wanted: Floats) -> Floats:
+    """Intersection over union of boxes ``(n, 4)`` with one ``(4,)``."""
+    sides = np.minimum(boxes[:, 2:], wanted[2:]) - np.maximum(boxes[:, :2], wanted[:2])
+    shared = np.prod(np.maximum(sides, 0), axis=1)
+    union = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(wanted[2:] - wanted[:2]) - shared
+    return np.asarray(shared / np.maximum(union, 1), dtype=np.float32)

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from fmlad.backbones.common import STRICT
-from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, Promptable
+from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, TransformersSam
 
 if TYPE_CHECKING:
     from segment_anything.utils.amg import MaskData
@@ -58,7 +58,7 @@ class GeneratorSettings:
 
 
 def generate(
-    model: Promptable, pixels: Pixels, settings: GeneratorSettings, whole: EncodedImage
+    model: TransformersSam, pixels: Pixels, settings: GeneratorSettings, whole: EncodedImage
 ) -> tuple[Bools, npt.NDArray[np.float32]]:
     """Every mask of an image.
 
@@ -117,7 +117,7 @@ def remove_specks(mask: Bools, least: int) -> tuple[Bools, bool]:
 
 
 def _in_crop(
-    model: Promptable,
+    model: TransformersSam,
     encoded: EncodedImage,
     box: list[int],
     size: tuple[int, int],

@@ -15,7 +15,7 @@ from fmlad.backbones.common import parse
 from fmlad.backbones.pretrained import from_folder
 from fmlad.backbones.roles import Masks
 from fmlad.backbones.sam.mask_generator import GeneratorSettings, generate
-from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, Promptable, TransformersSam
+from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, TransformersSam
 from fmlad.backbones.sam.sam_original import from_checkpoint
 from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 
@@ -71,16 +71,9 @@ class SAM:
     expensive = True
 
     def __init__(
-        self, name: str, model: Promptable, weights_hash: str, settings: GeneratorSettings
+        self, name: str, model: TransformersSam, weights_hash: str, settings: GeneratorSettings
     ) -> None:
-        """Wraps a loaded network.
-
-        Args:
-            name: As users write it.
-            model: The network.
-            weights_hash: Of its weights and configuration.
-            settings: Of the generator.
-        """
+        """Wraps a loaded network; the hash is of its weights and configuration."""
         self.name = name
         self.settings = settings
         # The batch is left out: it changes no mask.
@@ -105,10 +98,7 @@ class SAM:
 
     @torch.inference_mode()
     def prompt(
-        self,
-        image: Tensor,
-        boxes: Floats | None = None,
-        points: Floats | None = None,
+        self, image: Tensor, boxes: Floats | None = None, points: Floats | None = None
     ) -> Masks:
         """One mask per box ``(n, 4) xyxy`` and per point ``(n, 2) xy``, boxes first.
 
@@ -150,11 +140,8 @@ class SAM:
         longer = max(pixels.shape[:2])
         if longer <= most:
             return pixels
-        width, height = (
-            max(1, round(s * most / longer)) for s in (pixels.shape[1], pixels.shape[0])
-        )
-        resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-        return np.array(resized)
+        size = tuple(max(1, round(side * most / longer)) for side in pixels.shape[1::-1])
+        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def _as_masks(masks: npt.NDArray[np.bool_], quality: Floats, image: Tensor) -> Masks:

@@ -7,7 +7,7 @@ are those of transformers. Prompts and masks are in pixels of the encoded image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +36,38 @@ class EncodedImage:
     maps: tuple[Tensor, ...]
 
 
-class Promptable(Protocol):
-    """What the mask generator asks of a network."""
+class TransformersSam:
+    """A model of transformers, told apart by its ``model_type``, that answers prompts.
 
-    @property
-    def side(self) -> int:
-        """Pixels of the network's square input."""
-        ...
+    ``side`` is the number of pixels on a side of the network's square input.
+    """
 
+    def __init__(self, model: Any, device: str) -> None:
+        self._model = model.eval().requires_grad_(False).to(device)
+        self.kind = model.config.model_type.removesuffix("_video")
+        size = model.config.prompt_encoder_config.image_size
+        self.side = int(size if isinstance(size, int) else size[0])
+        self._device = device
+
+    @torch.inference_mode()
     def encode(self, pixels: Pixels) -> EncodedImage:
         """Encodes uint8 ``(H, W, 3)`` RGB."""
-        ...
+        from PIL import Image
 
+        size = (pixels.shape[0], pixels.shape[1])
+        inner = self._inner(size)
+        resized = Image.fromarray(pixels).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
+        image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
+        image = normalised(image, self._device)  # by ImageNet's colours: all of the family
+        image = F.pad(image, (0, self.side - inner[1], 0, self.side - inner[0]))
+        embedded = self._model.get_image_embeddings(image)
+        if self.kind == "sam":
+            embedded = (embedded,)
+        elif self.kind == "sam_hq":  # of the encoder's inner maps the decoder takes the first
+            embedded = (embedded[0], embedded[1][0])
+        return EncodedImage(size, inner, tuple(embedded))
+
+    @torch.inference_mode()
     def decode(
         self,
         encoded: EncodedImage,
@@ -68,57 +88,6 @@ class Promptable(Protocol):
             Logits ``(n, k, h, w)`` on the network's grid, and its own guess of each mask's overlap
             with the truth, ``(n, k)``.
         """
-        ...
-
-    def enlarge(self, logits: Tensor, encoded: EncodedImage) -> Tensor:
-        """Logits ``(m, h, w)`` of the network's grid on the image's pixels, ``(m, H, W)``."""
-        ...
-
-
-class TransformersSam:
-    """:class:`Promptable` over a model of transformers, told apart by its ``model_type``."""
-
-    def __init__(self, model: Any, device: str) -> None:
-        self._model = model.eval().requires_grad_(False).to(device)
-        self.kind = (
-            "sam2" if model.config.model_type.startswith("sam2") else model.config.model_type
-        )
-        size = model.config.prompt_encoder_config.image_size
-        self._side = int(size if isinstance(size, int) else size[0])
-        self._device = device
-
-    @property
-    def side(self) -> int:
-        return self._side
-
-    @torch.inference_mode()
-    def encode(self, pixels: Pixels) -> EncodedImage:
-        from PIL import Image
-
-        size = (pixels.shape[0], pixels.shape[1])
-        inner = self._inner(size)
-        resized = Image.fromarray(pixels).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
-        image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
-        image = normalised(image, self._device)  # by ImageNet's colours: all of the family
-        image = F.pad(image, (0, self.side - inner[1], 0, self.side - inner[0]))
-        embedded = self._model.get_image_embeddings(image)
-        if self.kind == "sam":
-            maps: tuple[Tensor, ...] = (embedded,)
-        elif self.kind == "sam_hq":  # of the encoder's inner maps the decoder takes the first
-            maps = (embedded[0], embedded[1][0])
-        else:
-            maps = tuple(embedded)
-        return EncodedImage(size, inner, maps)
-
-    @torch.inference_mode()
-    def decode(
-        self,
-        encoded: EncodedImage,
-        *,
-        points: Floats | None = None,
-        boxes: Floats | None = None,
-        several: bool = True,
-    ) -> tuple[Tensor, Tensor]:
         given: dict[str, Any] = {"multimask_output": several}
         if points is not None:
             given["input_points"] = self._to_input(points, encoded)[None, :, None]
@@ -127,13 +96,10 @@ class TransformersSam:
             )
         if boxes is not None:
             given["input_boxes"] = self._to_input(boxes, encoded)[None]
-        if self.kind == "sam":
-            given["image_embeddings"] = encoded.maps[0]
-        elif self.kind == "sam_hq":
-            given["image_embeddings"] = encoded.maps[0]
-            given["intermediate_embeddings"] = [encoded.maps[1]]
-        else:
-            given["image_embeddings"] = list(encoded.maps)
+        maps = encoded.maps
+        given["image_embeddings"] = list(maps) if self.kind == "sam2" else maps[0]
+        if self.kind == "sam_hq":
+            given["intermediate_embeddings"] = [maps[1]]
         out = self._model(**given)
         logits, quality = out.pred_masks[0], out.iou_scores[0]
         if self.kind == "sam_hq":
@@ -142,6 +108,7 @@ class TransformersSam:
         return logits, quality
 
     def enlarge(self, logits: Tensor, encoded: EncodedImage) -> Tensor:
+        """Logits ``(m, h, w)`` of the network's grid on the image's pixels, ``(m, H, W)``."""
         maps = logits[:, None]
         if self.kind != "sam2":
             maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
