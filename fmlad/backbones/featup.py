@@ -1,7 +1,7 @@
 """FeatUp's stack of learned joint bilateral upsamplers (Fu et al., ICLR 2024) in plain torch.
 
-Each stage doubles the resolution. Its weights for the 49 places around one come from the picture:
-a softmax over the likeness of projected colours, times a Gaussian of the distance, brought to the
+Each stage doubles the resolution. Its weights for the 49 places around one come from the image:
+a softmax over the similarity of projected colours, times a Gaussian of the distance, brought to the
 sum 1, plus a small learned correction that is not normalised again. FeatUp publishes checkpoints
 for several networks; only the projection behind the last stage depends on which.
 """
@@ -45,22 +45,22 @@ class Stage(nn.Module):
             nn.Conv2d(places + 3, places, 1), nn.GELU(), nn.Identity(), nn.Conv2d(places, places, 1)
         )
 
-    def kernel(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+    def kernel(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised RGB on the finer grid -> weights that sum to 1, and the correction to add.
 
         ``(B, 3, H, W)`` -> twice ``(B, 49, H, W)``.
         """
-        colours = self.range_proj(picture)
-        alike = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
-        alike = (self.range_temp.exp().clamp(1e-4, 1e4) * alike).softmax(1)
-        weights = alike * spatial(self.sigma_spatial)[:, None, None]
+        colours = self.range_proj(image)
+        similarity = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
+        similarity = (self.range_temp.exp().clamp(1e-4, 1e4) * similarity).softmax(1)
+        weights = similarity * spatial(self.sigma_spatial)[:, None, None]
         weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-7)
-        return weights, CORRECTION * self.fixup_proj(torch.cat([weights, picture], 1))
+        return weights, CORRECTION * self.fixup_proj(torch.cat([weights, image], 1))
 
-    def forward(self, maps: Tensor, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         """``(B, C, h, w)`` and normalised RGB ``(B, 3, H, W)`` -> ``(B, C, 2 h, 2 w)``."""
         height, width = maps.shape[-2:]
-        pooled = F.adaptive_avg_pool2d(picture, (2 * height, 2 * width))
+        pooled = F.adaptive_avg_pool2d(image, (2 * height, 2 * width))
         weights, correction = self.kernel(pooled)
         return gathered(maps, weights + correction)
 
@@ -69,7 +69,7 @@ class FeatUp:
     """:class:`~fmlad.backbones.roles.Upsampler`: up to four stages, then a linear correction.
 
     Checkpoints for x16; a smaller factor runs the first stages of them and the same correction,
-    which is how SAM-LAD's x8 is read here (its paper says no more). The picture is averaged to each
+    which is how SAM-LAD's x8 is read here (its paper says no more). The image is averaged to each
     stage's grid from its own size.
     """
 
@@ -108,7 +108,7 @@ class FeatUp:
         """Sharper maps.
 
         Args:
-            features: float ``(B, C, h, w)``, spanning the picture, of the network that the
+            features: float ``(B, C, h, w)``, spanning the image, of the network that the
                 checkpoint was trained for; with ``fixup=off`` of any.
             guidance: uint8 ``(B, 3, H, W)`` of any size.
             factor: 1 (returned as they came), 2, 4, 8 or 16.
@@ -131,9 +131,9 @@ class FeatUp:
             )
         if self._norm:
             maps = _over_channels(maps, *self._norm)
-        picture = normalised(guidance, self._device)
+        image = normalised(guidance, self._device)
         for stage in self._stages[:doublings]:
-            maps = stage(maps, picture)
+            maps = stage(maps, image)
         return self._corrected(maps) if self._corrects else maps
 
     def _corrected(self, maps: Tensor) -> Tensor:

@@ -139,6 +139,7 @@ def test_prompts_are_in_input_pixels(size: tuple[int, int]) -> None:
     assert ground.boxes.tolist() == [[0, 0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_crops_find_what_the_whole_is_too_coarse_for() -> None:
     image = np.full((256, 256, 3), GROUND, np.uint8)
     dots = [(33, 40), (97, 200), (180, 60), (200, 221)]
@@ -181,7 +182,14 @@ class Predictor:
 
 
 @pytest.mark.parametrize(
-    ("crops", "specks", "nms"), [(0, 0, 0.7), (0, 80, 0.7), (1, 0, 0.3), (1, 80, 0.7), (2, 80, 0.7)]
+    ("crops", "specks", "nms"),
+    [
+        (0, 0, 0.7),
+        (0, 80, 0.7),
+        (1, 0, 0.3),
+        (1, 80, 0.7),
+        pytest.param(2, 80, 0.7, marks=pytest.mark.slow),
+    ],
 )
 def test_segment_anythings_generator_finds_the_same_blobs(
     monkeypatch: pytest.MonkeyPatch, crops: int, specks: int, nms: float

@@ -1,11 +1,11 @@
 """Joint bilateral upsampling (Kopf et al., SIGGRAPH 2007) without parameters to load.
 
 Every place of the fine grid takes the features of the nine coarse cells around it, weighted by
-distance and by how much its colour is like the cell's mean colour. A cell across an edge looks like
+distance and by how much its colour is like the cell's mean colour. A cell across an edge is like
 neither side of it, so what is mixed in it spreads to neither.
 
 In one step, because FeatUp's stages of two, with a plain Gaussian of the colours in place of what
-was learned, hardly look past the mixed cells.
+was learned, hardly reach past the mixed cells.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class JointBilateral:
         if factor == 1:
             return maps
         batch, channels, height, width = maps.shape
-        picture = guidance.to(self._device).float() / 255
-        kernel = weights(picture, (height, width), factor)
+        image = guidance.to(self._device).float() / 255
+        kernel = weights(image, (height, width), factor)
         out = maps.new_zeros((batch, channels, height, factor, width, factor))
         piece = max(1, CHUNK // (batch * height * width * factor * factor))
         for start in range(0, channels, piece):
@@ -60,11 +60,11 @@ class JointBilateral:
         return out.reshape(batch, channels, height * factor, width * factor)
 
 
-def weights(picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
+def weights(image: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     """Weights of the nine cells around each fine place, summing to 1.
 
     Args:
-        picture: RGB in [0, 1], ``(B, 3, H, W)``.
+        image: RGB in [0, 1], ``(B, 3, H, W)``.
         grid: Rows and columns of coarse cells, ``(h, w)``.
         factor: Fine places a cell on each side.
 
@@ -72,12 +72,12 @@ def weights(picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
         ``(B, 9, h, factor, w, factor)``, cells in row-major order.
     """
     height, width = grid
-    fine = F.adaptive_avg_pool2d(picture, (height * factor, width * factor))
-    fine = fine.view(len(picture), 3, height, factor, width, factor)
+    fine = F.adaptive_avg_pool2d(image, (height * factor, width * factor))
+    fine = fine.view(len(image), 3, height, factor, width, factor)
     # The position within its cell of each fine place, from the centre, in cells.
-    within = (torch.arange(factor, device=picture.device) + 0.5) / factor - 0.5
+    within = (torch.arange(factor, device=image.device) + 0.5) / factor - 0.5
     exponents = []
-    means = shifts(F.adaptive_avg_pool2d(picture, grid), 1)
+    means = shifts(F.adaptive_avg_pool2d(image, grid), 1)
     for (down, across), mean in zip(product((-1, 0, 1), repeat=2), means, strict=True):
         apart = (fine - mean[:, :, :, None, :, None]).square().sum(1)
         away = (within - down).square()[:, None, None] + (within - across).square()

@@ -1,4 +1,4 @@
-"""The embedded text aligner: what a phrase says about the looks, and nothing else.
+"""The embedded text aligner: what a phrase says about appearance, and nothing else.
 
 Nothing here knows what a thing is. Of ``"long dark screw"`` it takes *long* and *dark*; the noun
 only names the part. All it knows is the table ``lexicon.yaml``: colours, brightness, texture, sizes
@@ -178,8 +178,8 @@ class LexiconAligner:
 
 def _phrase(degrees: Sequence[Tensor | None], like: Tensor) -> Tensor:
     """Geometric mean of what the attributes say; those that say nothing are left out."""
-    spoken = [degree.clamp_min(FLOOR).log() for degree in degrees if degree is not None]
-    return torch.stack(spoken).mean(dim=0).exp() if spoken else torch.full_like(like, NEUTRAL)
+    stated = [degree.clamp_min(FLOOR).log() for degree in degrees if degree is not None]
+    return torch.stack(stated).mean(dim=0).exp() if stated else torch.full_like(like, NEUTRAL)
 
 
 def _local_degree(rule: Mapping[str, Trapezoid], planes: Tensor) -> Tensor | None:

@@ -21,11 +21,11 @@ LEAST_PIXELS = 30  # at working size; below it an outline has no shape
 NECK = 0.12  # a cut needs a maximum exp(NECK) times as deep as the saddle
 CUT_GAIN = 1.03  # what a cut must gain: a waist alone is none
 COLOUR_GAIN, UNLIKE = 0.12, 40.0  # so much less between pieces so many Delta E apart
-DOUBT = 1.12  # gains within this factor are doubtful: the usual size decides
-CLEAR = 0.5  # quality of what tells the usual size
-USUAL = 0.35  # median deviation of logarithmic areas up to which there is one
+DOUBT = 1.12  # gains within this factor are doubtful: the typical size decides
+CLEAR = 0.5  # least quality of what the typical size is computed from
+SPREAD = 0.35  # median deviation of logarithmic areas up to which there is one
 HULL_OUTLINE = 0.6  # sharpness of a hull where it is new, relative to its node
-HULL_TRIED = 0.9  # solidity below which fragments are looked for in the hull
+HULL_TRIED = 0.9  # solidity below which fragments are joined inside the hull
 CONVEX = 0.96  # solidity from which no cut is tried
 SAME = 0.7  # intersection over union above which two proposals are one
 
@@ -40,7 +40,7 @@ class Node:
         mask: Inside the bounding box.
         area: Pixels of the mask.
         solidity: Share of its convex hull, in [0, 1].
-        quality: How much it looks like an object, in [0, 1].
+        quality: How much it is like an object, in [0, 1].
         children: Nodes of the next threshold inside this one.
         pieces: What it falls into when cut at its necks, if that was tried.
     """
@@ -86,7 +86,7 @@ class Node:
 
 @dataclass(eq=False)
 class Choice:
-    """Nodes that were chosen, and what they were chosen over where that was a close race."""
+    """Nodes that were chosen, and their alternative where their values are close."""
 
     nodes: list[Node]
     other: list[Node] = field(default_factory=list)
@@ -154,7 +154,7 @@ def rate(
 
 
 def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
-    """The nodes of a tree, of their pieces and of their hulls that look most like objects.
+    """The nodes of a tree, of their pieces and of their hulls that are most like objects.
 
     ``colours`` are Lab ``(h, w, 3)``, ``sharpness`` lies in [0, 1], ``(h, w)``.
     """
@@ -212,15 +212,15 @@ def _unlike(parts: list[Node], colours: Floats) -> float:
 
 
 def _settled(choices: list[Choice]) -> list[Node]:
-    """Decides what is doubtful by the usual size of what is not, where there is one."""
+    """Decides what is doubtful by the typical size of what is not, where there is one."""
     doubtful = sum(bool(choice.other) for choice in choices)
     sizes = np.log([c.nodes[0].area for c in choices if not c.other and c.nodes[0].quality > CLEAR])
-    usual = float(np.median(sizes)) if len(sizes) else 0.0
-    known = len(sizes) >= max(3, doubtful) and float(np.median(np.abs(sizes - usual))) < USUAL
+    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    known = len(sizes) >= max(3, doubtful) and float(np.median(np.abs(sizes - typical))) < SPREAD
     found: list[Node] = []
     for choice in choices:
         far, other = (
-            float(np.mean([abs(np.log(n.area) - usual) for n in nodes])) if nodes else np.inf
+            float(np.mean([abs(np.log(n.area) - typical) for n in nodes])) if nodes else np.inf
             for nodes in (choice.nodes, choice.other)
         )
         found += choice.other if known and other < far else choice.nodes
@@ -264,7 +264,7 @@ def _pieces(node: Node, sharpness: Floats) -> list[Node]:
 
 
 def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
-    """With fragments joined inside the convex hull of one of them where that looks better.
+    """With fragments joined inside the convex hull of one of them where its value is higher.
 
     A bright face beside its shadow, or a rim with dark marks inside, comes apart in the tree.
     """
@@ -289,7 +289,7 @@ def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
     return left
 
 
-def offered(roots: list[Node]) -> list[Node]:
+def alternatives(roots: list[Node]) -> list[Node]:
     """All nodes and pieces of a tree, of those nearly the same from threshold to threshold one."""
     found: list[Node] = []
     waiting = [(root, root) for root in roots]  # a node, and the best so far of its likes above

@@ -140,16 +140,15 @@ def _empty(family: str, state: dict[str, Tensor]) -> Any:
         "iou_head_hidden_dim": state[DECODER + "iou_prediction_head.layers.0.weight"].shape[0],
         "layer_norm_eps": 1e-5,  # the original's; transformers' default is 1e-6
     }
-    config_class: Any = SamConfig
-    model_class: Any = SamModel
+    kinds: tuple[Any, Any] = (SamConfig, SamModel)
     if family == "sam-hq":
-        config_class, model_class = SamHQConfig, SamHQModel
+        kinds = (SamHQConfig, SamHQModel)
         decoder["vit_dim"] = width
-    config = config_class(
+    config = kinds[0](
         vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
     )
     with torch.device("meta"):
-        return model_class(config)
+        return kinds[1](config)
 
 
 def _count(state: dict[str, Tensor], prefix: str) -> int:
