@@ -229,7 +229,7 @@ def test_flipped_queries_are_normal_when_symmetry_says_so() -> None:
         ({"device": "cuda:99"}, OptionError, "not usable here"),
         ({"backbones": {"eyes": "x"}}, UnknownNameError, "role"),
         ({"backbones": {"feature_extractor": "builtin:hand"}}, UnknownNameError, "handmade"),
-        ({"backbones": {"feature_extractor": "builtin:regions@1"}}, OptionError, "does not fill"),
+        ({"backbones": {"feature_extractor": "builtin:regions@2"}}, OptionError, "does not fill"),
         ({"backbones": {"feature_extractor": object()}}, OptionError, "does not fill"),
     ],
 )

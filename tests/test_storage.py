@@ -25,7 +25,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from fmlad import storage
-from fmlad.backbones.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.detector import Detector
 from fmlad.errors import (
     BackboneMismatchError,

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Masks
 from fmlad.io.cache import DiskCache
 from fmlad.views import BackboneSet, ImageView, _packed, _unpacked

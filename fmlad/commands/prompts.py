@@ -199,7 +199,7 @@ def _looks_only(profile: str | None) -> bool:
 
 
 def _check_phrases(file: str, prompts: PromptSet) -> None:
-    from fmlad.backbones.lexicon import attributes
+    from fmlad.backbones.embedded.lexicon import attributes
 
     for word in (*prompts.background, *prompts.foreground, *prompts.phrases()[0]):
         try:

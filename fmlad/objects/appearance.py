@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.object_shapes import solidity
+from fmlad.backbones.embedded.object_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -228,7 +228,7 @@ def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[
 
 def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     """CIE Lab ``(h, w, 3)`` on the proposer's grid."""
-    from fmlad.backbones.builtin import lab
+    from fmlad.backbones.embedded.builtin import lab
 
     image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].float() / 255
     small = F.interpolate(image, (grid[0], grid[1]), mode="bilinear", antialias=True)

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import imagenet_templates
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_text import imagenet_templates
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 from fmlad.datasets.scenes.truth import Scene, SceneObject
 from fmlad.errors import PromptError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmlad.backbones.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.pooling import region_means
 from fmlad.datasets import render_scene
 from fmlad.errors import PromptError

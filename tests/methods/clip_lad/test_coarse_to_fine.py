@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fmlad.backbones.builtin import HandmadeFeatures
-from fmlad.backbones.lexicon import LexiconAligner
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.lexicon import LexiconAligner
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
 from fmlad.methods.clip_lad.coarse_to_fine import (

@@ -1,4 +1,4 @@
-"""The embedded text aligner: what a phrase says about the looks, and nothing else.
+"""The embedded text aligner: what a phrase says about appearance, and nothing else.
 
 Nothing here knows what a thing is. Of ``"long dark screw"`` it takes *long* and *dark*; the noun
 only names the part. All it knows is the table ``lexicon.yaml``: colours, brightness, texture, sizes
@@ -9,8 +9,8 @@ and shapes, each a membership in [0, 1] (a fuzzy set; Zadeh 1965) of measured qu
 - A **phrase** holds to the geometric mean of its attributes, none counted below 0.01.
 - **Colour, brightness and texture** are judged at each place, and in a region as the mean over it.
 - **Size and shape** are judged for each region: sizes against the typical region of the call
-  (:func:`~fmlad.backbones.region_shapes.measure`). Without regions they say nothing and are left
-  out; a phrase of such words alone is 0.5 everywhere.
+  (:func:`.region_shapes.measure`). Without regions they say nothing and are left out; a phrase of
+  such words alone is 0.5 everywhere.
 - **"background"**, alone or beside words that are not in the table, is what is left: 1 minus the
   best of the other phrases of the call.
 
@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import region_shapes
-from fmlad.backbones.builtin import lab, working_size
+from fmlad.backbones.embedded import region_shapes
+from fmlad.backbones.embedded.builtin import slopes, working_lab
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
@@ -70,7 +70,7 @@ def lexicon() -> Lexicon:
     """The table that ships with the package."""
     import yaml
 
-    data = resources.files("fmlad.backbones").joinpath("lexicon.yaml").read_bytes()
+    data = resources.files("fmlad.backbones.embedded").joinpath("lexicon.yaml").read_bytes()
     table = yaml.safe_load(data)
     words = {
         word: {quantity: tuple(map(float, numbers)) for quantity, numbers in rule.items()}
@@ -132,11 +132,7 @@ class LexiconAligner:
         Channels are :data:`PLANES`: CIE Lab / 100, standard deviation of the lightness / 100 in a
         window of 9 px, and how much the edges of that window agree in direction, in [0, 1].
         """
-        pixels = images.to(self._device).float() / 255
-        size = working_size(*images.shape[-2:])
-        if size != tuple(images.shape[-2:]):
-            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-        colours = lab(pixels)
+        colours = working_lab(images, self._device)
         planes = torch.cat([colours, _texture(colours[:, :1]), _coherence(colours[:, :1])], dim=1)
         levels = {stride: F.avg_pool2d(planes, stride) for stride in STRIDES}
         return Pyramid(levels, planes.mean(dim=(2, 3)))
@@ -151,15 +147,11 @@ class LexiconAligner:
     ) -> Tensor:
         """To what degree each phrase holds, at every place or of every region.
 
-        Args:
-            pyramid: Of one image, from this backbone.
-            words: Phrases.
-            regions: bool ``(R, h, w)`` over the whole image on any grid, or None.
-            templates: Without effect: sentences around a word say nothing about its looks.
+        ``templates`` are without effect: sentences around a word say nothing about its appearance.
 
         Returns:
-            float32 in [0, 1]: ``(n_words, h, w)`` on the finer level, or ``(n_words, R)``; an empty
-            region is like nothing (0).
+            float32 in [0, 1]: ``(n_words, h, w)`` on the finer level, or ``(n_words, R)`` for
+            regions bool ``(R, h, w)`` on any grid; 0 for an empty region.
 
         Raises:
             PromptError: A phrase has no attribute that can be seen.
@@ -186,13 +178,13 @@ class LexiconAligner:
 
 def _phrase(degrees: Sequence[Tensor | None], like: Tensor) -> Tensor:
     """Geometric mean of what the attributes say; those that say nothing are left out."""
-    spoken = [degree.clamp_min(FLOOR).log() for degree in degrees if degree is not None]
-    return torch.stack(spoken).mean(dim=0).exp() if spoken else torch.full_like(like, NEUTRAL)
+    stated = [degree.clamp_min(FLOOR).log() for degree in degrees if degree is not None]
+    return torch.stack(stated).mean(dim=0).exp() if stated else torch.full_like(like, NEUTRAL)
 
 
 def _local_degree(rule: Mapping[str, Trapezoid], planes: Tensor) -> Tensor | None:
     """Degree of an attribute at each place ``(h, w)``; None if it is about regions only."""
-    lightness, a, b = 100 * planes[0], 100 * planes[1], 100 * planes[2]
+    _, a, b = 100 * planes[:3]
     found = None
     for quantity, numbers in rule.items():
         if quantity not in LOCAL:
@@ -203,10 +195,8 @@ def _local_degree(rule: Mapping[str, Trapezoid], planes: Tensor) -> Tensor | Non
             values = (angle - middle + 180) % 360 - 180 + middle  # the turn nearest the middle
         elif quantity == "chroma":
             values = torch.hypot(a, b)
-        elif quantity == "lightness":
-            values = lightness
         else:
-            values = planes[PLANES.index(quantity)] * (100 if quantity == "texture" else 1)
+            values = planes[PLANES.index(quantity)] * (1 if quantity == "coherence" else 100)
         degree = membership(values, numbers)
         found = degree if found is None else torch.minimum(found, degree)
     return found
@@ -251,9 +241,7 @@ def _texture(lightness: Tensor) -> Tensor:
 
 def _coherence(lightness: Tensor) -> Tensor:
     """Of the structure tensor: how much larger the one eigenvalue is (Bigun and Granlund 1987)."""
-    padded = F.pad(lightness, (1, 1, 1, 1), mode="replicate")
-    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    dx, dy = slopes(lightness)
     xx, yy, xy = _window(dx.square()), _window(dy.square()), _window(dx * dy)
     # Slopes of a hundredth of the scale a window count as none.
     return ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy + 1e-5)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fmlad.backbones.common import loading
 from fmlad.backbones.pretrained import read_tensors
 from fmlad.backbones.weights import unavailable
 
@@ -21,38 +22,30 @@ HQ_TOKEN = DECODER + "hf_token.weight"
 FREQUENCIES = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 HEADS = 8  # of the mask decoder
 
+# Of a module that numbers its layers: its name, transformers' name, transformers' layers by number.
+SEQUENCES = (
+    ("neck", "neck.", "conv1 layer_norm1 conv2 layer_norm2"),
+    ("mask_downscaling", "mask_embed.", "conv1 layer_norm1 - conv2 layer_norm2 - conv3"),
+    ("output_upscaling", "", "upscale_conv1 upscale_layer_norm - upscale_conv2"),
+    # SAM-HQ's additions.
+    ("compress_vit_feat", "", "compress_vit_conv1 compress_vit_norm - compress_vit_conv2"),
+    ("embedding_encoder", "", "encoder_conv1 encoder_norm - encoder_conv2"),
+    ("embedding_maskfeature", "", "mask_conv1 mask_norm - mask_conv2"),
+)
 # Pattern -> replacement, applied one after the other to each name.
 NAMES = (
     (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
     (r"^image_encoder\.", "vision_encoder."),
     (r"patch_embed\.proj\.", "patch_embed.projection."),
-    (r"neck\.0\.", "neck.conv1."),
-    (r"neck\.1\.", "neck.layer_norm1."),
-    (r"neck\.2\.", "neck.conv2."),
-    (r"neck\.3\.", "neck.layer_norm2."),
-    (r"\.norm([1-4])\.", r".layer_norm\1."),
-    (r"\.norm_final_attn\.", ".layer_norm_final_attn."),
+    (r"\.norm([1-4]|_final_attn)\.", r".layer_norm\1."),
     (r"\.point_embeddings\.", ".point_embed."),
-    (r"\.mask_downscaling\.0\.", ".mask_embed.conv1."),
-    (r"\.mask_downscaling\.1\.", ".mask_embed.layer_norm1."),
-    (r"\.mask_downscaling\.3\.", ".mask_embed.conv2."),
-    (r"\.mask_downscaling\.4\.", ".mask_embed.layer_norm2."),
-    (r"\.mask_downscaling\.6\.", ".mask_embed.conv3."),
-    (r"\.output_upscaling\.0\.", ".upscale_conv1."),
-    (r"\.output_upscaling\.1\.", ".upscale_layer_norm."),
-    (r"\.output_upscaling\.3\.", ".upscale_conv2."),
-    # SAM-HQ's additions.
     (r"\.hf_token\.", ".hq_token."),
     (r"\.hf_mlp\.", ".hq_mask_mlp."),
-    (r"\.compress_vit_feat\.0\.", ".compress_vit_conv1."),
-    (r"\.compress_vit_feat\.1\.", ".compress_vit_norm."),
-    (r"\.compress_vit_feat\.3\.", ".compress_vit_conv2."),
-    (r"\.embedding_encoder\.0\.", ".encoder_conv1."),
-    (r"\.embedding_encoder\.1\.", ".encoder_norm."),
-    (r"\.embedding_encoder\.3\.", ".encoder_conv2."),
-    (r"\.embedding_maskfeature\.0\.", ".mask_conv1."),
-    (r"\.embedding_maskfeature\.1\.", ".mask_norm."),
-    (r"\.embedding_maskfeature\.3\.", ".mask_conv2."),
+    *(
+        (rf"\.{module}\.{number}\.", f".{prefix}{layer}.")
+        for module, prefix, layers in SEQUENCES
+        for number, layer in enumerate(layers.split())
+    ),
 )
 PERCEPTRON = re.compile(
     r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|hf_mlp))\.layers\.(\d+)\."
@@ -73,15 +66,10 @@ def from_checkpoint(file: Path, source: str, family: str) -> Any:
     if found != family:
         why = f"{file} is a checkpoint of {found}; write {found}:{source}"
         raise unavailable(source, why, family)
-    try:
+    with loading(source, file, family):
         model = _empty(found, state)
         # assign: what was built on the meta device has no memory to copy into.
         model.load_state_dict(renamed(state), strict=True, assign=True)
-    except KeyError as error:
-        raise unavailable(source, f"{file} lacks {error}", family) from error
-    except (ValueError, RuntimeError) as error:
-        why = f"{file} does not fit ({' '.join(str(error).split())[:300]})"
-        raise unavailable(source, why, family) from error
     return model.float()
 
 
@@ -152,16 +140,15 @@ def _empty(family: str, state: dict[str, Tensor]) -> Any:
         "iou_head_hidden_dim": state[DECODER + "iou_prediction_head.layers.0.weight"].shape[0],
         "layer_norm_eps": 1e-5,  # the original's; transformers' default is 1e-6
     }
-    config_class: Any = SamConfig
-    model_class: Any = SamModel
+    kinds: tuple[Any, Any] = (SamConfig, SamModel)
     if family == "sam-hq":
-        config_class, model_class = SamHQConfig, SamHQModel
+        kinds = (SamHQConfig, SamHQModel)
         decoder["vit_dim"] = width
-    config = config_class(
+    config = kinds[0](
         vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
     )
     with torch.device("meta"):
-        return model_class(config)
+        return kinds[1](config)
 
 
 def _count(state: dict[str, Tensor], prefix: str) -> int:

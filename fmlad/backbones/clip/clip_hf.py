@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fmlad.backbones.clip_towers import (
-    Seen,
+from fmlad.backbones import pretrained
+from fmlad.backbones.clip.clip_towers import (
     Towers,
+    VisionOutput,
     check_tokenizer,
     colours,
     files_hash,
-    first_line,
     quarters,
     read_json,
 )
-from fmlad.backbones.naclip import LastBlock
+from fmlad.backbones.clip.naclip import LastBlock
+from fmlad.backbones.common import loading
 from fmlad.backbones.weights import unavailable
-from fmlad.errors import MissingDependencyError
 
 # Beside the config, what decides what comes out; names of weights, single or in shards.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -33,35 +32,18 @@ def from_folder(folder: Path, source: str, device: str) -> Towers:
 
     Raises:
         WeightsUnavailableError: A file is missing, damaged or belongs to another model.
-        MissingDependencyError: transformers is not installed.
     """
-    try:
-        from transformers import AutoTokenizer, CLIPModel, SiglipModel
-    except ImportError as error:
-        raise MissingDependencyError("This CLIP model needs the package transformers.") from error
-    kinds: dict[str, Any] = {"clip": CLIPModel, "siglip": SiglipModel}
-    kind = str(read_json(folder / "config.json", source).get("model_type", "unknown"))
-    if kind not in kinds:
-        raise unavailable(source, f"{folder} holds a {kind!r} model, not a CLIP or SigLIP")
+    from transformers import AutoTokenizer, CLIPModel, SiglipModel
+
+    model = pretrained.from_folder(
+        {"clip": CLIPModel, "siglip": SiglipModel}, folder, source, "clip"
+    )
+    kind = model.config.model_type
     mean, std = _colours(folder, source)
-    try:
-        # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
-        model, report = kinds[kind].from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
-        raise unavailable(source, f"{folder} cannot be loaded ({first_line(error)})") from error
-    if report["missing_keys"]:  # transformers would fill them with random numbers
-        lacking = sorted(report["missing_keys"])[0]
-        raise unavailable(source, f"the checkpoint in {folder} lacks {lacking!r} and maybe more")
     if kind == "siglip" and not model.vision_model.use_head:
         raise unavailable(source, "it has no attention pool, so its images match no text")
-    try:
+    with loading(source, "its tokenizer", "clip"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever transformers and tokenizers raise
-        raise unavailable(source, f"its tokenizer cannot be loaded ({first_line(error)})") from (
-            error
-        )
     model = model.eval().requires_grad_(False).to(device)
     text = TransformersText(model, tokenizer, kind, device)
     rows = int(model.text_model.get_input_embeddings().weight.shape[0])
@@ -95,7 +77,7 @@ class TransformersVision:
             int(config.num_attention_heads),
         )
 
-    def look(self, pixels: Tensor) -> Seen:
+    def encode(self, pixels: Tensor) -> VisionOutput:
         # interpolate_pos_encoding is bicubic, by size and without antialiasing, as it should be.
         out = self._vision(
             pixel_values=pixels, interpolate_pos_encoding=True, output_hidden_states=True
@@ -103,7 +85,7 @@ class TransformersVision:
         states = out.hidden_states  # the embeddings, then the output of every block, not normed
         stages = tuple(states[number] for number in self._quarters)
         pooled = out.pooler_output if self._matrix is None else self._matrix(out.pooler_output)
-        return Seen(stages, states[-2], pooled)
+        return VisionOutput(stages, states[-2], pooled)
 
     def project(self, tokens: Tensor) -> Tensor:
         normed: Tensor = self._vision.post_layernorm(tokens)
@@ -136,7 +118,7 @@ class TransformersText:
         wanted = ("input_ids", "attention_mask") if self._kind == "clip" else ("input_ids",)
         return {name: tokens[name] for name in wanted}
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed(self, texts: Sequence[str]) -> Tensor:
         tokens = {name: ids.to(self._device) for name, ids in self.tokens(texts).items()}
         embeddings: Tensor = self._model.get_text_features(**tokens).pooler_output
         return embeddings
@@ -148,16 +130,13 @@ class TransformersText:
 
 def _colours(folder: Path, source: str) -> tuple[Any, Any]:
     """Mean and std from the preprocessor's file; newer folders nest it in the processor's."""
-    name = "preprocessor_config.json"
-    settings: dict[str, Any] = {}
-    if (folder / name).is_file():
-        settings = read_json(folder / name, source)
-    elif (folder / "processor_config.json").is_file():
-        name = "processor_config.json"
-        settings = read_json(folder / name, source).get("image_processor") or {}
-    return colours(
-        settings.get("image_mean"), settings.get("image_std"), f"{folder / name}", source
-    )
+    nested = folder / "processor_config.json"
+    path = folder / "preprocessor_config.json"
+    if nested.is_file() and not path.is_file():
+        path = nested
+    found = read_json(path, source) if path.is_file() else {}
+    found = found.get("image_processor") or found
+    return colours(found.get("image_mean"), found.get("image_std"), path, source)
 
 
 def _digest(folder: Path) -> str:

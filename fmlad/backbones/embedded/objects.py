@@ -1,6 +1,6 @@
-"""The embedded mask proposer: what stands out, at the threshold where it looks most like an object.
+"""The embedded mask proposer: what stands out, at the threshold where it is most like an object.
 
-Nothing here was learned. One look at an image goes:
+Nothing here was learned. An image is segmented in four steps:
 
 1. **Ground.** A robust smooth colour surface, first a trimmed quadratic, then a local average of
    what agrees with it; light gradients belong to the ground. Contrast is Delta E (CIE76) to it,
@@ -9,16 +9,16 @@ Nothing here was learned. One look at an image goes:
    Jones 1999; pruned by a quality as in Arteta et al. 2012). A node's quality is the sharpness of
    its outline and its solidity, so that a soft shadow, a bridge between neighbours or half an
    object loses against the object itself.
-3. **Cuts.** Nodes joined by a neck are also offered in pieces (watershed of the distance
-   transform). Area times squared quality decides bottom-up between a node, its pieces and its
-   children; in a close race the usual size of what else is there.
-4. **Nesting.** A large object is a ground of its own: the look is repeated inside it, so a tray
+3. **Cuts.** Nodes joined by a neck are also cut into pieces (watershed of the distance transform).
+   Area times squared quality decides bottom-up between a node, its pieces and its children; where
+   the difference is small, the typical size of the other objects decides.
+4. **Nesting.** A large object is a ground of its own: the steps are repeated inside it, so a tray
    does not swallow what lies in it.
 
-What was chosen is marked as preferred; what it was chosen over (wholes, pieces, other thresholds)
-comes along, because several images together may know better than one (``segmentation/consensus``).
+What was chosen is marked as preferred; its alternatives (wholes, pieces, other thresholds) are
+returned too, because several images together may decide better than one (``objects/consensus``).
 
-A quality of 0.5 or more means: an object with a clear outline. Below that come strips along edges,
+A quality of 0.5 or more means an object with a clear outline. Below that come strips along edges,
 folds and specks, which a detector may want to weigh rather than count.
 """
 
@@ -32,29 +32,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.builtin import lab, working_size
-from fmlad.backbones.object_tree import (
+from fmlad.backbones.embedded.builtin import working_lab
+from fmlad.backbones.embedded.object_tree import (
     Bools,
     Floats,
     Node,
+    alternatives,
     chosen,
     component_tree,
     distinct,
-    offered,
     rate,
 )
-from fmlad.backbones.prompting import pick
 from fmlad.backbones.roles import Masks
 
 LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
 NOISE_FACTOR = 3.0  # robust standard deviations of the ground below which nothing stands out
 EDGE_REACH = 2.0  # px over which a slope is worth contrast
-LEAST_QUALITY = 0.1  # of what is worth mentioning
-LEAST_OFFERED = 0.4  # of a rival of what was chosen
-MOST_RIVALS = 64  # of what was chosen, an image
+LEAST_QUALITY = 0.1  # of a proposal
+LEAST_ALTERNATIVE = 0.4  # quality of an alternative to what was chosen
+MOST_ALTERNATIVES = 64  # an image
 SHARP = (1.3, 3.0)  # least and largest slope, Delta E a pixel, that makes an outline 63 % sharp
 GRAINS = 2.0  # in between, so many times the upper quartile of the slope on the ground
-NESTED_PIXELS = 6000  # at working size: larger objects are looked into
+NESTED_PIXELS = 6000  # at working size: larger objects are segmented themselves
 DEPTH = 3  # of nesting
 RIM = 0.05  # of the shorter side: the border that is taken for ground first
 COARSE = 4  # the ground is computed on every fourth pixel
@@ -73,16 +72,15 @@ class ObjectProposer:
     def propose(self, image: Tensor) -> Masks:
         """Objects of ``uint8 (1, 3, H, W)``, best quality first; none where nothing stands out.
 
-        Masks are at working size (:func:`~fmlad.backbones.builtin.working_size`), holes filled;
+        Masks are at working size (:func:`.builtin.working_size`), holes filled;
         an object inside another has a mask of its own and stays part of the larger one's.
         """
-        size = working_size(image.shape[-2], image.shape[-1])
-        pixels = F.interpolate(image.cpu().float() / 255, size, mode="bilinear", antialias=True)
-        colours = np.asarray(100 * lab(pixels)[0].permute(1, 2, 0).numpy(), dtype=np.float32)
-        looked = list(_look(colours, _slope(colours), np.ones(size, bool)))
-        own = distinct([node for node, preferred in looked if preferred])
-        others = [n for n, preferred in looked if not preferred and n.quality > LEAST_OFFERED]
-        found = own + distinct(others, own, MOST_RIVALS)
+        colours = 100 * working_lab(image, "cpu")[0].permute(1, 2, 0).numpy()
+        size = colours.shape[:2]
+        nodes = list(_segment(colours, _slope(colours), np.ones(size, bool)))
+        own = distinct([node for node, preferred in nodes if preferred])
+        others = [n for n, preferred in nodes if not preferred and n.quality > LEAST_ALTERNATIVE]
+        found = own + distinct(others, own, MOST_ALTERNATIVES)
         ids = {id(node) for node in own}
         found.sort(key=lambda node: (-node.quality, node.rows.start, node.columns.start))
         masks = np.zeros((len(found), *size), bool)
@@ -96,21 +94,39 @@ class ObjectProposer:
         return Masks(masks, boxes, scores, np.array([id(n) in ids for n in found], bool))
 
     def prompt(
-        self,
-        image: Tensor,
-        boxes: npt.NDArray[np.float32] | None = None,
-        points: npt.NDArray[np.float32] | None = None,
+        self, image: Tensor, boxes: Floats | None = None, points: Floats | None = None
     ) -> Masks:
-        """The best proposal per box or per point; see :func:`~fmlad.backbones.prompting.pick`."""
-        return pick(self.propose(image), image, boxes, points)
+        """The best proposal per box (by overlap of boxes) or per point (smallest mask on it).
+
+        One that no proposal answers is empty with score 0.
+        """
+        from torchvision.ops import box_iou
+
+        found = self.propose(image)
+        wanted = np.reshape(boxes if boxes is not None else [], (-1, 4)).astype(np.float32)
+        spots = np.reshape(points if points is not None else [], (-1, 2)).astype(np.float32)
+        height, width = found.masks.shape[1:]
+        areas = found.masks.sum(axis=(1, 2))
+        overlaps = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(wanted))
+        chosen = [_best(column) for column in overlaps.numpy().T]
+        for x, y in spots:
+            row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
+            column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
+            chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
+        masks = np.zeros((len(chosen), height, width), bool)
+        scores = np.zeros(len(chosen), np.float32)
+        for index, best in enumerate(chosen):
+            if best is not None:
+                masks[index], scores[index] = found.masks[best], found.scores[best]
+        return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
 
 
-def _look(
+def _segment(
     colours: Floats, slope: Floats, domain: Bools, depth: int = 0
 ) -> Iterator[tuple[Node, bool]]:
     """Objects on the ground that dominates a domain, and recursively those inside large ones.
 
-    Each with whether it was chosen; what it was chosen over comes as well.
+    Each with whether it was chosen; its alternatives come as well.
     """
     from scipy import ndimage
 
@@ -121,8 +137,8 @@ def _look(
     roots = component_tree(contrast, strict, domain, floor)
     own = chosen(roots, colours, strict)
     ids = {id(node) for node in own}
-    rivals = [node for node in offered(roots) if id(node) not in ids]
-    for node in (*own, *rivals):
+    others = [node for node in alternatives(roots) if id(node) not in ids]
+    for node in (*own, *others):
         rated = rate(node.mask, (node.rows, node.columns), sharpness, node.solidity)
         rated.quality *= node.compactness**0.2  # strips along edges and frames are many
         if rated.quality <= LEAST_QUALITY:
@@ -133,7 +149,7 @@ def _look(
             inside = ndimage.binary_erosion(node.mask, iterations=margin)
             if inside.sum() > 0.5 * node.area:
                 place = (node.rows, node.columns)
-                for part, preferred in _look(colours[place], slope[place], inside, depth + 1):
+                for part, preferred in _segment(colours[place], slope[place], inside, depth + 1):
                     yield part.moved(node.rows.start, node.columns.start), preferred
 
 
@@ -186,11 +202,11 @@ def _contrast(
     contrast = np.hypot(contrast, EDGE_REACH * slope).astype(np.float32)
     ground = np.zeros_like(inside)
     ground[inside] = keep
-    usual = contrast[::COARSE, ::COARSE][ground]
-    if not len(usual):
+    typical = contrast[::COARSE, ::COARSE][ground]
+    if not len(typical):
         return contrast, LEAST_CONTRAST, 0.0
-    middle = float(np.median(usual))
-    floor = middle + NOISE_FACTOR * 1.4826 * float(np.median(np.abs(usual - middle)))
+    middle = float(np.median(typical))
+    floor = middle + NOISE_FACTOR * 1.4826 * float(np.median(np.abs(typical - middle)))
     grain = float(np.quantile(slope[::COARSE, ::COARSE][ground], 0.75))
     return contrast, max(LEAST_CONTRAST, floor), grain
 
@@ -215,3 +231,7 @@ def _slope(colours: Floats) -> Floats:
         for channel in np.moveaxis(colours, -1, 0)
     ]
     return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
+
+
+def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None

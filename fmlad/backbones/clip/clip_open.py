@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fmlad.backbones.clip_open_vision import vision_of
-from fmlad.backbones.clip_towers import (
+from fmlad.backbones.clip.clip_open_vision import vision_of
+from fmlad.backbones.clip.clip_towers import (
     Towers,
     check_tokenizer,
     colours,
     files_hash,
-    first_line,
     read_json,
 )
+from fmlad.backbones.common import loading
+from fmlad.backbones.pretrained import read_tensors
 from fmlad.backbones.weights import locate, unavailable
-from fmlad.errors import MissingDependencyError, UnknownNameError
+from fmlad.errors import UnknownNameError
 
 CONFIG = "open_clip_config.json"
 # In open_clip's own order of preference, less the names that transformers' weights go by: the
@@ -55,24 +55,14 @@ class OpenModel:
     weights: str
 
 
-def from_folder(folder: Path, source: str, device: str) -> Towers:
-    """The towers of a model in open_clip's folder layout; errors as :func:`open_folder`."""
-    return towers(open_folder(folder, source), source, device)
-
-
-def from_name(model_name: str, weights: str, source: str, device: str) -> Towers:
-    """The towers of a model by name and weights; errors as :func:`open_name`."""
-    return towers(open_name(model_name, weights, source), source, device)
-
-
 def open_folder(folder: Path, source: str) -> OpenModel:
     """A model in open_clip's folder layout.
 
     Raises:
         WeightsUnavailableError: A file is missing, damaged or belongs to another model.
-        MissingDependencyError: open_clip is not installed.
     """
-    open_clip = _package()
+    import open_clip
+
     if not folder.is_dir():
         raise unavailable(source, f"{folder} is not a folder")
     config = read_json(folder / CONFIG, source)
@@ -82,14 +72,10 @@ def open_folder(folder: Path, source: str) -> OpenModel:
     mean, std = colours(pixels.get("mean"), pixels.get("std"), f"{folder / CONFIG}", source)
     checkpoint = _checkpoint(folder, source)
     name = f"local-dir:{folder}"
-    model = _create(open_clip, source, checkpoint, name)
+    model = _create(source, checkpoint, name)
     text = config["model_cfg"].get("text_cfg", {})
-    try:
+    with loading(source, "its tokenizer", "clip"):
         tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # whatever transformers and tokenizers raise
-        raise unavailable(source, f"its tokenizer cannot be loaded ({first_line(error)})") from (
-            error
-        )
     files = [folder / CONFIG, checkpoint]
     if text.get("hf_tokenizer_name"):
         files += [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
@@ -102,9 +88,9 @@ def open_name(model_name: str, weights: str, source: str) -> OpenModel:
     Raises:
         UnknownNameError: open_clip knows no such architecture, or no such tag for it.
         WeightsUnavailableError: The weights cannot be had or do not fit the architecture.
-        MissingDependencyError: open_clip is not installed.
     """
-    open_clip = _package()
+    import open_clip
+
     if model_name not in open_clip.list_models():
         raise UnknownNameError.of("open_clip model", model_name, open_clip.list_models())
     tags = open_clip.list_pretrained_tags_by_model(model_name)
@@ -121,8 +107,8 @@ def open_name(model_name: str, weights: str, source: str) -> OpenModel:
     else:
         raise UnknownNameError.of(f"pretrained tag of {model_name}", weights, tags)
     mean, std = colours(tag["mean"], tag["std"], "open_clip", source)
-    model = _create(open_clip, source, checkpoint, model_name, pretrained=str(checkpoint))
-    tokenizer = _tokenizer_of(open_clip, model_name, source)
+    model = _create(source, checkpoint, model_name, pretrained=str(checkpoint))
+    tokenizer = _tokenizer_of(model_name, source)
     # The architecture stands in no file: the same weights with another GELU are another model.
     digest = files_hash([checkpoint], salt=model_name)
     return OpenModel(model, tokenizer, mean, std, digest)
@@ -134,7 +120,7 @@ class OpenClipText:
     def __init__(self, model: Any, tokenizer: Any, device: str) -> None:
         self._model, self._tokenizer, self._device = model, tokenizer, device
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed(self, texts: Sequence[str]) -> Tensor:
         embeddings: Tensor = self._model.encode_text(self._tokenizer(list(texts)).to(self._device))
         return embeddings
 
@@ -144,16 +130,6 @@ class OpenClipText:
         if inner is None or unknown is None:  # open_clip's own splits anything into bytes
             return True
         return unknown not in inner(text, add_special_tokens=False).input_ids
-
-
-def _package() -> Any:
-    try:
-        import open_clip
-    except ImportError as error:
-        raise MissingDependencyError(
-            "This CLIP model needs the package open_clip (pip install open_clip_torch)."
-        ) from error
-    return open_clip
 
 
 def _checkpoint(folder: Path, source: str) -> Path:
@@ -168,9 +144,8 @@ def _from_hub(tag: Mapping[str, Any], source: str) -> Path:
     organisation, _, rest = str(tag.get("hf_hub", "")).partition("/")
     name, _, file = rest.partition("/")
     if not name:
-        raise unavailable(
-            source, "open_clip knows no Hugging Face repository for this tag; pass MODEL@FILE"
-        )
+        why = "open_clip knows no Hugging Face repository for this tag; pass MODEL@FILE"
+        raise unavailable(source, why, "clip")
     folder = locate(f"{organisation}/{name}")
     if file and (folder / file).is_file():
         return folder / file
@@ -181,12 +156,12 @@ def _same_gelu(architecture: Mapping[str, Any], tag: Mapping[str, Any], source: 
     """open_clip only warns when weights meet the GELU they were not trained with."""
     has, wants = bool(architecture.get("quick_gelu")), bool(tag.get("quick_gelu"))
     if has != wants:
-        raise unavailable(
-            source,
-            f"these weights were trained with {'quick-GELU' if wants else 'plain GELU'}; choose "
-            f"the architecture {'with' if wants else 'without'} '-quickgelu' at the end of its "
-            f"name",
+        kind, ending = ("quick-GELU", "with") if wants else ("plain GELU", "without")
+        why = (
+            f"these weights were trained with {kind}; choose the architecture {ending} "
+            f"'-quickgelu' at the end of its name"
         )
+        raise unavailable(source, why, "clip")
 
 
 def _common(tags: Any) -> Mapping[str, Any]:
@@ -199,11 +174,11 @@ def _common(tags: Any) -> Mapping[str, Any]:
     return {"mean": mean, "std": std}
 
 
-def _create(
-    open_clip: Any, source: str, checkpoint: Path, name: str, pretrained: str | None = None
-) -> Any:
+def _create(source: str, checkpoint: Path, name: str, pretrained: str | None = None) -> Any:
+    import open_clip
+
     shapes = _position_shapes(checkpoint, source)
-    try:
+    with loading(source, checkpoint, "clip"):
         # Strict: every weight must be there. Half-precision files become float32.
         model = open_clip.create_model(
             name,
@@ -212,70 +187,52 @@ def _create(
             pretrained_text=False,
             precision="fp32",
         )
-    except Exception as error:  # open_clip raises whatever comes: KeyError, TypeError, ...
-        raise unavailable(source, f"{checkpoint} cannot be loaded ({first_line(error)})") from error
     state = model.state_dict()
     for key, shape in shapes.items():
         if key in state and tuple(state[key].shape) != shape:
-            raise unavailable(
-                source,
+            why = (
                 f"{checkpoint} has {key!r} of shape {shape}, the architecture "
                 f"{tuple(state[key].shape)}: it belongs to another input size or text length, "
-                f"and open_clip would stretch it without a word",
+                f"and open_clip would stretch it without a word"
             )
+            raise unavailable(source, why, "clip")
     return model
 
 
 def _position_shapes(checkpoint: Path, source: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of the position tables in a checkpoint, without reading the rest."""
-    try:
-        if checkpoint.suffix == ".safetensors":
-            from safetensors import safe_open
+    """Shapes of the position tables in a checkpoint, without reading the rest if it can be."""
+    if checkpoint.suffix == ".safetensors":
+        from safetensors import safe_open
 
-            with safe_open(checkpoint, "pt") as file:
-                return {
-                    key: tuple(file.get_slice(key).get_shape())
-                    for key in file.keys()  # noqa: SIM118 (not a mapping)
-                    if key.endswith("positional_embedding")
-                }
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # SafetensorError, UnpicklingError, zip errors, EOFError, ...
-        raise unavailable(
-            source,
-            f"{checkpoint} cannot be read as plain tensors ({first_line(error)}); TorchScript "
-            f"archives and pickled models are not loaded",
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not state:
-        raise unavailable(source, f"{checkpoint} holds no state of a model")
-    return {
-        str(key).removeprefix("module."): tuple(value.shape)
-        for key, value in state.items()
-        if str(key).endswith("positional_embedding")
-    }
+        with loading(source, checkpoint, "clip"), safe_open(checkpoint, "pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in list(file.keys())}
+    else:
+        tensors = read_tensors(checkpoint, source, "clip")
+        shapes = {key.removeprefix("module."): tuple(t.shape) for key, t in tensors.items()}
+    if not shapes:
+        raise unavailable(source, f"{checkpoint} holds no state of a model", "clip")
+    return {key: shape for key, shape in shapes.items() if key.endswith("positional_embedding")}
 
 
-def _tokenizer_of(open_clip: Any, model_name: str, source: str) -> Any:
+def _tokenizer_of(model_name: str, source: str) -> Any:
     """The tokenizer of a built-in architecture; fetched files come the way weights do."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
     text: dict[str, Any] = open_clip.get_model_config(model_name).get("text_cfg", {})
-    try:
+    with loading(source, "its tokenizer", "clip"):
         if not text.get("hf_tokenizer_name"):
             return open_clip.get_tokenizer(model_name)
-        from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
-
         return HFTokenizer(
             str(locate(text["hf_tokenizer_name"])),
             context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
             tokenizer_mode=text.get("tokenizer_mode"),
             **(text.get("tokenizer_kwargs") or {}),
         )
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-        raise unavailable(source, f"its tokenizer cannot be loaded ({first_line(error)})") from (
-            error
-        )
 
 
 def towers(opened: OpenModel, source: str, device: str) -> Towers:
+    """The towers of an opened model on a device; errors as :func:`open_folder`."""
     check_tokenizer(opened.tokenizer, int(opened.model.vocab_size), source)
     model = opened.model.eval().requires_grad_(False).to(device)
     text = OpenClipText(model, opened.tokenizer, device)

@@ -63,6 +63,7 @@ def last_block(tokens: Tensor, block: LastBlock, bias: Tensor) -> Tensor:
     return block.out(seen.transpose(1, 2).reshape(batch, length, width))
 
 
+@lru_cache(maxsize=8)
 def neighbourhood_bias(
     rows: int, columns: int, *, prefix: int = 1, sigma: float = SIGMA, device: str = "cpu"
 ) -> Tensor:
@@ -82,11 +83,6 @@ def neighbourhood_bias(
         float32 ``(L, L)`` with ``L = prefix + rows * columns``, in [0, 1], symmetric, 1 on the
         patches' diagonal. It is shared between calls: do not write to it.
     """
-    return _bias(rows, columns, prefix, float(sigma), str(device))
-
-
-@lru_cache(maxsize=8)
-def _bias(rows: int, columns: int, prefix: int, sigma: float, device: str) -> Tensor:
     # Separable: the Gaussian of a distance is the product of those of its two components.
     down = _gaussian(rows, sigma)[:, None, :, None]
     across = _gaussian(columns, sigma)[None, :, None, :]

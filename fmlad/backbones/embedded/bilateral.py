@@ -1,11 +1,11 @@
 """Joint bilateral upsampling (Kopf et al., SIGGRAPH 2007) without parameters to load.
 
 Every place of the fine grid takes the features of the nine coarse cells around it, weighted by
-distance and by how much its colour is like the cell's mean colour. A cell across an edge looks like
+distance and by how much its colour is like the cell's mean colour. A cell across an edge is like
 neither side of it, so what is mixed in it spreads to neither.
 
 In one step, because FeatUp's stages of two, with a plain Gaussian of the colours in place of what
-was learned, hardly look past the mixed cells.
+was learned, hardly reach past the mixed cells.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.upsampling import CHUNK, check, stages
+from fmlad.backbones.upsampling import CHUNK, check, shifts
 
 SIGMA_COLOUR = 0.1  # RGB distance in [0, sqrt(3)]; chosen on scenes that are not reported
 SIGMA_SPACE = 0.5  # coarse cells; likewise
@@ -38,41 +38,33 @@ class JointBilateral:
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
-        """Sharper maps.
-
-        Args:
-            features: float ``(B, C, h, w)``, spanning the picture.
-            guidance: uint8 ``(B, 3, H, W)`` of any size.
-            factor: 1 (returned as they came), 2, 4, 8 or 16.
-
-        Returns:
-            float32 ``(B, C, factor * h, factor * w)``.
+        """``(B, C, h, w)`` and uint8 ``(B, 3, H, W)`` -> float32 ``(B, C, factor h, factor w)``.
 
         Raises:
-            OptionError: Another factor, or shapes that do not fit.
+            OptionError: A factor other than 1 (changes nothing), 2, 4, 8 and 16, or shapes that do
+                not fit.
         """
-        stages(factor)
-        check(features, guidance)
+        check(features, guidance, factor)
         maps = features.to(self._device).float()
         if factor == 1:
             return maps
         batch, channels, height, width = maps.shape
-        picture = guidance.to(self._device).float() / 255
-        kernel = weights(picture, (height, width), factor)
+        image = guidance.to(self._device).float() / 255
+        kernel = weights(image, (height, width), factor)
         out = maps.new_zeros((batch, channels, height, factor, width, factor))
         piece = max(1, CHUNK // (batch * height * width * factor * factor))
         for start in range(0, channels, piece):
             part = slice(start, start + piece)
-            for number, cells in enumerate(_around(maps[:, part])):
+            for number, cells in enumerate(shifts(maps[:, part], 1)):
                 out[:, part].addcmul_(cells[:, :, :, None, :, None], kernel[:, number, None])
         return out.reshape(batch, channels, height * factor, width * factor)
 
 
-def weights(picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
+def weights(image: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     """Weights of the nine cells around each fine place, summing to 1.
 
     Args:
-        picture: RGB in [0, 1], ``(B, 3, H, W)``.
+        image: RGB in [0, 1], ``(B, 3, H, W)``.
         grid: Rows and columns of coarse cells, ``(h, w)``.
         factor: Fine places a cell on each side.
 
@@ -80,22 +72,14 @@ def weights(picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
         ``(B, 9, h, factor, w, factor)``, cells in row-major order.
     """
     height, width = grid
-    fine = F.adaptive_avg_pool2d(picture, (height * factor, width * factor))
-    fine = fine.view(len(picture), 3, height, factor, width, factor)
+    fine = F.adaptive_avg_pool2d(image, (height * factor, width * factor))
+    fine = fine.view(len(image), 3, height, factor, width, factor)
     # The position within its cell of each fine place, from the centre, in cells.
-    within = (torch.arange(factor, device=picture.device) + 0.5) / factor - 0.5
+    within = (torch.arange(factor, device=image.device) + 0.5) / factor - 0.5
     exponents = []
-    means = _around(F.adaptive_avg_pool2d(picture, grid))
+    means = shifts(F.adaptive_avg_pool2d(image, grid), 1)
     for (down, across), mean in zip(product((-1, 0, 1), repeat=2), means, strict=True):
         apart = (fine - mean[:, :, :, None, :, None]).square().sum(1)
         away = (within - down).square()[:, None, None] + (within - across).square()
         exponents.append(-apart / (2 * SIGMA_COLOUR**2) - away / (2 * SIGMA_SPACE**2))
     return torch.stack(exponents, 1).softmax(1)
-
-
-def _around(maps: Tensor) -> list[Tensor]:
-    """The nine cells around each, ``(B, C, h, w)`` each; the border is repeated outwards."""
-    height, width = maps.shape[-2:]
-    wide = F.pad(maps, (1, 1, 1, 1), mode="replicate")
-    corners = product(range(3), repeat=2)
-    return [wide[..., row : row + height, column : column + width] for row, column in corners]

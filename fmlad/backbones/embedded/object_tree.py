@@ -1,6 +1,6 @@
 """Candidates for objects: the component tree of a contrast map, cuts, joins, and a choice of nodes.
 
-See :mod:`fmlad.backbones.objects` for the whole; here is what happens after contrast is known.
+See :mod:`.objects` for the whole; here is what happens after contrast is known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.backbones.object_shapes import dilated, eroded, solidity, summits, without_holes
+from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -21,11 +21,11 @@ LEAST_PIXELS = 30  # at working size; below it an outline has no shape
 NECK = 0.12  # a cut needs a maximum exp(NECK) times as deep as the saddle
 CUT_GAIN = 1.03  # what a cut must gain: a waist alone is none
 COLOUR_GAIN, UNLIKE = 0.12, 40.0  # so much less between pieces so many Delta E apart
-DOUBT = 1.12  # gains within this factor are doubtful: the usual size decides
-CLEAR = 0.5  # quality of what tells the usual size
-USUAL = 0.35  # median deviation of logarithmic areas up to which there is one
+DOUBT = 1.12  # gains within this factor are doubtful: the typical size decides
+CLEAR = 0.5  # least quality of what the typical size is computed from
+SPREAD = 0.35  # median deviation of logarithmic areas up to which there is one
 HULL_OUTLINE = 0.6  # sharpness of a hull where it is new, relative to its node
-HULL_TRIED = 0.9  # solidity below which fragments are looked for in the hull
+HULL_TRIED = 0.9  # solidity below which fragments are joined inside the hull
 CONVEX = 0.96  # solidity from which no cut is tried
 SAME = 0.7  # intersection over union above which two proposals are one
 
@@ -40,7 +40,7 @@ class Node:
         mask: Inside the bounding box.
         area: Pixels of the mask.
         solidity: Share of its convex hull, in [0, 1].
-        quality: How much it looks like an object, in [0, 1].
+        quality: How much it is like an object, in [0, 1].
         children: Nodes of the next threshold inside this one.
         pieces: What it falls into when cut at its necks, if that was tried.
     """
@@ -67,22 +67,16 @@ class Node:
         if area < self.area / 2:
             return self
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        inner = replace(
-            self,
-            rows=slice(int(rows[0]), int(rows[-1]) + 1),
-            columns=slice(int(columns[0]), int(columns[-1]) + 1),
-            mask=mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
-            area=area,
-        )
+        down = slice(int(rows[0]), int(rows[-1]) + 1)
+        across = slice(int(columns[0]), int(columns[-1]) + 1)
+        inner = replace(self, rows=down, columns=across, mask=mask[down, across], area=area)
         return inner.moved(self.rows.start, self.columns.start)
 
     def moved(self, rows: int, columns: int) -> Node:
         """The same, seen from an array that begins so much earlier."""
-        return replace(
-            self,
-            rows=slice(self.rows.start + rows, self.rows.stop + rows),
-            columns=slice(self.columns.start + columns, self.columns.stop + columns),
-        )
+        down = slice(self.rows.start + rows, self.rows.stop + rows)
+        across = slice(self.columns.start + columns, self.columns.stop + columns)
+        return replace(self, rows=down, columns=across)
 
     @property
     def value(self) -> float:
@@ -92,7 +86,7 @@ class Node:
 
 @dataclass(eq=False)
 class Choice:
-    """Nodes that were chosen, and what they were chosen over where that was a close race."""
+    """Nodes that were chosen, and their alternative where their values are close."""
 
     nodes: list[Node]
     other: list[Node] = field(default_factory=list)
@@ -111,7 +105,7 @@ def component_tree(contrast: Floats, sharpness: Floats, domain: Bools, low: floa
     above = np.zeros(0, np.int32)
     for level in range(LEVELS):
         binary = (contrast > low * LEVEL_RATIO**level) & domain
-        binary = dilated(eroded(without_holes(binary)))
+        binary = dilated(eroded(ndimage.binary_fill_holes(binary)))
         labels, _ = ndimage.label(binary)
         if not labels.any():
             break
@@ -137,25 +131,18 @@ def rate(
 ) -> Node:
     """A node and its quality: sharp all around, solid, not cut off by the image's border.
 
-    Args:
-        mask: Within its place.
-        place: Rows and columns.
-        sharpness: In [0, 1], ``(h, w)`` of the image.
-        filled: The mask's solidity where it is known.
+    Takes the mask within its place, the sharpness of the image in [0, 1], ``(h, w)``, and as
+    ``filled`` the mask's solidity where it is known.
     """
     area = int(mask.sum())
     rows, columns = place
     rim = mask & ~eroded(mask)
     down, across = sharpness.shape
     cut = np.zeros_like(rim)  # outline that is the image's border
-    if rows.start == 0:
-        cut[0] = True
-    if rows.stop == down:
-        cut[-1] = True
-    if columns.start == 0:
-        cut[:, 0] = True
-    if columns.stop == across:
-        cut[:, -1] = True
+    cut[0] |= rows.start == 0
+    cut[-1] |= rows.stop == down
+    cut[:, 0] |= columns.start == 0
+    cut[:, -1] |= columns.stop == across
     free = rim & ~cut
     share = float(free.sum()) / max(int(rim.sum()), 1)
     sharp = float(sharpness[place][free].mean()) if share > 0 else 0.0
@@ -167,12 +154,9 @@ def rate(
 
 
 def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
-    """The nodes of a tree, of their pieces and of their hulls that look most like objects.
+    """The nodes of a tree, of their pieces and of their hulls that are most like objects.
 
-    Args:
-        roots: From :func:`component_tree`.
-        colours: Lab, ``(h, w, 3)``.
-        sharpness: In [0, 1], ``(h, w)``.
+    ``colours`` are Lab ``(h, w, 3)``, ``sharpness`` lies in [0, 1], ``(h, w)``.
     """
     choices = [choice for root in roots for choice in _select(root, colours, sharpness)]
     return _filled(_settled(choices), sharpness)
@@ -182,12 +166,7 @@ def _select(node: Node, colours: Floats, sharpness: Floats, above: float = 0.0) 
     """The best of a node, its pieces and what is best of its children.
 
     Cutting is slow: of nodes that are nearly the same from threshold to threshold the best is cut.
-
-    Args:
-        node: With everything below it.
-        colours: Lab, ``(h, w, 3)``.
-        sharpness: In [0, 1], ``(h, w)``.
-        above: Best quality of those above it that are nearly the same.
+    ``above`` is the best quality of those above the node that are nearly the same.
     """
     best = [Choice([node])]
     below: list[Choice] = []
@@ -233,15 +212,15 @@ def _unlike(parts: list[Node], colours: Floats) -> float:
 
 
 def _settled(choices: list[Choice]) -> list[Node]:
-    """Decides what is doubtful by the usual size of what is not, where there is one."""
+    """Decides what is doubtful by the typical size of what is not, where there is one."""
     doubtful = sum(bool(choice.other) for choice in choices)
     sizes = np.log([c.nodes[0].area for c in choices if not c.other and c.nodes[0].quality > CLEAR])
-    usual = float(np.median(sizes)) if len(sizes) else 0.0
-    known = len(sizes) >= max(3, doubtful) and float(np.median(np.abs(sizes - usual))) < USUAL
+    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    known = len(sizes) >= max(3, doubtful) and float(np.median(np.abs(sizes - typical))) < SPREAD
     found: list[Node] = []
     for choice in choices:
         far, other = (
-            float(np.mean([abs(np.log(n.area) - usual) for n in nodes])) if nodes else np.inf
+            float(np.mean([abs(np.log(n.area) - typical) for n in nodes])) if nodes else np.inf
             for nodes in (choice.nodes, choice.other)
         )
         found += choice.other if known and other < far else choice.nodes
@@ -251,13 +230,14 @@ def _settled(choices: list[Choice]) -> list[Node]:
 def _pieces(node: Node, sharpness: Floats) -> list[Node]:
     """A node cut at its necks."""
     from scipy import ndimage
+    from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
 
     mask = np.pad(node.mask, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
     # On the logarithm a given height is a given ratio of radii, whatever the object's size.
     height = np.log(depth + 4.0)
-    markers, count = ndimage.label(summits(height, NECK) & mask, structure=np.ones((3, 3)))
+    markers, count = ndimage.label(h_maxima(height, NECK) & mask, structure=np.ones((3, 3)))
     if count < 2:
         return []
     labels = watershed(-height, markers, mask=mask)[1:-1, 1:-1]
@@ -284,7 +264,7 @@ def _pieces(node: Node, sharpness: Floats) -> list[Node]:
 
 
 def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
-    """With fragments joined inside the convex hull of one of them where that looks better.
+    """With fragments joined inside the convex hull of one of them where its value is higher.
 
     A bright face beside its shadow, or a rim with dark marks inside, comes apart in the tree.
     """
@@ -309,7 +289,7 @@ def _filled(nodes: list[Node], sharpness: Floats) -> list[Node]:
     return left
 
 
-def offered(roots: list[Node]) -> list[Node]:
+def alternatives(roots: list[Node]) -> list[Node]:
     """All nodes and pieces of a tree, of those nearly the same from threshold to threshold one."""
     found: list[Node] = []
     waiting = [(root, root) for root in roots]  # a node, and the best so far of its likes above
@@ -326,13 +306,7 @@ def offered(roots: list[Node]) -> list[Node]:
 
 
 def distinct(nodes: list[Node], known: Sequence[Node] = (), most: int | None = None) -> list[Node]:
-    """Best first, without those that are nearly the same as a better or a known one.
-
-    Args:
-        nodes: To choose from.
-        known: Not part of the answer.
-        most: Length of the answer at most.
-    """
+    """At most ``most``, best first, without those nearly the same as a better or a known one."""
     kept: list[Node] = []
     for node in sorted(nodes, key=lambda n: -n.quality):
         if len(kept) == most:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from fmlad.backbones.clip_towers import Seen, Vision, resize_positions, run_blocks
-from fmlad.backbones.naclip import LastBlock
+from fmlad.backbones.clip.clip_towers import Vision, VisionOutput, resize_positions, run_blocks
+from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.weights import unavailable
 
 
@@ -78,14 +78,11 @@ class PlainVision:
         self.native = int(visual.image_size[0])
         block = visual.transformer.resblocks[-1]
         _, key, value = _thirds(block.attn.in_proj_weight, block.attn.in_proj_bias)
-
-        def out(seen: Tensor) -> Tensor:  # ls_1 is the identity but in models with layer scale
-            scaled: Tensor = block.ls_1(block.attn.out_proj(seen))
-            return scaled
-
+        # ls_1 is the identity but in models with layer scale.
+        out = nn.Sequential(block.attn.out_proj, block.ls_1)
         self.block = LastBlock(block.ln_1, key, value, out, int(block.attn.num_heads))
 
-    def look(self, pixels: Tensor) -> Seen:
+    def encode(self, pixels: Tensor) -> VisionOutput:
         visual = self._visual
         grid = visual.conv1(pixels)
         front = visual.class_embedding.expand(len(pixels), 1, -1)
@@ -93,7 +90,7 @@ class PlainVision:
         table = resize_positions(visual.positional_embedding, grid.shape[-1], self.prefix)
         tokens = visual.ln_pre(tokens + table)
         *stages, before = run_blocks(tokens, visual.transformer.resblocks)
-        return Seen(tuple(stages), before, self._pool(stages[-1]))
+        return VisionOutput(tuple(stages), before, self._pool(stages[-1]))
 
     def project(self, tokens: Tensor) -> Tensor:
         projected: Tensor = self._visual.ln_post(tokens) @ self._visual.proj
@@ -126,20 +123,16 @@ class PooledTimmVision:
         self.native = int(visual.image_size[0])
         block = self._trunk.blocks[-1]
         _, key, value = _thirds(block.attn.qkv.weight, block.attn.qkv.bias)
-
-        def out(seen: Tensor) -> Tensor:
-            scaled: Tensor = block.ls1(block.attn.proj(seen))
-            return scaled
-
+        out = nn.Sequential(block.attn.proj, block.ls1)
         self.block = LastBlock(block.norm1, key, value, out, int(block.attn.num_heads))
 
-    def look(self, pixels: Tensor) -> Seen:
+    def encode(self, pixels: Tensor) -> VisionOutput:
         trunk = self._trunk
         grid = trunk.patch_embed.proj(pixels)
         tokens = trunk.patch_embed.norm(grid.flatten(2).transpose(1, 2))
         tokens = trunk.norm_pre(tokens + resize_positions(trunk.pos_embed[0], grid.shape[-1], 0))
         *stages, before = run_blocks(tokens, trunk.blocks)
-        return Seen(tuple(stages), before, self._pool(trunk.norm(stages[-1])))
+        return VisionOutput(tuple(stages), before, self._pool(trunk.norm(stages[-1])))
 
     def project(self, tokens: Tensor) -> Tensor:
         batch, length, width = tokens.shape

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.backbones.embedded.object_shapes import corners
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
@@ -51,6 +53,8 @@ def measure(regions: Bools) -> dict[str, Floats]:
 def _one(mask: Bools, side: float) -> dict[str, float]:
     """All but the size; ``side`` is that of a typical square in cells."""
     from scipy import ndimage
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import pdist
     from skimage.measure import regionprops
 
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -60,42 +64,20 @@ def _one(mask: Bools, side: float) -> dict[str, float]:
     filled = ndimage.binary_fill_holes(cut)
     solid = int(filled.sum())
     region = regionprops(cut.astype(np.uint8))[0]
-    hull = _hull(filled)
-    length = _extent(hull)
+    hull = ConvexHull(corners(filled))
+    outline = hull.points[hull.vertices]
+    length = float(pdist(outline).max())
     return {
         "length": length / side,
         "width": solid / length / side,
         # Half a cell keeps lines of one cell finite.
         "elongation": (region.axis_major_length + 0.5) / (region.axis_minor_length + 0.5),
-        "solidity": min(1.0, solid / max(_polygon_area(hull), 1.0)),
+        "solidity": min(1.0, solid / max(hull.volume, 1.0)),
         "roundness": min(1.0, solid / (math.pi / 4 * length**2)),
-        "rectangularity": min(1.0, solid / _smallest_rectangle(hull)),
+        "rectangularity": min(1.0, solid / _smallest_rectangle(outline)),
         "hole": 1 - area / solid,
         "unity": float(np.bincount(pieces[pieces > 0]).max()) / area if count > 1 else 1.0,
     }
-
-
-def _hull(mask: Bools) -> npt.NDArray[np.float64]:
-    """Corners ``(n, 2)`` of the convex hull of the cells (not of their centres), in order."""
-    from scipy.spatial import ConvexHull
-
-    inner = mask[1:-1, 1:-1]  # the pad is no part of it
-    rows = np.flatnonzero(inner.any(1))
-    first = inner[rows].argmax(1)
-    last = inner.shape[1] - inner[rows, ::-1].argmax(1)
-    corners = np.concatenate([
-        np.stack([edge, rows + shift], 1) for edge in (first, last) for shift in (0, 1)
-    ]).astype(np.float64)  # fmt: skip
-    return np.asarray(corners[ConvexHull(corners).vertices])
-
-
-def _extent(hull: npt.NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(hull[:, None] - hull[None], axis=2).max())
-
-
-def _polygon_area(hull: npt.NDArray[np.float64]) -> float:
-    x, y = hull.T
-    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
 
 
 def _smallest_rectangle(hull: npt.NDArray[np.float64]) -> float:

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,8 +13,7 @@ from torch import Tensor
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
-    from fmlad.backbones.clip_towers import Text
-    from fmlad.backbones.roles import Pyramid, TextAligner
+    from fmlad.backbones.clip.clip_towers import Text
     from fmlad.io.cache import DiskCache
 
 
@@ -31,30 +28,13 @@ class Ensemble:
     """Text embeddings averaged over templates, made once per weights, templates and word."""
 
     def __init__(self, tower: Text, weights: str, cache: DiskCache | None) -> None:
-        """Prepares an ensemble; nothing is read yet.
-
-        Args:
-            tower: The model's text tower.
-            weights: Identifies tower and tokenizer, part of the key on disk.
-            cache: Where embeddings outlive the process, or None.
-        """
-        self._tower = tower
-        self._weights = weights
-        self._cache = cache
+        """``weights`` identifies tower and tokenizer in the keys of the disk ``cache``."""
+        self._tower, self._weights, self._cache = tower, weights, cache
         self._known: dict[str, Tensor] = {}
 
     @torch.inference_mode()
     def __call__(self, words: Sequence[str], templates: Sequence[str] | None = None) -> Tensor:
-        """float32 ``(n, D)`` on the CPU, unit length: normalise each, average, normalise.
-
-        Args:
-            words: Words or phrases, at least one.
-            templates: Sentences with ``{}`` for the word; None for the 80 of ImageNet.
-
-        Raises:
-            PromptError: No word, an empty one, or one that the tokenizer does not know.
-            OptionError: A template without ``{}``.
-        """
+        """As :meth:`.CLIP.text`: normalise each, average, normalise."""
         if isinstance(words, str) or not words:
             raise PromptError(f"Expected a list of at least one word, got {words!r}.")
         chosen = imagenet_templates() if templates is None else tuple(templates)
@@ -68,13 +48,13 @@ class Ensemble:
         if key not in self._known:
             stored = self._cache.get(key) if self._cache else None
             if stored is None or "embedding" not in stored:
-                stored = {"embedding": self._read(word, templates)}
+                stored = {"embedding": self._embed(word, templates)}
                 if self._cache:
                     self._cache.put(key, stored)
             self._known[key] = stored["embedding"]
         return self._known[key]
 
-    def _read(self, word: str, templates: tuple[str, ...]) -> Tensor:
+    def _embed(self, word: str, templates: tuple[str, ...]) -> Tensor:
         if not word.strip():
             raise PromptError("A word to look for is empty.")
         if not self._tower.knows(word):
@@ -84,32 +64,5 @@ class Ensemble:
             )
         # replace, not format: braces in a user's word stay what they are.
         texts = [template.replace("{}", word) for template in templates]
-        each = F.normalize(self._tower.read(texts), dim=-1)
+        each = F.normalize(self._tower.embed(texts), dim=-1)
         return F.normalize(each.mean(dim=0), dim=-1).cpu()
-
-
-def best_of_synonyms(
-    aligner: TextAligner,
-    pyramid: Pyramid,
-    classes: Sequence[Sequence[str]],
-    regions: npt.NDArray[np.bool_] | None = None,
-) -> Tensor:
-    """Similarity to classes that have several words each: that of the best word (NACLIP's rule).
-
-    Args:
-        aligner: Any text aligner.
-        pyramid: Of one image, from it.
-        classes: The words of each class, at least one.
-        regions: As in :meth:`~fmlad.backbones.roles.TextAligner.ground`.
-
-    Returns:
-        float32 ``(n_classes, h, w)``, or ``(n_classes, R)`` with regions.
-
-    Raises:
-        PromptError: A class without a word, or no class.
-    """
-    if not classes or any(isinstance(words, str) or not words for words in classes):
-        raise PromptError(f"Every class needs a list of at least one word, got {classes!r}.")
-    similar = aligner.ground(pyramid, [word for words in classes for word in words], regions)
-    groups = torch.split(similar, [len(words) for words in classes])
-    return torch.stack([group.amax(dim=0) for group in groups])

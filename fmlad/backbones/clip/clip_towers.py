@@ -14,15 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.naclip import LastBlock
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.clip.naclip import LastBlock
+from fmlad.backbones.common import loading
+from fmlad.backbones.weights import file_hash, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisionOutput:
     """One forward pass of a vision tower.
 
     Attributes:
@@ -51,7 +52,7 @@ class Vision(Protocol):
     prefix: int
     block: LastBlock
 
-    def look(self, pixels: Tensor) -> Seen:
+    def encode(self, pixels: Tensor) -> VisionOutput:
         """Normalised float32 ``(B, 3, S, S)``, S a multiple of the patch, to all its tokens."""
         ...
 
@@ -63,7 +64,7 @@ class Vision(Protocol):
 class Text(Protocol):
     """A text tower with its tokenizer."""
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings, float32 ``(n, D)``, not normalised."""
         ...
 
@@ -143,15 +144,14 @@ def check_tokenizer(encode: Callable[[list[str]], Tensor], rows: int, source: st
     """
     ids = encode(list(PROBES))
     if len(torch.unique(ids, dim=0)) == 1:
-        raise unavailable(
-            source, "its tokenizer takes every word for the same; its vocabulary is missing"
+        why = "its tokenizer takes every word for the same; its vocabulary is missing"
+        raise unavailable(source, why, "clip")
+    if (most := int(ids.max())) >= rows:
+        why = (
+            f"its tokenizer gives token {most}, but the model has {rows} of them; the tokenizer "
+            f"belongs to another model"
         )
-    if int(ids.max()) >= rows:
-        raise unavailable(
-            source,
-            f"its tokenizer gives token {int(ids.max())}, but the model has {rows} of them; "
-            f"the tokenizer belongs to another model",
-        )
+        raise unavailable(source, why, "clip")
 
 
 def read_json(path: Path, source: str) -> dict[str, Any]:
@@ -160,18 +160,11 @@ def read_json(path: Path, source: str) -> dict[str, Any]:
     Raises:
         WeightsUnavailableError: The file is missing or holds no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise unavailable(source, f"{path.parent} has no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise unavailable(source, f"{path} cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise unavailable(source, f"{path} holds no JSON object")
-    return content
+    with loading(source, path, "clip"):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def colours(mean: Any, std: Any, where: str, source: str) -> tuple[Any, Any]:
+def colours(mean: Any, std: Any, where: object, source: str) -> tuple[Any, Any]:
     """Checks a model's mean and standard deviation of RGB.
 
     Raises:
@@ -179,14 +172,13 @@ def colours(mean: Any, std: Any, where: str, source: str) -> tuple[Any, Any]:
             numbers each.
     """
     try:
-        pair = tuple(float(v) for v in mean), tuple(float(v) for v in std)
+        (r, g, b), (sr, sg, sb) = (map(float, values) for values in (mean, std))
     except (TypeError, ValueError):
-        pair = ((), ())
-    if not (len(pair[0]) == len(pair[1]) == 3 and all(value > 0 for value in pair[1])):
-        raise unavailable(
-            source, f"{where} does not say the mean and std of the pixels it was trained on"
-        )
-    return pair
+        sr = sg = sb = 0.0
+    if min(sr, sg, sb) <= 0:
+        why = f"{where} does not say the mean and std of the pixels it was trained on"
+        raise unavailable(source, why, "clip")
+    return (r, g, b), (sr, sg, sb)
 
 
 def files_hash(files: Iterable[Path], salt: str = "") -> str:
@@ -194,12 +186,5 @@ def files_hash(files: Iterable[Path], salt: str = "") -> str:
     digest = hashlib.sha256(salt.encode())
     for path in sorted(files, key=lambda path: path.name):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """An error of another package in one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + " ..."

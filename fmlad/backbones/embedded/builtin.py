@@ -40,11 +40,7 @@ class HandmadeFeatures:
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Pyramid:
         """``uint8 (B, 3, H, W)`` -> levels 8 and 16 of the working size, ``(B, 25, h, w)`` each."""
-        pixels = images.to(self._device).float() / 255
-        size = working_size(*images.shape[-2:])
-        if size != tuple(images.shape[-2:]):
-            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-        octaves = [_binomial(lab(pixels))]
+        octaves = [_binomial(working_lab(images, self._device))]
         while len(octaves) < 4:
             octaves.append(F.avg_pool2d(octaves[-1], 2))
         levels = {stride: _level(octaves, stride) for stride in LEVELS}
@@ -59,6 +55,15 @@ def working_size(height: int, width: int) -> tuple[int, int]:
         max(32, round(height * scale / 16) * 16),
         max(32, round(width * scale / 16) * 16),
     )
+
+
+def working_lab(images: Tensor, device: str) -> Tensor:
+    """``uint8 (B, 3, H, W)`` sRGB as CIE Lab / 100 at the working size, ``(B, 3, h, w)``."""
+    pixels = images.to(device).float() / 255
+    size = working_size(*images.shape[-2:])
+    if size != tuple(images.shape[-2:]):
+        pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return lab(pixels)
 
 
 def lab(rgb: Tensor) -> Tensor:
@@ -94,13 +99,19 @@ def _level(octaves: list[Tensor], stride: int) -> Tensor:
 
 def _directional_edges(lightness: Tensor) -> Tensor:
     """Slope split over ``DIRECTIONS`` half-plane directions, ``(B, 1, H, W) -> (B, 8, H, W)``."""
-    padded = F.pad(lightness, (1, 1, 1, 1), mode="replicate")
-    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    dx, dy = slopes(lightness)
     strength = (dx.square() + dy.square()).sqrt().clamp_min(1e-8)
     angles = [2 * math.pi * k / DIRECTIONS for k in range(DIRECTIONS)]
     along = [(dx * math.cos(a) + dy * math.sin(a)).clamp_min(0) for a in angles]
     return torch.cat([a.square() / strength for a in along], dim=1)
+
+
+def slopes(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along x and y, of the shape of ``maps (B, C, H, W)``."""
+    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
+    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    return dx, dy
 
 
 def _pool(maps: Tensor, window: int) -> Tensor:

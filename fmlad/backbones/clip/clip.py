@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from fmlad.backbones.clip_text import Ensemble
-from fmlad.backbones.clip_towers import Towers
-from fmlad.backbones.naclip import SIGMA, last_block, neighbourhood_bias
+from fmlad.backbones.clip.clip_text import Ensemble
+from fmlad.backbones.clip.clip_towers import Towers
+from fmlad.backbones.clip.naclip import SIGMA, last_block, neighbourhood_bias
+from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.pooling import area_shares
 from fmlad.backbones.roles import Pyramid
 from fmlad.backbones.weights import locate
 from fmlad.errors import OptionError
@@ -25,7 +30,13 @@ from fmlad.io.cache import DiskCache
 
 SIDE = 448  # px, CLIP-LAD's, twice what its model was trained on
 UPSCALE = 2  # feature maps before they are compared with words: 32 x 32 -> 64 x 64 (CLIP-LAD)
-ATTENTIONS = ("naclip", "plain")
+Attention = Literal["naclip", "plain"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class _Options:
+    side: Annotated[int, Field(ge=1)] | None = None
+    attention: Attention = "naclip"
 
 
 def load(name: str, device: str = "cpu") -> CLIP:
@@ -48,12 +59,14 @@ def load(name: str, device: str = "cpu") -> CLIP:
 
     Raises:
         WeightsUnavailableError: The weights cannot be had, or are not what the name says.
-        MissingDependencyError: open_clip or transformers is not installed.
         OptionError: An option that does not exist, or a value that does not fit.
     """
-    source, side, attention = _parse(name)
+    source, options = parse(name, _Options)
+    if not source:
+        raise OptionError(f"The backbone {name!r} names no model; see {__name__}.load.")
     towers = _load_towers(source, device)
-    return CLIP(name, towers, device, side=side, attention=attention, cache=DiskCache.default())
+    cache = DiskCache.default()
+    return CLIP(name, towers, device, side=options.side, attention=options.attention, cache=cache)
 
 
 class CLIP:
@@ -73,22 +86,13 @@ class CLIP:
         device: str = "cpu",
         *,
         side: int | None = None,
-        attention: str = "naclip",
+        attention: Attention = "naclip",
         cache: DiskCache | None = None,
     ) -> None:
-        """Wraps loaded towers.
+        """Wraps towers on the device; for the options see :func:`load`.
 
-        Args:
-            name: As users write it.
-            towers: The model, already on the device.
-            device: Where it runs.
-            side: Pixels of the squashed input, at least one patch; None for the default of
-                :func:`load`. Rounded down to whole patches.
-            attention: ``"naclip"`` or ``"plain"``.
-            cache: Where text embeddings outlive the process, or None.
+        The side is rounded down to whole patches. ``cache`` keeps text embeddings on disk.
         """
-        if attention not in ATTENTIONS:
-            raise OptionError(f"attention must be one of {', '.join(ATTENTIONS)}; {attention!r}.")
         vision = towers.vision
         wanted = max(vision.native, min(2 * vision.native, SIDE)) if side is None else side
         if wanted < vision.patch:
@@ -114,16 +118,17 @@ class CLIP:
         One forward pass of the vision tower and, with NACLIP, half of another last block.
         """
         vision = self._vision
-        seen = vision.look(self._pixels(images))
-        last = seen.stages[-1]
+        colours = self._towers.mean, self._towers.std
+        pixels = normalised(images, self._device, (self.side, self.side), colours)
+        output = vision.encode(pixels)
+        last = output.stages[-1]
         if self.attention == "naclip":
-            bias = neighbourhood_bias(
-                self.grid, self.grid, prefix=vision.prefix, device=self._device
-            )
-            last = last_block(seen.before, vision.block, bias)
+            grid, prefix = self.grid, vision.prefix
+            bias = neighbourhood_bias(grid, grid, prefix=prefix, device=self._device)
+            last = last_block(output.before, vision.block, bias)
         level = F.normalize(self._maps(vision.project(last)), dim=1)
-        stages = tuple(self._maps(stage) for stage in seen.stages)
-        return Pyramid({vision.patch: level}, F.normalize(seen.pooled, dim=-1), stages)
+        stages = tuple(self._maps(stage) for stage in output.stages)
+        return Pyramid({vision.patch: level}, F.normalize(output.pooled, dim=-1), stages)
 
     def text(self, words: Sequence[str], templates: Sequence[str] | None = None) -> Tensor:
         """Text embeddings, float32 ``(n, D)`` on the CPU, unit length.
@@ -150,8 +155,7 @@ class CLIP:
 
         Args:
             pyramid: Of one image, from this backbone.
-            words: Phrases; for synonyms see
-                :func:`~fmlad.backbones.clip_text.best_of_synonyms`.
+            words: Words or phrases.
             regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
             templates: Sentences with ``{}`` for the word; empty for the 80 ImageNet templates.
 
@@ -169,21 +173,12 @@ class CLIP:
             raise OptionError(f"ground() takes the pyramid of one image, got {len(level)}.")
         embeddings = self.text(words, templates or None).to(level.device)
         if regions is None:
-            places = F.interpolate(
-                level, scale_factor=UPSCALE, mode="bilinear", align_corners=False
-            )
+            places = F.interpolate(level, scale_factor=UPSCALE, mode="bilinear")
             return torch.einsum("nd,dhw->nhw", embeddings, F.normalize(places, dim=1)[0])
         shares = area_shares(regions, *level.shape[2:]).to(level.device)
         # A sum instead of the mean: the length goes anyway.
         means = torch.einsum("rhw,dhw->rd", shares, level[0])
         return embeddings @ F.normalize(means, dim=-1).T
-
-    def _pixels(self, images: Tensor) -> Tensor:
-        pixels = images.to(self._device).float() / 255
-        size = (self.side, self.side)
-        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
-        mean, std = pixels.new_tensor(self._towers.mean), pixels.new_tensor(self._towers.std)
-        return (pixels - mean[:, None, None]) / std[:, None, None]
 
     def _maps(self, tokens: Tensor) -> Tensor:
         """``(B, prefix + g * g, C)`` -> ``(B, C, g, g)``."""
@@ -191,69 +186,18 @@ class CLIP:
         return patches.reshape(len(tokens), -1, self.grid, self.grid).contiguous()
 
 
-def area_shares(regions: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
-    """How much of every cell of a grid lies within each region.
-
-    Args:
-        regions: bool ``(R, h, w)`` on any grid that spans the same image.
-        rows: Of the wanted grid.
-        columns: Of the wanted grid.
-
-    Returns:
-        float32 ``(R, rows, columns)`` in [0, 1], exact whichever of the grids is finer.
-
-    Raises:
-        OptionError: ``regions`` is not three-dimensional.
-    """
-    masks = np.asarray(regions)
-    if masks.ndim != 3:
-        raise OptionError(f"regions must be bool (R, h, w), got the shape {masks.shape}.")
-    inside = torch.from_numpy(masks.astype(np.float32))
-    down, across = _overlap(rows, masks.shape[1]), _overlap(columns, masks.shape[2])
-    return (down @ inside @ across.T).clamp(0, 1)
-
-
-def _overlap(cells: int, pixels: int) -> Tensor:
-    """float32 ``(cells, pixels)``: share of each cell of a line that each pixel covers."""
-    # In whole units, of which a cell has `pixels` and a pixel has `cells`: no rounding.
-    cell = torch.arange(cells)[:, None] * pixels
-    pixel = torch.arange(pixels)[None] * cells
-    ends = torch.minimum(cell + pixels, pixel + cells)
-    return (ends - torch.maximum(cell, pixel)).clamp_min(0) / pixels
-
-
-def _parse(name: str) -> tuple[str, int | None, str]:
-    """Source, side and attention of a backbone's name."""
-    source, _, options = name.partition(":")[2].partition("#")
-    side, attention = None, "naclip"
-    for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        if key == "side" and value.isdigit():
-            side = int(value)
-        elif key == "attention" and value in ATTENTIONS:
-            attention = value
-        else:
-            raise OptionError(
-                f"The backbone {name!r} has an option {option!r}; expected side=PIXELS or "
-                f"attention={'|'.join(ATTENTIONS)}."
-            )
-    if not source:
-        raise OptionError(f"The backbone {name!r} names no model; see fmlad.backbones.clip.load.")
-    return source, side, attention
-
-
 def _load_towers(source: str, device: str) -> Towers:
-    from fmlad.backbones import clip_hf, clip_open
+    from fmlad.backbones.clip import clip_hf, clip_open
 
-    for prefix in ("local-dir:", "hf-hub:"):
-        if source.startswith(prefix):
-            place = source.removeprefix(prefix)
-            folder = Path(place).expanduser() if prefix == "local-dir:" else locate(place)
-            return clip_open.from_folder(folder, source, device)
-    folder = Path(source).expanduser()
-    if folder.is_dir() and (folder / clip_open.CONFIG).is_file():
-        return clip_open.from_folder(folder, source, device)
-    model_name, at, weights = source.partition("@")
-    if at and not folder.exists():
-        return clip_open.from_name(model_name, weights, source, device)
-    return clip_hf.from_folder(locate(source), source, device)
+    kind, colon, place = source.partition(":")
+    folder = Path(place if colon and kind == "local-dir" else source).expanduser()
+    if colon and kind == "hf-hub":
+        folder = locate(place)
+    if kind in ("local-dir", "hf-hub") or (folder / clip_open.CONFIG).is_file():
+        opened = clip_open.open_folder(folder, source)
+    elif "@" in source and not folder.exists():
+        model_name, _, weights = source.partition("@")
+        opened = clip_open.open_name(model_name, weights, source)
+    else:
+        return clip_hf.from_folder(locate(source), source, device)
+    return clip_open.towers(opened, source, device)
