@@ -17,9 +17,9 @@ from torch import Tensor
 
 from fmlad.backbones.clip_text import Ensemble
 from fmlad.backbones.clip_towers import Towers
+from fmlad.backbones.hub import locate
 from fmlad.backbones.naclip import SIGMA, last_block, neighbourhood_bias
 from fmlad.backbones.roles import Pyramid
-from fmlad.backbones.weights import locate
 from fmlad.errors import OptionError
 from fmlad.io.cache import DiskCache
 

@@ -19,8 +19,8 @@ from fmlad.backbones.clip_towers import (
     quarters,
     read_json,
 )
+from fmlad.backbones.hub import unavailable
 from fmlad.backbones.naclip import LastBlock
-from fmlad.backbones.weights import unavailable
 from fmlad.errors import MissingDependencyError
 
 # Beside the config, what decides what comes out; names of weights, single or in shards.

@@ -20,7 +20,7 @@ from fmlad.backbones.clip_towers import (
     first_line,
     read_json,
 )
-from fmlad.backbones.weights import locate, unavailable
+from fmlad.backbones.hub import locate, unavailable
 from fmlad.errors import MissingDependencyError, UnknownNameError
 
 CONFIG = "open_clip_config.json"

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.clip_towers import Seen, Vision, resize_positions, run_blocks
+from fmlad.backbones.hub import unavailable
 from fmlad.backbones.naclip import LastBlock
-from fmlad.backbones.weights import unavailable
 
 
 def vision_of(model: Any, source: str) -> Vision:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmlad.backbones.hub import unavailable
 from fmlad.backbones.naclip import LastBlock
-from fmlad.backbones.weights import unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")

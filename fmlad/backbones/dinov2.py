@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.pretrained import from_folder, settings
+from fmlad.backbones.hub import folder_hash, from_folder, locate, settings, unavailable
 from fmlad.backbones.roles import Pyramid
-from fmlad.backbones.weights import folder_hash, locate, unavailable
 from fmlad.errors import MissingDependencyError, OptionError
 
 SIDE = 448  # px; 32 patches of 14 px

@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, locate, read_tensors, unavailable
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 from fmlad.errors import OptionError, WeightsUnavailableError
 
 COLOURS = 32  # channels of the projected colours
@@ -173,7 +172,7 @@ def load(name: str, device: str = "cpu") -> FeatUp:
         raise OptionError(
             f"The backbone {name!r} has options {options!r}; expected fixup=on or fixup=off."
         )
-    place = locate(source, family="featup", configs=())
+    place = locate(source, family="featup")
     file = _only_checkpoint(place, source)
     state = read_tensors(file, source, "featup")
     try:

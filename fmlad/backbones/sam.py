@@ -12,12 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, from_folder, locate, unavailable
 from fmlad.backbones.mask_generator import GeneratorSettings, generate
-from fmlad.backbones.pretrained import from_folder
 from fmlad.backbones.roles import Masks
 from fmlad.backbones.sam_models import Pixels, Promptable, Seen, TransformersSam
 from fmlad.backbones.sam_original import from_checkpoint
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 from fmlad.errors import MissingDependencyError, OptionError
 
 Floats = npt.NDArray[np.float32]

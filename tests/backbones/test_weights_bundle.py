@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fmlad.backbones.weights_bundle import bundle
+from fmlad.backbones.weights_catalogue import Weights, describe
+from fmlad.backbones.weights_unbundle import unbundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmlad.backbones import weights, weights_bundle, weights_unbundle
-from fmlad.backbones.weights_bundle import bundle
-from fmlad.backbones.weights_catalogue import Weights, describe
-from fmlad.backbones.weights_unbundle import unbundle
 from fmlad.errors import CorruptBundleError, OptionError, WeightsUnavailableError
 from tests.backbones.weights_models import into_hub_cache, tiny_dinov2
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from fmlad.backbones.roles import ROLES
 from fmlad.backbones.weights_catalogue import (
     NORMALISATIONS,
     Weights,
@@ -17,6 +15,8 @@ from fmlad.backbones.weights_catalogue import (
     of_profile,
     say_size,
 )
+
+from fmlad.backbones.roles import ROLES
 from fmlad.profiles import PROFILES
 
 EVERY = [pytest.param(weights, id=weights.name) for weights in catalogue()]

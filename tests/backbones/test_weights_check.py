@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
-
 from fmlad.backbones.weights_catalogue import WeightFile, Weights, describe
 from fmlad.backbones.weights_check import Report, check, files_of
+from safetensors.numpy import save_file
+
 from tests.backbones.weights_models import into_hub_cache, tiny_dinov2
 
 

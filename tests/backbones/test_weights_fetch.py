@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-
-from fmlad.backbones import weights, weights_catalogue, weights_fetch
 from fmlad.backbones.weights_catalogue import WeightFile, Weights
 from fmlad.backbones.weights_net import whole_file, within
+
+from fmlad.backbones import weights, weights_catalogue, weights_fetch
 from fmlad.errors import WeightsUnavailableError
 from tests.backbones.weights_models import into_hub_cache, serving, tiny_dinov2
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from fmlad.backbones.weights_catalogue import catalogue
 
 import fmlad.commands.main
 from fmlad.backbones import weights as locating
-from fmlad.backbones.weights_catalogue import catalogue
 from fmlad.profiles import PROFILES
 from tests.backbones.weights_models import hub_of, into_hub_cache, tiny_dinov2
 

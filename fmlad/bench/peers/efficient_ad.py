@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.hub import read_tensors
 from fmlad.bench.peers.base import (
     Peer,
     anomalib,

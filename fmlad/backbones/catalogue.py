@@ -1,24 +1,23 @@
 """What fmlad knows of pretrained weights: source, files, size, licence, hash, input.
 
-The facts are data, in ``weights_catalogue.toml`` beside this file, each with the document it comes
-from. Nothing here touches a network or a disk other than that file.
+The facts are data, in ``catalogue.toml`` beside this file, each with the document it comes from.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from rich.filesize import decimal
 
 # Mean and standard deviation per channel (RGB, of pixels in [0, 1]).
 NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
-HUB = "https://huggingface.co/"
 OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
 
 
@@ -60,22 +59,6 @@ class NetworkInput:
     normalise: str
     interpolation: str | None = None
 
-    def describe(self) -> str:
-        """One phrase: ``"448 px longer side, bicubic, imagenet"``."""
-        side = f"{self.side} px " + ("squashed" if self.fit == "squash" else f"{self.fit} side")
-        return ", ".join(filter(None, (side, self.interpolation, self.normalise)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the numbers of the normalisation."""
-        mean, std = NORMALISATIONS[self.normalise]
-        return {
-            "side": self.side,
-            "fit": self.fit,
-            "interpolation": self.interpolation,
-            "mean": list(mean),
-            "std": list(std),
-        }
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -91,6 +74,7 @@ class Weights:
         input: What the network is fed.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
+        revision: Commit, tag or branch of the repository; None: the newest of its main branch.
     """
 
     name: str
@@ -102,6 +86,7 @@ class Weights:
     input: NetworkInput | None = None
     optional: bool = False
     note: str = field(default="", compare=False)
+    revision: str | None = None
 
     @property
     def family(self) -> str:
@@ -112,40 +97,37 @@ class Weights:
     @property
     def size(self) -> int | None:
         """Documented bytes of all files together, None where the weights' own are unknown."""
-        known = [file.size for file in self.files if file.size is not None]
-        return sum(known) if known else None
+        return sum(file.size or 0 for file in self.files) or None
 
     @property
     def url(self) -> bool:
         """Whether the source is the address of a file rather than a repository or a path."""
         return self.source.startswith(("https://", "http://"))
 
+    def pinned(self, name: str) -> str | None:
+        """The SHA-256 that a file of this name must have, None: not pinned.
+
+        Case is ignored, as some file systems ignore it.
+        """
+        named = (file.sha256 for file in self.files if file.name.lower() == name.lower())
+        return next(named, None)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "name": self.name,
-            "role": self.role,
-            "profiles": list(self.profiles),
-            "source": self.source,
-            "licence": self.licence,
-            "size_bytes": self.size,
-            "files": [asdict(file) for file in self.files],
-            "input": self.input.to_dict() if self.input else None,
-            "optional": self.optional,
-            "note": self.note,
-        }
+        """JSON-ready, with the numbers of the normalisation."""
+        data = {**asdict(self), "size_bytes": self.size}
+        if self.input is not None:
+            mean, std = NORMALISATIONS[data["input"].pop("normalise")]
+            data["input"] |= {"mean": mean, "std": std}
+        return data
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Weights, ...]:
-    """All weights that the profiles name, in the order of the file."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return tuple(_entry(table) for table in tomllib.loads(text)["weights"])
+    """All weights that the profiles name and some others, in the order of the file."""
+    from pydantic import TypeAdapter
 
-
-def of_profile(profile: str) -> tuple[Weights, ...]:
-    """Those a profile names; empty for ``"builtin"``, which needs none."""
-    return tuple(weights for weights in catalogue() if profile in weights.profiles)
+    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return TypeAdapter(tuple[Weights, ...]).validate_python(tables["weights"])
 
 
 def lookup(text: str, family: str | None = None) -> Weights | None:
@@ -157,9 +139,8 @@ def lookup(text: str, family: str | None = None) -> Weights | None:
         family: Only of this family.
     """
     for weights in catalogue():
-        if family is not None and weights.family != family:
-            continue
-        if text in (weights.name, weights.name.partition(":")[2], weights.source):
+        names = (weights.name, weights.name.partition(":")[2], weights.source)
+        if text in names and family in (None, weights.family):
             return weights
     return None
 
@@ -180,50 +161,5 @@ def describe(name: str) -> Weights:
 
 
 def say_size(size: int | None) -> str:
-    """A size for people: ``"88 MB"``, ``"2.6 GB"``."""
-    if size is None:
-        return "size not documented"
-    for unit, scale, digits in (("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0)):
-        if size >= scale:
-            return f"{size / scale:.{digits}f} {unit}"
-    return f"{size} bytes"
-
-
-def markdown_table(entries: Sequence[Weights] | None = None) -> str:
-    """The table of ``docs/weights.md``: one row a set of weights."""
-    rows = [
-        "| backbone | role | profiles | from | size | licence | SHA-256 of the weights | input |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for weights in catalogue() if entries is None else entries:
-        hashes = [file.sha256[:12] + "…" for file in weights.files if file.sha256]
-        where = weights.source if weights.url else HUB + weights.source
-        shown = "its address" if weights.url else weights.source
-        role = weights.role + (" (optional)" if weights.optional else "")
-        cells = (
-            f"`{weights.name}`",
-            role,
-            ", ".join(weights.profiles),
-            f"[{shown}]({where})",
-            say_size(weights.size).removeprefix("size "),
-            weights.licence,
-            f"`{hashes[0]}`" if hashes else "not pinned",
-            weights.input.describe() if weights.input else "",
-        )
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def _entry(table: dict[str, Any]) -> Weights:
-    files = tuple(
-        WeightFile(file["name"], file.get("or"), file.get("size"), file.get("sha256"))
-        for file in table["files"]
-    )
-    return Weights(
-        **{
-            **table,
-            "files": files,
-            "profiles": tuple(table["profiles"]),
-            "input": NetworkInput(**table["input"]),
-        }
-    )
+    """A size for people: ``"88.2 MB"``."""
+    return "not documented" if size is None else decimal(size)
