@@ -268,6 +268,6 @@ def _print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
-    from fmlad.commands.main import _progress as of_the_command_line
+    from fmlad.commands.output import progress as of_the_command_line
 
     return of_the_command_line(quiet)
