@@ -12,9 +12,9 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
@@ -55,16 +55,6 @@ def quiet(done: int, total: int, what: str) -> None:
 # --- examining ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CheckedFile:
-    """One file: its size in bytes, its SHA-256, and the one the catalogue expects, if any."""
-
-    name: str
-    size: int
-    sha256: str
-    pinned: str | None
-
-
 @dataclass
 class Report:
     """The outcome of :func:`check`.
@@ -72,19 +62,14 @@ class Report:
     Attributes:
         name: Backbone name, as asked for.
         where: Folder or file, None: not on this machine.
-        files: Those that belong to it.
+        files: Name -> SHA-256, as found.
         problems: Sentences without a full stop; empty: all is well.
     """
 
     name: str
     where: Path | None = None
-    files: list[CheckedFile] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        where = str(self.where) if self.where else None
-        return {**asdict(self), "where": where, "ok": not self.problems}
 
 
 def check(weights: Weights, progress: Progress = quiet) -> Report:
@@ -103,10 +88,9 @@ def check(weights: Weights, progress: Progress = quiet) -> Report:
         paths = files_of(report.where, weights)
         for number, path in enumerate(paths):
             progress(number, len(paths), f"reading {path.name}")
-            found, pinned = file_hash(path), weights.pinned(path.name)
-            report.files.append(CheckedFile(path.name, path.stat().st_size, found, pinned))
+            report.files[path.name] = found = file_hash(path)
             report.problems += _unreadable(path)
-            if pinned not in (None, found):
+            if (pinned := weights.pinned(path.name)) not in (None, found):
                 report.problems.append(
                     f"{path.name} has the SHA-256 {found}, expected {pinned}: it is damaged, or "
                     f"its publisher changed it"
@@ -245,7 +229,7 @@ def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> 
     """
     if out.exists():
         raise OptionError(f"{out} exists; delete it first, or choose another name.")
-    weights: dict[str, str] = {}
+    weights: dict[str, str] = {}  # the manifest's
     files: dict[str, str] = {}
     sources: list[Path] = []
     for one in chosen:
@@ -261,7 +245,7 @@ def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> 
             name = f"{one.family}:{place}" if one.family else place
         weights[name] = place
         single = report.where.is_file()
-        files |= {place if single else f"{place}/{f.name}": f.sha256 for f in report.files}
+        files |= {place if single else f"{place}/{f}": sha for f, sha in report.files.items()}
         sources += files_of(report.where, one)
     try:
         manifest = Manifest(format=1, fmlad=__version__, weights=weights, files=files)
@@ -273,20 +257,20 @@ def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> 
     data = manifest.model_dump_json(indent=1).encode()
     try:
         with whole_file(out) as file, tarfile.open(fileobj=file, mode="w") as tar:
-            tar.addfile(_member(MANIFEST, len(data)), io.BytesIO(data))
+            _add(tar, MANIFEST, io.BytesIO(data), len(data))
             for number, (path, source) in enumerate(zip(files, sources, strict=True)):
                 progress(number, len(sources), f"packing {source.name}")
                 with source.open("rb") as content:
-                    tar.addfile(_member(path, source.stat().st_size), content)
+                    _add(tar, path, content, source.stat().st_size)
     except OSError as error:
         raise OptionError(f"The bundle cannot be written to {out}: {error}.") from error
     return list(weights)
 
 
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
+def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
+    member = tarfile.TarInfo(name)  # no owner and no date: the same weights make the same bundle
     member.size = size
-    return member
+    tar.addfile(member, content)
 
 
 # --- unpacking ------------------------------------------------------------------------------------

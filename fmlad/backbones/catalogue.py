@@ -6,18 +6,12 @@ The facts are data, in ``catalogue.toml`` beside this file, each with the docume
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from rich.filesize import decimal
 
-# Mean and standard deviation per channel (RGB, of pixels in [0, 1]).
-NORMALISATIONS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-}
 OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
 
 
@@ -50,7 +44,7 @@ class NetworkInput:
     Attributes:
         side: Pixels.
         fit: Which side that is: ``"longer"`` or ``"shorter"`` (aspect kept), ``"squash"`` (both).
-        normalise: Key of :data:`NORMALISATIONS`.
+        normalise: Whose mean and standard deviation per channel: ``"imagenet"`` or ``"clip"``.
         interpolation: Of the resize, or None where the source does not say.
     """
 
@@ -111,14 +105,6 @@ class Weights:
         """
         named = (file.sha256 for file in self.files if file.name.lower() == name.lower())
         return next(named, None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the numbers of the normalisation."""
-        data = {**asdict(self), "size_bytes": self.size}
-        if self.input is not None:
-            mean, std = NORMALISATIONS[data["input"].pop("normalise")]
-            data["input"] |= {"mean": mean, "std": std}
-        return data
 
 
 @lru_cache(maxsize=1)

@@ -56,7 +56,7 @@ def locate(source: str, family: str | None = None) -> Path:
     Raises:
         WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub.
     """
-    weights = lookup(source, family) or Weights(f"{family}:{source}" if family else source, source)
+    weights = lookup(source, family) or Weights(f"{family or ''}:{source}", source)
     return find(weights) or fetch(weights)
 
 
@@ -175,7 +175,8 @@ def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> P
             transfer failed, or a file has another SHA-256 than the catalogue's.
     """
     try:
-        if not weights.url and not HUB_IDENTIFIER.fullmatch(weights.source):
+        # Of addresses only those that the catalogue knows.
+        if not (weights.url and weights.files) and not HUB_IDENTIFIER.fullmatch(weights.source):
             why = "there is no such folder or file here, and it is no identifier on the hub"
             raise _UnfitError(f"{why} (ORGANISATION/NAME)")
         for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):

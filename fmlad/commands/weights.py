@@ -6,6 +6,7 @@ A profile stands for those of its weights that this version can load and that ar
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,30 +45,25 @@ def list_weights(
     if profile is not None and profile not in _profiles():
         raise UnknownNameError.of("profile", profile, _profiles())
     entries = [w for w in catalogue() if profile is None or profile in w.profiles]
-    places = [find(weights) for weights in entries]
     if as_json:
         print_json([
-            {**weights.to_dict(), "where": place and str(place), "loads": _loads(weights)}
-            for weights, place in zip(entries, places, strict=True)
+            {
+                **asdict(w), "size_bytes": w.size, "loads": _loads(w),
+                "where": str(place) if (place := find(w)) else None,
+            }
+            for w in entries
         ])  # fmt: skip
     elif not entries:
         typer.echo(f"Profile {profile!r} needs no weights.")
     else:
-        print_table(
-            ("backbone", "role", "size", "licence", "", "this version", "note"),
-            [
-                (
-                    weights.name,
-                    weights.role,
-                    say_size(weights.size),
-                    weights.licence,
-                    "here" if place else "not here",
-                    "used" if _loads(weights) else "to come",
-                    weights.note,
-                )
-                for weights, place in zip(entries, places, strict=True)
-            ],
-        )
+        rows = [
+            (
+                w.name, w.role, say_size(w.size), w.licence, "here" if find(w) else "not here",
+                "used" if _loads(w) else "to come", w.note,
+            )
+            for w in entries
+        ]  # fmt: skip
+        print_table(("backbone", "role", "size", "licence", "", "this version", "note"), rows)
 
 
 @weights_cli.command()
@@ -113,21 +109,22 @@ def check(name: Name, every: Every = False, as_json: Json = False) -> None:
     Exits with 1 if anything is missing or wrong.
     """
     from fmlad.backbones import bundle
-    from fmlad.backbones.catalogue import say_size
 
     chosen = _choose(name, every)
-    with progress(quiet=as_json) as report_progress:
-        reports = [bundle.check(weights, report_progress) for weights in chosen]
+    with progress(quiet=as_json) as told:
+        reports = [bundle.check(weights, told) for weights in chosen]
     if as_json:
-        print_json([report.to_dict() for report in reports])
-    for report in () if as_json else reports:
+        print_json([
+            {**asdict(r), "where": r.where and str(r.where), "ok": not r.problems} for r in reports
+        ])  # fmt: skip
+    for weights, report in () if as_json else zip(chosen, reports, strict=True):
         verdict = "ok" if not report.problems else "WRONG" if report.where else "MISSING"
         typer.echo(f"{report.name}: {verdict}")
         if report.where:
             typer.echo(f"    {report.where}")
-        for file in report.files:
-            agreed = {None: "not pinned", file.sha256: "as pinned"}.get(file.pinned, "WRONG")
-            typer.echo(f"    {file.sha256}  {file.name} ({say_size(file.size)}, {agreed})")
+        for file, found in report.files.items():
+            pinned = {None: "not pinned", found: "as pinned"}.get(weights.pinned(file), "WRONG")
+            typer.echo(f"    {found}  {file} ({pinned})")
         for problem in report.problems:
             typer.echo(f"    {problem}")
     if any(report.problems for report in reports):
@@ -151,8 +148,8 @@ def bundle(
     chosen = _choose(name, every)
     if not chosen:
         raise OptionError(f"Profile {name!r} needs no weights; there is nothing to bundle.")
-    with progress(quiet=as_json) as report_progress:
-        names = bundle.bundle(chosen, out, report_progress)
+    with progress(quiet=as_json) as told:
+        names = bundle.bundle(chosen, out, told)
     size = out.stat().st_size
     if as_json:
         print_json({"bundle": str(out), "size_bytes": size, "weights": names})
@@ -175,8 +172,8 @@ def unbundle(
     """
     from fmlad.backbones import bundle, hub
 
-    with progress(quiet=as_json) as report_progress:
-        placed = bundle.unbundle(bundled, to, report_progress)
+    with progress(quiet=as_json) as told:
+        placed = bundle.unbundle(bundled, to, told)
     if as_json:
         print_json({name: str(place) for name, place in placed.items()})
         return
