@@ -75,9 +75,7 @@ class Report:
 def check(weights: Weights, progress: Progress = quiet) -> Report:
     """Looks for weights on this machine and examines them; never raises for what it finds.
 
-    Args:
-        weights: Of the catalogue, or any others.
-        progress: Told files done, files in all and what is being read.
+    ``progress`` is told files done, files in all and what is being read.
     """
     report = Report(weights.name)
     try:
@@ -215,10 +213,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
 def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> list[str]:
     """Writes a bundle of weights that are on this machine; each is checked first.
 
-    Args:
-        chosen: What to pack.
-        out: The file to write; must not exist.
-        progress: Told files done, files in all and what is being done.
+    ``progress`` is told files done, files in all and what is being done.
 
     Returns:
         The names by which the weights will be found where the bundle is unpacked.
@@ -277,12 +272,9 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None
 
 
 def unbundle(bundled: Path, to: Path | None = None, progress: Progress = quiet) -> dict[str, Path]:
-    """Verifies a bundle and puts its weights where ``locate`` finds them.
+    """Verifies a bundle and puts its weights below ``to``, else where ``locate`` finds them.
 
-    Args:
-        bundled: The file.
-        to: Folder to use instead of :func:`~fmlad.backbones.hub.root`.
-        progress: Told files done, files in all and what is being done.
+    ``progress`` is told files done, files in all and what is being done.
 
     Returns:
         Name -> place of each set of weights.

@@ -6,9 +6,11 @@ The facts are data, in ``catalogue.toml`` beside this file, each with the docume
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rich.filesize import decimal
 
@@ -38,23 +40,6 @@ class WeightFile:
 
 
 @dataclass(frozen=True)
-class NetworkInput:
-    """What the network is fed: by fmlad where it can load it, otherwise as its source says.
-
-    Attributes:
-        side: Pixels.
-        fit: Which side that is: ``"longer"`` or ``"shorter"`` (aspect kept), ``"squash"`` (both).
-        normalise: Whose mean and standard deviation per channel: ``"imagenet"`` or ``"clip"``.
-        interpolation: Of the resize, or None where the source does not say.
-    """
-
-    side: int
-    fit: str
-    normalise: str
-    interpolation: str | None = None
-
-
-@dataclass(frozen=True)
 class Weights:
     """One set of weights. A set that the catalogue does not know has no files and no role.
 
@@ -65,7 +50,10 @@ class Weights:
         licence: SPDX identifier.
         role: Role of the backbone (see ``roles.py``).
         profiles: Profiles that name it.
-        input: What the network is fed.
+        input: What the network is fed, by fmlad where it can load it, otherwise as its source says:
+            ``side`` in pixels; ``fit``, the side that is: ``"longer"`` or ``"shorter"`` (aspect
+            kept), ``"squash"`` (both); ``normalise``, whose mean and standard deviation:
+            ``"imagenet"`` or ``"clip"``; ``interpolation`` of the resize, if the source says.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
         revision: Commit, tag or branch of the repository; None: the newest of its main branch.
@@ -77,7 +65,7 @@ class Weights:
     licence: str = "not known to fmlad"
     role: str = ""
     profiles: tuple[str, ...] = ()
-    input: NetworkInput | None = None
+    input: Mapping[str, Any] = field(default_factory=dict)
     optional: bool = False
     note: str = field(default="", compare=False)
     revision: str | None = None

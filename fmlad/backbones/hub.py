@@ -166,9 +166,7 @@ class _UnfitError(Exception):
 def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> Path:
     """Downloads into the Hugging Face cache, or fmlad's own folder if it is not on the hub.
 
-    Args:
-        weights: Of the catalogue, or any others.
-        announce: Told what will be fetched, how large it is and its licence, before it is.
+    ``announce`` is told what will be fetched, how large it is and its licence, before it is.
 
     Raises:
         WeightsUnavailableError: No network is allowed or none answers, there is no such model, the
@@ -216,13 +214,8 @@ def _from_hub(weights: Weights, announce: Callable[[str], None]) -> Path:
     licence = f", licence {weights.licence}" if weights.files else ""
     announce(f"fetching {weights.source} ({size}{licence}) into the Hugging Face cache")
     folder = _snapshot(weights, allow_patterns=chosen)
-    for file in (folder / name for name in chosen):
-        try:
-            _verify(file, weights.pinned(file.name))
-        except _UnfitError:
-            file.resolve().unlink()  # the blob to which the snapshot links
-            file.unlink(missing_ok=True)
-            raise
+    for name in chosen:
+        _verify(folder / name, weights.pinned(name))
     return folder
 
 
@@ -243,7 +236,10 @@ def _from_address(weights: Weights, announce: Callable[[str], None]) -> Path:
 
 
 def _verify(file: Path, pinned: str | None) -> None:
+    """Deletes a file that has another SHA-256 than expected, and says so."""
     if pinned is not None and (found := file_hash(file)) != pinned:
+        file.resolve().unlink()  # in the hub's cache a link leads to it
+        file.unlink(missing_ok=True)
         raise _UnfitError(f"the SHA-256 of what came is {found}, expected {pinned}")
 
 
@@ -332,7 +328,6 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         WeightsUnavailableError: Another kind of model, damaged, or weights are missing in it.
     """
     import torch
-    from safetensors import SafetensorError
 
     kind = str(settings(folder).get("model_type", "unknown"))
     if kind not in kinds:
@@ -344,7 +339,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         model, report = kinds[kind].from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
         raise unavailable(source, f"{folder} cannot be loaded ({error})", family) from error
     if lacking := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         why = f"the checkpoint in {folder} lacks {lacking[0]!r} and maybe more"

@@ -10,6 +10,7 @@ import os
 import pickle
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +296,7 @@ KINDS = {
 EVIL = ("some/model/evil.py", b"import os")
 TARS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
-        name: (lambda p, i=info: a_tar(p, members=((i, b""), MEMBERS[1])), "regular file")
+        name: (partial(a_tar, members=((info, b""), MEMBERS[1])), "regular file")
         for name, info in KINDS.items()
     },
     "a link to climb": (

@@ -34,10 +34,9 @@ def test_an_entry_is_well_formed(weights: Weights) -> None:
         assert file.size is None or file.size > 0
         # A hash belongs to one file, so it cannot be the hash of either of two.
         assert file.alternative is None or file.sha256 is None
-    assert weights.input is not None
-    assert weights.input.normalise in NORMALISATIONS
-    assert weights.input.fit in {"longer", "shorter", "squash"}
-    assert weights.input.interpolation in {"bilinear", "bicubic", None}
+    assert weights.input["normalise"] in NORMALISATIONS
+    assert weights.input["fit"] in {"longer", "shorter", "squash"}
+    assert weights.input.get("interpolation") in {"bilinear", "bicubic", None}
 
 
 def test_no_two_are_confused() -> None:
@@ -113,11 +112,11 @@ def test_sizes_are_said_for_people(size: int | None, said: str) -> None:
 
 def row(weights: Weights) -> str:
     """Of the table in docs/weights.md."""
-    assert weights.input is not None
     hashes = [f"`{file.sha256[:12]}…`" for file in weights.files if file.sha256]
     address = weights.source if weights.url else f"https://huggingface.co/{weights.source}"
-    side = "squashed" if weights.input.fit == "squash" else f"{weights.input.fit} side"
-    fed = (f"{weights.input.side} px {side}", weights.input.interpolation, weights.input.normalise)
+    fit = weights.input["fit"]
+    side = f"{weights.input['side']} px " + ("squashed" if fit == "squash" else f"{fit} side")
+    fed = (side, weights.input.get("interpolation"), weights.input["normalise"])
     cells = (
         f"`{weights.name}`",
         weights.role + (" (optional)" if weights.optional else ""),
@@ -145,10 +144,9 @@ def test_timm_agrees(weights: Weights) -> None:
     config = get_pretrained_cfg(weights.name.partition(":")[2])
     assert config.hf_hub_id == weights.source
     assert config.license == weights.licence.lower()
-    assert weights.input is not None
-    assert config.input_size == (3, weights.input.side, weights.input.side)
-    assert config.interpolation == weights.input.interpolation
-    assert (config.mean, config.std) == NORMALISATIONS[weights.input.normalise]
+    assert config.input_size == (3, weights.input["side"], weights.input["side"])
+    assert config.interpolation == weights.input.get("interpolation")
+    assert (config.mean, config.std) == NORMALISATIONS[weights.input["normalise"]]
 
 
 @pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("clip:")])
@@ -157,17 +155,15 @@ def test_open_clip_agrees(weights: Weights) -> None:
     model, _, tag = weights.name.partition(":")[2].partition("@")
     config = open_clip.get_pretrained_cfg(model, tag)
     assert config["hf_hub"].rstrip("/") == weights.source
-    assert weights.input is not None
-    assert config["interpolation"] == weights.input.interpolation
-    assert (config["mean"], config["std"]) == NORMALISATIONS[weights.input.normalise]
+    assert config["interpolation"] == weights.input.get("interpolation")
+    assert (config["mean"], config["std"]) == NORMALISATIONS[weights.input["normalise"]]
 
 
 @pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("sam")])
 def test_transformers_agrees(weights: Weights) -> None:
     processor = pytest.importorskip("transformers").SamImageProcessorPil()
-    assert weights.input is not None
-    assert processor.size["longest_edge"] == weights.input.side
-    assert weights.input.fit == ("squash" if weights.family == "sam2" else "longer")
-    mean, std = NORMALISATIONS[weights.input.normalise]
+    assert processor.size["longest_edge"] == weights.input["side"]
+    assert weights.input["fit"] == ("squash" if weights.family == "sam2" else "longer")
+    mean, std = NORMALISATIONS[weights.input["normalise"]]
     assert (tuple(processor.image_mean), tuple(processor.image_std)) == (mean, std)
-    assert processor.resample.name.lower() == weights.input.interpolation
+    assert processor.resample.name.lower() == weights.input.get("interpolation")
