@@ -360,11 +360,13 @@ def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> d
 
     try:
         loaded: Any = torch.load(file, map_location=device, weights_only=True)
+        if not isinstance(loaded, dict):
+            raise TypeError("it holds no named tensors")
         for inner in ("state_dict", "model"):
             loaded = loaded[inner] if isinstance(loaded.get(inner), dict) else loaded
         return {str(name): value for name, value in loaded.items() if torch.is_tensor(value)}
     except Exception as error:  # whatever a damaged pickle provokes
-        why = f"{file} cannot be read as a checkpoint of named tensors alone ({first_line(error)})"
+        why = f"{file} cannot be read as a checkpoint of tensors alone ({first_line(error)})"
         raise unavailable(source, why, family) from error
 
 
