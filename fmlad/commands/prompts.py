@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fmlad.commands.output import pairs, progress
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from fmlad.prompts import PromptPart, PromptSet
     from fmlad.views import ImageView
 
@@ -115,7 +113,6 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare prompt sets with each other and with controls; write a report."""
-    from fmlad.commands.main import _pairs
     from fmlad.compare import compare as run
     from fmlad.compare import write_comparison
     from fmlad.detector import method_backbones
@@ -124,7 +121,7 @@ def compare(
     from fmlad.prompts import PromptSet
 
     chosen = [PromptSet.load(name) for name in sets]
-    override = _pairs(backbone or [], "--backbone ROLE=NAME")
+    override = pairs(backbone, "--backbone ROLE=NAME")
     backbone_set = method_backbones("clip-lad", profile, override, device)
 
     def opened(folder: Path) -> list[ImageView]:
@@ -141,8 +138,8 @@ def compare(
         folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
         bad = [view for folder in folders for view in opened(folder)]
     views = opened(shots)
-    with _progress(as_json) as progress:
-        rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=progress)
+    with progress(as_json) as report:
+        rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=report)
     write_comparison(out, rows, views[0].reads)
     if as_json:
         typer.echo(json.dumps({"report": str(out), "rows": [row.to_dict() for row in rows]}))
@@ -151,12 +148,6 @@ def compare(
         figures = ", ".join(f"{key} {value:.3f}" for key, value in row.figures.items())
         typer.echo(f"{row.title}: {figures}")
     typer.echo(f"Report with pictures: {out}")
-
-
-def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
-    from fmlad.commands.main import _progress as of_the_command_line
-
-    return of_the_command_line(quiet)
 
 
 def describe(prompts: PromptSet) -> list[str]:

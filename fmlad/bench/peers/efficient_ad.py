@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.hub import read_tensors
 from fmlad.bench.peers.base import Peer, anomalib, blaming, no_weights
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import DatasetError, OptionError
