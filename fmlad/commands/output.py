@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fmlad.errors import OptionError
+from fmlad.errors import OptionError, UnknownNameError
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
 
@@ -28,10 +28,36 @@ Backbones = Annotated[
     typer.Option("--backbone", help="Backbone of a role as ROLE=NAME; repeatable."),
 ]
 
+ENGINES = ("local", "ray")
+
+Engine = Annotated[str, typer.Option(help="local, or ray for many processes or machines.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]"),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running cluster, with --engine ray. [default: $RAY_ADDRESS, else this machine]"
+    ),
+]
+
 
 def group(about: str) -> typer.Typer:
     """A command with sub-commands."""
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+
+
+def check_engine(engine: str, workers: int | None, address: str | None) -> None:
+    """Refuses an engine that does not exist, and what the local one would ignore.
+
+    Raises:
+        OptionError: As said.
+    """
+    if engine not in ENGINES:
+        raise UnknownNameError.of("engine", engine, ENGINES)
+    if engine == "local" and (workers is not None or address is not None):
+        raise OptionError("--workers and --ray-address go with --engine ray; add it, or leave out.")
 
 
 def pairs(given: Sequence[str] | None, form: str) -> dict[str, str]:

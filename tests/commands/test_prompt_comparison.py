@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.compare import NO_TEXT, compare, write_comparison
+from fmlad.commands.prompt_comparison import NO_TEXT, compare, write_comparison
 from fmlad.errors import OptionError
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
