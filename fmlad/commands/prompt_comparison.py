@@ -35,7 +35,6 @@ from fmlad.report import write
 from fmlad.views import ImageView
 
 LEAST_SEEDS = 4  # draws of shots, below which a difference of sets says nothing
-SHOWN = 6  # images in the report at most
 NO_TEXT = "no text (clusters alone)"
 COLUMNS = {
     "auroc": "AUROC",
@@ -115,7 +114,7 @@ def compare(
     rows: list[ComparedSet] = []
     first: npt.NDArray[np.float64] | None = None
     for number, (title, prompts) in enumerate(variants):
-        figures, pictures = _without_labels(prompts, shots, [*shots[:3], *bad[:3]][:SHOWN])
+        figures, pictures = _without_labels(prompts, shots, [*shots[:3], *bad[:3]])
         if good:
             found = []
             for seed, drawn in enumerate(draws):
@@ -153,7 +152,7 @@ def _without_labels(
     rng = np.random.default_rng(0)
     figures: dict[str, float] = {}
     if prompts is None:
-        seen, count = _clustered(shots, shown, rng)
+        parsed, count = _clustered(shots, shown, rng)
         names = [f"cluster {number + 1}" for number in range(count)]
     else:
         method = ClipLad()
@@ -162,11 +161,11 @@ def _without_labels(
         if by_clusters(shots[0], "both"):
             own = method.choose_clusters(shots, wording, rng)
         names = list(wording.names)
-        seen = {id(view): parse(view, wording, own) for view in (*shots, *shown)}
+        parsed = {id(view): parse(view, wording, own) for view in (*shots, *shown)}
         figures["margin"] = float(np.mean([margin(view, wording) for view in shots]))
-        foreground = np.array([(seen[id(view)].labels > 0).mean() for view in shots])
+        foreground = np.array([(parsed[id(view)].labels > 0).mean() for view in shots])
         figures["foreground"] = float(foreground.std() / max(float(foreground.mean()), 1e-6))
-    shares = [class_shares(seen[id(view)].labels, len(names)) for view in shots]
+    shares = [class_shares(parsed[id(view)].labels, len(names)) for view in shots]
     pairs = [float(by_class(a, b, "log").sum()) for a, b in combinations(shares, 2)]
     if pairs:
         figures["histogram"] = float(np.mean(pairs))
@@ -174,7 +173,7 @@ def _without_labels(
         figures.pop("foreground", None)  # one shot cannot vary
     pictures = []
     for view in shown:
-        parts = segmentation(seen[id(view)], names, view.size)
+        parts = segmentation(parsed[id(view)], names, view.size)
         picture = Image.fromarray(np.array(view.pixels))
         pictures.append(draw.outlines(picture, parts.labels, parts.names, parts.objects))
     return figures, tuple(pictures)
@@ -189,8 +188,8 @@ def _auroc(
 ) -> float:
     queries = [*good, *bad]
     if prompts is None:
-        seen, count = _clustered(shots, queries, np.random.default_rng(seed))
-        shares = {key: class_shares(one.labels, count) for key, one in seen.items()}
+        parsed, count = _clustered(shots, queries, np.random.default_rng(seed))
+        shares = {key: class_shares(one.labels, count) for key, one in parsed.items()}
         memory = [shares[id(view)] for view in shots]
         scores = [nearest(shares[id(view)], memory, "log")[0] for view in queries]
     else:

@@ -81,6 +81,7 @@ def test_wrong_input(arguments: tuple[str, ...], code: int, said: str) -> None:
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_listing_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom fmlad.commands.main import cli\nfrom typer.testing import CliRunner\n"
