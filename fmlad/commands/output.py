@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.progress import Progress, silent
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
-
-Progress = Callable[[int, int, str], None]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -115,7 +114,7 @@ def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
         lines: Where standard error is no terminal, print a line for each step; else nothing.
     """
     if quiet or not (lines or sys.stderr.isatty()):
-        yield lambda done, total, what: None
+        yield silent
         return
     if not sys.stderr.isatty():
         yield lambda done, total, what: typer.echo(f"[{done}/{total}] {what}", err=True)

@@ -20,15 +20,16 @@ from PIL import Image
 
 from fmlad import draw, pipeline
 from fmlad.errors import OptionError
-from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
 from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, by_clusters, margin, on_grid, parse
 from fmlad.methods.clip_lad.differences import segmentation
 from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
-from fmlad.methods.clip_lad.instances import Parse
 from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.wording import make_ready
-from fmlad.methods.protocol import Progress
+from fmlad.methods.protocol import FitContext
 from fmlad.metrics import auroc
+from fmlad.objects.clusters import DEFAULT, Clusters
+from fmlad.objects.instances import PartMap
+from fmlad.progress import Progress
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
 from fmlad.report import write
@@ -193,20 +194,18 @@ def _auroc(
         memory = [shares[id(view)] for view in shots]
         scores = [nearest(shares[id(view)], memory, "log")[0] for view in queries]
     else:
-        fitted = pipeline.fit(
-            ClipLad(), shots, prompts=prompts, seed=seed, progress=lambda *step: None
-        )
+        fitted = pipeline.fit(ClipLad(), shots, FitContext(prompts=prompts, seed=seed))
         scores = [pipeline.judge(view, fitted).score for view in queries]
     return auroc([0] * len(good) + [1] * len(bad), scores)
 
 
 def _clustered(
     shots: Sequence[ImageView], others: Sequence[ImageView], rng: np.random.Generator
-) -> tuple[dict[int, Parse], int]:
+) -> tuple[dict[int, PartMap], int]:
     """Images divided by clusters of the shots' features, by ``id``; and how many clusters."""
     clusters = Clusters.fit([view.pyramid(ALIGNER) for view in shots], DEFAULT, rng)
     found = {
-        id(view): Parse(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
+        id(view): PartMap(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
         for view in (*shots, *others)
     }
     return found, len(clusters.centroids)
