@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("auroc_logical", "auroc_structural", "auroc_micro", "f1_max", "aupro", "spro@0.05")
 
-bench_cli = output.group("Run the few-shot protocol, write reports, compare baselines.")
+bench_cli = output.group("Run the few-shot protocol, write reports, compare entries.")
 
 Folder = Annotated[Path, typer.Argument(help="Results folder.")]
 

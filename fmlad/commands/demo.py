@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -25,24 +24,12 @@ LEAD = (
 )
 
 
-@dataclass(frozen=True)
-class Case:
-    """A judged picture with what is known about it.
-
-    Attributes:
-        prediction: The verdict.
-        truth: What it really is, in words.
-        anomalous: Whether it really is anomalous.
-    """
+class Case(NamedTuple):
+    """A judged picture, what it really is in words, and whether that is anomalous."""
 
     prediction: Prediction
     truth: str
     anomalous: bool
-
-    @property
-    def right(self) -> bool:
-        """Whether the verdict is true."""
-        return self.prediction.is_anomalous == self.anomalous
 
 
 def demo(
