@@ -2,13 +2,12 @@
 
 With labelled test images: AUROC over several draws of shots, the same draws for every set. Without:
 how steady foreground and class histogram are over the shots, and how clearly classes win. Three
-controls run along: no text at all (clusters alone), wrong nouns, shuffled nouns. A set that does
-not beat them owes nothing to its words.
+controls run along: no text at all (clusters alone), wrong nouns, shuffled nouns. The words of a set
+that does not beat them contribute nothing.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -21,13 +20,7 @@ from PIL import Image
 
 from fmlad import draw, pipeline
 from fmlad.errors import OptionError
-from fmlad.methods.clip_lad.coarse_to_fine import (
-    ALIGNER,
-    by_clusters,
-    margin,
-    on_grid,
-    parse,
-)
+from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, by_clusters, margin, on_grid, parse
 from fmlad.methods.clip_lad.differences import segmentation
 from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
 from fmlad.methods.clip_lad.method import ClipLad
@@ -39,11 +32,10 @@ from fmlad.objects.instances import PartMap
 from fmlad.progress import Progress
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
-from fmlad.report import embed, write_page
+from fmlad.report import write
 from fmlad.views import ImageView
 
 LEAST_SEEDS = 4  # draws of shots, below which a difference of sets says nothing
-SHOWN = 6  # images in the report at most
 NO_TEXT = "no text (clusters alone)"
 COLUMNS = {
     "auroc": "AUROC",
@@ -56,7 +48,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedSet:
     """One prompt set or control.
 
     Attributes:
@@ -83,7 +75,7 @@ def compare(
     seeds: int = LEAST_SEEDS,
     draw_of: int = 4,
     progress: Progress,
-) -> list[Row]:
+) -> list[ComparedSet]:
     """Measures sets and the controls of the first one.
 
     Args:
@@ -120,10 +112,10 @@ def compare(
     draws = [
         np.random.default_rng(seed).choice(len(shots), size, replace=False) for seed in range(seeds)
     ]
-    rows: list[Row] = []
+    rows: list[ComparedSet] = []
     first: npt.NDArray[np.float64] | None = None
     for number, (title, prompts) in enumerate(variants):
-        figures, pictures = _looked_at(prompts, shots, [*shots[:3], *bad[:3]][:SHOWN])
+        figures, pictures = _without_labels(prompts, shots, [*shots[:3], *bad[:3]])
         if good:
             found = []
             for seed, drawn in enumerate(draws):
@@ -134,58 +126,35 @@ def compare(
             first = values if first is None else first
             figures |= {"auroc": float(values.mean()), "auroc_std": float(values.std())}
             figures["against_first"] = float((values - first).mean())
-        rows.append(Row(title, figures, pictures))
+        rows.append(ComparedSet(title, figures, pictures))
     return rows
 
 
-def write_comparison(path: Path, rows: Sequence[Row], reads: bool) -> Path:
-    """One HTML file with the figures and the segmentations side by side."""
-    known = [key for key in COLUMNS if any(key in row.figures for row in rows)]
-    head = "".join(f"<th>{html.escape(COLUMNS[key])}</th>" for key in known)
-    body = "".join(
-        f"<tr><td>{html.escape(row.title)}</td>"
-        + "".join(
-            f"<td>{row.figures[key]:.3f}</td>" if key in row.figures else "<td></td>"
-            for key in known
-        )
-        + "</tr>"
-        for row in rows
-    )
-    parts = [
-        "<h1>Prompt sets compared</h1>",
-        f"<table border=1 cellpadding=6><tr><th>set</th>{head}</tr>{body}</table><ul>",
-        "<li><b>AUROC</b> over draws of shots, the same for all rows; higher is better.",
-        "<li><b>Varies by</b>: the foreground's share (standard deviation over mean) and the class "
-        "histogram (mean log distance of two shots); lower is steadier. Steady is not yet right: "
-        "look at the pictures.",
-        "<li><b>Margin</b>: how clearly the best class beats the next one; comparable on one "
-        "profile only.",
-        "<li><b>Controls</b>: a set that does not beat them owes nothing to its words. Shuffled, "
-        "'names alone': each phrase differs from the others in one word, so that a new deal only "
-        "exchanges the names of parts; then it cannot do worse."
-        + (
-            ""
-            if reads
-            else " This profile does not read nouns, so attributes were exchanged instead."
-        ),
-        "</ul>",
-    ]
-    for row in rows:
-        images = "".join(f"<img src='{embed(one)}' alt='in parts'>" for one in row.pictures)
-        parts.append(f"<h2>{html.escape(row.title)}</h2><div class=shots>{images}</div>")
-    return write_page(path, "Prompt sets compared", parts)
+def write_comparison(path: Path, rows: Sequence[ComparedSet], reads: bool) -> Path:
+    """One HTML file with the figures and the segmentations side by side.
+
+    Args:
+        path: The file.
+        rows: From :func:`compare`.
+        reads: Whether the profile reads nouns.
+
+    Raises:
+        OptionError: The file cannot be written.
+    """
+    known = {k: title for k, title in COLUMNS.items() if any(k in row.figures for row in rows)}
+    title = "Prompt sets compared"
+    return write(path, "prompts.html", title=title, columns=known, rows=rows, reads_nouns=reads)
 
 
-def _looked_at(
+def _without_labels(
     prompts: PromptSet | None, shots: Sequence[ImageView], shown: Sequence[ImageView]
 ) -> tuple[dict[str, float], tuple[Image.Image, ...]]:
     """What can be said without labels, and pictures."""
     rng = np.random.default_rng(0)
     figures: dict[str, float] = {}
     if prompts is None:
-        clusters = Clusters.fit([view.pyramid(ALIGNER) for view in shots], DEFAULT, rng)
-        names = [f"cluster {number + 1}" for number in range(len(clusters.centroids))]
-        seen = {id(view): _clustered(view, clusters) for view in (*shots, *shown)}
+        parsed, count = _clustered(shots, shown, rng)
+        names = [f"cluster {number + 1}" for number in range(count)]
     else:
         method = ClipLad()
         wording = make_ready(prompts, "both", shots, shots[0].again)
@@ -193,23 +162,22 @@ def _looked_at(
         if by_clusters(shots[0], "both"):
             own = method.choose_clusters(shots, wording, rng)
         names = list(wording.names)
-        seen = {id(view): parse(view, wording, own) for view in (*shots, *shown)}
+        parsed = {id(view): parse(view, wording, own) for view in (*shots, *shown)}
         figures["margin"] = float(np.mean([margin(view, wording) for view in shots]))
-        foreground = np.array([(seen[id(view)].labels > 0).mean() for view in shots])
+        foreground = np.array([(parsed[id(view)].labels > 0).mean() for view in shots])
         figures["foreground"] = float(foreground.std() / max(float(foreground.mean()), 1e-6))
-    shares = [class_shares(seen[id(view)].labels, len(names)) for view in shots]
+    shares = [class_shares(parsed[id(view)].labels, len(names)) for view in shots]
     pairs = [float(by_class(a, b, "log").sum()) for a, b in combinations(shares, 2)]
     if pairs:
         figures["histogram"] = float(np.mean(pairs))
     else:
         figures.pop("foreground", None)  # one shot cannot vary
-    pictures = tuple(
-        draw.outlines(
-            Image.fromarray(np.array(view.pixels)), segmentation(seen[id(view)], names, view.size)
-        )
-        for view in shown
-    )
-    return figures, pictures
+    pictures = []
+    for view in shown:
+        parts = segmentation(parsed[id(view)], names, view.size)
+        picture = Image.fromarray(np.array(view.pixels))
+        pictures.append(draw.outlines(picture, parts.labels, parts.names, parts.objects))
+    return figures, tuple(pictures)
 
 
 def _auroc(
@@ -221,12 +189,8 @@ def _auroc(
 ) -> float:
     queries = [*good, *bad]
     if prompts is None:
-        rng = np.random.default_rng(seed)
-        clusters = Clusters.fit([view.pyramid(ALIGNER) for view in shots], DEFAULT, rng)
-        shares = {
-            id(view): class_shares(_clustered(view, clusters).labels, len(clusters.centroids))
-            for view in (*shots, *queries)
-        }
+        parsed, count = _clustered(shots, queries, np.random.default_rng(seed))
+        shares = {key: class_shares(one.labels, count) for key, one in parsed.items()}
         memory = [shares[id(view)] for view in shots]
         scores = [nearest(shares[id(view)], memory, "log")[0] for view in queries]
     else:
@@ -235,5 +199,13 @@ def _auroc(
     return auroc([0] * len(good) + [1] * len(bad), scores)
 
 
-def _clustered(view: ImageView, clusters: Clusters) -> PartMap:
-    return PartMap(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
+def _clustered(
+    shots: Sequence[ImageView], others: Sequence[ImageView], rng: np.random.Generator
+) -> tuple[dict[int, PartMap], int]:
+    """Images divided by clusters of the shots' features, by ``id``; and how many clusters."""
+    clusters = Clusters.fit([view.pyramid(ALIGNER) for view in shots], DEFAULT, rng)
+    found = {
+        id(view): PartMap(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
+        for view in (*shots, *others)
+    }
+    return found, len(clusters.centroids)

@@ -10,17 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.compare import NO_TEXT, compare, write_comparison
+from fmlad.commands.prompt_comparison import NO_TEXT, compare, write_comparison
 from fmlad.errors import OptionError
+from fmlad.progress import silent
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
 from tests.commands.test_main import fmlad_cli
 from tests.methods.clip_lad.test_coarse_to_fine import backbone_set, discs
 from tests.methods.clip_lad.test_method import EXTRA, GOOD, MISSING, NORMAL, PROMPTS
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""
 
 
 def test_right_words_beat_the_controls(tmp_path: Path) -> None:
