@@ -8,15 +8,19 @@ image that has one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.datasets.files import some
+from fmlad.datasets.model import Dataset, Sample
+from fmlad.errors import DatasetError, UnknownNameError
 from fmlad.io.images import load_image
 
-# Hues were preferred to a layout of colours on scenes of world 0; the numbers were set once.
+# Hues were preferred to a layout of colours on scenes of seed 0; the numbers were set once.
 SIDE = 128  # px to which images are squeezed
 HUES = 24  # bins of the colour circle
 GREY = 15  # CIELAB chroma up to which a pixel has no hue; above, it weighs by its chroma
@@ -48,6 +52,50 @@ def loco_type(category: str, image: Path) -> str | None:
     known = _LOCO.get(category, "")
     number = int(image.stem) if image.stem.isascii() and image.stem.isdigit() else len(known)
     return known[number] if number < len(known) else None
+
+
+def check_subtype(dataset: str, category: str, subtype: str | None, known: Sequence[str]) -> None:
+    """Raises :class:`UnknownNameError` for a sub-type that the category has not."""
+    if subtype is not None and subtype not in known:
+        raise UnknownNameError.of(f"sub-type of {category} in {dataset}", subtype, known)
+
+
+def keep_type(found: Dataset, subtype: str, types: Mapping[Path, str | None]) -> Dataset:
+    """The dataset without the images of other sub-types.
+
+    Args:
+        found: All sub-types.
+        subtype: The one to keep.
+        types: Type of each training image, None where it is not known.
+
+    Raises:
+        DatasetError: No type is known.
+    """
+    known = {path: type_ for path, type_ in types.items() if type_ is not None}
+    if not known:
+        raise DatasetError(
+            "No training image has the number of an official one (000, 001, ...), so no sub-type "
+            "is known. Use the files under their own names, or load without a sub-type."
+        )
+    samples = (*found.train, *found.validation, *found.test)
+    rest = [sample.path for sample in samples if sample.path not in known]
+    all_types = known | dict(zip(rest, nearest_types(known, rest), strict=True))
+
+    def keep(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples if all_types[sample.path] == subtype)
+
+    notes = [
+        f"Sub-type {subtype}: training images by the known assignment, validation and test images "
+        "by the most similar training image."
+    ]
+    if unknown := len(found.train) - len(known):
+        notes.append(
+            f"Assigned in the same way: {some(unknown, 'training image')} without a known type."
+        )
+    return replace(
+        found, subtype=subtype, notes=(*found.notes, *notes), train=keep(found.train),
+        validation=keep(found.validation), test=keep(found.test),
+    )  # fmt: skip
 
 
 def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str]:

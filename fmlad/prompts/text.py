@@ -7,8 +7,9 @@ text is composed.
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,47 +118,42 @@ def _check_events(text: str, source: str) -> None:
             )
 
 
-def _plain(node: Any, path: Place, lines: Lines, source: str) -> Any:
+def _plain(node: Any, at: Place, lines: Lines, source: str) -> Any:
+    """A node as plain data; the line of every entry below it is noted."""
     import yaml
 
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, lines, source)
+    def fault(message: str, where: Any = node) -> PromptError:
+        return PromptError(f"{source}, line {where.start_mark.line + 1}: {message}")
+
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, fault)
+    if node.tag != _TAG + ("seq" if isinstance(node, yaml.SequenceNode) else "map"):
+        raise fault(f"the tag {_shorten(str(node.tag))!r} is not supported; remove it.")
     if isinstance(node, yaml.SequenceNode):
-        _check_tag(node, "seq", source)
         items = []
         for index, item in enumerate(node.value):
-            lines[(*path, index)] = item.start_mark.line + 1
-            items.append(_plain(item, (*path, index), lines, source))
+            lines[(*at, index)] = item.start_mark.line + 1
+            items.append(_plain(item, (*at, index), lines, source))
         return items
-    return _scalar(node, source)
-
-
-def _mapping(node: Any, path: Place, lines: Lines, source: str) -> dict[str, Any]:
-    import yaml
-
-    _check_tag(node, "map", source)
     result: dict[str, Any] = {}
     for key, value in node.value:
-        line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
             written = repr(_shorten(key.value)) if isinstance(key, yaml.ScalarNode) else "a list"
-            raise PromptError(
-                f"{source}, line {line}: expected text before the colon, got {written}; put it in "
-                f"quotes."
-            )
+            message = f"expected text before the colon, got {written}; put it in quotes."
+            raise fault(message, key)
+        here = (*at, key.value)
         if key.value in result:
-            first = lines[(*path, key.value)]
-            raise PromptError(
-                f"{source}, line {line}: {_shorten(key.value)!r} stands here a second time (first "
-                f"in line {first}); remove one of the two."
-            )
-        here = (*path, key.value)
-        lines[here] = line
+            again = f"{_shorten(key.value)!r} stands here a second time (first in line "
+            raise fault(f"{again}{lines[here]}); remove one of the two.", key)
+        lines[here] = key.start_mark.line + 1
         result[key.value] = _plain(value, here, lines, source)
     return result
 
 
-def _scalar(node: Any, source: str) -> str | int | float | bool | None:
+_TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+
+
+def _scalar(node: Any, fault: Callable[[str], PromptError]) -> str | int | float | bool | None:
     text, tag = str(node.value), str(node.tag).removeprefix(_TAG)
     if tag == "str":
         return text
@@ -168,34 +164,12 @@ def _scalar(node: Any, source: str) -> str | int | float | bool | None:
     if tag == "int" and _INTEGER.fullmatch(text):
         return int(text)
     if tag == "float":
-        number = _number(text)
-        if number is not None:
-            return number
-    raise PromptError(
-        f"{source}, line {node.start_mark.line + 1}: YAML takes {_shorten(text)!r} for "
-        f"{_shorten(tag)!r}, which a prompt set has no use for; put it in quotes if it is a word."
+        with suppress(ValueError):  # base 60, say
+            return float(text.lower().replace(".nan", "nan").replace(".inf", "inf"))
+    raise fault(
+        f"YAML takes {_shorten(text)!r} for {_shorten(tag)!r}, which a prompt set has no use for; "
+        "put it in quotes if it is a word."
     )
-
-
-_TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-
-
-def _number(text: str) -> float | None:
-    named = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
-    if text.lower() in named:
-        return named[text.lower()]
-    try:
-        return float(text)
-    except ValueError:  # base 60, say
-        return None
-
-
-def _check_tag(node: Any, kind: str, source: str) -> None:
-    if node.tag != f"{_TAG}{kind}":
-        raise PromptError(
-            f"{source}, line {node.start_mark.line + 1}: the tag {_shorten(str(node.tag))!r} is "
-            f"not supported; remove it."
-        )
 
 
 def _code(error: Any) -> int:

@@ -33,7 +33,7 @@ def test_kinds_and_splits(tmp_path: Path) -> None:
 def test_each_mask_is_a_region_with_its_saturation(tmp_path: Path) -> None:
     """20 pixels of which 6 suffice; 8 pixels of which half suffices; two spots in one file."""
     trees.loco(tmp_path / "pushpins")
-    truths = [s.truth() for s in load("mvtec_loco", tmp_path, "pushpins").test]
+    truths = [s.annotation() for s in load("mvtec_loco", tmp_path, "pushpins").test]
     assert all(truth is not None for truth in truths)
     assert [truth.saturations for truth in truths if truth] == [
         (), (), (6.0, 4.0), (6.0,), (14.0,),
@@ -46,7 +46,7 @@ def test_an_absolute_saturation_is_never_above_the_region(tmp_path: Path) -> Non
     config = [dict(entry) for entry in trees.CONFIG]
     config[0]["saturation_threshold"] = 5000
     (home / "defects_config.json").write_text(json.dumps(config))
-    truth = load("mvtec_loco", tmp_path, "pushpins").test[3].truth()
+    truth = load("mvtec_loco", tmp_path, "pushpins").test[3].annotation()
     assert truth is not None
     assert truth.saturations == (20.0,)
 
@@ -56,7 +56,7 @@ def test_without_the_config_regions_saturate_whole(tmp_path: Path) -> None:
     (home / "defects_config.json").unlink()
     found = load("mvtec_loco", tmp_path, "pushpins")
     assert any("defects_config.json is missing" in note for note in found.notes)
-    truth = found.test[2].truth()
+    truth = found.test[2].annotation()
     assert truth is not None
     assert truth.saturations == (20.0, 8.0)
 
@@ -65,7 +65,7 @@ def test_a_value_that_the_config_does_not_know(tmp_path: Path) -> None:
     home = trees.loco(tmp_path / "pushpins")
     trees.mask(home / "ground_truth" / "structural_anomalies" / "000" / "000.png", value=7)
     with pytest.raises(DatasetError, match=r"holds the value 7, .* one of 254, 255"):
-        load("mvtec_loco", tmp_path, "pushpins").test[4].truth()
+        load("mvtec_loco", tmp_path, "pushpins").test[4].annotation()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_scenes_know_their_defects(tmp_path: Path) -> None:
     assert names[3:5] == [kind.name for kind in spec.logical[:2]]
     assert found.notes == ("Scenes scenes-v1, seed 0.",)
     for sample in found.test[3:]:
-        truth = sample.truth()
+        truth = sample.annotation()
         assert truth is not None
         assert truth.regions.shape[0] == 1
         assert 0 < truth.saturations[0] <= truth.regions.sum()
@@ -281,7 +281,7 @@ def test_digits(tmp_path: Path) -> None:
     assert (found.category, len(found.train)) == ("", 4)
     assert [s.kind for s in found.test] == ["good"] * 3 + ["logical"] * 8
     assert {s.defect for s in found.test} == {None, "flipped", "missing", "swapped", "zero"}
-    swapped = next(s for s in found.test if s.defect == "swapped").truth()
+    swapped = next(s for s in found.test if s.defect == "swapped").annotation()
     assert swapped is not None
     assert swapped.saturations == (2 * 32 * 32,)
     assert categories("digits", root) == [""]

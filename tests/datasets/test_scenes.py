@@ -15,7 +15,7 @@ from PIL import Image
 import fmlad
 from fmlad.datasets import SCENE_CATEGORIES, SCENES_VERSION, make_scenes, render_scene
 from fmlad.datasets.scenes import FOLDERS, Scene, contact_sheet, outlined, scene_spec
-from fmlad.datasets.scenes.truth import FINDING_KINDS
+from fmlad.datasets.scenes.model import FINDING_KINDS
 from fmlad.errors import DatasetError, OptionError, UnknownNameError
 
 SMALL = {"train": 2, "validation": 1, "test_good": 1, "test_logical": 2, "test_structural": 1}

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.datasets.scenes.truth import CategorySpec, Scene
-from fmlad.datasets.scenes.world import FOLDERS, SCENES_VERSION, render_scene, scene_spec
+from fmlad.datasets.scenes.model import CategorySpec, Scene
+from fmlad.datasets.scenes.render import FOLDERS, SCENES_VERSION, render_scene, scene_spec
 from fmlad.errors import DatasetError, OptionError
 
 DEFAULT_COUNTS: dict[str, int] = {

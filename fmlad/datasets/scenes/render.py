@@ -14,7 +14,7 @@ from fmlad.datasets.scenes import (
 from fmlad.datasets.scenes.camera import camera
 from fmlad.datasets.scenes.canvas import Stage
 from fmlad.datasets.scenes.defects import damage
-from fmlad.datasets.scenes.truth import (
+from fmlad.datasets.scenes.model import (
     Anomaly,
     CategorySpec,
     DefectKind,
