@@ -102,7 +102,7 @@ def fit(
 
     scores = [fusion.fused(trial.scores) for trial in trials]
     source: Source = "augmentations" if len(views) == 1 else "leave-one-out"
-    calibration = Calibration.fit(scores, source, fusion.usual)
+    calibration = Calibration.fit(scores, source, fusion.baseline)
     if held_out:
         calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     return Fitted(

@@ -63,7 +63,7 @@ def check(data: Any, where: Callable[[Place], str]) -> dict[str, Any]:
         first = error.errors(include_url=False, include_input=False)[0]
         cause = first.get("ctx", {}).get("error")
         place = (*first["loc"], *getattr(cause, "at", ()))
-        if place[2:3] == ("words",) and isinstance(data["fine"][place[1]], list):
+        if place[2:3] == ("words",) and not isinstance(data["fine"][place[1]], dict):
             place = place[:2] + place[3:]  # a part given as a plain list
         message = str(cause or first["msg"])
         subject = f"{place[-1]!r} " if message.startswith(_EMPTY) else ""

@@ -45,7 +45,7 @@ class Calibration:
     scores: tuple[float, ...]
 
     @classmethod
-    def fit(cls, scores: list[float], source: Source, usual: float = 0.0) -> Calibration:
+    def fit(cls, scores: list[float], source: Source, baseline: float = 0.0) -> Calibration:
         """Takes the largest of some normal scores as the threshold.
 
         Shots that are reported as far odder than the others do not count: one misread or truly
@@ -54,11 +54,11 @@ class Calibration:
         Args:
             scores: Fused scores of normal images.
             source: Where they come from.
-            usual: A score up to which none is odd (``Fusion.usual``).
+            baseline: A score up to which none is odd (``Fusion.baseline``).
         """
         counted = scores
         if source == "leave-one-out":
-            limit = far_odder(scores, usual)
+            limit = far_odder(scores, baseline)
             counted = [score for score in scores if score <= limit]
         return cls(max(counted) if counted else None, source, tuple(sorted(scores)))
 
@@ -116,7 +116,7 @@ class Calibration:
         return cls(threshold, cast(Source, source), tuple(scores))
 
 
-def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
+def far_odder(scores: Sequence[float], baseline: float = 0.0) -> float:
     """Score from which shots are far odder than the others; infinite where none are.
 
     A minority of the shots that a wide gap parts from the rest. Shots of several types differ more
@@ -124,11 +124,11 @@ def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
 
     Args:
         scores: Of all shots, each judged by the others.
-        usual: A score up to which none is odd (``Fusion.usual``).
+        baseline: A score up to which none is odd (``Fusion.baseline``).
     """
     ordered = sorted(scores)
     for last in range(len(ordered) // 2, len(ordered) - 1):
-        limit = max(GAP * ordered[last], usual)
+        limit = max(GAP * ordered[last], baseline)
         if ordered[last + 1] > limit:
             return limit
     return math.inf
