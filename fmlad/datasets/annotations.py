@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from PIL import Image
 
 from fmlad.datasets.files import Lister, folders, read_lines
 from fmlad.datasets.model import Annotation
-from fmlad.errors import DatasetError
+from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import reason
 from fmlad.metrics import saturation_area
 
@@ -29,21 +28,8 @@ ENDINGS = ("_mask", "", "_gt")  # what a mask's name has behind that of its imag
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
-@dataclass(frozen=True)
-class Saturation:
-    """From which area on a region counts as found whole.
-
-    Attributes:
-        threshold: Pixels, or a share of the region's area.
-        relative: Whether it is a share.
-    """
-
-    threshold: float
-    relative: bool
-
-    def area(self, region: int) -> float:
-        """In pixels, for a region of so many, at least 1 (see ``metrics.saturation_area``)."""
-        return float(saturation_area(region, self.threshold, self.relative))
+Saturations = Mapping[int, tuple[float, bool]]
+"""By pixel value the threshold, and whether it is a share (see ``metrics.saturation_area``)."""
 
 
 class MaskFinder:
@@ -53,9 +39,7 @@ class MaskFinder:
     or like it with ``_mask`` or ``_gt`` behind, holds all regions as its connected components.
     """
 
-    def __init__(
-        self, folder: Path, lister: Lister, config: Mapping[int, Saturation] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, lister: Lister, config: Saturations | None) -> None:
         self._folder, self._config = folder, config
         self._layers: dict[str, tuple[Path, ...]] = {}
         self._files: dict[str, Path] = {}
@@ -109,9 +93,7 @@ def mask_components(image: Path, mask: Path) -> Annotation:
     return Annotation(regions, tuple(float(area) for area in regions.sum((1, 2))))
 
 
-def mask_layers(
-    image: Path, masks: tuple[Path, ...], config: Mapping[int, Saturation] | None
-) -> Annotation:
+def mask_layers(image: Path, masks: tuple[Path, ...], config: Saturations | None) -> Annotation:
     """Several masks: each file is one region, or one for each value where it holds several.
 
     Args:
@@ -135,7 +117,8 @@ def mask_layers(
                     f"expected one of {known}. Was the mask converted? Copy it again."
                 )
             regions.append(region)
-            saturations.append(float(area) if config is None else config[value].area(area))
+            enough = area if config is None else saturation_area(area, *config[value])
+            saturations.append(float(enough))
     if not regions:
         return no_regions(image)
     return Annotation(np.stack(regions), tuple(saturations))
@@ -170,28 +153,26 @@ def box_regions(image: Path, file: Path) -> Annotation:
     return Annotation(np.stack(regions), tuple(float(region.sum()) for region in regions))
 
 
-def read_defects_config(file: Path) -> dict[int, Saturation]:
-    """LOCO's ``defects_config.json``: saturation by pixel value.
+def read_defects_config(file: Path) -> Saturations:
+    """LOCO's ``defects_config.json``.
 
     Raises:
         DatasetError: It is not what it should be.
     """
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
-        return {int(entry["pixel_value"]): _saturation(entry) for entry in listed}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = {}
+        for entry in json.loads(file.read_text(encoding="utf-8")):
+            threshold = float(entry["saturation_threshold"])
+            relative = bool(entry["relative_saturation"])
+            saturation_area(1, threshold, relative)  # refuses thresholds that are none
+            found[int(entry["pixel_value"])] = threshold, relative
+        return found
+    except (OSError, ValueError, TypeError, KeyError, OptionError) as error:
         raise DatasetError(
             f"{file} cannot be used ({type(error).__name__}: {reason(error)}); expected a list of "
             "entries with defect_name, pixel_value, saturation_threshold and relative_saturation. "
             "Copy it again from the archive."
         ) from error
-
-
-def _saturation(entry: Mapping[str, Any]) -> Saturation:
-    threshold, relative = float(entry["saturation_threshold"]), bool(entry["relative_saturation"])
-    if threshold <= 0 or (relative and threshold > 1):
-        raise ValueError(f"saturation_threshold is {threshold}")
-    return Saturation(threshold, relative)
 
 
 def image_size(path: Path) -> tuple[int, int]:

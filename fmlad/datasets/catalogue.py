@@ -151,11 +151,10 @@ def categories(name: str, root: str | Path) -> list[str]:
         DatasetError: The root is no folder, or holds none; the message says what it holds.
     """
     layout = layout_of(name)
-    found = layout.categories(Path(root))
-    if not found:
-        layout.load(Path(root), "", None, None)  # whoever reads it says what is wrong
-        raise DatasetError(f"{root} holds no category of {name}.")
-    return found
+    if found := layout.categories(Path(root)):
+        return found
+    layout.load(Path(root), "", None, None)  # the loader says what is wrong
+    raise DatasetError(f"{root} holds no category of {name}.")
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
@@ -169,11 +168,7 @@ def subtypes(name: str, root: str | Path, category: str) -> list[str]:
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of this name.
-
-    Raises:
-        UnknownNameError: There is none.
-    """
+    """The layout of this name; UnknownNameError where there is none."""
     if name not in LAYOUTS:
         raise UnknownNameError.of("dataset", name, LAYOUTS)
     return LAYOUTS[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from fmlad.errors import DatasetError, UnknownNameError
@@ -65,11 +65,7 @@ def _check_name(path: Path) -> None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """All entries of a folder in order of name.
-
-    Raises:
-        DatasetError: It cannot be listed.
-    """
+    """All entries of a folder in order of name; DatasetError where it cannot be listed."""
     try:
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -105,11 +101,7 @@ def child(folder: Path, *names: str) -> Path | None:
 
 
 def need(folder: Path, *names: str, layout: str) -> Path:
-    """As :func:`child`, for a folder that must be there.
-
-    Raises:
-        DatasetError: It is not.
-    """
+    """As :func:`child`; DatasetError where there is none."""
     if found := child(folder, *names):
         return found
     raise DatasetError(
@@ -198,11 +190,7 @@ def find_category(
 
 
 def read_lines(file: Path) -> list[str]:
-    """Lines of a text file.
-
-    Raises:
-        DatasetError: It is missing or no text.
-    """
+    """Lines of a text file; DatasetError where it is missing or no text."""
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
@@ -216,8 +204,7 @@ def some(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def unique_names(paths: Iterable[Path]) -> list[str]:
+def unique_names(paths: Collection[Path]) -> list[str]:
     """Stems; whole file names for those whose stem occurs twice."""
-    paths = list(paths)
     stems = [path.stem for path in paths]
     return [p.name if stems.count(p.stem) > 1 else p.stem for p in paths]

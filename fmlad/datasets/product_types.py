@@ -103,7 +103,7 @@ def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str
 
     Similar means: a small Hellinger distance between the shares of the hues. It does not matter
     where a colour is, as in the pooled features that PSAD compares for the same purpose. No label
-    and no truth is looked at.
+    and no annotation is used.
 
     Args:
         known: Images and their types, not none.
@@ -112,15 +112,9 @@ def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str
     Raises:
         InvalidImageError: An image cannot be read.
     """
-    if not images:
-        return []
-    references = np.stack([hues(path) for path in known])
-    types = list(known.values())
-    assigned = []
-    for path in images:
-        gaps = ((references - hues(path)) ** 2).sum(1)
-        assigned.append(types[int(gaps.argmin())])
-    return assigned
+    references, types = np.stack([hues(path) for path in known]), list(known.values())
+    gaps = (((references - hues(path)) ** 2).sum(1) for path in images)
+    return [types[int(gap.argmin())] for gap in gaps]
 
 
 def hues(path: Path) -> npt.NDArray[np.float64]:
@@ -138,9 +132,8 @@ def _hues(path: Path, changed: int, size: int) -> npt.NDArray[np.float64]:
     lab = np.asarray(rgb2lab(np.asarray(small)), np.float64).reshape(-1, 3)
     weights = (np.hypot(lab[:, 1], lab[:, 2]) - GREY).clip(0)
     places = np.arctan2(lab[:, 2], lab[:, 1]) / (2 * np.pi) % 1 * HUES
-    lower = places.astype(int)
-    shares = np.zeros(HUES)
+    lower, upper = places.astype(int) % HUES, (places.astype(int) + 1) % HUES
     # Between two bins, so that a hue at their border is not torn apart by noise.
-    np.add.at(shares, lower % HUES, weights * (1 - (places - lower)))
-    np.add.at(shares, (lower + 1) % HUES, weights * (places - lower))
+    shares = np.bincount(lower, weights * (1 - places % 1), HUES)
+    shares += np.bincount(upper, weights * (places % 1), HUES)
     return np.asarray(np.sqrt(shares / max(shares.sum(), 1e-9)))

@@ -317,9 +317,8 @@ def _count_frames(image: ImageFile) -> int:
     with suppress(Exception):  # the first frame is there; what follows it is broken
         if not isinstance(image, TiffImageFile):
             return int(getattr(image, "n_frames", 1))
-        while pages <= _PAGES_COUNTED:  # all of them would take quadratic time
+        for pages in range(1, _PAGES_COUNTED + 2):  # all of them would take quadratic time
             image.seek(pages)
-            pages += 1
     return pages
 
 

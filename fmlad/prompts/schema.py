@@ -6,7 +6,6 @@ about plain data the place.
 
 from __future__ import annotations
 
-import difflib
 import graphlib
 import math
 import re
@@ -25,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from fmlad.errors import PromptError
+from fmlad.errors import PromptError, nearest
 from fmlad.prompts.model import (
     DIRECTIONS,
     RULE_HELP,
@@ -81,17 +80,17 @@ class Fault(ValueError):
 # --- values --------------------------------------------------------------------------------------
 
 
-def _text(value: Any, most: int = LONGEST, what: str = "text") -> str:
+def _text(value: Any, most: int = LONGEST, what: str = "text", at: tuple[str, ...] = ()) -> str:
     if not isinstance(value, str):
         quotes = "" if isinstance(value, dict | list) or value is None else "; put it in quotes"
-        raise Fault(f"expected {what}, got {_say(value)}{quotes}.")
+        raise Fault(f"expected {what}, got {_say(value)}{quotes}.", *at)
     plain = " ".join(value.split())
     if not plain:
-        raise Fault(f"expected {what}, got nothing; write a word or remove the entry.")
+        raise Fault(f"expected {what}, got nothing; write a word or remove the entry.", *at)
     if len(plain) > most:
-        raise Fault(f"{_say(plain)} has {len(plain)} characters; at most {most} are taken.")
+        raise Fault(f"{_say(plain)} has {len(plain)} characters; at most {most} are taken.", *at)
     if not plain.isprintable():
-        raise Fault(f"{plain[:40]!r} holds characters that cannot be printed; remove them.")
+        raise Fault(f"{plain[:40]!r} holds characters that cannot be printed; remove them.", *at)
     return value.strip()
 
 
@@ -166,12 +165,6 @@ def _expect(value: Any) -> Expectation:
     )
 
 
-def _near(name: str, known: Collection[str]) -> str:
-    """`` Did you mean ...?``, or nothing where nothing is like it."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""
-
-
 def _say(value: Any) -> str:
     """A value in a message: short whatever it is."""
     if value is None:
@@ -189,7 +182,7 @@ def _mapping(value: Any, what: str, known: Collection[str] = ()) -> dict[str, An
         if not isinstance(key, str):
             raise Fault(f"expected text as a key of {what}, got {_say(key)}.")
         if known and key not in known:
-            hint = f"{_near(key, known)} Known ones: {', '.join(known)}."
+            hint = f"{nearest(key, known)} Known ones: {', '.join(known)}."
             raise Fault(f"unknown key {_say(key)} in {what}.{hint}", key)
     return value
 
@@ -297,10 +290,7 @@ def _fine(value: Any) -> dict[str, Any]:
         raise Fault(f"{len(fine)} parts; at most {MOST_PARTS} are possible.")
     names: dict[str, str] = {}
     for key in fine:
-        try:
-            name = " ".join(_text(key, 60, "a part's name").split())
-        except Fault as fault:
-            raise Fault(str(fault), key) from None
+        name = " ".join(_text(key, 60, "a part's name", (key,)).split())
         if name.casefold() == BACKGROUND:
             raise Fault(
                 "no part can be called 'background'; put its words under 'coarse: background'.", key
@@ -352,7 +342,7 @@ class _File(_Section):
             for relation in part.expect.relations if part.expect else ():
                 if relation.part not in names:
                     listed = f"{', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
-                    hint = f"{_near(relation.part, names)} Parts: {listed}."
+                    hint = f"{nearest(relation.part, names)} Parts: {listed}."
                     message = f"{relation.kind!r} names {_say(relation.part)}, which is no part."
                     raise Fault(message + hint, "fine", key, "expect")
                 kind, forward = DIRECTIONS[relation.kind]

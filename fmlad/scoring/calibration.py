@@ -56,11 +56,9 @@ class Calibration:
             source: Where they come from.
             baseline: A score up to which none is odd (``Fusion.baseline``).
         """
-        counted = scores
-        if source == "leave-one-out":
-            limit = far_odder(scores, baseline)
-            counted = [score for score in scores if score <= limit]
-        return cls(max(counted) if counted else None, source, tuple(sorted(scores)))
+        limit = far_odder(scores, baseline) if source == "leave-one-out" else math.inf
+        threshold = max((score for score in scores if score <= limit), default=None)
+        return cls(threshold, source, tuple(sorted(scores)))
 
     def with_threshold(self, threshold: float | None) -> Calibration:
         """A copy with a threshold of the user's own.
@@ -102,13 +100,13 @@ class Calibration:
             CorruptDetectorError: A field is missing or of the wrong type.
         """
         threshold, source, scores = (data.get(k) for k in ("threshold", "source", "scores"))
-        if (
-            not {"threshold", "source", "scores"} <= data.keys()
-            or not (threshold is None or _finite(threshold))
-            or not isinstance(source, str)
-            or source not in _HOW
-            or not isinstance(scores, list)
-            or not all(_finite(score) for score in scores)
+        if not (
+            "threshold" in data
+            and (threshold is None or _finite(threshold))
+            and isinstance(source, str)
+            and source in _HOW
+            and isinstance(scores, list)
+            and all(map(_finite, scores))
         ):
             raise CorruptDetectorError(
                 f"The calibration of the saved detector is unreadable: {data!r}."

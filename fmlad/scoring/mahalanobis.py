@@ -135,18 +135,18 @@ class Mahalanobis:
             branches = tuple(data["branches"])
             mean = np.array(data["mean"], np.float64)
             covariance = np.array(data["covariance"], np.float64)
+            count = len(branches)
             fits = (
                 data["kind"] == KIND
                 and isinstance(data["two_sided"], bool)
-                and bool(branches)
+                and count > 0
                 and all(isinstance(branch, str) for branch in branches)
-                and mean.shape == (len(branches),)
-                and covariance.shape == (len(branches), len(branches))
-                and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())
-                and bool(np.allclose(covariance, covariance.T))
-                and bool((np.linalg.eigvalsh(covariance) > 0).all())
+                and (mean.shape, covariance.shape) == ((count,), (count, count))
+                and np.isfinite([*mean, *covariance.ravel()]).all()
+                and np.allclose(covariance, covariance.T)
+                and (np.linalg.eigvalsh(covariance) > 0).all()
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):  # of NumPy's linear algebra as well
             fits = False
         if not fits:
             raise CorruptDetectorError(f"The fusion of the saved detector is unreadable: {data!r}.")

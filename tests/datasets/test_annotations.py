@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from fmlad.datasets.annotations import (
-    Saturation,
     image_size,
     mask_components,
     mask_layers,
@@ -31,7 +30,7 @@ def test_one_file_with_two_values_is_two_regions(tmp_path: Path) -> None:
     pixels = np.zeros((trees.HEIGHT, trees.WIDTH), np.uint8)
     pixels[trees.SPOT], pixels[trees.OTHER] = 255, 254
     Image.fromarray(pixels).save(tmp_path / "m.png")
-    config = {255: Saturation(3, False), 254: Saturation(0.25, True)}
+    config = {255: (3.0, False), 254: (0.25, True)}
     truth = mask_layers(picture, (tmp_path / "m.png",), config)
     assert truth.saturations == (2.0, 3.0)
     assert truth.regions[0][trees.OTHER].all()
@@ -74,16 +73,3 @@ def test_sizes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
     drawn = trees.mask(tmp_path / "m.png")
     with pytest.raises(DatasetError, match=r"is 24 x 16 pixels \(width x height\), .* 16 x 24"):
         mask_components(tmp_path / "a.jpg", drawn)
-
-
-@pytest.mark.parametrize(
-    ("saturation", "region", "area"),
-    [
-        (Saturation(10, False), 100, 10.0),
-        (Saturation(10, False), 5, 5.0),
-        (Saturation(1.0, True), 100, 100.0),
-        (Saturation(0.3, True), 10, 3.0),
-    ],
-)
-def test_saturation_areas(saturation: Saturation, region: int, area: float) -> None:
-    assert saturation.area(region) == area

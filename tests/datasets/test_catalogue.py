@@ -51,6 +51,7 @@ def test_paths_may_be_text(tmp_path: Path) -> None:
     assert isinstance(found.test[0].annotation(), fmlad.datasets.Annotation)
 
 
+@pytest.mark.slow
 def test_listing_needs_no_heavy_package() -> None:
     code = (
         "import sys, fmlad; fmlad.datasets.list_datasets(); "

@@ -1,4 +1,4 @@
-"""MVTec LOCO: several masks an image, saturation areas, sub-types; and worlds in its layout."""
+"""MVTec LOCO: several masks an image, saturation areas, sub-types; and scenes in its layout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from fmlad.datasets import categories, load, make_digits, make_scenes, subtypes
-from fmlad.datasets import scenes as world
+from fmlad.datasets import categories, load, make_digits, make_scenes, scenes, subtypes
 from fmlad.datasets.product_types import loco_type, loco_types, nearest_types
 from fmlad.errors import DatasetError, OptionError, UnknownNameError
 from fmlad.prompts import list_prompt_sets
@@ -193,7 +192,7 @@ def test_only_two_categories_have_types() -> None:
 def test_scenes_know_their_defects(tmp_path: Path) -> None:
     make_scenes(tmp_path / "pushpins", "pushpins", counts=FEW)
     found = load("scenes", tmp_path, "pushpins")
-    spec = world.scene_spec("pushpins")
+    spec = scenes.scene_spec("pushpins")
     names = [s.defect for s in found.test]
     assert names[:3] == [None] * 3
     assert names[3:5] == [kind.name for kind in spec.logical[:2]]
@@ -205,7 +204,7 @@ def test_scenes_know_their_defects(tmp_path: Path) -> None:
         assert 0 < truth.saturations[0] <= truth.regions.sum()
     assert load("scenes", tmp_path / "pushpins", "pushpins") == found
     assert categories("scenes", tmp_path / "pushpins") == ["pushpins"]
-    assert categories("scenes", tmp_path) == list(world.SCENE_CATEGORIES)
+    assert categories("scenes", tmp_path) == list(scenes.SCENE_CATEGORIES)
 
 
 def test_scenes_are_rendered_where_they_are_missing(
@@ -217,7 +216,7 @@ def test_scenes_are_rendered_where_they_are_missing(
         calls.append(category)
         return make_scenes(root, category, counts=FEW)
 
-    monkeypatch.setattr(world, "make_scenes", few)
+    monkeypatch.setattr(scenes, "make_scenes", few)
     found = load("scenes", tmp_path / "new", "pushpins")
     assert "Rendered just now, with the default seed and counts." in found.notes
     again = load("scenes", tmp_path / "new", "pushpins")

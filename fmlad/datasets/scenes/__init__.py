@@ -1,4 +1,4 @@
-"""Scenes: a procedural sample world whose rules and truth are known, `scenes-v1`.
+"""Scenes: procedural images whose rules and annotations are known, `scenes-v1`.
 
 Five categories after MVTec LOCO's, rendered from nothing but random numbers; see `docs/scenes.md`.
 """

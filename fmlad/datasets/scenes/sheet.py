@@ -39,7 +39,7 @@ def contact_sheet(
 
     Args:
         categories: Which, in this order.
-        seed: Of the world.
+        seed: Of all scenes.
         width: Of the page, pixels.
         tile: Height of a picture, pixels; upright pictures get twice as much.
         normals: How many normal scenes to show first.

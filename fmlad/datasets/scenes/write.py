@@ -1,4 +1,4 @@
-"""Writes a category to disk in MVTec LOCO's layout, with the truth beside it."""
+"""Writes a category to disk in MVTec LOCO's layout, with the annotations beside it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_scenes(
     counts: Mapping[str, int] | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Makes one category of the sample world, in the layout of MVTec LOCO straight under `root`.
+    """Makes one category of the scenes, in the layout of MVTec LOCO straight under `root`.
 
     The same arguments give the same pixels. Every image depends on its own number alone, so that
     smaller counts give the first images of larger ones. An identical earlier result is reused. All
@@ -44,7 +44,7 @@ def make_scenes(
     Args:
         root: Folder to make; absent, empty, or an identical earlier result.
         category: One of `SCENE_CATEGORIES`.
-        seed: Of the whole world, >= 0.
+        seed: Of all scenes, >= 0.
         counts: How many images: keys `train`, `validation`, `test_good`, `test_logical`,
             `test_structural`; those left out keep their default (60, 20, 40, 40, 40).
         progress: Called after each image as `progress(done, total, folder)`.
@@ -195,10 +195,10 @@ def _write_scene(folder: Path, scene: Scene) -> None:
     _write_png(folder / "instances" / place / name, scene.instances)
     _write_json(folder / "objects" / place / f"{scene.stem}.json", scene.sidecar())
     if scene.anomaly is not None:
-        truth = folder / "ground_truth" / scene.type / scene.stem
-        truth.mkdir(parents=True)
+        masks = folder / "ground_truth" / scene.type / scene.stem
+        masks.mkdir(parents=True)
         value = scene.spec.pixel_value(scene.anomaly.name)
-        _write_png(truth / "000.png", np.where(scene.mask, value, 0).astype(np.uint8))
+        _write_png(masks / "000.png", np.where(scene.mask, value, 0).astype(np.uint8))
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
