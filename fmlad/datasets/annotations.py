@@ -80,11 +80,7 @@ def no_regions(image: Path) -> Annotation:
 
 
 def mask_components(image: Path, mask: Path) -> Annotation:
-    """One mask: its 8-connected components are the regions, each with its own area.
-
-    Raises:
-        DatasetError: The mask is unreadable or of another size.
-    """
+    """One mask: its 8-connected components are the regions, each with its own area."""
     from scipy import ndimage
 
     pixels = _fitting(image, mask)
@@ -96,13 +92,8 @@ def mask_components(image: Path, mask: Path) -> Annotation:
 def mask_layers(image: Path, masks: tuple[Path, ...], config: Saturations | None) -> Annotation:
     """Several masks: each file is one region, or one for each value where it holds several.
 
-    Args:
-        image: The image.
-        masks: Files, not none.
-        config: Saturation by pixel value; None where the dataset has no such file.
-
     Raises:
-        DatasetError: A mask is unreadable or of another size, or its value is not in ``config``.
+        DatasetError: A value is not in ``config``, where the dataset has such a file.
     """
     regions, saturations = [], []
     for mask in masks:
@@ -154,11 +145,7 @@ def box_regions(image: Path, file: Path) -> Annotation:
 
 
 def read_defects_config(file: Path) -> Saturations:
-    """LOCO's ``defects_config.json``.
-
-    Raises:
-        DatasetError: It is not what it should be.
-    """
+    """LOCO's ``defects_config.json``; DatasetError where it is not what it should be."""
     try:
         found = {}
         for entry in json.loads(file.read_text(encoding="utf-8")):
@@ -176,11 +163,7 @@ def read_defects_config(file: Path) -> Saturations:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is seen (EXIF orientation applied), from its header.
-
-    Raises:
-        DatasetError: The file is no image.
-    """
+    """Height and width of an image as it is seen (EXIF orientation applied), from its header."""
     try:
         with Image.open(path) as image:
             width, height = image.size

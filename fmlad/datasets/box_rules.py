@@ -72,11 +72,7 @@ class BoxRule:
 
     @classmethod
     def parse(cls, text: str) -> BoxRule:
-        """Reads a rule.
-
-        Raises:
-            OptionError: It is none.
-        """
+        """Reads a rule; OptionError where it is none."""
         whole = _RULE.fullmatch(text)
         parts = [
             _CONDITION.fullmatch(part) for part in (whole["conditions"] if whole else "").split(";")

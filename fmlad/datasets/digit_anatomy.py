@@ -9,8 +9,6 @@ is wrong: a digit is missing, two have changed places, one is a mirror image, or
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -127,14 +125,9 @@ def make_digits(root: str | Path, seed: int = 0, counts: Mapping[str, int] | Non
         OptionError: Unknown or negative counts, or a negative seed.
         DatasetError: ``root`` is not empty, or cannot be written.
     """
-    numbers = {"train": 64, "test_good": 100, "test_anomalies": 25}
-    for key, value in (counts or {}).items():
-        if key not in numbers or isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise OptionError(
-                f"counts[{key!r}]={value!r} is not possible; "
-                f"whole numbers, 0 or more, for {', '.join(numbers)}."
-            )
-        numbers[key] = value
+    from fmlad.datasets.scenes.write import checked_counts, new_folder
+
+    numbers = checked_counts(counts, {"train": 64, "test_good": 100, "test_anomalies": 25})
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root} is not an empty folder; choose another name.")
@@ -143,23 +136,13 @@ def make_digits(root: str | Path, seed: int = 0, counts: Mapping[str, int] | Non
         ("test", None, numbers["test_good"]),
         *(("test", anomaly, numbers["test_anomalies"]) for anomaly in DIGIT_ANOMALIES),
     ]
-    partial = root.parent / f".{root.name}.{secrets.token_hex(4)}.partial"
-    try:
+    with new_folder(root, "digits") as partial:
         for split, anomaly, count in folders:
             (partial / split / (anomaly or "good")).mkdir(parents=True)
             for index in range(count):
                 _save(partial, render_digits(seed, split, index, anomaly), split, index)
         facts = {"version": DIGITS_VERSION, "seed": seed, "counts": numbers}
         (partial / "digits.json").write_text(json.dumps(facts, indent=1) + "\n")
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
-    except OSError as error:
-        raise DatasetError(
-            f"The digits could not be written to {root}: {error}. Choose a folder that is writable."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return root
 
 

@@ -145,14 +145,7 @@ def find_category(
     official: Sequence[str],
     is_category: Callable[[Path], bool],
 ) -> Path:
-    """The folder of a category.
-
-    Args:
-        dataset: Name of the dataset, for messages.
-        root: The folder that holds the categories.
-        category: As the user wrote it.
-        official: Names of all categories.
-        is_category: Whether a folder is one, by what it holds.
+    """The folder of a category, of whose dataset ``official`` are all names.
 
     Raises:
         DatasetError: The root is wrong in one of the ways people get it wrong.

@@ -61,12 +61,7 @@ def check_subtype(dataset: str, category: str, subtype: str | None, known: Seque
 
 
 def keep_type(found: Dataset, subtype: str, types: Mapping[Path, str | None]) -> Dataset:
-    """The dataset without the images of other sub-types.
-
-    Args:
-        found: All sub-types.
-        subtype: The one to keep.
-        types: Type of each training image, None where it is not known.
+    """The images of one sub-type, by the types of the training images (None: not known).
 
     Raises:
         DatasetError: No type is known.
@@ -104,10 +99,6 @@ def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str
     Similar means: a small Hellinger distance between the shares of the hues. It does not matter
     where a colour is, as in the pooled features that PSAD compares for the same purpose. No label
     and no annotation is used.
-
-    Args:
-        known: Images and their types, not none.
-        images: Those to assign.
 
     Raises:
         InvalidImageError: An image cannot be read.

@@ -116,11 +116,7 @@ def read_tree(dataset: str, home: Path, category: str) -> Dataset:
 
 
 def normals(lister: Lister, folder: Path, rules: TreeRules, prefix: str = "good") -> list[Sample]:
-    """Samples of a folder with normal images.
-
-    Raises:
-        DatasetError: It holds none, and may not be empty.
-    """
+    """Samples of a folder with normal images; DatasetError where it holds none, but should."""
     images = lister.images(folder, needed=not rules.empty)
     pairs = zip(unique_names(images), images, strict=True)
     return [Sample(f"{prefix}/{name}", path, "good") for name, path in pairs]

@@ -26,11 +26,7 @@ def check_lengths(maps: Sized, **others: Sized) -> None:
 
 
 def read_map(maps: Sequence[FloatMap], index: int) -> Values:
-    """Map ``index`` as floats of its own precision.
-
-    Raises:
-        OptionError: It is no ``(H, W)`` array of finite real numbers.
-    """
+    """Map ``index``, ``(H, W)``, finite, as floats of its own precision; else OptionError."""
     found = np.asarray(maps[index])
     if found.ndim != 2:
         raise OptionError(f"map {index} has shape {found.shape}; expected (H, W).")
@@ -46,11 +42,7 @@ def read_map(maps: Sequence[FloatMap], index: int) -> Values:
 
 
 def read_regions(regions: Sequence[Regions], index: int, map_: Values, count: int) -> Regions:
-    """Regions of image ``index``, bool ``(count, H, W)``.
-
-    Raises:
-        OptionError: They are no booleans, not ``count``, or not of the shape of their map.
-    """
+    """Regions of image ``index``, bool ``(count, H, W)`` like the map; else OptionError."""
     found = np.asarray(regions[index])
     if count == 0 and len(found) == 0:
         return np.empty((0, *map_.shape), dtype=np.bool_)
@@ -70,11 +62,7 @@ def outside(regions: Regions) -> npt.NDArray[np.bool_] | None:
 def saturating(
     map_: Values, regions: Regions, saturations: Sequence[float], index: int
 ) -> tuple[Region, ...]:
-    """Regions of image ``index`` with the areas that suffice.
-
-    Raises:
-        OptionError: A region is empty, or its saturation not in (0, its area].
-    """
+    """Regions of image ``index``, each with a saturation in (0, its area]; else OptionError."""
     found = []
     for number, (region, saturation) in enumerate(zip(regions, saturations, strict=True)):
         values = map_[region]
@@ -112,11 +100,7 @@ def region_images(
 
 
 def mask_images(maps: Sequence[FloatMap], masks: Sequence[Mask], split: Split) -> Images:
-    """Images with masks, for one curve.
-
-    Raises:
-        OptionError: As :func:`region_images`.
-    """
+    """Images with masks, for one curve (errors: :func:`region_images`)."""
     check_lengths(maps, masks=masks)
 
     def read(index: int) -> Pixels:

@@ -177,11 +177,7 @@ class Sweep:
             self._count()
 
     def close(self, name: str) -> None:
-        """Takes nothing more.
-
-        Raises:
-            OptionError: There was no region for one of the curves, or no normal pixel.
-        """
+        """Takes nothing more; OptionError where a curve has no region, or no pixel is normal."""
         self._count()
         if not self.gains.any(axis=1).all() or not self.normals.any():
             raise OptionError(f"{name} needs at least one anomalous region and one normal pixel.")

@@ -123,18 +123,29 @@ def _decide(value: Any) -> Any:
     return value
 
 
-def _box(value: Any) -> tuple[float, ...]:
+def _exemplar(value: Any) -> Exemplar:
+    one = _mapping(value, "an exemplar", ("image", "box", "crop"))
+    if one.keys() not in ({"image", "box"}, {"crop"}):
+        raise Fault(
+            "an exemplar is either {image: photo.png, box: [x1, y1, x2, y2]} or {crop: part.png}; "
+            f"this one has {', '.join(one) or 'nothing'}."
+        )
+    if "crop" in one:
+        return Exemplar(_text(one["crop"], 1000, at=("crop",)))
+    return Exemplar(_text(one["image"], 1000, at=("image",)), _box(one["box"]))
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
     def is_number(v: Any) -> bool:
         return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
 
     if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
-        raise Fault(f"expected a box [x1, y1, x2, y2] in pixels, got {_say(value)}.")
-    x1, y1, x2, y2 = box = tuple(map(float, value))
+        raise Fault(f"expected a box [x1, y1, x2, y2] in pixels, got {_say(value)}.", "box")
+    x1, y1, x2, y2 = map(float, value)
     if not (0 <= x1 < x2 and 0 <= y1 < y2):
-        raise Fault(
-            f"the box {_say(value)} is empty or outside; expected 0 <= x1 < x2, 0 <= y1 < y2."
-        )
-    return box
+        wanted = "expected 0 <= x1 < x2, 0 <= y1 < y2"
+        raise Fault(f"the box {_say(value)} is empty or outside; {wanted}.", "box")
+    return x1, y1, x2, y2
 
 
 def _expect(value: Any) -> Expectation:
@@ -194,7 +205,10 @@ _TEMPLATE = "a template needs one {} for the word and no other braces, such as '
 _STATE = "a state is a word ('scratched') or has one {} for the part ('{} with a crack')"
 _Templates = Annotated[_Words, AfterValidator(partial(_slots, least=1, needed=_TEMPLATE))]
 _States = Annotated[_Words, AfterValidator(partial(_slots, least=0, needed=_STATE))]
-_Path = Annotated[str, BeforeValidator(partial(_text, most=1000))]
+_Exemplars = Annotated[
+    tuple[Annotated[Exemplar, PlainValidator(_exemplar)], ...],
+    BeforeValidator(partial(_listed, example="{crop: nut.png}")),
+]
 
 
 # --- sections ------------------------------------------------------------------------------------
@@ -227,38 +241,11 @@ class _Coarse(_Section):
             raise Fault(message, *data.keys() & {"background"})
         return data
 
-    @model_validator(mode="after")
-    def _disjoint(self) -> _Coarse:
-        behind = {word.casefold() for word in self.background}
-        for index, word in enumerate(self.foreground):
-            if word.casefold() in behind:
-                message = f"{word!r} is a word of the background as well; keep it in one of the two"
-                raise Fault(f"{message}.", "foreground", index)
-        return self
-
-
-class _Exemplar(_Section):
-    what = "an exemplar"
-    image: _Path | None = None
-    box: Annotated[tuple[float, float, float, float] | None, PlainValidator(_box)] = None
-    crop: _Path | None = None
-
-    @classmethod
-    def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
-        if data.keys() not in ({"image", "box"}, {"crop"}):
-            raise Fault(
-                "an exemplar is either {image: photo.png, box: [x1, y1, x2, y2]} or "
-                f"{{crop: part.png}}; this one has {', '.join(data) or 'nothing'}."
-            )
-        return data
-
 
 class _Part(_Section):
     what = "a part"
     words: _Words = ()
-    exemplars: Annotated[
-        tuple[_Exemplar, ...], BeforeValidator(partial(_listed, example="{crop: nut.png}"))
-    ] = ()
+    exemplars: _Exemplars = ()
     decide: Annotated[Decide | None, PlainValidator(_decide)] = None
     expect: Annotated[Expectation | None, PlainValidator(_expect)] = None
 
@@ -325,12 +312,17 @@ class _File(_Section):
     def _distinct(self) -> _File:
         """A word must not name two classes, nor both the background and a part."""
         owners = {word.casefold(): "the background" for word in self.coarse.background}
-        for name, part in self.fine.items():
-            for index, word in enumerate(part.words):
+        groups: list[tuple[Place, tuple[str, ...]]] = [
+            (("coarse", "foreground"), self.coarse.foreground)
+        ]
+        groups += [(("fine", name, "words"), part.words) for name, part in self.fine.items()]
+        for at, words in groups:
+            for index, word in enumerate(words):
                 if rival := owners.get(word.casefold()):
                     message = f"{word!r} is a word of {rival} as well; keep it in one of the two."
-                    raise Fault(message, "fine", name, "words", index)
-            owners |= {word.casefold(): f"part {name!r}" for word in part.words}
+                    raise Fault(message, *at, index)
+            if at[0] == "fine":
+                owners |= {word.casefold(): f"part {at[1]!r}" for word in words}
         return self
 
     @model_validator(mode="after")
@@ -362,7 +354,7 @@ class _File(_Section):
             PromptPart(
                 " ".join(name.split()),
                 part.words,
-                tuple(Exemplar(one.crop or one.image or "", one.box) for one in part.exemplars),
+                part.exemplars,
                 part.decide or self.decide,
                 part.expect,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal, cast
@@ -140,10 +141,7 @@ def _as_float(threshold: object) -> float:
     # Real, so that numpy's numbers are as good as Python's.
     if isinstance(threshold, bool | np.bool_) or not isinstance(threshold, Real):
         raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
-    try:
-        value = float(threshold)
-    except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise OptionError(f"threshold must be finite, got {value}.")
-    return value
+    with suppress(OverflowError):
+        if math.isfinite(value := float(threshold)):
+            return value
+    raise OptionError(f"threshold must be finite, got {threshold}.")
