@@ -141,7 +141,9 @@ def _as_float(threshold: object) -> float:
     # Real, so that numpy's numbers are as good as Python's.
     if isinstance(threshold, bool | np.bool_) or not isinstance(threshold, Real):
         raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
+    value = math.inf
     with suppress(OverflowError):
-        if math.isfinite(value := float(threshold)):
-            return value
-    raise OptionError(f"threshold must be finite, got {threshold}.")
+        value = float(threshold)
+    if not math.isfinite(value):
+        raise OptionError(f"threshold must be finite, got {value}.")
+    return value
