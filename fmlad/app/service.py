@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.detector import Detector, Progress, ShotReport
+from fmlad.detector import Detector, ShotReport
 from fmlad.errors import FmladError, InvalidImageError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding
 from fmlad.io.images import load_image, source_name
+from fmlad.progress import Progress
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]

@@ -8,8 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fmlad.methods.banks.confirmation import confirmed, sureness
-from fmlad.methods.banks.differences import Scene
+from fmlad.methods.banks.differences import Scene, confirmed, sureness
 from fmlad.methods.banks.parts_model import Deviation
 
 SIZE = (80, 160)  # of the image; the map has a tenth of it

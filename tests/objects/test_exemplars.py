@@ -12,7 +12,7 @@ from fmlad.backbones.builtin import HandmadeFeatures
 from fmlad.backbones.pooling import region_means
 from fmlad.datasets import render_scene
 from fmlad.errors import PromptError
-from fmlad.methods.clip_lad.exemplars import exemplar_embedding, region_embeddings, similarity
+from fmlad.objects.exemplars import exemplar_embedding, region_embeddings, similarity
 
 
 def level(height: int = 6, width: int = 8, channels: int = 3) -> torch.Tensor:

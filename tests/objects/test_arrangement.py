@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmlad.methods.banks.arrangement import NEAR, Arrangement, arrange, composed, inverse, moved
+from fmlad.objects.arrangement import NEAR, Arrangement, arrange, composed, inverse, moved
 
 Floats = npt.NDArray[np.float64]
 
