@@ -16,7 +16,7 @@ from fmlad.bench import engine as engine_module
 from fmlad.bench import plan as plan_module
 from fmlad.bench.model import Entry, Scored, Task
 from fmlad.bench.plan import Plan
-from fmlad.datasets.model import Dataset, Sample, Annotation
+from fmlad.datasets.model import Annotation, Dataset, Sample
 from fmlad.errors import WeightsUnavailableError
 from fmlad.io.images import load_image
 from tests.conftest import picture
