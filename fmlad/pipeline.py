@@ -112,7 +112,7 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         held_out if by_validation else [trial.scores for trial in trials.values()], state
     )
     fused = {index: fusion.fused(trial.scores) for index, trial in trials.items()}
-    calibration = Calibration.fit(list(fused.values()), source, fusion.usual)
+    calibration = Calibration.fit(list(fused.values()), source, fusion.baseline)
     if held_out:
         calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     names = tuple(view.name for view in views)

@@ -18,7 +18,7 @@ from torch import Tensor
 from fmlad.backbones.clip import clip
 from fmlad.backbones.clip.clip_text import imagenet_templates
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
-from fmlad.datasets.scenes.truth import Scene, SceneObject
+from fmlad.datasets.scenes.model import Scene, SceneObject
 from fmlad.errors import PromptError
 from fmlad.methods.clip_lad.coarse_to_fine import Stages, Wording, parse
 from fmlad.objects.clusters import Clusters
