@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from fmlad.errors import OptionError
+from fmlad.errors import OptionError, UnknownNameError
+from fmlad.progress import Progress, silent
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
-
-Progress = Callable[[int, int, str], None]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -28,10 +27,36 @@ Backbones = Annotated[
     typer.Option("--backbone", help="Backbone of a role as ROLE=NAME; repeatable."),
 ]
 
+ENGINES = ("local", "ray")
+
+Engine = Annotated[str, typer.Option(help="local, or ray for many processes or machines.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]"),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running cluster, with --engine ray. [default: $RAY_ADDRESS, else this machine]"
+    ),
+]
+
 
 def group(about: str) -> typer.Typer:
     """A command with sub-commands."""
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+
+
+def check_engine(engine: str, workers: int | None, address: str | None) -> None:
+    """Refuses an engine that does not exist, and what the local one would ignore.
+
+    Raises:
+        OptionError: As said.
+    """
+    if engine not in ENGINES:
+        raise UnknownNameError.of("engine", engine, ENGINES)
+    if engine == "local" and (workers is not None or address is not None):
+        raise OptionError("--workers and --ray-address go with --engine ray; add it, or leave out.")
 
 
 def pairs(given: Sequence[str] | None, form: str) -> dict[str, str]:
@@ -89,7 +114,7 @@ def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
         lines: Where standard error is no terminal, print a line for each step; else nothing.
     """
     if quiet or not (lines or sys.stderr.isatty()):
-        yield lambda done, total, what: None
+        yield silent
         return
     if not sys.stderr.isatty():
         yield lambda done, total, what: typer.echo(f"[{done}/{total}] {what}", err=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlad.backbones import clip_open
+from fmlad.backbones.clip import clip_open
 from fmlad.backbones.hub import locate
 from fmlad.bench.peers.base import (
     RANDOM,
