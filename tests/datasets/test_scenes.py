@@ -23,7 +23,7 @@ SMALL = {"train": 2, "validation": 1, "test_good": 1, "test_logical": 2, "test_s
 SIDES = ("objects", "parts", "slots", "instances")
 
 
-@lru_cache(maxsize=1)  # two tests in a row look at the same scenes
+@lru_cache(maxsize=5)  # two tests look at the same scenes of each category
 def anomalies(category: str) -> list[Scene]:
     """One scene of every kind of anomaly."""
     spec = scene_spec(category)
