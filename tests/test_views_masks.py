@@ -116,3 +116,11 @@ def test_another_picture_has_masks_of_its_own(tmp_path: Path) -> None:
     view(backbone, cache, 0).masks()
     view(backbone, cache, 1).masks()
     assert backbone.calls == 2
+
+
+def test_masks_asked_for_twice_are_unpacked_once(tmp_path: Path) -> None:
+    backbone = Dear(some(3, 8, 8, True))
+    one = view(backbone, DiskCache(tmp_path / "cache"))
+    assert one.masks() is one.masks()
+    with pytest.raises(ValueError, match="read-only"):
+        one.masks().masks[0, 0, 0] = True

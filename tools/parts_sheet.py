@@ -23,7 +23,7 @@ from benchmarks.common import shared
 from benchmarks.dice import NORMAL, ODD, photographs
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 from fmlad.draw import boxes, outlines
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 ACROSS = 5  # dice in a row
@@ -76,10 +76,12 @@ def dice(look: Path | None) -> None:
         if look:
             look.mkdir(parents=True, exist_ok=True)
             verdict.parts_overlay().save(look / name)
-        if verdict.segmentation is None:
+        parts = verdict.segmentation
+        if parts is None:
             raise SystemExit("no parts: was a bank of parts left out?")
         size = verdict.parts_overlay().size
-        plain = outlines(Image.new("RGB", size, (235, 235, 235)), verdict.segmentation)
+        grey = Image.new("RGB", size, (235, 235, 235))
+        plain = outlines(grey, parts.labels, parts.names, parts.objects)
         word = "anomalous" if verdict.is_anomalous else "normal"
         small = panel(boxes(plain, verdict.findings))
         ImageDraw.Draw(small).text((6, HEIGHT - 18), f"{found[name]} dice: {word}", fill="black")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import fmlad
 from fmlad.datasets import render_digits, render_scene
-from fmlad.draw import pairs
+from fmlad.draw import outlines, pairs
 from fmlad.methods.sam_lad.method import SamLad
 from fmlad.methods.sam_lad.report import matched_objects, reference_objects
 from fmlad.methods.sam_lad.state import SamLadState
@@ -38,7 +38,11 @@ def row(shots: list[Pixels], query: Pixels) -> Image.Image:
     best = min(compared, key=lambda comparison: comparison.cost)
     maps = method._maps(view, state.selection)
     shot = shots[state.numbers[best.number]]
-    picture = pairs(query, matched_objects(maps, best), shot, reference_objects(best))
+    here, there = matched_objects(maps, best), reference_objects(best)
+    picture = pairs(
+        outlines(Image.fromarray(query), here.labels, here.names),
+        outlines(Image.fromarray(shot), there.labels, there.names),
+    )
     return picture.resize((WIDE, round(picture.height * WIDE / picture.width)))
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.hub import unavailable
 from fmlad.errors import FmladError, OptionError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of RGB in [0, 1]

@@ -14,9 +14,8 @@ from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
 from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.pretrained import from_folder, settings
+from fmlad.backbones.hub import folder_hash, from_folder, locate, settings, unavailable
 from fmlad.backbones.roles import Pyramid
-from fmlad.backbones.weights import folder_hash, locate, unavailable
 from fmlad.errors import OptionError
 
 TIMM_MODEL = re.compile(r"vit_\w+_dinov2\.\w+")

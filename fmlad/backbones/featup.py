@@ -17,9 +17,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, locate, read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate
 from fmlad.errors import OptionError, WeightsUnavailableError
 
 COLOURS = 32  # channels of the projected colours
@@ -162,7 +161,7 @@ def load(name: str, device: str = "cpu") -> FeatUp:
         OptionError: An option that does not exist.
     """
     source, options = parse(name, _Options)
-    place = locate(source, family="featup", configs=())
+    place = locate(source, family="featup")
     file = _only_checkpoint(place, source)
     state = read_tensors(file, source, "featup")
     with loading(source, f"{file} is no JBU stack of FeatUp's: it", "featup"):

@@ -227,7 +227,7 @@ class _Pixels:
         if anomaly_map is None:
             self._mapless += 1
             return
-        truth = sample.truth()
+        truth = sample.annotation()
         if truth is None and sample.kind != "good":
             self._truthless += 1
             return

@@ -193,7 +193,7 @@ def test_a_whole_detector_runs_saves_and_loads_on_it(tmp_path: Path) -> None:
 
 def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
     from fmlad import profiles
-    from fmlad.backbones import weights
+    from fmlad.backbones import hub
 
     folder = save_tiny(tmp_path / "m")
     backbones = {"feature_extractor": f"dinov2:{folder}", "mask_proposer": REGIONS}
@@ -201,7 +201,7 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
     saved = detector.save(tmp_path / "saved")
     save_tiny(folder, seed=1)
     profiles._build.cache_clear()  # as a new process would start
-    weights.folder_hash.cache_clear()
+    hub.folder_hash.cache_clear()
     with pytest.raises(BackboneMismatchError, match="fitted with"):
         fmlad.Detector.load(saved)
 

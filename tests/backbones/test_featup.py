@@ -15,7 +15,7 @@ from scipy.special import erf
 
 from fmlad.backbones import featup, upsampling
 from fmlad.backbones.common import IMAGENET
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.hub import read_tensors
 from fmlad.backbones.roles import Upsampler
 from fmlad.errors import OptionError, WeightsUnavailableError
 from tests.backbones.test_upsampling import half_and_half, photo

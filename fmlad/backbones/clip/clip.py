@@ -22,9 +22,9 @@ from fmlad.backbones.clip.clip_text import Ensemble
 from fmlad.backbones.clip.clip_towers import Towers
 from fmlad.backbones.clip.naclip import SIGMA, last_block, neighbourhood_bias
 from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.hub import locate
 from fmlad.backbones.pooling import area_shares
 from fmlad.backbones.roles import Pyramid
-from fmlad.backbones.weights import locate
 from fmlad.errors import OptionError
 from fmlad.io.cache import DiskCache
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fmlad.backbones import pretrained
+from fmlad.backbones import hub
 from fmlad.backbones.clip.clip_towers import (
     Towers,
     VisionOutput,
@@ -20,7 +20,7 @@ from fmlad.backbones.clip.clip_towers import (
 )
 from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.common import loading
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.hub import unavailable
 
 # Beside the config, what decides what comes out; names of weights, single or in shards.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -35,9 +35,7 @@ def from_folder(folder: Path, source: str, device: str) -> Towers:
     """
     from transformers import AutoTokenizer, CLIPModel, SiglipModel
 
-    model = pretrained.from_folder(
-        {"clip": CLIPModel, "siglip": SiglipModel}, folder, source, "clip"
-    )
+    model = hub.from_folder({"clip": CLIPModel, "siglip": SiglipModel}, folder, source, "clip")
     kind = model.config.model_type
     mean, std = _colours(folder, source)
     if kind == "siglip" and not model.vision_model.use_head:

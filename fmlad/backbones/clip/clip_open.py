@@ -19,8 +19,7 @@ from fmlad.backbones.clip.clip_towers import (
     read_json,
 )
 from fmlad.backbones.common import loading
-from fmlad.backbones.pretrained import read_tensors
-from fmlad.backbones.weights import locate, unavailable
+from fmlad.backbones.hub import locate, read_tensors, unavailable
 from fmlad.errors import UnknownNameError
 
 CONFIG = "open_clip_config.json"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fmlad.backbones.clip.clip_towers import Vision, VisionOutput, resize_positions, run_blocks
 from fmlad.backbones.clip.naclip import LastBlock
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.hub import unavailable
 
 
 def vision_of(model: Any, source: str) -> Vision:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmlad.backbones.clip.naclip import LastBlock
 from fmlad.backbones.common import loading
-from fmlad.backbones.weights import file_hash, unavailable
+from fmlad.backbones.hub import file_hash, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")

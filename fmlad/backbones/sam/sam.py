@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from fmlad.backbones.common import parse
-from fmlad.backbones.pretrained import from_folder
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, from_folder, locate, unavailable
 from fmlad.backbones.roles import Masks
 from fmlad.backbones.sam.mask_generator import GeneratorSettings, generate
 from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, TransformersSam
 from fmlad.backbones.sam.sam_original import from_checkpoint
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from fmlad.backbones.common import loading
-from fmlad.backbones.pretrained import read_tensors
-from fmlad.backbones.weights import unavailable
+from fmlad.backbones.hub import read_tensors, unavailable
 
 ENCODER, DECODER = "image_encoder.", "mask_decoder."
 HQ_TOKEN = DECODER + "hf_token.weight"

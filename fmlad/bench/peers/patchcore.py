@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors, settings
-from fmlad.backbones.weights import locate
+from fmlad.backbones.hub import locate, read_tensors, settings
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,
@@ -148,7 +147,7 @@ def _timm_network(peer: str, backbone: str, weights: str | None) -> nn.Module:
         _load_file(network, place, peer, PASS)
         return network
     named = "/" not in weights and "." in weights and not place.exists()
-    folder = locate(f"timm/{weights}" if named else weights, configs=("config.json",))
+    folder = locate(f"timm/{weights}" if named else weights)
     return _timm_folder(peer, folder, backbone)
 
 

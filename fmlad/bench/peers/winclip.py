@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmlad.backbones.clip import clip_open
-from fmlad.backbones.weights import locate
+from fmlad.backbones.hub import locate
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,
