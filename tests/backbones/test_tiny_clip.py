@@ -118,6 +118,7 @@ def test_right_nouns_beat_wrong_and_shuffled_nouns() -> None:
     assert other < accuracy / 3
 
 
+@pytest.mark.slow
 def test_an_ensemble_means_what_its_templates_mean() -> None:
     kinds, pooled, truth, _ = crops()
     model = backbone(side=64)
