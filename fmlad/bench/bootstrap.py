@@ -1,8 +1,8 @@
 """Bootstrap of AUROC over test images and over seeds, all draws at once.
 
 Test images are drawn with replacement within their kind, so that no draw is without anomalies, and
-the same draw of images serves every seed and every contestant that judged them: what is common to
-two contestants is common in every draw of their difference. Seeds are drawn on top.
+the same draw of images serves every seed and every estimator that judged them: what is common to
+two estimators is common in every draw of their difference. Seeds are drawn on top.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (percentile
 interval) and 16.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.bench.model import Row
+from fmlad.bench.model import ImageRecord
 
 DRAWS = 1000
 SEED = 0
@@ -38,7 +38,7 @@ class ImageDraws:
 
     @classmethod
     def of(
-        cls, cells: Sequence[Sequence[Row]], rng: np.random.Generator, draws: int = DRAWS
+        cls, cells: Sequence[Sequence[ImageRecord]], rng: np.random.Generator, draws: int = DRAWS
     ) -> ImageDraws:
         """Draws among all images that any of some cells of one task judged.
 
@@ -58,7 +58,7 @@ class ImageDraws:
             counts |= {name: table[:, i].astype(np.float64) for i, name in enumerate(names)}
         return cls(counts)
 
-    def figure(self, name: str, rows: Sequence[Row]) -> Floats:
+    def figure(self, name: str, rows: Sequence[ImageRecord]) -> Floats:
         """``(draws,)`` values of a figure of one cell; NaN where there is none of a kind.
 
         Args:
@@ -75,7 +75,7 @@ class ImageDraws:
         ]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
 
-    def _auroc(self, normal: Sequence[Row], odd: Sequence[Row]) -> Floats:
+    def _auroc(self, normal: Sequence[ImageRecord], odd: Sequence[ImageRecord]) -> Floats:
         """Share of pairs that are in order, each as often as both its images were drawn."""
         if not normal or not odd:
             return np.full(len(next(iter(self.counts.values()))), np.nan)

@@ -1,4 +1,4 @@
-"""A saved detector against a dataset: the figures of one contestant without any draw."""
+"""A saved detector against a dataset: the figures of one estimator without any draw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmlad.bench.draw import open_task
-from fmlad.bench.model import Row, Scored, Task
+from fmlad.bench.model import ImageRecord, Scored, Task
 from fmlad.bench.runner import judge_all
 from fmlad.datasets.model import Sample
 from fmlad.errors import DatasetError, OptionError
@@ -30,7 +30,7 @@ class Evaluation:
     """
 
     task: Task
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     alarms: Mapping[str, float]
     notes: tuple[str, ...]
@@ -97,7 +97,7 @@ def evaluate(
     )
 
 
-def _alarms(rows: tuple[Row, ...]) -> dict[str, float]:
+def _alarms(rows: tuple[ImageRecord, ...]) -> dict[str, float]:
     decided: dict[str, list[bool]] = {}
     for row in rows:
         if row.threshold is not None:

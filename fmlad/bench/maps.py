@@ -15,7 +15,7 @@ IN_MEMORY = 256 * 2**20  # bytes
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
-class Shelf:
+class ArraySpool:
     """Keeps arrays; those that come when memory is used up are memory-mapped temporary files.
 
     Used as a context manager; leaving it deletes the files.
@@ -26,7 +26,7 @@ class Shelf:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
 
-    def __enter__(self) -> Shelf:
+    def __enter__(self) -> ArraySpool:
         return self
 
     def __exit__(

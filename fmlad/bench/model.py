@@ -1,7 +1,7 @@
-"""What the rooms of the benchmark hand to each other: plans, cells, results.
+"""What the modules of the benchmark hand to each other: entries, tasks, cells, results.
 
-A *cell* is the smallest piece of work that is kept: one contestant, one category, one number of
-shots, one seed. A plan is a list of cells; results are finished cells.
+A *cell* is the smallest piece of work that is kept: one entry, one task, one number of shots, one
+seed. A plan is a list of cells; results are finished cells.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +22,16 @@ from fmlad.datasets.model import Kind
 FORMAT = 1
 ALL = 0  # number of shots that means "all training images"
 
+Progress = Callable[[int, int, str], None]  # done, total, what
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """Progress that is not shown."""
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One contestant as it is entered.
+    """A method with its options, or a peer, as it is entered in the benchmark.
 
     Attributes:
         label: Its row in the tables, unique within a plan (``"banks, patch alone"``).
@@ -55,14 +61,14 @@ class Task:
         subtype: Of the category, or None.
         images: At most this many test images of each kind; 0 means all.
         spread: Whether those are evenly spread over the dataset's order, or its first ones.
-        localise: Whether maps are measured against the truth as well.
+        localise: Whether maps are measured against the annotations as well.
         prompts: Prompt set that an entry with ``"category"`` gets here, by name or path; None means
             the one bundled for the category.
     """
 
     dataset: str
     root: str
-    category: str
+    category: str = ""
     subtype: str | None = None
     images: int = 0
     spread: bool = True
@@ -80,10 +86,10 @@ class Cell:
     """The smallest piece of work that is kept.
 
     Attributes:
-        entry: Who.
-        task: On what.
+        entry: The entry.
+        task: The task.
         shots: How many shots; ``ALL`` for all training images. Of pairs, always 1.
-        seed: For the draw of shots and for the contestant.
+        seed: For the draw of shots and for the entry.
     """
 
     entry: Entry
@@ -104,8 +110,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What came of one test image.
+class ImageRecord:
+    """What is recorded of one test image.
 
     Attributes:
         name: Of the sample.
@@ -134,19 +140,19 @@ class CellResult:
     Attributes:
         cell: What was done.
         shots: Names of the shots drawn, in order; of pairs, empty.
-        rows: One a test image, in the dataset's order.
+        rows: One per test image, in the dataset's order.
         figures: Name -> value of every metric of the cell, as ``fmlad.metrics.summary`` names them.
         curve: sPRO curve, thinned: ``{"fpr": [...], "spro": [...]}``; empty where not localised.
         cost: ``fit_seconds``, ``p50_seconds`` and ``p95_seconds`` of a query (each absent where all
             made use of what an earlier cell computed), ``peak_mb`` (of the process),
             ``normals_beyond_k`` (validation images handed over), ``weights_mb`` and the like.
-        notes: Of the dataset and of the contestant.
+        notes: Of the dataset and of the entry.
         environment: fmlad, python, torch, platform, threads, commit where known.
     """
 
     cell: Cell
     shots: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
@@ -156,7 +162,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a contestant says about one image.
+    """What an estimator says about one image.
 
     Attributes:
         score: Higher is more anomalous.
@@ -173,7 +179,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class FailedCell:
-    """A cell that could not be done, for a reason that somebody can mend.
+    """A cell that could not be done.
 
     Attributes:
         cell: What was to be done.
@@ -189,8 +195,8 @@ class FailedCell:
 Outcome = CellResult | FailedCell
 
 
-class Contestant(Protocol):
-    """A method or a peer in the benchmark: fitted to shots, then asked about one image a time.
+class Estimator(Protocol):
+    """A method or a peer under test: fitted to shots, then asked about one image at a time.
 
     One object serves all cells of one entry on one task, so that it may keep features between them.
     """

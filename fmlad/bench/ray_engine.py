@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmlad.bench.engine import attempt
 from fmlad.bench.model import Cell, FailedCell, Outcome, Task
+from fmlad.bench.worker import attempt
 from fmlad.engines import cluster
 from fmlad.errors import ClusterError, FmladError
 
@@ -55,17 +55,17 @@ class RayEngine:
             start = ray.remote(BenchWorker).options(**crew.options()).remote
             actors = [start(setting, device) for _ in range(crew.workers)]
             try:
-                yield from _work_off(ray, actors, Desk(cells), threads)
+                yield from _work_off(ray, actors, TaskQueue(cells), threads)
             finally:
                 for actor in actors:
                     ray.kill(actor)
 
 
-def _work_off(ray: Any, actors: Sequence[Any], desk: Desk, threads: int) -> Iterator[Outcome]:
+def _work_off(ray: Any, actors: Sequence[Any], queue: TaskQueue, threads: int) -> Iterator[Outcome]:
     under_way: dict[Any, tuple[int, Cell]] = {}
 
     def hand_out(worker: int) -> None:
-        cell = desk.take(worker)
+        cell = queue.take(worker)
         if cell is not None:
             under_way[actors[worker].attempt.remote(cell, threads)] = worker, cell
 
@@ -92,7 +92,7 @@ def _work_off(ray: Any, actors: Sequence[Any], desk: Desk, threads: int) -> Iter
         yield outcome
 
 
-class Desk:
+class TaskQueue:
     """Cells that wait, by task; it says which one a worker does next."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fmlad.bench.anchors import METRICS, Anchor, anchors_of
 from fmlad.bench.groups import Group
 from fmlad.bench.model import ALL, Cell, CellResult
+from fmlad.bench.published import METRICS, PublishedFigure, published_for
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Line
 from fmlad.bench.tables import (
     FIGURES,
     NOTHING,
-    Item,
     Table,
-    figure_item,
+    TableCell,
+    figure_cell,
     percent,
     plain,
     shots_text,
@@ -39,7 +39,7 @@ def markdown(
     found = [line for group in groups for line in group.lines]
     shots = {line.shots for line in found}
     datasets = [group.dataset for group in groups if group.whole]
-    beside = [one for name in datasets for one in anchors_of(name, "") if one.shots in shots]
+    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
     shown = [name for name in FIGURES if any(name in line.figures for line in found)]
     extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
     names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
@@ -58,7 +58,11 @@ def markdown(
             "",
             to_markdown(table),
             "",
-            *(f"- no anchor for {plain(name)}" for name in datasets if not anchors_of(name, "")),
+            *(
+                f"- no published figures for {plain(name)}"
+                for name in datasets
+                if not published_for(name, "")
+            ),
             *(f"- failed: {plain(': '.join(parts))}" for parts in failures(results)),
             *(f"- {plain(note)}" for note in notes_of(results)),
             "",
@@ -67,7 +71,7 @@ def markdown(
 
 
 def notes_of(results: Iterable[CellResult]) -> list[str]:
-    """What the datasets and contestants noted, each once with its task."""
+    """What the datasets and entries noted, each once with its task."""
     return list(
         dict.fromkeys(f"{cell.cell.task.title}: {note}" for cell in results for note in cell.notes)
     )
@@ -95,34 +99,38 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _row(group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]) -> tuple[Item, ...]:
+def _row(
+    group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]
+) -> tuple[TableCell, ...]:
     return (
-        Item(group.title),
-        Item(line.entry.label),
-        Item("yes" if line.category_prompts else "no"),
-        Item(str(line.normals_beyond_k)),
-        Item(shots_text(line.shots)),
-        Item(str(len(line.seeds))),
-        *(figure_item(name, line) for name in shown),
-        *(Item(NOTHING) for _ in extra),
+        TableCell(group.title),
+        TableCell(line.entry.label),
+        TableCell("yes" if line.category_prompts else "no"),
+        TableCell(str(line.normals_beyond_k)),
+        TableCell(shots_text(line.shots)),
+        TableCell(str(len(line.seeds))),
+        *(figure_cell(name, line) for name in shown),
+        *(TableCell(NOTHING) for _ in extra),
     )
 
 
-def _published(found: Iterable[Anchor], shown: Sequence[str]) -> list[tuple[Item, ...]]:
-    """One row a method, number of shots and source."""
-    rows: dict[tuple[Item, ...], dict[str, Anchor]] = {}
+def _published(
+    found: Iterable[PublishedFigure], shown: Sequence[str]
+) -> list[tuple[TableCell, ...]]:
+    """One row per method, number of shots and source."""
+    rows: dict[tuple[TableCell, ...], dict[str, PublishedFigure]] = {}
     for one in found:
         if one.metric in shown:
             who = (
-                Item(one.dataset),
-                Item(f"{one.method}, published [{one.grade}] {one.source}"),
-                Item(one.category_input or "none"),
-                Item("all" if one.shots == ALL else NOTHING),
-                Item(one.shots_text),
-                Item(NOTHING),
+                TableCell(one.dataset),
+                TableCell(f"{one.method}, published [{one.grade}] {one.source}"),
+                TableCell(one.category_input or "none"),
+                TableCell("all" if one.shots == ALL else NOTHING),
+                TableCell(one.shots_text),
+                TableCell(NOTHING),
             )
             rows.setdefault(who, {})[one.metric] = one
     return [
-        (*who, *(Item(percent(row[n].value) if n in row else NOTHING) for n in shown))
+        (*who, *(TableCell(percent(row[n].value) if n in row else NOTHING) for n in shown))
         for who, row in rows.items()
     ]

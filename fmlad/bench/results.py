@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fmlad.bench.engine import Engine, forget, make_engine
+from fmlad.bench.engine import Engine, make_engine
 from fmlad.bench.model import CellResult, FailedCell
 from fmlad.bench.plan import Plan, load_plan
 from fmlad.bench.store import DATA, Store
+from fmlad.bench.worker import forget
 
 Progress = Callable[[int, int, str], None]
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from fmlad.bench.draw import draw
 from fmlad.bench.environment import environment
-from fmlad.bench.maps import Shelf
-from fmlad.bench.model import Cell, CellResult, Contestant, Row, Scored
+from fmlad.bench.maps import ArraySpool
+from fmlad.bench.model import Cell, CellResult, Estimator, ImageRecord, Scored
 from fmlad.bench.plan import prompts_of
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import OptionError
 
-FIT_FRESH = "fit_fresh"  # a fact of contestants that know; 0 where a fit was quicker than it is
+FIT_FRESH = "fit_fresh"  # a fact of estimators that know; 0 where a fit was quicker than it is
 CURVE_POINTS = 200  # of a stored sPRO curve
 
 
@@ -36,31 +36,31 @@ class Measured:
         notes: What was left out, in plain sentences.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     curve: Mapping[str, Sequence[float]]
     notes: tuple[str, ...]
 
 
-def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult:
-    """Draws shots, fits the contestant and judges every test image.
+def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
+    """Draws shots, fits the estimator and judges every test image.
 
     Args:
         cell: What is to be done.
         dataset: Of the cell's task, with the images that the task uses.
-        contestant: Of the cell's entry.
+        estimator: Of the cell's entry.
 
     Raises:
-        FmladError: The draw is not possible, an image cannot be read, or the contestant refuses.
+        FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.
     """
     _seed_everything(cell.seed)
     drawn = draw(dataset, cell.shots, cell.seed)
-    fits = _Fits(cell, dataset, contestant)
+    fits = _Fits(cell, dataset, estimator)
     if not dataset.paired:
         fits.fit([sample.path for sample in drawn.shots])
 
     def score(sample: Sample) -> Scored:
-        return contestant.score(sample.path)
+        return estimator.score(sample.path)
 
     measured = judge_all(
         drawn.test,
@@ -73,7 +73,7 @@ def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult
         "normals_beyond_k": float(len(fits.validation)),
         "peak_mb": peak_mb(),
         **latency(measured.rows),
-        **{name: v for name, v in contestant.facts().items() if name != FIT_FRESH},
+        **{name: v for name, v in estimator.facts().items() if name != FIT_FRESH},
     }
     return CellResult(
         cell,
@@ -82,7 +82,7 @@ def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult
         measured.figures,
         measured.curve,
         cost,
-        (*dataset.notes, *measured.notes, *contestant.notes()),
+        (*dataset.notes, *measured.notes, *estimator.notes()),
         environment(),
     )
 
@@ -108,8 +108,8 @@ def judge_all(
         FmladError: An image or its truth cannot be read.
         OptionError: A score is not finite, or a map has not the size of its image's truth.
     """
-    rows: list[Row] = []
-    with Shelf() if localise else nullcontext() as shelf:
+    rows: list[ImageRecord] = []
+    with ArraySpool() if localise else nullcontext() as shelf:
         pixels = _Pixels(shelf) if shelf is not None else None
         for done, sample in enumerate(samples, start=1):
             if before is not None:
@@ -119,10 +119,10 @@ def judge_all(
             seconds = time.perf_counter() - start
             if not np.isfinite(scored.score):
                 raise OptionError(
-                    f"{sample.name}: the contestant gave no finite score ({scored.score})."
+                    f"{sample.name}: the estimator gave no finite score ({scored.score})."
                 )
             rows.append(
-                Row(
+                ImageRecord(
                     sample.name,
                     sample.kind,
                     sample.defect,
@@ -146,7 +146,7 @@ def judge_all(
     return Measured(tuple(rows), figures, curve, notes)
 
 
-def image_figures(rows: Sequence[Row]) -> dict[str, float]:
+def image_figures(rows: Sequence[ImageRecord]) -> dict[str, float]:
     """The figures that hang on scores alone; {} without normal or without anomalous images."""
     from fmlad.metrics.summary import image_metrics
 
@@ -160,7 +160,7 @@ def recompute(result: CellResult) -> dict[str, float]:
     return image_figures(result.rows)
 
 
-def latency(rows: Sequence[Row]) -> dict[str, float]:
+def latency(rows: Sequence[ImageRecord]) -> dict[str, float]:
     """``p50_seconds`` and ``p95_seconds`` of a query, over fresh rows; {} where there are none."""
     fresh = [row.seconds for row in rows if row.fresh]
     if not fresh:
@@ -180,15 +180,15 @@ def peak_mb() -> float:
 
 
 class _Fits:
-    """Fits a contestant, takes the time, and fits not again to what it is fitted to.
+    """Fits an estimator, takes the time, and fits not again to what it is fitted to.
 
     Attributes:
         validation: What is handed over beyond the shots.
         seconds: Of each fit that made no use of what was computed before it.
     """
 
-    def __init__(self, cell: Cell, dataset: Dataset, contestant: Contestant) -> None:
-        self._contestant = contestant
+    def __init__(self, cell: Cell, dataset: Dataset, estimator: Estimator) -> None:
+        self._estimator = estimator
         self._seed = cell.seed
         self._prompts = prompts_of(cell.entry, cell.task, dataset)
         wanted = dataset.validation if cell.entry.validation else ()
@@ -200,11 +200,11 @@ class _Fits:
         if shots == self._shots:
             return
         start = time.perf_counter()
-        self._contestant.fit(
+        self._estimator.fit(
             shots, seed=self._seed, validation=self.validation, prompts=self._prompts
         )
         seconds = time.perf_counter() - start
-        if self._contestant.facts().get(FIT_FRESH, 1.0):
+        if self._estimator.facts().get(FIT_FRESH, 1.0):
             self.seconds.append(seconds)
         self._shots = shots
 
@@ -215,7 +215,7 @@ class _Fits:
 class _Pixels:
     """Maps and truths of one cell."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ArraySpool) -> None:
         self._shelf = shelf
         self._maps: list[npt.NDArray[np.float32]] = []
         self._regions: list[npt.NDArray[np.bool_]] = []
@@ -236,7 +236,7 @@ class _Pixels:
         if anomaly_map.ndim != 2 or regions.shape[1:] != size:
             raise OptionError(
                 f"{sample.name}: the map has the shape {size} and its truth "
-                f"{regions.shape[1:]}; a contestant must give maps at the image's own size."
+                f"{regions.shape[1:]}; an estimator must give maps at the image's own size."
             )
         self._maps.append(self._shelf.keep(np.asarray(anomaly_map, np.float32)))
         self._regions.append(self._shelf.keep(regions))
@@ -283,7 +283,7 @@ def threads_fixed(count: int) -> Iterator[None]:
 
 
 def _seed_everything(seed: int) -> None:
-    """For contestants that draw from global generators; ours are handed a generator."""
+    """For estimators that draw from global generators; ours are handed a generator."""
     import torch
 
     random.seed(seed)

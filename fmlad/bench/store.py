@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, Row
+from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, ImageRecord
 from fmlad.bench.plan import Plan, plan_from_dict
 from fmlad.errors import CorruptResultsError, OptionError, UnknownNameError
 
@@ -269,7 +269,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[ImageRecord]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""Tables of results: means over seeds, intervals, and two contestants side by side."""
+"""Tables of results: means over seeds, intervals, and two estimators side by side."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One contestant, one number of shots, and one task or all tasks of a dataset.
+    """One estimator, one number of shots, and one task or all tasks of a dataset.
 
     Attributes:
         entry: Who.
@@ -65,8 +65,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two contestants on the cells that both have finished.
+class PairedComparison:
+    """Two estimators on the cells that both have finished.
 
     Attributes:
         first: Label.
@@ -145,7 +145,7 @@ def compare(
     *,
     draws: int = DRAWS,
     seed: int = SEED,
-) -> list[Comparison]:
+) -> list[PairedComparison]:
     """Two entries cell against cell: same task, same shots, same test images.
 
     Args:
@@ -329,7 +329,7 @@ def _comparison(
     shots: int | None,
     groups: Sequence[Sequence[tuple[CellResult, CellResult]]],
     drawn: _Drawn | None,
-) -> Comparison:
+) -> PairedComparison:
     by_group = [[a.figures[figure] - b.figures[figure] for a, b in group] for group in groups]
     flat = [difference for group in by_group for difference in group]
     low = high = None
@@ -339,7 +339,7 @@ def _comparison(
             for group in groups
         ]
         low, high = interval(np.mean(draws, axis=0))
-    return Comparison(
+    return PairedComparison(
         first,
         second,
         figure,

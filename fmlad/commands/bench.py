@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fmlad.bench.model import Task
     from fmlad.bench.plan import Plan
     from fmlad.bench.results import Results
-    from fmlad.bench.summary import Comparison, Figure, Line
+    from fmlad.bench.summary import PairedComparison, Figure, Line
 
 SHOWN = ("auroc_logical", "auroc_structural", "auroc_micro", "f1_max", "aupro", "spro@0.05")
 FAILED = 1  # exit code: some cells could not be done
@@ -26,7 +26,7 @@ FAILED = 1  # exit code: some cells could not be done
 Progress = Callable[[int, int, str], None]
 
 bench_cli = typer.Typer(
-    help="Run the few-shot protocol, write reports, compare contestants.",
+    help="Run the few-shot protocol, write reports, compare estimators.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -359,7 +359,7 @@ def _line_row(line: Line, shown: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _comparison_row(one: Comparison) -> tuple[str, ...]:
+def _comparison_row(one: PairedComparison) -> tuple[str, ...]:
     interval = "" if one.low is None else f"{one.low:+.3f} to {one.high:+.3f}"
     return (
         one.dataset or "all",

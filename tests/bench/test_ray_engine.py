@@ -12,7 +12,7 @@ import pytest
 from fmlad.bench import ray_engine
 from fmlad.bench.model import Cell, Entry, FailedCell, Task
 from fmlad.bench.plan import Plan
-from fmlad.bench.ray_engine import Desk, RayEngine
+from fmlad.bench.ray_engine import RayEngine, TaskQueue
 from fmlad.bench.results import load, run
 from fmlad.engines import cluster
 from fmlad.errors import BackboneMismatchError, MissingDependencyError, OptionError
@@ -25,7 +25,7 @@ MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
 
 
 class Here(ray_engine.BenchWorker):
-    """A worker that sees the small dataset and the fake contestants."""
+    """A worker that sees the small dataset and the fake estimators."""
 
     def attempt(self, cell: Cell, threads: int) -> Any:
         if self._setting is not None:
@@ -173,7 +173,7 @@ def test_a_cluster_on_which_nothing_works_is_left_soon() -> None:
     actor = type("Actor", (), {"attempt": type("Call", (), {"remote": lambda *_: object()})})
     outcomes = []
     with pytest.raises(cluster.ClusterError, match=r"cannot go on \(the worker died\)"):  # noqa: PT012
-        for outcome in ray_engine._work_off(Broken(), [actor], Desk(cells("a", 50)), 1):
+        for outcome in ray_engine._work_off(Broken(), [actor], TaskQueue(cells("a", 50)), 1):
             outcomes.append(outcome)
     assert [type(outcome) for outcome in outcomes] == [FailedCell] * cluster.LOST
 
@@ -184,27 +184,27 @@ def cells(category: str, count: int) -> list[Cell]:
 
 
 def test_a_task_stays_with_its_worker_and_nobody_is_idle() -> None:
-    desk = Desk([*cells("a", 4), *cells("b", 2), *cells("c", 6)])
+    queue = TaskQueue([*cells("a", 4), *cells("b", 2), *cells("c", 6)])
     taken: dict[int, list[str]] = {0: [], 1: []}
     for worker in (0, 1) * 6:  # in turn, as if all cells took the same time
-        cell = desk.take(worker)
+        cell = queue.take(worker)
         assert cell is not None
         taken[worker].append(cell.task.category)
     assert taken == {0: list("aaaacc"), 1: list("bbcccc")}
-    assert desk.take(0) is None
+    assert queue.take(0) is None
 
 
 def test_one_task_is_shared_where_there_is_no_other() -> None:
-    desk = Desk(cells("a", 3))
-    seeds = [cell.seed for worker in (0, 1, 2) if (cell := desk.take(worker)) is not None]
+    queue = TaskQueue(cells("a", 3))
+    seeds = [cell.seed for worker in (0, 1, 2) if (cell := queue.take(worker)) is not None]
     assert seeds == [0, 1, 2]
-    assert desk.take(1) is None
+    assert queue.take(1) is None
 
 
 def test_help_goes_where_most_is_left() -> None:
-    desk = Desk([*cells("a", 2), *cells("b", 9)])
-    desk.take(0), desk.take(1)
-    cell = desk.take(2)
+    queue = TaskQueue([*cells("a", 2), *cells("b", 9)])
+    queue.take(0), queue.take(1)
+    cell = queue.take(2)
     assert cell is not None
     assert cell.task.category == "b"
 

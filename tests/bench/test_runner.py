@@ -1,4 +1,4 @@
-"""One cell: what is handed to the contestant, what is measured, what is refused."""
+"""One cell: what is handed to the estimator, what is measured, what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fmlad.bench import maps as maps_module
-from fmlad.bench.maps import Shelf
+from fmlad.bench.maps import ArraySpool
 from fmlad.bench.model import Cell, CellResult, Scored, Task
 from fmlad.bench.runner import judge_all, recompute, run_cell, threads_fixed
 from fmlad.datasets.model import Dataset
@@ -22,15 +22,15 @@ from tests.bench.support import KINDS, SIZE, Fake, fake, load
 
 def run(root: Path, name: str = "board", **changes: Any) -> tuple[CellResult, Fake]:
     entry = replace(fake(**changes.pop("options", {})), **changes.pop("entry", {}))
-    contestant = Fake(entry.options)
+    estimator = Fake(entry.options)
     cell = Cell(entry, Task(name, str(root), ""), changes.pop("shots", 2), 0)
-    return run_cell(cell, load(name, str(root)), contestant), contestant
+    return run_cell(cell, load(name, str(root)), estimator), estimator
 
 
 def test_a_cell_has_a_row_an_image_and_figures_of_both_sorts(pictures: Path) -> None:
-    result, contestant = run(pictures)
+    result, estimator = run(pictures)
     assert len(result.rows) == sum(KINDS.values())
-    assert contestant.fits == [tuple(name.removeprefix("train/") for name in result.shots)]
+    assert estimator.fits == [tuple(name.removeprefix("train/") for name in result.shots)]
     assert result.figures["auroc_micro"] == 1.0
     assert {"aupro", "auroc_logical", "auroc_structural"} <= result.figures.keys()
     assert len(result.curve["fpr"]) == len(result.curve["spro"]) > 2
@@ -50,15 +50,15 @@ def test_figures_can_be_computed_again_from_the_rows(pictures: Path) -> None:
 
 def test_validation_is_handed_over_where_the_entry_asks_for_it(pictures: Path) -> None:
     for asked, count in ((False, 0), (True, 2)):
-        result, contestant = run(pictures, entry={"validation": asked})
-        assert contestant.validation == [count]
+        result, estimator = run(pictures, entry={"validation": asked})
+        assert estimator.validation == [count]
         assert result.cost["normals_beyond_k"] == count
 
 
 def test_each_pair_is_judged_by_its_own_reference(pictures: Path) -> None:
-    result, contestant = run(pictures, "pairs", shots=1)
+    result, estimator = run(pictures, "pairs", shots=1)
     assert result.shots == ()
-    assert contestant.fits == [("00",), ("01",)] * 7
+    assert estimator.fits == [("00",), ("01",)] * 7
     assert "auroc_micro" in result.figures
 
 
@@ -115,7 +115,9 @@ def test_maps_on_disk_give_the_same_figures_and_leave_nothing(
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    monkeypatch.setattr(maps_module.Shelf.__init__, "__defaults__", (5 * 4 * SIZE[0] * SIZE[1],))
+    monkeypatch.setattr(
+        maps_module.ArraySpool.__init__, "__defaults__", (5 * 4 * SIZE[0] * SIZE[1],)
+    )
     stored: list[int] = []
     real = np.save
 
@@ -132,7 +134,7 @@ def test_maps_on_disk_give_the_same_figures_and_leave_nothing(
 
 def test_a_shelf_keeps_values_and_hands_them_out_read_only() -> None:
     arrays = [np.full((4, 5), i, np.float32) for i in range(4)]
-    with Shelf(in_memory=2 * arrays[0].nbytes) as shelf:
+    with ArraySpool(in_memory=2 * arrays[0].nbytes) as shelf:
         kept = [shelf.keep(array) for array in arrays]
         assert [isinstance(array, np.memmap) for array in kept] == [False, False, True, True]
         assert all((a == b).all() for a, b in zip(arrays, kept, strict=True))

@@ -38,7 +38,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Peer(ABC):
-    """A :class:`fmlad.bench.model.Contestant` around a model of anomalib's."""
+    """A :class:`fmlad.bench.model.Estimator` around a model of anomalib's."""
 
     takes_word = False  # whether a word for the category is of use
     takes_validation = False
@@ -90,7 +90,7 @@ class Peer(ABC):
         validation: Sequence[Path] = (),
         prompts: str | None = None,
     ) -> None:
-        """See :class:`fmlad.bench.model.Contestant`.
+        """See :class:`fmlad.bench.model.Estimator`.
 
         Of a prompt set (``"mvtec_loco/screw_bag"``) only the name of the category is used
         (``"screw bag"``), by those peers that read.
@@ -120,7 +120,7 @@ class Peer(ABC):
         self._fitted = True
 
     def score(self, image: Path) -> Scored:
-        """See :class:`fmlad.bench.model.Contestant`; no threshold is set.
+        """See :class:`fmlad.bench.model.Estimator`; no threshold is set.
 
         Raises:
             OptionError: It was not fitted.

@@ -1,4 +1,4 @@
-"""Contestants: the methods of this package as they are entered in the benchmark, and peers by name.
+"""Estimators: the methods of this package as they are entered in the benchmark, and peers by name.
 
 Methods look through the same pipeline as ``Detector``. Views stay in a gallery that all entries of
 a task share, so that a backbone runs once per image over all shots, seeds and entries.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fmlad import pipeline, profiles
 from fmlad.backbones.roles import Backbone
 from fmlad.bench import plan
-from fmlad.bench.model import Contestant, Entry, Scored
+from fmlad.bench.model import Entry, Estimator, Scored
 from fmlad.bench.plan import is_peer
 from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
@@ -43,7 +43,7 @@ class WatchedCache(DiskCache):
         return found
 
 
-class Gallery:
+class ViewCache:
     """Views by path, the least recently used forgotten first.
 
     Entries that see through different backbones have views of their own on a picture; what a
@@ -102,10 +102,10 @@ class Gallery:
             self._sizes.pop(path, None)
 
 
-class MethodContestant:
+class MethodEstimator:
     """A method of this package."""
 
-    def __init__(self, entry: Entry, gallery: Gallery, device: str = "auto") -> None:
+    def __init__(self, entry: Entry, gallery: ViewCache, device: str = "auto") -> None:
         """Builds the method and loads its backbones.
 
         Raises:
@@ -137,7 +137,7 @@ class MethodContestant:
         validation: Sequence[Path] = (),
         prompts: str | None = None,
     ) -> None:
-        """See :class:`fmlad.bench.model.Contestant`."""
+        """See :class:`fmlad.bench.model.Estimator`."""
         if prompts is not None and "prompts" not in self._method.takes:
             raise OptionError(f"The method {self._method.name!r} makes no use of prompts.")
         # The first fit of each size looks at everything anew, so that its time is that of a fit.
@@ -161,9 +161,9 @@ class MethodContestant:
         self._fit_fresh = anew or not (known or self._hits > before)
 
     def score(self, image: Path) -> Scored:
-        """See :class:`fmlad.bench.model.Contestant`."""
+        """See :class:`fmlad.bench.model.Estimator`."""
         if self._fitted is None:
-            raise OptionError("A contestant is asked before it was fitted; call fit first.")
+            raise OptionError("A estimator is asked before it was fitted; call fit first.")
         known, before = image in self._gallery, self._hits
         if self._timed < TIMED:
             view = self._look_anew(image, known)
@@ -205,8 +205,8 @@ class MethodContestant:
         return self._gallery.view(path, self._backbones, self._shelf)
 
 
-def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Contestant:
-    """The contestant of an entry.
+def make_estimator(entry: Entry, gallery: ViewCache, device: str = "auto") -> Estimator:
+    """The estimator of an entry.
 
     Args:
         entry: Who.
@@ -219,7 +219,7 @@ def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Con
         WeightsUnavailableError: Weights are not here and cannot be fetched.
     """
     if not is_peer(entry.method):
-        return MethodContestant(entry, gallery, device)
+        return MethodEstimator(entry, gallery, device)
     module, _, function = plan.PEERS[entry.method.partition(":")[0]].partition(":")
     try:
         make: Any = getattr(importlib.import_module(module), function)
@@ -228,7 +228,7 @@ def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Con
             f"The peer {entry.method!r} needs the package {error.name!r}; install the extra: "
             f"pip install 'fmlad[bench]'."
         ) from None
-    return cast(Contestant, make(entry.method, dict(entry.options), device))
+    return cast(Estimator, make(entry.method, dict(entry.options), device))
 
 
 def _weights_mb(backbones: Mapping[str, Backbone]) -> float:
