@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field, ValidationError
 
 from fmlad.datasets.model import Kind
 
@@ -23,10 +24,22 @@ FORMAT = 1
 ALL = 0  # number of shots that means "all training images"
 
 Progress = Callable[[int, int, str], None]  # done, total, what
+Count = Annotated[int, Field(ge=0, strict=True)]
+# Values are checked wherever a plan is made or results are read.
+_CHECKED = ConfigDict(extra="forbid", revalidate_instances="always")
 
 
 def silent(done: int, total: int, what: str) -> None:
     """Progress that is not shown."""
+
+
+def explained(error: ValidationError, source: str) -> str:
+    """What is wrong with a value, where in a source it stands, and what came."""
+    first = error.errors()[0]
+    for step in first["loc"]:
+        source += f"[{step}]" if isinstance(step, int) else f": {step}"
+    text = first["msg"].removeprefix("Input ")
+    return f"{source} {text[0].lower()}{text[1:]}; got {first['input']!r}"
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,14 @@ class Entry:
         validation: Whether the dataset's validation images are handed to it (normals beyond k).
     """
 
-    label: str
+    __pydantic_config__ = _CHECKED
+
+    label: Annotated[str, Field(pattern=r"\S")]
     method: str
     profile: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     prompts: str | None = None
-    validation: bool = False
+    validation: Annotated[bool, Field(strict=True)] = False
 
 
 @dataclass(frozen=True)
@@ -66,13 +81,15 @@ class Task:
             the one bundled for the category.
     """
 
+    __pydantic_config__ = ConfigDict(_CHECKED, coerce_numbers_to_str=True)  # YAML reads 1 as one
+
     dataset: str
     root: str
     category: str = ""
     subtype: str | None = None
-    images: int = 0
-    spread: bool = True
-    localise: bool = True
+    images: Count = 0
+    spread: Annotated[bool, Field(strict=True)] = True
+    localise: Annotated[bool, Field(strict=True)] = True
     prompts: str | None = None
 
     @property
