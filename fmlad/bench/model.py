@@ -25,8 +25,8 @@ ALL = 0  # number of shots that means "all training images"
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 Count = Annotated[int, Field(ge=0, strict=True)]
-# Values are checked wherever a plan is made or results are read.
-_CHECKED = ConfigDict(extra="forbid", revalidate_instances="always")
+# Values are checked wherever a plan is made or results are read; YAML reads a category 1 as one.
+_CHECKED = ConfigDict(extra="forbid", revalidate_instances="always", coerce_numbers_to_str=True)
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -81,7 +81,7 @@ class Task:
             the one bundled for the category.
     """
 
-    __pydantic_config__ = ConfigDict(_CHECKED, coerce_numbers_to_str=True)  # YAML reads 1 as one
+    __pydantic_config__ = _CHECKED
 
     dataset: str
     root: str
