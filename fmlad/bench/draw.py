@@ -9,17 +9,15 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fmlad.bench.model import ALL, Task
+from fmlad.bench.model import ALL, Progress, Task
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, OptionError
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

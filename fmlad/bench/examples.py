@@ -6,26 +6,26 @@ one cell and asked about those few images, as long as they are where they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from fmlad import draw
 from fmlad.bench.draw import open_task
-from fmlad.bench.model import ALL, CellResult, ImageRecord
-from fmlad.bench.plan import is_peer, prompts_of
-from fmlad.datasets.model import Dataset, Sample
+from fmlad.bench.estimators import ViewCache, make_estimator
+from fmlad.bench.model import ALL, CellResult, ImageRecord, Scored
+from fmlad.bench.runner import Fitter
+from fmlad.datasets.model import Sample
 from fmlad.errors import FmladError, OptionError
+from fmlad.io.images import load_image
 
 PATIENCE = 120.0  # seconds that a fit took in the run; what took longer is not fitted again
 TOLERANCE = 1e-3  # of a score, relative: another machine sums in another order
 SENTENCES = 3
 MAIN = ("auroc_mean", "auroc_micro", "aupro")  # the first that is there says how a task went
-
-Judge = Callable[[Sample], tuple[float, Image.Image, Image.Image, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -145,76 +145,44 @@ def examples_of(result: CellResult, count: int) -> EntryExamples:
         why = f"Not fitted again for pictures: a fit took {took:.0f} s."
         return EntryExamples(result, missing=why)
     try:
-        dataset = open_task(result.cell.task)
-        samples = {sample.name: sample for sample in dataset.test}
-        chosen = [(role, row, _found(samples, row.name)) for role, row in pick(result.rows, count)]
-        judge = _judge(result, dataset)
-        examples = [Example(role, row, *judge(sample)) for role, row, sample in chosen]
+        examples = tuple(_judged_again(result, count))
     except FmladError as error:
         why = f"No pictures, for the run cannot be repeated here: {error}"
         return EntryExamples(result, missing=why)
-    return EntryExamples(result, tuple(examples))
+    return EntryExamples(result, examples)
 
 
-def _found(samples: dict[str, Sample], name: str) -> Sample:
-    if name not in samples:
+def _judged_again(result: CellResult, count: int) -> Iterator[Example]:
+    dataset = open_task(result.cell.task)
+
+    def found(samples: Sequence[Sample], name: str) -> Sample:
+        for sample in samples:
+            if sample.name == name:
+                return sample
         raise OptionError(f"the image {name!r} is not in the dataset any more.")
-    return samples[name]
 
-
-def _judge(result: CellResult, dataset: Dataset) -> Judge:
-    """What judges one image as the entry of the cell did."""
-    entry = result.cell.entry
-    given: dict[str, Any] = {
-        "seed": result.cell.seed,
-        "validation": [s.path for s in dataset.validation] if entry.validation else (),
-        "prompts": prompts_of(entry, result.cell.task, dataset),
-    }
-
-    def fit(shots: Sequence[Path]) -> Judge:
-        return (_peer if is_peer(entry.method) else _method)(result, shots, given)
-
-    if not dataset.paired:
-        train = {sample.name: sample for sample in dataset.train}
-        return fit([_found(train, name).path for name in result.shots])
-    return lambda sample: fit([] if sample.reference is None else [sample.reference])(sample)
-
-
-def _method(result: CellResult, shots: Sequence[Path], given: dict[str, Any]) -> Judge:
-    """A method of this package: the same path as everybody's, with its findings."""
-    from fmlad.detector import Detector
-
-    entry = result.cell.entry
-    detector = Detector.from_shots(
-        shots, method=entry.method, profile=entry.profile, **given, **entry.options
-    )
-
-    def judge(sample: Sample) -> tuple[float, Image.Image, Image.Image, tuple[str, ...]]:
-        verdict = detector.predict(sample.path)
-        sentences = tuple(finding.text for finding in verdict.findings[:SENTENCES])
-        picture = Image.fromarray(np.array(verdict.pixels))
-        return verdict.score, picture, verdict.overlay(), sentences
-
-    return judge
-
-
-def _peer(result: CellResult, shots: Sequence[Path], given: dict[str, Any]) -> Judge:
-    """A peer: heat alone, on the scale of its threshold, or of the image where it has none."""
-    from fmlad import draw
-    from fmlad.bench.estimators import ViewCache, make_estimator
-    from fmlad.io.images import load_image
-
+    chosen = [(role, row, found(dataset.test, row.name)) for role, row in pick(result.rows, count)]
     estimator = make_estimator(result.cell.entry, ViewCache())
-    estimator.fit(shots, **given)
-
-    def judge(sample: Sample) -> tuple[float, Image.Image, Image.Image, tuple[str, ...]]:
+    fitter = Fitter(result.cell, dataset, estimator)
+    if not dataset.paired:
+        fitter.fit([found(dataset.train, name).path for name in result.shots])
+    for role, row, sample in chosen:
+        if dataset.paired:
+            fitter.fit_to_reference(sample)
         scored = estimator.score(sample.path)
         pixels = load_image(sample.path)
-        picture = Image.fromarray(pixels)
-        if scored.anomaly_map is None:
-            return scored.score, picture, picture, ()
-        top = scored.threshold or float(scored.anomaly_map.max()) / 2 or 1.0
-        heat = draw.heat(pixels, scored.anomaly_map, start=0.5 * top, full=2.0 * top)
-        return scored.score, picture, heat, ()
+        yield Example(role, row, scored.score, Image.fromarray(pixels), *_overlay(scored, pixels))
 
-    return judge
+
+def _overlay(scored: Scored, pixels: npt.NDArray[np.uint8]) -> tuple[Image.Image, tuple[str, ...]]:
+    """With boxes and findings, if a method of this package judged; of a peer heat alone.
+
+    Its scale is that of the threshold, or of the image where there is none.
+    """
+    if scored.prediction is not None:
+        findings = scored.prediction.findings[:SENTENCES]
+        return scored.prediction.overlay(), tuple(finding.text for finding in findings)
+    if scored.anomaly_map is None:
+        return Image.fromarray(pixels), ()
+    top = scored.threshold or float(scored.anomaly_map.max()) / 2 or 1.0
+    return draw.heat(pixels, scored.anomaly_map, start=0.5 * top, full=2.0 * top), ()

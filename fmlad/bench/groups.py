@@ -86,42 +86,38 @@ def _confined(cells: Sequence[CellResult], tasks: Sequence[str]) -> list[tuple[s
 
 
 def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
-    """JSON-ready: what tables need of groups, and nothing of single images.
-
-    Absolute paths among options are cut down to their names: they say nothing on another machine.
-    """
+    """JSON-ready: what tables need of groups, and nothing of single images."""
     return [
         {
             "dataset": group.dataset,
             "title": group.title,
             "tasks": list(group.tasks),
-            "lines": [
-                {
-                    "entry": line.entry.label,
-                    "method": line.entry.method,
-                    "profile": line.entry.profile,
-                    "options": {k: _portable(v) for k, v in line.entry.options.items()},
-                    "shots": line.shots,
-                    "seeds": list(line.seeds),
-                    "images": line.images,
-                    "category_prompts": line.category_prompts,
-                    "normals_beyond_k": line.normals_beyond_k,
-                    "figures": {
-                        name: {
-                            key: round(value, 4)
-                            for key, value in vars(figure).items()
-                            if value is not None
-                        }
-                        for name, figure in line.figures.items()
-                    },
-                    "cost": {name: round(value, 4) for name, value in line.cost.items()},
-                }
-                for line in group.lines
-            ],
+            "lines": [_condensed(line) for line in group.lines],
         }
         for group in found
     ]
 
 
-def _portable(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+def _condensed(line: Line) -> dict[str, Any]:
+    """Absolute paths among options are cut down to their names: elsewhere they say nothing."""
+    options = {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in line.entry.options.items()
+    }
+    figures = {
+        name: {key: round(value, 4) for key, value in vars(figure).items() if value is not None}
+        for name, figure in line.figures.items()
+    }
+    return {
+        "entry": line.entry.label,
+        "method": line.entry.method,
+        "profile": line.entry.profile,
+        "options": options,
+        "shots": line.shots,
+        "seeds": list(line.seeds),
+        "images": line.images,
+        "category_prompts": line.category_prompts,
+        "normals_beyond_k": line.normals_beyond_k,
+        "figures": figures,
+        "cost": {name: round(value, 4) for name, value in line.cost.items()},
+    }

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, ValidationError
 
 from fmlad.datasets.model import Kind
+from fmlad.prediction import Prediction
 
 FORMAT = 1
 ALL = 0  # number of shots that means "all training images"
@@ -186,12 +187,14 @@ class Scored:
         anomaly_map: float32 ``(H, W)`` at the image's own size, or None if it makes none.
         threshold: Scores above it are called anomalous, or None.
         fresh: Whether nothing of this image was computed before.
+        prediction: With findings and pictures, of methods of this package.
     """
 
     score: float
     anomaly_map: npt.NDArray[np.float32] | None = field(repr=False, default=None)
     threshold: float | None = None
     fresh: bool = True
+    prediction: Prediction | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _work_off(ray: Any, actors: Sequence[Any], queue: TaskQueue, threads: int) -
 
 
 class TaskQueue:
-    """Cells that wait, by task; it says which one a worker does next."""
+    """Waiting cells by task, and which one a worker does next."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._waiting: dict[Task, deque[Cell]] = {}
@@ -104,26 +104,26 @@ class TaskQueue:
     def take(self, worker: int) -> Cell | None:
         """The next cell of the worker's task; of a new task where that is done; None at the end.
 
-        A new task is one that nobody works on, in the order of the cells; else the one with the
-        most cells for each of those who would share it.
+        A new task is one that no worker is at, in the order of the cells; else the one with the
+        most cells for each of those that would share it.
         """
+
+        def need(task: Task) -> float:
+            others = list(self._at.values()).count(task)
+            return len(self._waiting[task]) / (others + 1) if others else float("inf")
+
         task = self._at.get(worker)
         if task is None or not self._waiting[task]:
             self._at.pop(worker, None)
             left = [task for task, cells in self._waiting.items() if cells]
             if not left:
                 return None
-            task = max(left, key=self._need)  # the first of equals
-            self._at[worker] = task
+            task = self._at[worker] = max(left, key=need)  # the first of equals
         return self._waiting[task].popleft()
-
-    def _need(self, task: Task) -> float:
-        others = list(self._at.values()).count(task)
-        return len(self._waiting[task]) / (others + 1) if others else float("inf")
 
 
 class BenchWorker:
-    """What does cells, in a process of its own."""
+    """Does cells in a process of its own."""
 
     def __init__(self, setting: cluster.Setting, device: str) -> None:
         self._setting: cluster.Setting | None = setting
@@ -141,8 +141,6 @@ class BenchWorker:
 
 
 def _is_relative(cell: Cell) -> bool:
-    files = [cell.task.root]
-    files += [
-        p for p in (cell.task.prompts, cell.entry.prompts) if p and p.endswith((".yaml", ".yml"))
-    ]
-    return any(not Path(file).is_absolute() for file in files)
+    prompts = [p for p in (cell.task.prompts, cell.entry.prompts) if p]
+    files = [p for p in prompts if p.endswith((".yaml", ".yml"))]
+    return any(not Path(file).is_absolute() for file in (cell.task.root, *files))

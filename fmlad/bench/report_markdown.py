@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fmlad.bench.groups import Group
 from fmlad.bench.model import ALL, Cell, CellResult
-from fmlad.bench.published import METRICS, PublishedFigure, published_for
+from fmlad.bench.published import METRICS, published_for
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Line
 from fmlad.bench.tables import (
     FIGURES,
     NOTHING,
@@ -36,16 +35,8 @@ def markdown(
         title: The heading.
         facts: What was run with what.
     """
-    found = [line for group in groups for line in group.lines]
-    shots = {line.shots for line in found}
     datasets = [group.dataset for group in groups if group.whole]
-    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
-    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
-    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
-    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
-    rows = [tuple(_row(group, line, shown, extra) for line in group.lines) for group in groups]
-    rows.append(tuple(_published(beside, [*shown, *extra])))
-    table = Table((*HEADING, *names), tuple(rows), words=3)
+    unpublished = [name for name in datasets if not published_for(name, "")]
     return "\n".join(
         [
             f"# {plain(title)}",
@@ -56,18 +47,45 @@ def markdown(
             "mean where there is one.",
             "Rows with a source are published figures and were not run here.",
             "",
-            to_markdown(table),
+            to_markdown(_table(groups, datasets)),
             "",
-            *(
-                f"- no published figures for {plain(name)}"
-                for name in datasets
-                if not published_for(name, "")
-            ),
+            *(f"- no published figures for {plain(name)}" for name in unpublished),
             *(f"- failed: {plain(': '.join(parts))}" for parts in failures(results)),
             *(f"- {plain(note)}" for note in notes_of(results)),
             "",
         ]
     )
+
+
+def _table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
+    """Results, then published figures with the same numbers of shots."""
+    found = [line for group in groups for line in group.lines]
+    shots = {line.shots for line in found}
+    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
+    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
+    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
+    rows = []
+    for group in groups:
+        for line in group.lines:
+            words = "yes" if line.category_prompts else "no"
+            beyond, seeds = str(line.normals_beyond_k), str(len(line.seeds))
+            texts = (group.title, line.entry.label, words, beyond, shots_text(line.shots), seeds)
+            figures = (figure_cell(name, line) for name in shown)
+            nothing = (TableCell(NOTHING) for _ in extra)
+            rows.append((*map(TableCell, texts), *figures, *nothing))
+    published: dict[tuple[str, ...], dict[str, str]] = {}
+    for one in beside:
+        if one.metric in (*shown, *extra):
+            who = f"{one.method}, published [{one.grade}] {one.source}"
+            beyond = "all" if one.shots == ALL else NOTHING
+            given = one.category_input or "none"
+            facts = (one.dataset, who, given, beyond, one.shots_text, NOTHING)
+            published.setdefault(facts, {})[one.metric] = percent(one.value)
+    for key, values in published.items():
+        figures = (TableCell(values.get(name, NOTHING)) for name in (*shown, *extra))
+        rows.append((*map(TableCell, key), *figures))
+    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
+    return Table((*HEADING, *names), (tuple(rows),), words=3)
 
 
 def notes_of(results: Iterable[CellResult]) -> list[str]:
@@ -82,55 +100,17 @@ def failures(results: Results) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str], list[Cell]] = {}
     for one in results.failed:
         found.setdefault((one.cell.entry.label, one.message), []).append(one.cell)
-    return [
-        (
-            label,
-            f"{len(cells)} cell{'s' if len(cells) > 1 else ''} of "
-            f"{_listed(cell.task.title for cell in cells)}; "
-            f"k {_listed(shots_text(cell.shots) for cell in cells)}; "
-            f"seeds {_listed(str(cell.seed) for cell in cells)}",
-            message,
+    return [(label, _listed(cells), message) for (label, message), cells in found.items()]
+
+
+def _listed(cells: Sequence[Cell]) -> str:
+    tasks, shots, seeds = (
+        ", ".join(dict.fromkeys(names))
+        for names in (
+            [cell.task.title for cell in cells],
+            [shots_text(cell.shots) for cell in cells],
+            [str(cell.seed) for cell in cells],
         )
-        for (label, message), cells in found.items()
-    ]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
-def _row(
-    group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]
-) -> tuple[TableCell, ...]:
-    return (
-        TableCell(group.title),
-        TableCell(line.entry.label),
-        TableCell("yes" if line.category_prompts else "no"),
-        TableCell(str(line.normals_beyond_k)),
-        TableCell(shots_text(line.shots)),
-        TableCell(str(len(line.seeds))),
-        *(figure_cell(name, line) for name in shown),
-        *(TableCell(NOTHING) for _ in extra),
     )
-
-
-def _published(
-    found: Iterable[PublishedFigure], shown: Sequence[str]
-) -> list[tuple[TableCell, ...]]:
-    """One row per method, number of shots and source."""
-    rows: dict[tuple[TableCell, ...], dict[str, PublishedFigure]] = {}
-    for one in found:
-        if one.metric in shown:
-            who = (
-                TableCell(one.dataset),
-                TableCell(f"{one.method}, published [{one.grade}] {one.source}"),
-                TableCell(one.category_input or "none"),
-                TableCell("all" if one.shots == ALL else NOTHING),
-                TableCell(one.shots_text),
-                TableCell(NOTHING),
-            )
-            rows.setdefault(who, {})[one.metric] = one
-    return [
-        (*who, *(TableCell(percent(row[n].value) if n in row else NOTHING) for n in shown))
-        for who, row in rows.items()
-    ]
+    count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    return f"{count} of {tasks}; k {shots}; seeds {seeds}"

@@ -18,7 +18,8 @@ from fmlad.errors import InvalidImageError, MissingDependencyError, OptionError
 from tests.bench.support import KINDS, plan_of
 from tests.conftest import CountingFeatures
 
-PATCH = Entry("patch", "banks", "builtin", {"banks": ["patch"]})
+OPTIONS = {"banks": ["patch"], "registration": False}
+PATCH = Entry("patch", "banks", "builtin", OPTIONS)
 TESTED = sum(KINDS.values())
 
 
@@ -41,9 +42,9 @@ def test_verdicts_are_those_of_a_detector(pictures: Path) -> None:
     estimator = MethodEstimator(PATCH, ViewCache())
     estimator.fit(shots, seed=4)
     detector = fmlad.Detector.from_shots(
-        shots, method="banks", profile="builtin", seed=4, banks=("patch",)
+        shots, method="banks", profile="builtin", seed=4, **OPTIONS
     )
-    for query in (*queries, *queries):  # the second time from the gallery
+    for query in (*queries, *queries):  # the second time from the cache
         scored, verdict = estimator.score(query), detector.predict(query)
         assert scored.score == verdict.score
         assert scored.threshold == verdict.threshold
@@ -66,7 +67,7 @@ def test_every_backbone_runs_once_per_image_over_all_cells(
 
 
 def test_entries_share_what_a_backbone_said(pictures: Path, counted: CountingFeatures) -> None:
-    both = Entry("both", "banks", "builtin", {"banks": ["patch", "histogram"]})
+    both = Entry("both", "banks", "builtin", {**OPTIONS, "banks": ["patch", "histogram"]})
     cells = plan_of(pictures, PATCH, both, shots=(2,), seeds=(0,)).cells()
     first, second = (run_cell_by_value(cell, "cpu", 1) for cell in cells)
     # The other entry looks anew to be timed, at its shots and at some queries.
@@ -77,35 +78,35 @@ def test_entries_share_what_a_backbone_said(pictures: Path, counted: CountingFea
     assert second.cost["fit_seconds"] > 0
 
 
-def test_a_gallery_forgets_what_was_used_longest_ago(pictures: Path) -> None:
+def test_a_cache_of_views_forgets_what_was_used_longest_ago(pictures: Path) -> None:
     paths = sorted((pictures / "train").glob("*.png"))[:3]
     estimator = MethodEstimator(PATCH, ViewCache())
     size = 0
     for limit, kept in ((1000.0, 3), (0.001, 1)):
-        gallery = ViewCache(limit)
+        cache = ViewCache(limit)
         for path in (*paths, paths[0]):
-            view = gallery.view(path, estimator._backbones, "shelf")
+            view = cache.view(path, estimator._backbones, "shelf")
             view.pyramid()
             size = view.nbytes
-        gallery.view(paths[0], estimator._backbones, "shelf")
-        assert len(gallery) == kept
-        assert paths[0] in gallery
-    gallery = ViewCache(2.5 * size / 2**20)
+        cache.view(paths[0], estimator._backbones, "shelf")
+        assert sum(path in cache for path in paths) == kept
+        assert paths[0] in cache
+    cache = ViewCache(2.5 * size / 2**20)
     for path in paths:
-        gallery.view(path, estimator._backbones, "shelf").pyramid()
-    gallery.view(paths[2], estimator._backbones, "shelf")
-    assert [path in gallery for path in paths] == [False, True, True]
+        cache.view(path, estimator._backbones, "shelf").pyramid()
+    cache.view(paths[2], estimator._backbones, "shelf")
+    assert [path in cache for path in paths] == [False, True, True]
 
 
-def test_an_unreadable_picture_leaves_the_gallery_as_it_was(tmp_path: Path) -> None:
+def test_an_unreadable_picture_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    gallery = ViewCache()
-    estimator = MethodEstimator(PATCH, gallery)
+    cache = ViewCache()
+    estimator = MethodEstimator(PATCH, cache)
     for _ in range(2):
         with pytest.raises(InvalidImageError):
-            gallery.view(broken, estimator._backbones, "shelf")
-    assert broken not in gallery
+            cache.view(broken, estimator._backbones, "shelf")
+    assert broken not in cache
 
 
 def test_the_disk_cache_makes_nobody_quick(

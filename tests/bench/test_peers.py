@@ -469,6 +469,7 @@ def test_efficient_ad_trains_and_is_deterministic(pictures: list[Path]) -> None:
 
 @needs_anomalib
 @pytest.mark.shared
+@pytest.mark.slow
 def test_patchcore_with_a_real_network_finds_the_defects_of_a_real_board(
     shared: Callable[..., Path],
 ) -> None:

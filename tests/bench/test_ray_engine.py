@@ -24,7 +24,7 @@ from tests.engines.conftest import ray  # noqa: F401 (a fixture)
 MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
 
 
-class Here(ray_engine.BenchWorker):
+class LocalWorker(ray_engine.BenchWorker):
     """A worker that sees the small dataset and the fake estimators."""
 
     def attempt(self, cell: Cell, threads: int) -> Any:
@@ -33,7 +33,7 @@ class Here(ray_engine.BenchWorker):
         return super().attempt(cell, threads)
 
 
-class DiesOnce(Here):
+class DiesOnce(LocalWorker):
     """The first worker that comes to a cell of seed 1 dies."""
 
     def attempt(self, cell: Cell, threads: int) -> Any:
@@ -44,26 +44,26 @@ class DiesOnce(Here):
         return super().attempt(cell, threads)
 
 
-class DiesOfSeedOne(Here):
+class DiesOfSeedOne(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         if cell.seed == 1:
             os._exit(1)
         return super().attempt(cell, threads)
 
 
-class NeverStarts(Here):
+class NeverStarts(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         os._exit(1)
 
 
-class Breaks(Here):
+class Breaks(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         raise ZeroDivisionError("of ours")
 
 
 @pytest.fixture(autouse=True)
 def _small_world_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def finished(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in sorted(folder.glob("cells/*.json"))}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
     told: list[int] = []
@@ -91,6 +92,7 @@ def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
     assert [cell.environment["threads"] for cell in there] == ["1"] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_dies_costs_a_retry(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +104,7 @@ def test_a_worker_that_dies_costs_a_retry(
     assert table(there) == table(run(plan, tmp_path / "local"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +117,7 @@ def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     assert (failed.cell.seed, failed.error) == (1, "ClusterError")
     assert "3 workers died" in failed.message
     before = finished(tmp_path / "ray")
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
     again = run(plan, tmp_path / "ray", engine=RayEngine(1))
     assert len(again) == 3
     after = finished(tmp_path / "ray")
@@ -122,6 +125,7 @@ def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     assert table(again) == table(run(plan, tmp_path / "local"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_run_of_one_engine_is_resumed_by_the_other(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -136,6 +140,7 @@ def test_a_run_of_one_engine_is_resumed_by_the_other(
     assert load(out).missing == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="at most 4 workers"):
@@ -143,7 +148,7 @@ def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ray_engine, "BenchWorker", Breaks)
     with pytest.raises(RuntimeError, match="of ours"):
         run(plan, tmp_path / "r", engine=RayEngine(1))
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
     real = cluster.setting
     other = lambda threads, needed: replace(real(threads, needed), version="0.0")  # noqa: E731
     monkeypatch.setattr(cluster, "setting", other)

@@ -331,7 +331,7 @@ def test_examples_are_of_the_task_in_the_middle() -> None:
 
 
 def test_images_are_judged_again_and_shown(pictures: Path, tmp_path: Path) -> None:
-    method = Entry("patch", "banks", "builtin", {"banks": ["patch"]})
+    method = Entry("patch", "banks", "builtin", {"banks": ["patch"], "registration": False})
     plan = plan_of(pictures, method, fake("peer"), shots=(3,), seeds=(1,))
     run(plan, tmp_path / "r")
     shown = {cell.cell.entry.label: examples_of(cell, 4) for cell in load(tmp_path / "r")}

@@ -98,8 +98,8 @@ def test_localise_off_measures_no_map(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("scored", "words"),
     [
-        (Scored(math.nan), "no finite score"),
-        (Scored(1.0, np.zeros((3, 4), np.float32)), "at the image's own size"),
+        (Scored(math.nan), "not finite"),
+        (Scored(1.0, np.zeros((3, 4), np.float32)), "at the image.s own size"),
     ],
 )
 def test_nonsense_from_a_contestant_is_refused(pictures: Path, scored: Scored, words: str) -> None:

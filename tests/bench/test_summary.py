@@ -122,7 +122,7 @@ def test_tables_do_not_hang_on_the_order_of_cells() -> None:
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(good=scores, logical=scores, structural=st.lists(st.integers(0, 6), max_size=6))
 def test_every_draw_is_the_metric_of_the_drawn_images(
     good: list[int], logical: list[int], structural: list[int]

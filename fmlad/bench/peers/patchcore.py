@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,41 +188,30 @@ def _squeezenet(peer: str, weights: str | None) -> nn.Module:
 def _timm_network(peer: str, backbone: str, weights: str | None) -> nn.Module:
     import timm
 
-    if backbone and "." not in backbone and not timm.is_model(backbone):
-        raise UnknownNameError.of("CNN of timm", backbone, timm.list_models())
-    if weights == RANDOM:
-        with seeded(0, "cpu"):
-            network: nn.Module = timm.create_model(backbone or BACKBONE, pretrained=False)
-        return network
+    name = backbone or BACKBONE
+    if "." not in name and not timm.is_model(name):
+        raise UnknownNameError.of("CNN of timm", name, timm.list_models())
     if weights is None:
-        known = timm.get_pretrained_cfg(backbone or BACKBONE)
+        known = timm.get_pretrained_cfg(name)
         if known is None or not known.hf_hub_id:
-            raise no_weights(peer, f"timm knows none for {backbone!r}", PASS)
+            raise no_weights(peer, f"timm knows none for {name!r}", PASS)
         weights = str(known.hf_hub_id)
     place = Path(weights).expanduser()
-    if place.is_file():
-        network = timm.create_model(backbone or BACKBONE, pretrained=False)
-        _load_file(network, place, peer, PASS)
+    if weights == RANDOM or place.is_file():
+        with seeded(0, "cpu"):
+            network: nn.Module = timm.create_model(name, pretrained=False)
+        if weights != RANDOM:
+            _load_file(network, place, peer, PASS)
         return network
-    named = "/" not in weights and "." in weights and not place.exists()
-    folder = locate(f"timm/{weights}" if named else weights, configs=("config.json",))
-    return _timm_folder(peer, folder, backbone)
-
-
-def _timm_folder(peer: str, folder: Path, backbone: str) -> nn.Module:
-    import timm
-    from safetensors import SafetensorError
-
+    tagged = "/" not in weights and "." in weights and not place.exists()
+    folder = locate(f"timm/{weights}" if tagged else weights, configs=("config.json",))
     held = str(settings(folder).get("architecture", "no model of timm's"))
     if backbone and held != backbone.partition(".")[0]:
         raise no_weights(peer, f"{folder} holds {held}, and {backbone} was asked for", PASS)
     if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
         raise no_weights(peer, f"{folder} has no model.safetensors", PASS)
-    try:
-        network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        why = f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]})"
-        raise no_weights(peer, why, PASS) from error
+    with _unfit(peer, f"{folder} cannot be loaded", PASS):
+        network = timm.create_model(f"local-dir:{folder}", pretrained=True)
     return network.float()
 
 
@@ -230,7 +219,7 @@ def _load_file(network: nn.Module, file: Path, peer: str, passing: str) -> None:
     """Fills a network from a state dict, strictly."""
     if not file.is_file():
         raise no_weights(peer, f"there is no file {file}", passing)
-    try:
+    with _unfit(peer, f"{file} does not fit the network", passing):
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -238,6 +227,15 @@ def _load_file(network: nn.Module, file: Path, peer: str, passing: str) -> None:
         else:
             state = read_tensors(file, str(file), "")
         network.load_state_dict(state)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = f"{file} does not fit the network ({' '.join(str(error).split())[:300]})"
+
+
+@contextmanager
+def _unfit(peer: str, what: str, passing: str) -> Iterator[None]:
+    """Whatever a library raises of weights that do not fit, as one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        why = f"{what} ({' '.join(str(error).split())[:300]})"
         raise no_weights(peer, why, passing) from error
