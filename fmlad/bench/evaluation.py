@@ -1,4 +1,4 @@
-"""A saved detector against a dataset: its figures without any draw."""
+"""A saved detector on a dataset: its figures without any draw."""
 
 from __future__ import annotations
 

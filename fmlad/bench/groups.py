@@ -69,20 +69,15 @@ def groups(
         mine = [cell for cell in cells if cell.cell.task.dataset == dataset]
         tasks = tuple(dict.fromkeys(cell.cell.task.title for cell in mine))
         found.append(Group(dataset, tasks, True, tuple(overall(known, dataset))))
-        for some in _confined(mine, tasks):
-            own = [cell for cell in mine if cell.cell.task.title in some]
-            of_some = overall(summarise(own, draws=draws), dataset)
-            found.append(Group(dataset, some, False, tuple(of_some)))
+        done: dict[str, set[str]] = {}
+        for cell in mine:
+            done.setdefault(cell.cell.entry.label, set()).add(cell.cell.task.title)
+        for some in dict.fromkeys(tuple(t for t in tasks if t in own) for own in done.values()):
+            if 1 < len(some) < len(tasks):  # all tasks of an entry that is confined to them
+                own = [cell for cell in mine if cell.cell.task.title in some]
+                of_some = overall(summarise(own, draws=draws), dataset)
+                found.append(Group(dataset, some, False, tuple(of_some)))
     return [group for group in found if group.lines]
-
-
-def _confined(cells: Sequence[CellResult], tasks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Sets of several, not all tasks that make up what some entry has done."""
-    done: dict[str, set[str]] = {}
-    for cell in cells:
-        done.setdefault(cell.cell.entry.label, set()).add(cell.cell.task.title)
-    sets = (tuple(task for task in tasks if task in own) for own in done.values())
-    return [own for own in dict.fromkeys(sets) if 1 < len(own) < len(tasks)]
 
 
 def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:

@@ -95,11 +95,9 @@ def published_figures() -> tuple[PublishedFigure, ...]:
     Raises:
         OptionError: A line of the file does not hold what a figure needs.
     """
+    adapter = TypeAdapter(dict[str, tuple[PublishedFigure, ...]])
     try:
-        content = TypeAdapter(dict[str, tuple[PublishedFigure, ...]]).validate_json(
-            FILE.read_bytes()
-        )
-        return content["figures"]
+        return adapter.validate_json(FILE.read_bytes())["figures"]
     except (KeyError, ValidationError) as error:
         raise OptionError(f"{FILE} is damaged: {' '.join(str(error).split())}.") from error
 

@@ -160,39 +160,45 @@ def compare(
     for label in (first, second):
         if label not in labels:
             raise UnknownNameError.of("entry", label, labels)
-    pairs: dict[_Key, list[tuple[CellResult, CellResult]]] = {}
+    pairs: dict[_Key, Pairs] = {}
     for key, mine in groups.items():
         theirs = groups.get(key._replace(label=second), {}) if key.label == first else {}
         if common := sorted(mine.keys() & theirs.keys()):
             pairs[key] = [(mine[s], theirs[s]) for s in common]
     if not pairs:
         raise OptionError(f"{first!r} and {second!r} have no finished cell in common.")
-    known = {name for both in pairs.values() for pair in both for name in pair[0].figures}
+    known = {name for both in pairs.values() for one, _ in both for name in one.figures}
     if figure not in known:
         raise UnknownNameError.of("figure", figure, known)
-    pairs = {
-        key: kept
-        for key, both in pairs.items()
-        if (kept := [p for p in both if all(figure in one.figures for one in p)])
-    }
-    if not pairs:
+    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
+    for key, both in pairs.items():
+        if kept := [p for p in both if all(figure in one.figures for one in p)]:
+            by_group.setdefault((key.dataset, key.shots), []).append(kept)
+    if not by_group:
         raise OptionError(f"{first!r} and {second!r} have no cell with {figure!r} in common.")
-    for one, other in (pair for both in pairs.values() for pair in both):
+    everything = [both for group in by_group.values() for both in group]
+    for one, other in (pair for both in everything for pair in both):
         if [row.name for row in one.rows] != [row.name for row in other.rows]:
             raise OptionError(
                 f"{one.cell.task.title}: {first!r} and {second!r} judged different images; "
                 f"their results are of different runs of the data."
             )
-    drawn = _Drawn(groups, draws, seed) if draws and figure in FIGURES else None
-    by_group: dict[tuple[str, int | None], list[list[tuple[CellResult, CellResult]]]] = {}
-    for key, both in pairs.items():
-        by_group.setdefault((key.dataset, key.shots), []).append(both)
     if len(by_group) > 1:
-        by_group["", None] = list(pairs.values())
-    return [
-        _comparison(first, second, figure, dataset, k, both, drawn)
-        for (dataset, k), both in by_group.items()
-    ]
+        by_group["", None] = everything
+    drawn = _Drawn(groups, draws, seed) if draws and figure in FIGURES else None
+    found = []
+    for (dataset, k), group in by_group.items():
+        differences = [[a.figures[figure] - b.figures[figure] for a, b in both] for both in group]
+        flat = [difference for both in differences for difference in both]
+        wins = [0.5 * (d == 0) + (d < 0 if figure in LOWER else d > 0) for d in flat]
+        low = high = None
+        if drawn is not None:
+            means = [[drawn.mean(figure, cells) for cells in zip(*both)] for both in group]  # noqa: B905
+            low, high = interval(np.mean([a - b for a, b in means], axis=0))
+        mean = float(np.mean([np.mean(both) for both in differences]))
+        facts = (first, second, figure, dataset, k, len(flat))
+        found.append(PairedComparison(*facts, mean, low, high, float(np.mean(wins))))
+    return found
 
 
 def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
@@ -224,6 +230,7 @@ class _Key(NamedTuple):
 
 
 Groups = dict[_Key, dict[int, CellResult]]
+Pairs = list[tuple[CellResult, CellResult]]
 
 
 def _grouped(results: Iterable[CellResult]) -> Groups:
@@ -309,35 +316,3 @@ def _cost(cells: Sequence[CellResult]) -> dict[str, float]:
         if name not in ("p50_seconds", "p95_seconds")
     }
     return cost | latency([row for cell in cells for row in cell.rows])
-
-
-def _comparison(
-    first: str,
-    second: str,
-    figure: str,
-    dataset: str,
-    shots: int | None,
-    groups: Sequence[Sequence[tuple[CellResult, CellResult]]],
-    drawn: _Drawn | None,
-) -> PairedComparison:
-    by_group = [[a.figures[figure] - b.figures[figure] for a, b in group] for group in groups]
-    flat = [difference for group in by_group for difference in group]
-    low = high = None
-    if drawn is not None:
-        draws = [
-            drawn.mean(figure, [a for a, _ in group]) - drawn.mean(figure, [b for _, b in group])
-            for group in groups
-        ]
-        low, high = interval(np.mean(draws, axis=0))
-    return PairedComparison(
-        first,
-        second,
-        figure,
-        dataset,
-        shots,
-        len(flat),
-        float(np.mean([np.mean(group) for group in by_group])),
-        low,
-        high,
-        float(np.mean([0.5 * (d == 0) + (d < 0 if figure in LOWER else d > 0) for d in flat])),
-    )

@@ -138,42 +138,37 @@ def _best(name: str, lines: Sequence[Line]) -> str | None:
 
 def published_table(found: Iterable[PublishedFigure], *, categories: bool = False) -> Table:
     """Published figures: one row per method, number of shots and source."""
-    rows: dict[tuple[str, ...], dict[str, PublishedFigure]] = {}
+    rows: dict[tuple[object, ...], dict[str, PublishedFigure]] = {}
     for one in found:
-        facts = (one.category, one.shots_text, one.method, one.category_input, one.grade)
-        rows.setdefault((*facts, one.source), {})[one.metric] = one
+        key = (one.category, one.shots, one.method, one.category_input, one.grade, one.source)
+        rows.setdefault(key, {})[one.metric] = one
     metrics = [name for name in METRICS if any(name in row for row in rows.values())]
-    groups: dict[str, list[tuple[TableCell, ...]]] = {}
-    for (category, shots, method, given, grade, source), row in rows.items():
-        notes = dict.fromkeys(one.note for one in row.values() if one.note)
-        groups.setdefault(shots, []).append(
+    groups: dict[int | None, list[tuple[TableCell, ...]]] = {}
+    for row in rows.values():
+        one = next(iter(row.values()))
+        values = {
+            name: percent(figure.value) if name in SHARES else f"{figure.value:g}"
+            for name, figure in row.items()
+        }
+        groups.setdefault(one.shots, []).append(
             (
-                TableCell(method, tuple(notes)),
-                *((TableCell(category or "mean"),) if categories else ()),
-                TableCell(given or "none"),
-                TableCell(f"[{grade}]", (source,)),
-                TableCell(shots),
-                *(_published_cell(row.get(name)) for name in metrics),
+                TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
+                *([TableCell(one.category or "mean")] if categories else []),
+                TableCell(one.category_input or "none"),
+                TableCell(f"[{one.grade}]", (one.source,)),
+                TableCell(one.shots_text),
+                *(TableCell(values.get(name, NOTHING)) for name in metrics),
             )
         )
+    order = sorted(groups, key=lambda k: (k == ALL, -1 if k is None else k))
     extra = ("category",) if categories else ()
     heading: tuple[str, ...] = ("method", *extra, "told of the category", "source")
     return Table(
         (*heading, "k", *(METRICS[name] for name in metrics)),
-        tuple(tuple(rows) for _, rows in sorted(groups.items(), key=lambda g: _order(g[0]))),
+        tuple(tuple(groups[shots]) for shots in order),
         words=len(heading),
         foreign=True,
     )
-
-
-def _published_cell(one: PublishedFigure | None) -> TableCell:
-    if one is None:
-        return TableCell(NOTHING)
-    return TableCell(percent(one.value) if one.metric in SHARES else f"{one.value:g}")
-
-
-def _order(shots: str) -> float:
-    return {"none": -1.0, "all": float("inf")}.get(shots) or float(shots)
 
 
 def cost_table(lines: Sequence[Line]) -> Table:
@@ -199,17 +194,13 @@ def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
         if one.low is not None and one.high is not None:
             sure = one.low * one.high > 0
             interval = f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        shots = "any" if one.shots is None else shots_text(one.shots)
+        figure = FIGURES.get(one.figure, one.figure)
+        names = (f"{one.first} − {one.second}", one.dataset or "all", figure, shots, str(one.cells))
+        difference = TableCell(f"{100 * one.difference:+.1f}", best=sure)
+        last = (TableCell(interval), TableCell(f"{one.wins:.0%}"))
         groups.setdefault((one.first, one.second), []).append(
-            (
-                TableCell(f"{one.first} − {one.second}"),
-                TableCell(one.dataset or "all"),
-                TableCell(FIGURES.get(one.figure, one.figure)),
-                TableCell("any" if one.shots is None else shots_text(one.shots)),
-                TableCell(str(one.cells)),
-                TableCell(f"{100 * one.difference:+.1f}", best=sure),
-                TableCell(interval),
-                TableCell(f"{one.wins:.0%}"),
-            )
+            (*map(TableCell, names), difference, *last)
         )
     heading = ("entries", "dataset", "figure", "k", "pairs", "difference", "95 % interval", "wins")
     return Table(heading, tuple(map(tuple, groups.values())), words=3)

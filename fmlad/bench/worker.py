@@ -7,44 +7,34 @@ from pathlib import Path
 
 from fmlad.bench.draw import open_task
 from fmlad.bench.estimators import ViewCache, make_estimator
-from fmlad.bench.model import Cell, CellResult, Estimator, FailedCell, Outcome, Task
+from fmlad.bench.model import Cell, CellResult, Entry, Estimator, FailedCell, Outcome, Task
 from fmlad.bench.runner import run_cell, threads_fixed
-from fmlad.datasets.model import Dataset
 from fmlad.errors import FmladError
 
 
 class Workspace:
-    """Dataset, views and estimators of the task that a process works on; one task at a time."""
+    """Dataset, views and estimators of one task on one device."""
 
-    def __init__(self) -> None:
-        self._work: tuple[Task, str] | None = None
-        self._dataset: Dataset | None = None
+    def __init__(self, task: Task, device: str) -> None:
+        self.work = (task, device)
+        self.dataset = open_task(task)
         self._views = ViewCache()
         self._estimators: dict[str, Estimator] = {}
 
-    def open(self, cell: Cell, device: str) -> tuple[Dataset, Estimator]:
-        """Dataset and estimator of a cell, those of an earlier cell of the task where it had them.
-
-        Raises:
-            FmladError: The dataset is not what the task promises, or the estimator cannot be made.
-        """
-        if self._work != (cell.task, device) or self._dataset is None:
-            self.__init__()  # type: ignore[misc]
-            self._dataset = open_task(cell.task)
-            self._work = (cell.task, device)
-        label = cell.entry.label
-        if label not in self._estimators:
-            self._estimators[label] = make_estimator(cell.entry, self._views, device)
-        return self._dataset, self._estimators[label]
+    def estimator(self, entry: Entry) -> Estimator:
+        """That of an entry, made once."""
+        if entry.label not in self._estimators:
+            self._estimators[entry.label] = make_estimator(entry, self._views, self.work[1])
+        return self._estimators[entry.label]
 
 
-_workspace = Workspace()  # of this process
+_workspace: Workspace | None = None  # of the task that this process works on
 
 
 def forget() -> None:
     """Lets go of what this process keeps between cells."""
     global _workspace
-    _workspace = Workspace()
+    _workspace = None
 
 
 def run_cell_by_value(cell: Cell, device: str, threads: int) -> CellResult:
@@ -58,8 +48,12 @@ def run_cell_by_value(cell: Cell, device: str, threads: int) -> CellResult:
     Raises:
         FmladError: The cell cannot be done, for a reason that somebody can mend.
     """
+    global _workspace
     with threads_fixed(threads):
-        return run_cell(cell, *_workspace.open(cell, device))
+        if _workspace is None or _workspace.work != (cell.task, device):
+            _workspace = None  # lets go of the memory first
+            _workspace = Workspace(cell.task, device)
+        return run_cell(cell, _workspace.dataset, _workspace.estimator(cell.entry))
 
 
 def attempt(cell: Cell, device: str, threads: int) -> Outcome:
