@@ -74,6 +74,14 @@ class BackboneMismatchError(FmladError):
     """A saved detector asked to score with other weights than it was fitted with."""
 
 
+class TrainingError(FmladError):
+    """A training that came to no usable weights."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that is damaged, of another training, or cannot be written."""
+
+
 class CorruptResultsError(FmladError):
     """A results folder of the benchmark with a file that is damaged."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,13 +27,14 @@ from fmlad.backbones.roles import (
     TextAligner,
     Upsampler,
 )
-from fmlad.memory import registration
 
 if TYPE_CHECKING:
     from fmlad.io.cache import DiskCache
 
-_OF_PIXELS = ("key", "edges", "edge_fan")  # computed once and from nothing else
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
+
+
+Packed = dict[str, npt.NDArray[Any]]  # masks, eight pixels a byte
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,17 @@ class BackboneSet:
     backbones: Mapping[str, Backbone]
     cache: DiskCache | None = None
     device: str = "cpu"
+    _latest: list[tuple[Packed, Masks]] = field(default_factory=list, repr=False, compare=False)
+
+    def unpacked(self, packed: Packed) -> Masks:
+        """Masks out of their packed form; those asked for last stay unpacked.
+
+        The steps of a method ask for one image's masks in turn, and all images' would fill the
+        memory.
+        """
+        if not self._latest or self._latest[0][0] is not packed:
+            self._latest[:] = [(packed, _unpacked(packed))]
+        return self._latest[0][1]
 
     def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
         """A view on ``uint8 (H, W, 3)`` RGB pixels."""
@@ -62,6 +74,7 @@ class ImageView:
         pixels: uint8 ``(H, W, 3)`` RGB, read-only.
         name: For messages and reports.
         memo: What methods derived from this image's backbones alone, by a name of their own.
+        of_pixels: What was derived from the pixels alone, by a name of its own.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], name: str, backbone_set: BackboneSet) -> None:
@@ -70,34 +83,27 @@ class ImageView:
         self.name = name
         self._backbones = backbone_set
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
+        self._masks: dict[str, Packed] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
+        self.of_pixels: dict[str, Any] = {}
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of the pixels, the same for the same picture from any source."""
-        return pixels_key(self.pixels)
+        if "key" not in self.of_pixels:
+            self.of_pixels["key"] = pixels_key(self.pixels)
+        return str(self.of_pixels["key"])
 
     @property
     def tensor(self) -> Tensor:
         """uint8 ``(1, 3, H, W)``."""
         # A writable copy: torch cannot mark a tensor as read-only.
         return torch.from_numpy(np.array(self.pixels.transpose(2, 0, 1)))[None]
-
-    @cached_property
-    def edges(self) -> registration.Edges:
-        """Edge strength for registration."""
-        return registration.edges(_lightness(self.pixels))
-
-    @cached_property
-    def edge_fan(self) -> registration.Fan:
-        """The view as a shot that others register to."""
-        return registration.fan(self.edges)
 
     def pyramid(self, role: str = "feature_extractor") -> Pyramid:
         """Dense features from the backbone in ``role`` (batch size 1)."""
@@ -122,7 +128,7 @@ class ImageView:
         backbone = cast(MaskProposer, self._backbones.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
-        return _unpacked(self._masks[backbone.fingerprint])
+        return self._backbones.unpacked(self._masks[backbone.fingerprint])
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role that a method can do without."""
@@ -161,9 +167,8 @@ class ImageView:
         """
         other = ImageView(self.pixels, self.name, backbone_set)
         other._pyramids, other._masks = self._pyramids, self._masks
-        known = vars(self)
-        other.__dict__ |= {name: known[name] for name in _OF_PIXELS if name in known}
-        if "gentle_copies" in known:
+        other.of_pixels = self.of_pixels
+        if "gentle_copies" in vars(self):
             copies = tuple(copy.through(backbone_set) for copy in self.gentle_copies)
             other.__dict__["gentle_copies"] = copies
         return other
@@ -185,7 +190,7 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
+    def _propose(self, backbone: MaskProposer) -> Packed:
         cache = self._backbones.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
@@ -204,10 +209,10 @@ def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
+def _packed(masks: Masks) -> Packed:
     """For memory and the disk cache: eight pixels of a mask a byte."""
     height, width = masks.masks.shape[1:]
-    parts: dict[str, npt.NDArray[Any]] = {
+    parts: Packed = {
         "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
         "size": np.array([height, width], np.int64),
         "boxes": masks.boxes,
@@ -216,11 +221,12 @@ def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
     return parts if masks.preferred is None else parts | {"preferred": masks.preferred}
 
 
-def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
+def _unpacked(parts: Packed) -> Masks:
     """Inverse of :func:`_packed`."""
     height, width = parts["size"].tolist()
     flat = np.unpackbits(parts["bits"], axis=1, count=height * width).view(bool)
     masks = flat.reshape(len(flat), height, width)
+    masks.flags.writeable = False
     return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 
@@ -275,12 +281,3 @@ def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid
     view._backbones.cache.put(
         f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
     )
-
-
-def _lightness(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """Luma in [0, 1], float32 ``(H, W)`` (ITU-R BT.601 weights)."""
-    weights = torch.tensor([0.299, 0.587, 0.114]) / 255
-    # Large photographs are thinned first: registration works on 256 px.
-    step = max(1, min(pixels.shape[:2]) // 1024)
-    thinned = np.array(pixels[::step, ::step])
-    return torch.from_numpy(thinned).float() @ weights

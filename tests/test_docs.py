@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ from PIL import Image
 import fmlad
 from fmlad import profiles
 from fmlad.methods import registry
+from tests.commands.test_main import fmlad_cli
 from tests.conftest import picture
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,10 @@ def test_the_six_lines_of_the_readme_run(
     assert (tmp_path / "my-detector" / "detector.json").is_file()
 
 
-def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
+def test_the_command_line_of_the_readme_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "normal_images")
     (tmp_path / "incoming").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "incoming" / "a.png")  # a shot: normal for sure
@@ -54,10 +57,7 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
     for words in ours:
         if words[1] in ("app", "demo"):  # a server, and a test of its own
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "fmlad", *words[1:]],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = fmlad_cli(*words[1:])
         assert done.returncode == 0, (words, done.stderr)
     assert (tmp_path / "results" / "report.html").is_file()
 

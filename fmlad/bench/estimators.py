@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from fmlad import pipeline, profiles
 from fmlad.backbones.roles import Backbone
 from fmlad.bench import plan
-from fmlad.bench.model import Entry, Estimator, Scored, silent
+from fmlad.bench.model import Entry, Estimator, Scored
 from fmlad.bench.plan import is_peer
 from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
@@ -140,10 +141,12 @@ class MethodEstimator:
         self._fitted = pipeline.fit(
             self._method,
             [self._view(path, anew, path in known) for path in shots],
-            validation=[self._view(path, anew, path in known) for path in validation],
-            prompts=None if prompts is None else PromptSet.load(prompts),
-            seed=seed,
-            progress=silent,
+            FitContext(
+                validation=[self._view(path, anew, path in known) for path in validation],
+                prompts=None if prompts is None else PromptSet.load(prompts),
+                device=self._backbones.device,
+                seed=seed,
+            ),
         )
         self._fit_fresh = anew or not (known or self._hits > before)
 

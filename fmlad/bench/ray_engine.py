@@ -51,9 +51,9 @@ class RayEngine:
             return
         setting = cluster.setting(threads, needed=any(map(_is_relative, cells)))
         with cluster.connected(self._address) as ray:
-            crew, device = cluster.crew(ray, self._workers, threads, device, len(cells))
-            start = ray.remote(BenchWorker).options(**crew.options()).remote
-            actors = [start(setting, device) for _ in range(crew.workers)]
+            pool = cluster.worker_pool(ray, self._workers, threads, device, len(cells))
+            start = ray.remote(BenchWorker).options(**pool.options).remote
+            actors = [start(setting, pool.device) for _ in range(pool.workers)]
             try:
                 yield from _work_off(ray, actors, TaskQueue(cells), threads)
             finally:

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.object_shapes import solidity
+from fmlad.backbones.embedded.object_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
 
-# Columns of ``Objects.looks``. One unit each is a difference that a person would call clear; units
-# only set the starting point, parts learn their own from the shots.
+# Columns of ``Objects.appearance``. One unit each is a difference that a person would call clear;
+# units only set the starting point, parts learn their own from the shots.
 LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD, SIZE, ELONGATION, SOLIDITY = range(7)
 COLOUR = (LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD)
 FORM = (SIZE, ELONGATION, SOLIDITY)
@@ -28,6 +28,7 @@ SOLIDITY_UNIT = 0.1
 # A proposal counts as an object from FULL quality on, and not at all below NONE (ours).
 NONE, FULL = 0.4, 0.6
 COVERED = 0.9  # a mask this much covered by smaller ones says nothing new (CSAD's overlap rule)
+ROWS, AT_ONCE = 64, 32  # rows of all masks, and masks, that are worked on as floats at once
 MOST = 256  # objects an image, best quality first (CSAD keeps 255)
 
 
@@ -36,48 +37,48 @@ class Objects:
     """What is known about the objects of one image; all arrays have one row an object.
 
     Attributes:
-        looks: float64 ``(n, 7)``: mean Lab colour, colour spread, log of the area share,
+        appearance: float64 ``(n, 7)``: mean Lab colour, colour spread, log of the area share,
             log elongation, solidity, each divided by its unit above.
         features: float64 ``(n, C)``, mean backbone features inside the mask.
         boxes: float64 ``(n, 4)``, ``xyxy`` in input pixels.
         places: float64 ``(n, 2)``, ``(x, y)`` of the centroid from the image centre, in halves of
             the longer side.
-        weights: float64 ``(n,)`` in (0, 1]: how surely this is an object at all.
+        objectness: float64 ``(n,)`` in (0, 1]: how surely this is an object at all.
     """
 
-    looks: Floats
+    appearance: Floats
     features: Floats
     boxes: Floats
     places: Floats
-    weights: Floats
+    objectness: Floats
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return len(self.objectness)
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
         """Some of them: bool ``(n,)``."""
         return Objects(
-            self.looks[which],
+            self.appearance[which],
             self.features[which],
             self.boxes[which],
             self.places[which],
-            self.weights[which],
+            self.objectness[which],
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """float32 copies of everything, to be saved."""
         arrays = {
-            "looks": self.looks,
+            "appearance": self.appearance,
             "features": self.features,
             "boxes": self.boxes,
             "places": self.places,
-            "weights": self.weights,
+            "objectness": self.objectness,
         }
         return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
-class Seen:
+class MaskedObjects:
     """Objects of an image together with their masks, which are not remembered.
 
     Attributes:
@@ -89,7 +90,7 @@ class Seen:
     masks: npt.NDArray[np.bool_]
 
 
-def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
+def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Proposals:
     """Describes the proposals of an image that may count as objects.
 
     Args:
@@ -99,19 +100,17 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
     """
     good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
     quality = masks.scores[good].astype(np.float64)
-    weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
+    objectness = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     kept = masks.masks[good]
-    seen = described(pixels, kept, masks.boxes[good].astype(float), weights, level)
-    thin = kept[:, ::2, ::2]
-    small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
+    seen = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
     # Without a choice of the proposer's, parts win over wholes.
     own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
-    shared = (small @ small.T).astype(float)
-    return Offers(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
+    shared = _shared_pixels(kept[:, ::2, ::2])
+    return Proposals(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
 
 
 @dataclass(frozen=True)
-class Offers:
+class Proposals:
     """All that may be an object in an image, wholes and their pieces alike.
 
     Attributes:
@@ -130,32 +129,42 @@ class Offers:
     shared: Floats
     own: npt.NDArray[np.bool_]
 
-    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> Seen:
+    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> MaskedObjects:
         """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
-        return Seen(self.objects.rows(which), masks.masks[self.numbers[which]])
+        return MaskedObjects(self.objects.rows(which), masks.masks[self.numbers[which]])
 
 
 def described(
     pixels: npt.NDArray[np.uint8],
     masks: npt.NDArray[np.bool_],
     boxes: Floats,
-    weights: Floats,
+    objectness: Floats,
     level: Tensor,
-) -> Seen:
+) -> MaskedObjects:
     """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
     colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
     places = [_extent(mask) for mask in masks]
     centres = np.array([_centroid(m, p) for m, p in zip(masks, places, strict=True)])
-    looks = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
+    appearance = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
-        _rounded(np.array(looks).reshape(-1, 7)),
+        _rounded(np.array(appearance).reshape(-1, 7)),
         _rounded(_mean_features(masks, places, level)),
         _rounded(boxes),
         _rounded((2 * centres.reshape(-1, 2) - 1) * half),
-        _rounded(weights),
+        _rounded(objectness),
     )
-    return Seen(objects, masks)
+    return MaskedObjects(objects, masks)
+
+
+def _shared_pixels(masks: npt.NDArray[np.bool_]) -> Floats:
+    """Pixels in common of masks ``(n, h, w)``, float64 ``(n, n)``, a few rows at a time."""
+    shared = np.zeros((len(masks), len(masks)))
+    for top in range(0, masks.shape[1], ROWS):
+        rows = masks[:, top : top + ROWS]
+        flat = rows.reshape(len(masks), rows.shape[1] * rows.shape[2]).astype(np.float32)
+        shared += flat @ flat.T
+    return shared
 
 
 def _rounded(values: Floats) -> Floats:
@@ -219,7 +228,7 @@ def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[
 
 def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     """CIE Lab ``(h, w, 3)`` on the proposer's grid."""
-    from fmlad.backbones.builtin import lab
+    from fmlad.backbones.embedded.builtin import lab
 
     image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].float() / 255
     small = F.interpolate(image, (grid[0], grid[1]), mode="bilinear", antialias=True)
@@ -240,9 +249,15 @@ def _mean_features(
             _cover(mask, place, share, (int(down), int(across)))
         shares = torch.from_numpy(covered).to(level.device)
     else:
-        shares = F.interpolate(
-            torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
-        )[:, 0].to(level.device)
+        blocks = [
+            F.interpolate(
+                torch.from_numpy(masks[start : start + AT_ONCE].astype(np.float32))[:, None],
+                (height, width),
+                mode="area",
+            )[:, 0]
+            for start in range(0, len(masks), AT_ONCE)
+        ]
+        shares = torch.cat(blocks).to(level.device)
     # An object smaller than a cell still owns its share of it.
     shares = shares / shares.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     return torch.einsum("nhw,chw->nc", shares, level[0]).double().cpu().numpy()

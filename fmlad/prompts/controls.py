@@ -24,7 +24,7 @@ def wrong_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> Pr
     if reads:
         names = iter(rng.permutation(_enough(ELSEWHERE, len(prompts.phrases()[0]))).tolist())
         return _rewritten(prompts, lambda phrase: " ".join([*phrase.split()[:-1], next(names)]))
-    from fmlad.backbones.lexicon import lexicon
+    from fmlad.backbones.embedded.lexicon import lexicon
 
     used = {word for phrase in prompts.phrases()[0] for word in _attributes(phrase)}
     free = [word for word in lexicon().words if word not in used] or list(lexicon().words)
@@ -76,14 +76,14 @@ def _rewritten(prompts: PromptSet, change: Callable[[str], str]) -> PromptSet:
 
 
 def _attributes(phrase: str) -> tuple[str, ...]:
-    from fmlad.backbones.lexicon import attributes
+    from fmlad.backbones.embedded.lexicon import attributes
 
     return attributes(phrase) or ()
 
 
 def _replaced(phrase: str, other: Callable[[str], str]) -> str:
     """Attributes in front of what is left of a phrase, its noun."""
-    from fmlad.backbones.lexicon import lexicon
+    from fmlad.backbones.embedded.lexicon import lexicon
 
     noun = [word for word in re.findall(r"\S+", phrase) if word.lower() not in lexicon().spellings]
     return " ".join([*(other(word) for word in _attributes(phrase)), *noun])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fmlad.backbones.lexicon import LexiconAligner
+from fmlad.backbones.embedded.lexicon import LexiconAligner
 from fmlad.datasets import render_scene
 from fmlad.datasets.scenes import Scene
 from fmlad.prompts import PromptSet, Relation

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fmlad.backbones.builtin import lab
+from fmlad.backbones.embedded.builtin import lab
 from fmlad.objects.appearance import (
     COLOUR_UNIT,
     ELONGATION_UNIT,
@@ -38,9 +38,9 @@ def look(
     return np.array([*(colour / COLOUR_UNIT), 0.1, *form])
 
 
-def objects(looks: list[Floats]) -> Objects:
-    n = len(looks)
-    table = np.array(looks).reshape(-1, 7)
+def objects(appearance: list[Floats]) -> Objects:
+    n = len(appearance)
+    table = np.array(appearance).reshape(-1, 7)
     return Objects(table, table[:, :3].copy(), np.zeros((n, 4)), np.zeros((n, 2)), np.ones(n))
 
 

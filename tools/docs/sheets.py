@@ -138,10 +138,11 @@ def dice() -> None:
     for name in (*[n for n in six if n not in drawn][:3], *odd):
         verdict = detector.predict(root / name)
         print(name, found[name], verdict.explain(), sep="\n  ", flush=True)
-        if verdict.segmentation is None:
+        parts = verdict.segmentation
+        if parts is None:
             raise SystemExit("no parts: was a bank of parts left out?")
-        size = verdict.parts_overlay().size
-        plain = outlines(Image.new("RGB", size, (235, 235, 235)), verdict.segmentation)
+        grey = Image.new("RGB", verdict.parts_overlay().size, (235, 235, 235))
+        plain = outlines(grey, parts.labels, parts.names, parts.objects)
         small = panel(boxes(plain, verdict.findings), height)
         word = "anomalous" if verdict.is_anomalous else "normal"
         text = f"{found[name]} dice: {word}"
@@ -260,7 +261,11 @@ def _matched(shots: list[Pixels], query: Pixels) -> Picture:
     maps = method._maps(detector._backbones.view(query), state.selection)
     best = min(method.compared(maps, state), key=lambda comparison: comparison.cost)
     shot = shots[state.numbers[best.number]]
-    picture = pairs(query, matched_objects(maps, best), shot, reference_objects(best))
+    here, there = matched_objects(maps, best), reference_objects(best)
+    picture = pairs(
+        outlines(Image.fromarray(query), here.labels, here.names),
+        outlines(Image.fromarray(shot), there.labels, there.names),
+    )
     return picture.resize((720, round(picture.height * 720 / picture.width)))
 
 

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors, settings
-from fmlad.backbones.weights import locate
+from fmlad.backbones.hub import locate, read_tensors, settings
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,
@@ -204,7 +203,7 @@ def _timm_network(peer: str, backbone: str, weights: str | None) -> nn.Module:
             _load_file(network, place, peer, PASS)
         return network
     tagged = "/" not in weights and "." in weights and not place.exists()
-    folder = locate(f"timm/{weights}" if tagged else weights, configs=("config.json",))
+    folder = locate(f"timm/{weights}" if tagged else weights)
     held = str(settings(folder).get("architecture", "no model of timm's"))
     if backbone and held != backbone.partition(".")[0]:
         raise no_weights(peer, f"{folder} holds {held}, and {backbone} was asked for", PASS)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlad.backbones import clip_open
-from fmlad.backbones.weights import locate
+from fmlad.backbones.clip import clip_open
+from fmlad.backbones.hub import locate
 from fmlad.bench.peers.base import (
     RANDOM,
     Peer,

@@ -16,8 +16,7 @@ red pushpins" is no area), and ``declared``, the rules of a prompt set that has 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +25,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError, PromptError
-from fmlad.io.tensors import Reader
-from fmlad.memory.patch_memory import Look, PatchMemory, Remembered, smoothed
-from fmlad.methods.clip_lad import clusters as clustering
-from fmlad.methods.clip_lad.class_memory import ClassMemory, relative
-from fmlad.methods.clip_lad.clusters import Clusters
+from fmlad.io.tensors import TensorReader
+from fmlad.memory.patch_branch import PatchBranch
+from fmlad.memory.patch_memory import PatchFeatures
 from fmlad.methods.clip_lad.coarse_to_fine import (
     ALIGNER,
     PROPOSER,
-    Stages,
     Wording,
     by_clusters,
     foreground_share,
     parse,
 )
+from fmlad.methods.clip_lad.config import BOUNDS, UNITS, ClipLadConfig
 from fmlad.methods.clip_lad.differences import (
     class_maps,
     declared,
@@ -47,102 +44,29 @@ from fmlad.methods.clip_lad.differences import (
     rules_map,
     segmentation,
 )
-from fmlad.methods.clip_lad.expectations import broken, has_rules
-from fmlad.methods.clip_lad.histogram import DISTANCES, Distance
-from fmlad.methods.clip_lad.instances import GRID
+from fmlad.methods.clip_lad.histogram import ClassMemory, relative
 from fmlad.methods.clip_lad.state import ClipLadState
-from fmlad.methods.clip_lad.states import damage
 from fmlad.methods.clip_lad.wording import (
-    Look as LookAt,
-)
-from fmlad.methods.clip_lad.wording import (
+    MakeView,
     check_words,
+    damage,
     make_ready,
 )
-from fmlad.methods.protocol import Difference, Evidence, Progress
+from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
+from fmlad.objects import clusters as clustering
+from fmlad.objects.clusters import Clusters
+from fmlad.objects.expectations import broken, has_rules
+from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
 from fmlad.views import ImageView
 
-Joined = Literal["maximum", "sum", "mahalanobis"]
 Maps = dict[str, npt.NDArray[np.float32]]
 
 EXTRACTOR = "feature_extractor"
 RULES_ALONE = "only the declared composition was judged, not damage"
 STATES_TOO = "the declared composition was judged, and damage by words for it"
-BRANCHES = ("histogram", "count", "patch", "declared")
-# Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
-# one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
-# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A
-# broken rule is worth 1 an object.
-BOUNDS: Mapping[str, tuple[float, float]] = {
-    "histogram": (0.25, np.inf),
-    "count": (1.0, 1.0),
-    "declared": (0.5, 2.0),
-}
-# Areas and counts are in nats, and rules in objects: their own units until there are images enough
-# to learn others from.
-UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "declared": 0.5}
-
-
-@dataclass(frozen=True)
-class ClipLadConfig:
-    """Options of the method.
-
-    Attributes:
-        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground is
-            the steadiest over the shots (ours; the paper tunes it per category, figure 4). Without
-            effect where a mask proposer finds the regions.
-        stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
-        distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
-        fusion: ``"mahalanobis"`` (Eq. 4, corrected), where few images alone only scale the patches
-            and other branches keep their units (ours; a single shot's branches add up), or
-            ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out score
-            (PSAD). Figures are in ``docs/clip-lad.md``.
-        two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
-        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
-            (ours).
-        levels: Levels of a feature extractor to compare patches on, finest first, where the text
-            aligner has no stages (ours).
-        smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
-            none).
-    """
-
-    clusters: int | str = "auto"
-    stage: Stages = "both"
-    distance: Distance = "log"
-    fusion: Joined = "mahalanobis"
-    two_sided: bool = False
-    branches: Sequence[str] = BRANCHES
-    levels: int = 1
-    smoothing: float = 1.0
-
-    def __post_init__(self) -> None:
-        branches: object = self.branches
-        if isinstance(branches, str | list):  # one name, or what JSON made of the tuple
-            named = (branches,) if isinstance(branches, str) else tuple(branches)
-            object.__setattr__(self, "branches", named)
-        fits = isinstance(self.branches, tuple) and all(one in BRANCHES for one in self.branches)
-        if not fits or not self.branches:
-            raise OptionError(f"branches={self.branches!r} is not possible; available: {BRANCHES}.")
-        for name, known in (
-            ("stage", get_args(Stages)),
-            ("distance", DISTANCES),
-            ("fusion", get_args(Joined)),
-        ):
-            if getattr(self, name) not in known:
-                raise OptionError(f"{name}={getattr(self, name)!r} is not one of {known}.")
-        if not isinstance(self.two_sided, bool):
-            raise OptionError(f"two_sided must be True or False, got {self.two_sided!r}.")
-        if self.clusters != "auto" and not _whole(self.clusters, 2, 256):
-            raise OptionError(f"clusters must be 'auto' or in [2, 256], got {self.clusters!r}.")
-        if not _whole(self.levels, 1, 8):
-            raise OptionError(f"levels must be int in [1, 8], got {self.levels!r}.")
-        smoothing: object = self.smoothing
-        number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
-        if not number or not 0 <= self.smoothing <= 16:
-            raise OptionError(f"smoothing must be float in [0, 16], got {smoothing!r}.")
 
 
 class ClipLad:
@@ -160,45 +84,39 @@ class ClipLad:
     }
     takes: ClassVar[tuple[str, ...]] = ("prompts",)
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     validation_scales: ClassVar[bool] = True  # as in the paper
     typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
 
     def __init__(self, config: ClipLadConfig | None = None) -> None:
         self.config = config or ClipLadConfig()
+        self._patches = PatchBranch(
+            registration=False, smoothing=self.config.smoothing, describe=self._features
+        )
 
     @property
     def branches(self) -> tuple[str, ...]:
         """What it was asked to use."""
         return tuple(self.config.branches)
 
-    def fit(
-        self,
-        views: Sequence[ImageView],
-        *,
-        labels: Sequence[npt.NDArray[np.integer]] | None,
-        unlabeled: Sequence[ImageView],
-        prompts: Any,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> ClipLadState:
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState:
         """Divides the shots into parts and remembers areas, counts and patches."""
-        chosen = _as_prompts(prompts)
+        chosen = _as_prompts(context.prompts)
         check_words(chosen, views[0])
         wording = make_ready(chosen, self.config.stage, views, views[0].again)
         clusters = None
         if by_clusters(views[0], self.config.stage):
-            clusters = self.choose_clusters(views, wording, rng)
+            clusters = self.choose_clusters(views, wording, context.rng)
         seen = []
         for index, view in enumerate(views):
             seen.append(relative(parse(view, wording, clusters), view.size))
-            progress(index + 1, len(views), "dividing shots into parts")
+            context.progress(index + 1, len(views), "dividing shots into parts")
         patches = None
         if "patch" in self.branches:
-            memory = [Remembered(i, self._look(view)) for i, view in enumerate(views)]
-            patches = PatchMemory(tuple(memory), placed=False)
+            patches = self._patches.fit(views, context.rng, context.progress)
         return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
 
-    def from_prompts(self, prompts: PromptSet, look: LookAt) -> ClipLadState:
+    def from_prompts(self, prompts: PromptSet, look: MakeView) -> ClipLadState:
         """What can be judged by without a single shot.
 
         Raises:
@@ -238,9 +156,8 @@ class ClipLad:
                 maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
             found += learned(seen, judged, state.classes, view.size)
         if state.patches is not None:
-            distances = state.patches.anywhere(self._look(view), exclude)
-            maps["patch"] = smoothed(distances, self.config.smoothing).cpu().numpy()
-            scores["patch"] = float(maps["patch"].max())
+            compared = self._patches.compare(view, state.patches, exclude)
+            scores["patch"], maps["patch"] = compared.score, compared.distances
         if self.config.stage != "coarse":
             rules = broken(state.prompts, seen)
             scores["declared"] = float(sum(rule.score for rule in rules))
@@ -276,7 +193,7 @@ class ClipLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> ClipLadState:
         """Back from a saved detector."""
-        state = ClipLadState.restore(Reader(tensors, device), meta, self.config.stage)
+        state = ClipLadState.restore(TensorReader(tensors, device), meta, self.config.stage)
         wanted = bool(state.shots) and "patch" in self.branches
         if (state.patches is not None) != wanted:
             raise CorruptDetectorError("The saved patches and branches do not agree.")
@@ -295,16 +212,16 @@ class ClipLad:
 
         return clustering.choose(pyramids, foreground, rng)
 
-    def _look(self, view: ImageView) -> Look:
+    def _features(self, view: ImageView) -> PatchFeatures:
         """Stages of the aligner, unit length; levels of the feature extractor where it has none."""
         pyramid = view.pyramid(ALIGNER)
         if pyramid.stages:
             levels = tuple(F.normalize(stage, dim=1) for stage in pyramid.stages)
-            return Look(levels, pyramid.pooled[0], None)
+            return PatchFeatures(levels, pyramid.pooled[0], None)
         if view.has(EXTRACTOR):
             pyramid = view.pyramid(EXTRACTOR)
         strides = sorted(pyramid.levels)[: self.config.levels]
-        return Look(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
+        return PatchFeatures(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
 
 
 def _as_prompts(prompts: Any) -> PromptSet:
@@ -326,7 +243,3 @@ def _alike(maps: Maps) -> Maps:
         resized = F.interpolate(torch.from_numpy(one)[None, None], size, mode="nearest")
         result[branch] = resized[0, 0].numpy()
     return result
-
-
-def _whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

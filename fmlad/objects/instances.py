@@ -1,0 +1,96 @@
+"""An image in parts: which class each cell belongs to, and its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.findings import Box
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+GRID = 64  # cells a side of the masks whose classes are counted (CLIP-LAD)
+PIECE = 4  # cells of 64 x 64 below which a piece of a part is no object (ours)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object.
+
+    Attributes:
+        part: Its class, from 1.
+        box: ``xyxy`` in input pixels.
+        area: Share of the image, in (0, 1].
+    """
+
+    part: int
+    box: Box
+    area: float
+
+
+@dataclass(frozen=True)
+class PartMap:
+    """An image in parts.
+
+    Attributes:
+        labels: int64 ``(GRID, GRID)`` over the image: 0 is the background, then the classes.
+        instances: Its objects.
+    """
+
+    labels: Ints
+    instances: tuple[Instance, ...]
+
+    def counts(self, classes: int) -> npt.NDArray[np.float64]:
+        """Objects of each class, float64 ``(classes,)``."""
+        numbers = [instance.part - 1 for instance in self.instances]
+        return np.bincount(np.array(numbers, np.int64), minlength=classes).astype(np.float64)
+
+
+def joined_pieces(instances: Sequence[Instance], whole: Bools, gap: float) -> tuple[Instance, ...]:
+    """Touching proposals of a part that is decided place by place, as one object.
+
+    Such a part has no shape that could be wrong: the head and the point of a red pin are both red
+    pin. Objects that shapes tell apart stay as they are.
+    """
+    result: list[Instance] = []
+    for one in instances:
+        if not whole[one.part]:
+            for other in [o for o in result if o.part == one.part and _touch(o.box, one.box, gap)]:
+                result.remove(other)
+                corners = np.array([one.box, other.box])
+                box = as_box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
+                one = Instance(one.part, box, one.area + other.area)
+        result.append(one)
+    return tuple(result)
+
+
+def _touch(one: Box, other: Box, gap: float) -> bool:
+    across = max(one[0], other[0]) - min(one[2], other[2])
+    down = max(one[1], other[1]) - min(one[3], other[3])
+    return max(across, down) < gap
+
+
+def pieces_of(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
+    """Connected pieces of each class."""
+    from scipy import ndimage
+
+    found = []
+    unit = np.array([size[1], size[0], size[1], size[0]]) / GRID
+    for part in np.unique(labels[labels > 0]):
+        pieces, _ = ndimage.label(labels == part, np.ones((3, 3)))
+        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+            cells = int((pieces[rows, columns] == number).sum())
+            if cells >= PIECE:
+                box = np.array([columns.start, rows.start, columns.stop, rows.stop]) * unit
+                found.append(Instance(int(part), as_box(box), cells / GRID**2))
+    return tuple(found)
+
+
+def as_box(values: npt.NDArray[np.floating]) -> Box:
+    """Four numbers ``xyxy`` as a box."""
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2
