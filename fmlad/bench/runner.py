@@ -233,7 +233,7 @@ class _Pixels:
             notes.append(f"{self._without_map} images got no map: nothing was measured by pixels")
         if self._without_annotation:
             notes.append(
-                f"{self._without_annotation} anomalous images have no truth drawn and count by "
+                f"{self._without_annotation} anomalous images have no annotation and count by "
                 f"images alone"
             )
         if self._without_map or not any(len(regions) for regions in self._regions):

@@ -72,7 +72,7 @@ def test_pairs_without_normal_images_are_measured_by_pixels(pictures: Path) -> N
     assert recompute(result) == {}
 
 
-def test_a_contestant_without_maps_is_measured_by_images(pictures: Path) -> None:
+def test_an_entry_without_maps_is_measured_by_images(pictures: Path) -> None:
     result, _ = run(pictures, options={"mapless": True})
     assert "aupro" not in result.figures
     assert any("got no map" in note for note in result.notes)
@@ -83,7 +83,7 @@ def test_anomalies_without_truth_count_by_images_alone(pictures: Path) -> None:
     test = tuple(replace(s, read_truth=None) if s.kind == "logical" else s for s in dataset.test)
     cell = Cell(fake(), Task("board", str(pictures), ""), 1, 0)
     result = run_cell(cell, replace(dataset, test=test), Fake({}))
-    assert any("4 anomalous images have no truth" in note for note in result.notes)
+    assert any("4 anomalous images have no annotation" in note for note in result.notes)
     assert "aupro" in result.figures
     assert "auroc_logical" in result.figures
 
@@ -102,7 +102,7 @@ def test_localise_off_measures_no_map(pictures: Path) -> None:
         (Scored(1.0, np.zeros((3, 4), np.float32)), "at the image.s own size"),
     ],
 )
-def test_nonsense_from_a_contestant_is_refused(pictures: Path, scored: Scored, words: str) -> None:
+def test_nonsense_from_an_estimator_is_refused(pictures: Path, scored: Scored, words: str) -> None:
     dataset: Dataset = load("board", str(pictures))
     with pytest.raises(OptionError, match=words):
         judge_all(dataset.test, lambda sample: scored, localise=True)
