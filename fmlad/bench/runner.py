@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +52,6 @@ def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
     Raises:
         FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.
     """
-    _seed_everything(cell.seed)
     drawn = draw(dataset, cell.shots, cell.seed)
     fitter = Fitter(cell, dataset, estimator)
     if not dataset.paired:
@@ -259,12 +257,3 @@ def threads_fixed(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _seed_everything(seed: int) -> None:
-    """For estimators that draw from global generators; ours are handed a generator."""
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)

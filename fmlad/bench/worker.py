@@ -10,6 +10,7 @@ from fmlad.bench.estimators import ViewCache, make_estimator
 from fmlad.bench.model import Cell, CellResult, Entry, Estimator, FailedCell, Outcome, Task
 from fmlad.bench.runner import run_cell, threads_fixed
 from fmlad.errors import FmladError
+from fmlad.training.loop import seeded
 
 
 class Workspace:
@@ -49,7 +50,8 @@ def run_cell_by_value(cell: Cell, device: str, threads: int) -> CellResult:
         FmladError: The cell cannot be done, for a reason that somebody can mend.
     """
     global _workspace
-    with threads_fixed(threads):
+    # Ours are handed a generator; peers may draw from global ones.
+    with threads_fixed(threads), seeded(cell.seed, "cpu"):
         if _workspace is None or _workspace.work != (cell.task, device):
             _workspace = None  # lets go of the memory first
             _workspace = Workspace(cell.task, device)

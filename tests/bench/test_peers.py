@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from fmlad.bench.peers import list_peers, make_peer
-from fmlad.bench.peers.base import seeded, swapped
+from fmlad.bench.peers.base import swapped
 from fmlad.errors import (
     DatasetError,
     MissingDependencyError,
@@ -26,6 +26,7 @@ from fmlad.errors import (
     UnknownNameError,
     WeightsUnavailableError,
 )
+from fmlad.training.loop import seeded
 from tests.backbones.test_dinov2 import save_timm, save_tiny
 from tests.backbones.tiny_clip_models import save_open_clip
 from tests.conftest import picture

@@ -19,11 +19,11 @@ from fmlad.bench.peers.base import (
     anomalib,
     blaming,
     quiet_sampling,
-    seeded,
     swapped,
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import UnknownNameError
+from fmlad.training.loop import seeded
 
 WEIGHTS = "facebook/dinov2-small"  # the ViT-S/14 of the paper, and of our own profiles
 ARCHITECTURE = "vit_small_patch14_dinov2"  # of random weights

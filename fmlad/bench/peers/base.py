@@ -29,6 +29,7 @@ from fmlad.errors import (
 )
 from fmlad.io.images import load_image
 from fmlad.profiles import pick_device
+from fmlad.training.loop import seeded
 
 RANDOM = "random"  # value of the option weights: for tests and timing
 INSTALL = 'pip install "fmlad[bench]"'
@@ -179,20 +180,6 @@ def swapped(module: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, before)
-
-
-@contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seeds torch's and NumPy's global generators, which anomalib draws from, for a while."""
-    state = np.random.get_state()  # noqa: NPY002 (scikit-learn draws from it for anomalib)
-    cuda = list(range(torch.cuda.device_count())) if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
 
 
 @contextmanager

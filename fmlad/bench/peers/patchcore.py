@@ -21,11 +21,11 @@ from fmlad.bench.peers.base import (
     blaming,
     no_weights,
     quiet_sampling,
-    seeded,
     swapped,
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.training.loop import seeded
 
 BACKBONE = "wide_resnet50_2"  # paper and anomalib
 STRIDES = (8, 16)  # paper and anomalib: layer2 and layer3 of their network
