@@ -18,9 +18,8 @@ from fmlad.bench.published import GRADES, published_for
 from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
-from fmlad.bench.templates import render
 from fmlad.errors import FmladError, OptionError
-from fmlad.report import write_page
+from fmlad.report import write
 
 PAGE, TABLE = "report.html", "report.md"
 COMPARED = ("auroc_micro", "aupro", "spro@0.05")  # the first that both entries have
@@ -64,8 +63,8 @@ def write_report(
     facts, environment = _facts(results, command), environments(results)
     home = Path(folder)
     content = _content(results, lines, found, examples, progress or silent)
-    body = render("report.html.j2", title=title, facts=facts, environment=environment, **content)
-    page = write_page(home / PAGE, title, [body], render("report.css"))
+    told = {"title": title, "facts": facts, "environment": environment}
+    page = write(home / PAGE, "bench/report.html", **told, **content)
     table = home / TABLE
     try:
         table.write_text(markdown(results, found, title, facts | environment), encoding="utf-8")

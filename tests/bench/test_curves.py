@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from fmlad.bench.curves import CURVES, GRID, SPRO_GRID, Axes, Series, mean_roc, mean_spro, roc
 from fmlad.bench.model import Cell, ImageRecord, Task
-from fmlad.bench.templates import macro
 from fmlad.metrics import auroc
+from fmlad.report import template
 from tests.bench.report_support import BAD_NAME, entry, result
+
+PLOTS: Any = template("bench/plot.html").module
 
 
 def rows(scores: list[int], odd: list[bool]) -> list[ImageRecord]:
@@ -79,7 +82,7 @@ def test_spro_is_averaged_where_it_was_measured() -> None:
 @pytest.mark.parametrize("axes", [axes for axes, *_ in CURVES.values()])
 def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: Axes) -> None:
     series = [Series(BAD_NAME, GRID, GRID**0.5, 1, 1), Series("other", GRID, GRID, 10, 0)]
-    drawn = macro("plot.svg.j2", "plot")(BAD_NAME, axes, series)
+    drawn = PLOTS.plot(BAD_NAME, axes, series)
     root = ET.fromstring(drawn)
     assert root.attrib["aria-label"] == BAD_NAME
     width, height = map(float, root.attrib["viewBox"].split()[2:])
@@ -97,5 +100,5 @@ def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: Axes) -> None:
 
 def test_a_legend_names_each_line() -> None:
     one = Series(BAD_NAME, GRID, GRID)
-    root = ET.fromstring(macro("plot.svg.j2", "legend")([one, Series("b", GRID, GRID, 1)]))
+    root = ET.fromstring(PLOTS.legend([one, Series("b", GRID, GRID, 1)]))
     assert ["".join(item.itertext()) for item in root] == [BAD_NAME, "b"]
