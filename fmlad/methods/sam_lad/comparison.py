@@ -14,7 +14,7 @@ from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.match_statistics import UNKNOWN, Habits
 from fmlad.methods.sam_lad.object_maps import Align, Measured, ObjectMaps, compare
 from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, Wholes, brought
-from fmlad.methods.sam_lad.templates import TemplateIndex, image_vector
+from fmlad.methods.sam_lad.templates import TemplateIndex
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -253,8 +253,7 @@ def learn_habits(
     surplus = np.full((count, count), UNKNOWN)
     distances: list[float] = []
     for number, template in enumerate(templates):
-        vector = image_vector(template.level)
-        for other in index.nearest(vector, COMPARED, frozenset({number})):
+        for other in index.nearest(template.vector, COMPARED, frozenset({number})):
             result = matcher(template, templates[other])
             found[number][:, other] = result.partner >= 0
             stands = result.partner

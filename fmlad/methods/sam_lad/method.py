@@ -17,6 +17,7 @@ to the shots pixel by pixel, the patch bank has a say about objects, too.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -123,18 +124,22 @@ class SamLad:
         progress: Progress,
     ) -> SamLadState:
         """Remembers the shots and learns from matching them with each other."""
-        offers, vectors = [], []
-        for done, view in enumerate(views, start=1):
-            offers.append(self._offers(view))
-            vectors.append(image_vector(self._level(view)))
-            progress(done, len(views), "looking for objects")
-        selection = Selection.learn(offers)
+        vectors = []
+        for view in views:
+            vectors.append(image_vector(view.upsampled(1)))
+            if len(views) > self.config.templates:
+                view.release()  # memory must not grow with shots that are no templates
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
+        offers = []
+        for done, view in enumerate(kept, start=1):
+            offers.append(self._offers(view))
+            progress(done, len(kept), "looking for objects")
+        selection = Selection.learn(offers)
         templates = tuple(self._maps(view, selection) for view in kept)
         things = [template.things(self.config.descriptor) for template in templates]
         likeness = Likeness.learn(things, self.config.form, self.config.place)
-        index = TemplateIndex([vectors[number] for number in numbers])
+        index = TemplateIndex([template.vector for template in templates])
         progress(0, 1, "matching shots with each other")
         matcher = self._matcher(likeness)
         alone = views[0].gentle_copies if len(views) == 1 else ()
@@ -218,7 +223,7 @@ class SamLad:
             state: What is remembered.
             out: Templates that do not count.
         """
-        near = state.index.nearest(image_vector(maps.level), self.config.neighbours, out)
+        near = state.index.nearest(maps.vector, self.config.neighbours, out)
         matcher = self._matcher(state.likeness)
         return [
             before(maps, number, state.templates[number], matcher, state.habits, out)
@@ -302,9 +307,6 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _level(self, view: ImageView) -> Tensor:
-        return view.upsampled(self._factor(view))
-
     def _offers(self, view: ImageView) -> Offers:
         if "offers" not in view.memo:
             levels = view.pyramid().levels
@@ -313,15 +315,16 @@ class SamLad:
         return offers
 
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
+        """A view's objects, not kept beyond their use: at true size they take 25 MB."""
         key = f"object maps x{self._factor(view)} {selection}"
-        if key not in view.memo:
-            offers, level = self._offers(view), self._level(view)
-            seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
-            size = (level.shape[-2], level.shape[-1])
-            view.memo[key] = ObjectMaps(
-                level, seen.objects, soft_masks(seen.masks, size), view.size
-            )
-        maps: ObjectMaps = view.memo[key]
+        known: ObjectMaps | None = view.memo.get(key, lambda: None)()
+        if known is not None:  # a template's, which the state keeps
+            return known
+        offers, level = self._offers(view), view.upsampled(self._factor(view))
+        seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
+        masks = soft_masks(seen.masks, (level.shape[-2], level.shape[-1]))
+        maps = ObjectMaps(level, seen.objects, masks, view.size, image_vector(view.upsampled(1)))
+        view.memo[key] = weakref.ref(maps)
         return maps
 
     @property

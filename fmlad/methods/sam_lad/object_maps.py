@@ -43,12 +43,14 @@ class ObjectMaps:
         masks: Share of each cell that is the object's, float32 ``(n, h, w)``; the fullest cell of
             an object counts as 1, so that small objects are seen too.
         size: Height and width of the image in pixels.
+        vector: The extractor's own features of the whole image, float32 ``(D,)``.
     """
 
     level: Tensor
     objects: Objects
     masks: Tensor
     size: tuple[int, int]
+    vector: npt.NDArray[np.float32]
     _known: dict[Mode, Things] = field(default_factory=dict, repr=False)
     _axes: dict[int, tuple[float, float, float, float, float]] = field(
         default_factory=dict, repr=False
@@ -108,6 +110,7 @@ class ObjectMaps:
     def tensors(self) -> dict[str, Tensor]:
         """Everything, on the CPU, to be saved."""
         named = {"level": self.level.cpu().contiguous(), "masks": self.masks.cpu().contiguous()}
+        named["vector"] = torch.from_numpy(self.vector)
         for name, tensor in self.objects.tensors().items():
             named[name] = tensor[:, None] if tensor.ndim == 1 else tensor
         return {name: tensor.contiguous() for name, tensor in named.items()}
@@ -137,7 +140,8 @@ class ObjectMaps:
             for column, width in COLUMNS.items()
         }
         arrays["weights"] = arrays["weights"][:, 0]
-        return cls(level, Objects(**arrays), masks, size)
+        vector = reader.take(f"{name}.vector", (None,)).cpu().numpy()
+        return cls(level, Objects(**arrays), masks, size, vector)
 
     def centres(self, rows: slice, columns: slice) -> Tensor:
         """Centres ``(P, 2)``, ``xy`` in [0, 1], of a block of cells, row by row."""

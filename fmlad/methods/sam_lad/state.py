@@ -13,7 +13,7 @@ from fmlad.methods.sam_lad.match_statistics import Habits
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import Wholes
 from fmlad.methods.sam_lad.selection import Selection
-from fmlad.methods.sam_lad.templates import TemplateIndex, image_vector
+from fmlad.methods.sam_lad.templates import TemplateIndex
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SamLadState:
     def index(self) -> TemplateIndex:
         """Search among the templates."""
         if not self._index:
-            self._index.append(TemplateIndex([image_vector(t.level) for t in self.templates]))
+            self._index.append(TemplateIndex([t.vector for t in self.templates]))
         return self._index[0]
 
     def tensors(self) -> dict[str, Tensor]:

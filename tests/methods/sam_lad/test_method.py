@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ from typer.testing import CliRunner
 
 import fmlad
 import fmlad.draw
+from fmlad import profiles
 from fmlad.backbones.roles import Masks
 from fmlad.commands.main import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad
+from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.prediction import Prediction
+from fmlad.views import BackboneSet
 
 Pixels = npt.NDArray[np.uint8]
 RED, BLUE, GREEN = (200, 40, 40), (40, 60, 190), (40, 160, 60)
@@ -352,26 +357,58 @@ def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
     assert (picture[60:80, 148:172].reshape(-1, 3) == 255).all(1).sum() > 10
 
 
+class Nearest:
+    """An upsampler that repeats cells and changes their scale, as a network's norm would."""
+
+    name = fingerprint = "test:nearest@1"
+    expensive = False
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
+        self.calls.append(factor)
+        wide = torch.repeat_interleave(torch.repeat_interleave(features, factor, -1), factor, -2)
+        return torch.nn.functional.layer_norm(wide.movedim(1, -1), (wide.shape[1],)).movedim(-1, 1)
+
+
 def test_upsampled_maps_are_used() -> None:
-    calls: list[int] = []
-
-    class Nearest:
-        name = fingerprint = "test:nearest@1"
-        expensive = False
-
-        def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
-            calls.append(factor)
-            return torch.repeat_interleave(
-                torch.repeat_interleave(features, factor, -1), factor, -2
-            )
-
+    nearest = Nearest()
     shots = [draw(TRAY, seed) for seed in range(2)]
     detector = fmlad.Detector.from_shots(
         shots, method="sam-lad", profile="builtin", device="cpu", upsample=2, background=False,
-        backbones={"mask_proposer": Blobs(), "upsampler": Nearest()},
+        backbones={"mask_proposer": Blobs(), "upsampler": nearest},
     )  # fmt: skip
     detector.predict(draw(without(4), 20))
-    assert calls == [2, 2, 2]  # once an image
+    assert nearest.calls == [2, 2, 2]  # once an image
+    for shot, template in zip(shots, detector._fitted.state.templates, strict=True):
+        own = detector._backbones.view(shot).upsampled(1)  # equation 2: the extractor's own
+        np.testing.assert_array_equal(template.vector, image_vector(own))
+
+
+def test_the_memory_of_fit_does_not_grow_beyond_the_coreset() -> None:
+    nearest = Nearest()
+    chosen = profiles.resolve(("feature_extractor",), "builtin")
+    backbones = profiles.load_backbones(chosen, "cpu")
+    through = BackboneSet({**backbones, "mask_proposer": Blobs(), "upsampler": nearest})
+    pictures = [draw(TRAY, seed % 16, (640, 640)) for seed in range(64)]
+    views = [through.view(picture, str(n)) for n, picture in enumerate(pictures)]
+    method = SamLad(SamLadConfig(upsample=2, templates=4, background=False))
+    state = method.fit(
+        views, labels=None, unlabeled=(), prompts=None, rng=np.random.default_rng(0),
+        progress=lambda done, total, what: None,
+    )  # fmt: skip
+    assert nearest.calls == [2] * 4
+    others = [view for number, view in enumerate(views) if number not in state.numbers]
+    assert len(others) == 60
+    assert all(view.nbytes == view.pixels.nbytes and not view.memo for view in others)
+    kept = {id(template) for template in state.templates}
+    maps = (held() for view in views for key, held in view.memo.items() if key.startswith("object"))
+    assert {id(held) for held in maps} == kept
+    level = weakref.ref(state.templates[0].level)
+    del state, kept
+    gc.collect()
+    assert level() is None  # no view holds upsampled features
 
 
 @pytest.mark.slow
