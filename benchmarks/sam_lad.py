@@ -39,6 +39,7 @@ import torch
 
 import fmlad
 from benchmarks.common import keep, unfinished
+from benchmarks.sam_lad_ablation import DRAWS, ablation
 from benchmarks.scenes import GROUPS, open_all, silent
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
@@ -259,7 +260,7 @@ def cost() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("matching", "digits", "scenes", "cost"))
+    parser.add_argument("what", choices=("matching", "digits", "scenes", "cost", "ablation"))
     parser.add_argument("--tuning", action="store_true", help="other worlds; writes no result")
     parser.add_argument("--images", type=int, default=12, help="test images per group")
     parser.add_argument("--seeds", type=int, default=None, help="draws, or worlds of digits")
@@ -327,6 +328,16 @@ def main() -> None:
             for kind in ("logical", "structural"):
                 cells = [figures[f"{c}: {way}"][f"fused, {kind}"] for c in SCENE_CATEGORIES]
                 figures[f"mean: {way}, {kind}"] = round(float(np.mean(cells)), 3)
+    elif a.what == "ablation":
+        protocol = "builtin profile; see benchmarks/sam_lad_ablation.py"
+        kept_seeds = range(DRAWS)
+        figures = {} if a.tuning else unfinished(name, protocol)
+
+        def record(now: dict[str, Any]) -> None:
+            if not a.tuning:
+                keep(name, protocol, now, seeds=kept_seeds, finished=False)
+
+        figures = ablation(eyes(), a.root, world, figures, record)
     else:
         protocol = f"random weights, {torch.get_num_threads()} threads, medians"
         figures = cost()

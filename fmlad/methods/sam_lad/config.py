@@ -32,6 +32,12 @@ class SamLadConfig:
             ``"orientation"`` as well (ours), or ``"none"`` (paper).
         pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
             (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
+        rematching: Whether, where the shots are arranged, what the proposer may have cut wrongly is
+            measured in the boxes of the references before it counts as extra or missing (ours).
+        match_statistics: Whether a missing or an extra object counts by how rare that is between
+            shots (ours); otherwise each counts the same.
+        confirmation: Whether objects count only where patches changed, on images that register to
+            the shots (ours); needs ``background``.
         epsilon: Ridge of the covariance of a place (PaDiM's; the paper gives none).
         unmatched: Weight c of unmatched objects in equation 14 (ours; the paper gives none).
         light: Equation 16: unmatched objects alone are measured.
@@ -54,6 +60,9 @@ class SamLadConfig:
     temperature: float = 1.0
     align: Align = "box"
     pooled: bool = True
+    rematching: bool = True
+    match_statistics: bool = True
+    confirmation: bool = True
     epsilon: float = 0.01
     unmatched: float = 2.0
     light: bool = False
@@ -74,7 +83,10 @@ class SamLadConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or value not in known:
                 raise OptionError(f"{name}={value!r} is not one of {known}.")
-        for name in ("form", "place", "pooled", "light", "background"):
+        for name in (
+            "form", "place", "pooled", "light", "background", "rematching", "match_statistics",
+            "confirmation",
+        ):  # fmt: skip
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         for name, low, high, kind in (

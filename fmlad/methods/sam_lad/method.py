@@ -147,6 +147,8 @@ class SamLad:
         habits, usual, likes = learn_habits(
             templates, index, matcher, self.config.align, self.config.epsilon, copies
         )
+        if not self.config.match_statistics:
+            habits = habits.unknown()
         reach = likeness.reach if matcher.arranged else inf
         wholes = Wholes.learn(templates, likes, reach) if self._pools else None
         bank = None
@@ -171,7 +173,7 @@ class SamLad:
         objects = [surveyor.alone(row) for row in range(len(maps))]
         second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
         patches = None if state.bank is None else self._bank.compared(view, state.bank, out)
-        witness = Witness.of(patches, state.bank)
+        witness = Witness.of(patches, state.bank) if self.config.confirmation else None
         if witness is not None:
             second = witness.of_comparisons(maps, second)
         comparisons = [one.comparison for one in second]
@@ -333,7 +335,8 @@ class SamLad:
 
     def _doubts(self, state: SamLadState) -> bool:
         """Whether the proposer's cuts are doubted: only a place can be asked."""
-        return self._matcher(state.likeness).arranged and self.config.align != "none"
+        on = self.config.rematching and self.config.align != "none"
+        return on and self._matcher(state.likeness).arranged
 
     def _surveyor(
         self,
