@@ -17,13 +17,14 @@ import numpy as np
 
 import fmlad
 from benchmarks.common import shared
-from benchmarks.dice import NORMAL, photographs, silent
+from benchmarks.dice import NORMAL, photographs
 from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
 from fmlad.methods.clip_lad.method import BRANCHES, ClipLad, ClipLadConfig
 from fmlad.methods.clip_lad.state import ClipLadState
+from fmlad.methods.protocol import FitContext
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import Fusion
@@ -174,7 +175,7 @@ class Bench:
             chosen = np.random.default_rng(seed).choice(len(train), shots, replace=False)
             drawn = [int(index) for index in chosen]
             fitted = pipeline.fit(
-                method, [train[i] for i in drawn], prompts=words, seed=seed, progress=silent
+                method, [train[i] for i in drawn], FitContext(prompts=words, seed=seed)
             )
         else:
             fitted = pipeline.fit_prompts(method, words, self.eyes(objects).view)
@@ -223,7 +224,7 @@ def only(raw: dict[str, Scores], branches: Sequence[str]) -> dict[str, Scores]:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class ShotPatches:
     """All of a state that the fusion asks for."""
 
     shots: int
@@ -240,7 +241,7 @@ def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str
     method = ClipLad(ClipLadConfig(**options))
     figures = {}
     if raw["left_out"]:
-        fusion = method.fusion(raw["left_out"], Remembered(shots))  # type: ignore[arg-type]
+        fusion = method.fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
     for group in (g for g in (LOGICAL, STRUCTURAL) if g in raw):
         both = [*raw[GOOD], *raw[group]]
         truth = [0] * len(raw[GOOD]) + [1] * len(raw[group])
@@ -259,7 +260,7 @@ def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str
 
 def called_anomalous(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str, float]:
     """Share of each group that is called anomalous at the automatic threshold."""
-    fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], Remembered(shots))  # type: ignore[arg-type]
+    fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
     normal = [fusion.fused(scores) for scores in raw["left_out"]]
     source: Source = "leave-one-out" if shots > 1 else "augmentations"
     calibration = Calibration.fit(normal, source, fusion.usual)

@@ -29,7 +29,8 @@ from PIL import Image
 
 import fmlad
 from benchmarks.common import keep
-from fmlad.methods.banks.method import BANKS, BanksState
+from fmlad.methods.banks.config import BANKS
+from fmlad.methods.banks.method import BanksState
 from fmlad.pipeline import open_view
 
 SIDE = 640  # px, longer side
@@ -106,7 +107,7 @@ def growth(most: int, banks: tuple[str, ...]) -> dict[str, dict[str, float]]:
             "fit, s": round(fit, 2),
             "predict, s": round(statistics.median(times), 2),
             "bank, MB": round(sum(t.nbytes for t in state.tensors().values()) / 1e6, 1),
-            "patches": sum(item.look.levels[0][0, 0].numel() for item in state.patches.memory),
+            "patches": sum(item.features.levels[0][0, 0].numel() for item in state.patches.memory),
         }
     return rows
 

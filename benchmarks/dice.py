@@ -27,7 +27,8 @@ import fmlad
 from benchmarks.common import keep, shared
 from fmlad import pipeline, profiles
 from fmlad.io.images import load_image
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.views import BackboneSet, ImageView
 
@@ -69,7 +70,7 @@ def cell(
     rng = np.random.default_rng(seed)
     shots = [six[i] for i in rng.choice(len(six), k, replace=False)]
     fitted = pipeline.fit(
-        create_method("banks", options), [views[s] for s in shots], seed=seed, progress=silent
+        create_method("banks", options), [views[s] for s in shots], FitContext(seed=seed)
     )
     state: Any = fitted.state
     truth: list[int] = []

@@ -40,10 +40,11 @@ import torch
 import fmlad
 from benchmarks.common import keep, unfinished
 from benchmarks.sam_lad_ablation import DRAWS, ablation
-from benchmarks.scenes import GROUPS, open_all, silent
+from benchmarks.scenes import GROUPS, open_all
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.digit_anatomy import DigitAnomaly
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.assignment import literal_match, match
@@ -138,7 +139,7 @@ def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[s
         for index in range(max(shots))
     ]
     fitted = {
-        k: pipeline.fit(create_method("sam-lad", options), train[:k], seed=seed, progress=silent)
+        k: pipeline.fit(create_method("sam-lad", options), train[:k], FitContext(seed=seed))
         for k in shots
     }
     scores: dict[int, list[float]] = {k: [] for k in shots}
@@ -174,7 +175,7 @@ def scene(
     for seed in range(seeds):
         drawn = np.random.default_rng(seed).choice(len(train), 4, replace=False)
         fitted = pipeline.fit(
-            create_method(method, options), [train[i] for i in drawn], seed=seed, progress=silent
+            create_method(method, options), [train[i] for i in drawn], FitContext(seed=seed)
         )
         scores: dict[str, dict[str, list[float]]] = {}
         for group, views in tests.items():
@@ -240,10 +241,7 @@ def cost() -> dict[str, Any]:
         view = through.view(render_scene("pushpins", 0, "test", "good", 0).image)
         for align, name in aligns:
             method = SamLad(SamLadConfig(neighbours=k, background=False, align=align))
-            state = method.fit(
-                shots, labels=None, unlabeled=(), prompts=None, rng=np.random.default_rng(0),
-                progress=silent,
-            )  # fmt: skip
+            state = method.fit(shots, FitContext())
             method.evidence(view, state)  # masks and features are there from now on
 
             def work(query: ImageView = view, method: SamLad = method, state: Any = state) -> None:

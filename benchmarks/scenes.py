@@ -31,7 +31,8 @@ from fmlad import pipeline, profiles
 from fmlad.datasets import SCENE_CATEGORIES, make_scenes
 from fmlad.findings import Box, Finding
 from fmlad.io.images import load_image
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.views import BackboneSet, ImageView
 
@@ -84,7 +85,7 @@ def category(
     for seed in range(seeds):
         drawn = np.random.default_rng(seed).choice(len(train), SHOTS, replace=False)
         shots = [train[i] for i in drawn]
-        fitted = pipeline.fit(create_method("banks", options), shots, seed=seed, progress=silent)
+        fitted = pipeline.fit(create_method("banks", options), shots, FitContext(seed=seed))
         scales = fitted.fusion.scales
         scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         kinds: list[bool] = []

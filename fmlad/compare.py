@@ -31,11 +31,12 @@ from fmlad.methods.clip_lad.coarse_to_fine import (
 )
 from fmlad.methods.clip_lad.differences import segmentation
 from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
-from fmlad.methods.clip_lad.instances import Parse
+from fmlad.methods.clip_lad.instances import PartMap
 from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.wording import make_ready
-from fmlad.methods.protocol import Progress
+from fmlad.methods.protocol import FitContext
 from fmlad.metrics import auroc
+from fmlad.progress import Progress
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
 from fmlad.report import embed, write_page
@@ -229,14 +230,10 @@ def _auroc(
         memory = [shares[id(view)] for view in shots]
         scores = [nearest(shares[id(view)], memory, "log")[0] for view in queries]
     else:
-        fitted = pipeline.fit(ClipLad(), shots, prompts=prompts, seed=seed, progress=_silent)
+        fitted = pipeline.fit(ClipLad(), shots, FitContext(prompts=prompts, seed=seed))
         scores = [pipeline.judge(view, fitted).score for view in queries]
     return auroc([0] * len(good) + [1] * len(bad), scores)
 
 
-def _clustered(view: ImageView, clusters: Clusters) -> Parse:
-    return Parse(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""
+def _clustered(view: ImageView, clusters: Clusters) -> PartMap:
+    return PartMap(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())

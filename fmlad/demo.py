@@ -10,8 +10,8 @@ from typing import Any
 from fmlad.datasets import make_scenes
 from fmlad.detector import Detector
 from fmlad.errors import OptionError
-from fmlad.methods.protocol import Progress
 from fmlad.prediction import Prediction
+from fmlad.progress import Progress
 from fmlad.report import Case, write_report
 
 COUNTS = {"validation": 0, "test_good": 4, "test_logical": 4, "test_structural": 4}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +18,23 @@ from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.io.inputs import expand_sources, one_by_one
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.prediction import Failure, Prediction
+from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, far_odder
 from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
-    from fmlad.backbones.roles import Backbone
+    from fmlad.backbones.roles import Backbone, Encoder
     from fmlad.methods.protocol import Method
 
 ZERO_SHOT = "clip-lad"  # the method that can do without shots
 
-Sources = ImageSource | Iterable[ImageSource]
-Progress = Callable[[int, int, str], None]
+Inputs = ImageSource | Iterable[ImageSource]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,11 @@ class Detector:
         backbone_set: BackboneSet,
         record: storage.Record,
         shots: list[ImageView],
+        context: FitContext | None = None,
         thumbnails: tuple[bytes, ...] = (),
     ) -> None:
         """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
+        self._context = context or FitContext()
         self._thumbnails = thumbnails  # of a loaded detector, which has no shots
         self._fitted = fitted
         self._backbones = backbone_set
@@ -78,18 +84,20 @@ class Detector:
     @classmethod
     def from_shots(
         cls,
-        shots: Sources,
+        shots: Inputs,
         *,
         method: str | None = None,
         prompts: Any = None,
         labels: Sequence[npt.NDArray[np.integer]] | None = None,
-        unlabeled: Sources = (),
+        unlabeled: Inputs = (),
         profile: str | None = None,
         backbones: Mapping[str, str | Backbone] | None = None,
-        validation: Sources = (),
+        validation: Inputs = (),
         device: str = "auto",
         seed: int = 0,
         progress: Progress | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         **options: Any,
     ) -> Detector:
         """Fits a detector to k normal images; one is enough, more say more.
@@ -112,6 +120,8 @@ class Detector:
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             seed: For everything left to chance.
             progress: Called as ``progress(done, total, what)``.
+            checkpoint: Folder where methods that train keep checkpoints.
+            resume: Whether to go on from the checkpoint there.
             **options: Options of the method.
 
         Raises:
@@ -122,8 +132,15 @@ class Detector:
         """
         name = method or ("banks" if prompts is None else ZERO_SHOT)
         chosen_method = create_method(name, options)
-        given = {"prompts": prompts is not None, "labels": labels is not None}
-        _check_taken(chosen_method, {**given, "unlabeled": _given(unlabeled)})
+        given = {
+            "prompts": prompts is not None,
+            "labels": labels is not None,
+            "unlabeled": _given(unlabeled),
+            "checkpoint": checkpoint is not None or resume,
+        }
+        _check_taken(chosen_method, given)
+        if resume and checkpoint is None:
+            raise OptionError("resume=True needs checkpoint=FOLDER, where the training left off.")
         profile = _profile_name(profile)
         chosen = profiles.resolve(
             method_roles(chosen_method, profile, backbones),
@@ -140,18 +157,21 @@ class Detector:
             profiles.load_backbones(chosen, device), DiskCache.default(), device
         )
         views = [backbone_set.view(pixels, label) for label, pixels in pictures]
-        fitted = pipeline.fit(
-            chosen_method,
-            views,
-            validation=[backbone_set.view(pixels, label) for label, pixels in held_out],
-            labels=labels,
+        context = FitContext(
+            labels=None if labels is None else _checked_labels(labels, views),
             unlabeled=[backbone_set.view(pixels, label) for label, pixels in extra],
+            validation=[backbone_set.view(pixels, label) for label, pixels in held_out],
             prompts=prompts,
+            device=device,
             seed=seed,
-            progress=progress or _silent,
+            progress=progress or silent,
+            encoder=cast("Encoder | None", backbone_set.backbones.get("encoder")),
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
         )
+        fitted = pipeline.fit(chosen_method, views, context)
         record = storage.Record(name, profile, chosen, seed, len(held_out))
-        return cls(fitted, backbone_set, record, views)
+        return cls(fitted, backbone_set, record, views, context)
 
     @classmethod
     def from_prompts(
@@ -212,7 +232,7 @@ class Detector:
         """
         return pipeline.judge(pipeline.open_view(image, self._backbones), self._fitted)
 
-    def predict_many(self, images: Sources, batch_size: int = 8) -> Iterator[Prediction | Failure]:
+    def predict_many(self, images: Inputs, batch_size: int = 8) -> Iterator[Prediction | Failure]:
         """Judges images one by one in order; a bad one yields a :class:`Failure`.
 
         Args:
@@ -227,20 +247,35 @@ class Detector:
             raise OptionError(f"batch_size must be a positive whole number, got {batch_size!r}.")
         return self._judge_in_batches(iter(one_by_one(images)), batch_size)
 
-    def add_shots(self, images: Sources) -> None:
+    def add_shots(
+        self, images: Inputs, labels: Sequence[npt.NDArray[np.integer]] | None = None
+    ) -> None:
         """Takes further normal images into account, as if they had been given at first.
 
-        A threshold set by hand stays; one that was measured is measured again.
+        All that was given at first (unlabeled and validation images, prompts) is used again. A
+        method that trains is trained again from the start, which is said. A threshold set by hand
+        stays; one that was measured is measured again.
+
+        Args:
+            images: As the shots of :meth:`from_shots`.
+            labels: Part masks ``(H, W)`` of these images, where the shots have labels.
 
         Raises:
-            OptionError: The detector was loaded from disk, which keeps no originals.
+            OptionError: The detector was loaded from disk, which keeps no originals, or labels are
+                missing, too many, or of another size.
         """
-        self._refit(
-            [
-                *self._originals(),
-                *(self._backbones.view(p, n) for n, p in _load_all(images, "shots")),
-            ]
-        )
+        views = self._originals()
+        more = [self._backbones.view(p, n) for n, p in _load_all(images, "shots")]
+        known = self._context.labels
+        if (known is None) != (labels is None):
+            raise OptionError(
+                "The shots have labels, so further ones need labels= as well."
+                if labels is None
+                else "The shots have no labels, so further ones cannot have any; leave labels= out."
+            )
+        if known is not None and labels is not None:
+            known = [*known, *_checked_labels(labels, more)]
+        self._refit([*views, *more], replace(self._context, labels=known, resume=False))
 
     def remove_shot(self, index: int) -> None:
         """Forgets one shot, as if it had never been given.
@@ -256,7 +291,11 @@ class Detector:
             )
         if len(views) == 1:
             raise ShotsError("The last shot cannot be removed; a detector needs at least one.")
-        self._refit([view for i, view in enumerate(views) if i != index])
+        labels = self._context.labels
+        if labels is not None:
+            labels = [label for i, label in enumerate(labels) if i != index]
+        kept = [view for i, view in enumerate(views) if i != index]
+        self._refit(kept, replace(self._context, labels=labels, resume=False))
 
     @property
     def shots(self) -> list[ShotReport]:
@@ -354,7 +393,13 @@ class Detector:
         backbones = profiles.load_backbones(chosen, device)
         storage.check_backbones(saved, backbones)
         backbone_set = BackboneSet(backbones, DiskCache.default(), device)
-        return cls(storage.restore(saved, device), backbone_set, saved.record, [], saved.thumbnails)
+        return cls(
+            storage.restore(saved, device),
+            backbone_set,
+            saved.record,
+            [],
+            thumbnails=saved.thumbnails,
+        )
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int
@@ -395,26 +440,38 @@ class Detector:
             )
         return self._shots
 
-    def _refit(self, views: list[ImageView]) -> None:
-        if self._record.validation:
-            raise OptionError(
-                "This detector was calibrated on validation images, which are not kept; build it "
-                "again with Detector.from_shots and all images."
-            )
+    def _refit(self, views: list[ImageView], context: FitContext) -> None:
+        method = self._fitted.method
+        if method.calibrates_by != "leave-one-out":
+            _log.warning("the method %r is trained again, on %d shots", method.name, len(views))
         by_hand = self.calibration if self.calibration.source == "user" else None
-        self._fitted = pipeline.fit(
-            self._fitted.method,
-            views,
-            prompts=getattr(self._fitted.state, "prompts", None),
-            seed=self._record.seed,
-            progress=_silent,
-        )
-        self._shots = views
+        self._fitted = pipeline.fit(method, views, context)
+        self._shots, self._context = views, context
         if by_hand is not None:
             self.threshold = by_hand.threshold
 
 
-def _load_all(sources: Sources, role: str) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+def _checked_labels(
+    labels: Sequence[npt.NDArray[np.integer]], views: Sequence[ImageView]
+) -> list[npt.NDArray[np.integer]]:
+    """Part masks that fit their images.
+
+    Raises:
+        OptionError: There are more or fewer than images, or one is not whole numbers ``(H, W)``.
+    """
+    if len(labels) != len(views):
+        raise OptionError(f"{len(labels)} labels for {len(views)} images; give one an image.")
+    found = [np.asarray(label) for label in labels]
+    for view, label in zip(views, found, strict=True):
+        if label.shape != view.size or not np.issubdtype(label.dtype, np.integer):
+            raise OptionError(
+                f"The label of {view.name} is {label.shape} {label.dtype}; expected whole numbers "
+                f"of the image's size {view.size}."
+            )
+    return found
+
+
+def _load_all(sources: Inputs, role: str) -> list[tuple[str, npt.NDArray[np.uint8]]]:
     """Decodes all images of an argument; the first bad one is reported with its place."""
     expanded = expand_sources(sources)
     several = len(expanded) > 1
@@ -431,7 +488,7 @@ def _profile_name(profile: str | None) -> str:
     return profiles.profile_name(profile)
 
 
-def _given(sources: Sources) -> bool:
+def _given(sources: Inputs) -> bool:
     """Whether an optional argument was given: anything but an empty list or tuple."""
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
 
@@ -476,7 +533,3 @@ def _check_taken(method: Method, given: Mapping[str, bool]) -> None:
                 f"The method {method.name!r} makes no use of {argument}=; leave it out, or choose "
                 f"another method."
             )
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from fmlad.errors import OptionError
 from fmlad.findings import Finding, defects
 from fmlad.io.images import ImageSource, load_image, source_name
-from fmlad.methods.protocol import Difference, Evidence, Method, Progress, State
+from fmlad.methods.protocol import Difference, Evidence, FitContext, Method, State
 from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
@@ -27,6 +26,9 @@ WORTH = 1.0  # score from which one branch is worth a sentence about an anomalou
 LOUDEST = 0.9  # share of the loudest branch's score that is worth one whatever it is
 RULE_BROKEN = 0.5  # a broken rule scores 1 or more, and a state is a probability
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
+# Of the shots of a method that trains, this share is set aside for calibration, where there are so
+# many at least (ours: PSAD, CSAD and ULSAD are given a validation split).
+ASIDE, LEAST_TO_SPLIT = 0.2, 5
 
 
 @dataclass(frozen=True)
@@ -59,62 +61,89 @@ def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None =
     return backbone_set.view(load_image(source), name or source_name(source))
 
 
-def fit(
-    method: Method,
-    views: Sequence[ImageView],
-    *,
-    validation: Sequence[ImageView] = (),
-    labels: Sequence[npt.NDArray[np.integer]] | None = None,
-    unlabeled: Sequence[ImageView] = (),
-    prompts: Any = None,
-    seed: int = 0,
-    progress: Progress,
-) -> Fitted:
+def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitted:
     """Fits a method to shots, scales its branches and sets the threshold.
 
-    Branches are scaled by leave-one-out over the shots (PSAD's adaptive scaling), over gently
-    altered copies where there is only one shot, or over validation images where the method wants
-    that (``validation_scales``). The threshold is the largest of those scores, or of the validation
-    images' where there are any.
+    Branches are scaled by the normal images that the method calibrates by (``calibrates_by``;
+    PSAD's adaptive scaling where shots are left out in turn), or by validation images where it
+    wants that (``validation_scales``). The threshold is the largest of those scores, or of the
+    validation images' where there are any.
+
+    Args:
+        method: The method.
+        views: The shots, at least one.
+        context: What else it may use; its ``validation`` images are never shots.
     """
-    rng = np.random.default_rng(seed)
+    progress = context.progress
     for done, view in enumerate(views, start=1):
         prepare([view], method.needs)
         progress(done, len(views), "looking at shots")
-    state = method.fit(
-        views, labels=labels, unlabeled=unlabeled, prompts=prompts, rng=rng, progress=progress
-    )
-    left_out: dict[int, Evidence] = {}
-    if len(views) == 1:
-        trials = [method.evidence(copy, state) for copy in views[0].gentle_copies]
-    else:
-        count = min(len(views), LEFT_OUT)
-        for done, index in enumerate(sorted(rng.permutation(len(views))[:count].tolist()), start=1):
-            left_out[index] = method.evidence(views[index], state, _with_twins(index, views))
-            progress(done, count, "judging each shot by the others")
-        trials = list(left_out.values())
-    held_out = []
-    for done, view in enumerate(validation, start=1):
-        held_out.append(method.evidence(view, state).scores)
-        progress(done, len(validation), "judging validation images")
-    scaled_by = held_out if getattr(method, "validation_scales", False) else []
-    fusion = method.fusion(scaled_by or [trial.scores for trial in trials], state)
+    aside = _set_aside(method, len(views), context)
+    kept = [view for index, view in enumerate(views) if index not in aside]
+    given = context.validation
+    if aside:
+        context = _without(context, aside, [views[index] for index in aside])
+    state = _seeded(method, kept, context)
 
-    scores = [fusion.fused(trial.scores) for trial in trials]
-    source: Source = "augmentations" if len(views) == 1 else "leave-one-out"
-    calibration = Calibration.fit(scores, source, fusion.usual)
+    trials: dict[int, Evidence] = {}
+    source: Source
+    if method.calibrates_by == "leave-one-out" and len(views) > 1:
+        source = "leave-one-out"
+        chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
+        for done, index in enumerate(chosen, start=1):
+            trials[index] = method.evidence(views[index], state, _with_twins(index, views))
+            progress(done, len(chosen), "judging each shot by the others")
+    elif aside:
+        source = "held-out"
+        trials = {index: method.evidence(views[index], state) for index in aside}
+    else:
+        source = "augmentations"
+        copies = [copy for view in kept for copy in view.gentle_copies]
+        trials = {-i: method.evidence(copy, state) for i, copy in enumerate(copies, start=1)}
+    held_out = []
+    for done, view in enumerate(given, start=1):
+        held_out.append(method.evidence(view, state).scores)
+        progress(done, len(given), "judging validation images")
+
+    by_validation = bool(held_out) and (
+        getattr(method, "validation_scales", False) or method.calibrates_by != "leave-one-out"
+    )
+    fusion = method.fusion(
+        held_out if by_validation else [trial.scores for trial in trials.values()], state
+    )
+    fused = {index: fusion.fused(trial.scores) for index, trial in trials.items()}
+    calibration = Calibration.fit(list(fused.values()), source, fusion.usual)
     if held_out:
         calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
+    names = tuple(view.name for view in views)
     return Fitted(
-        method,
-        state,
-        fusion,
-        calibration,
-        tuple(view.name for view in views),
-        tuple(
-            fusion.fused(left_out[i].scores) if i in left_out else None for i in range(len(views))
-        ),
+        method, state, fusion, calibration, names, tuple(fused.get(i) for i in range(len(views)))
     )
+
+
+def _set_aside(method: Method, shots: int, context: FitContext) -> list[int]:
+    """Indices of shots that a method that trains is calibrated by instead of trained on."""
+    if method.calibrates_by != "held-out" or context.validation or shots < LEAST_TO_SPLIT:
+        return []
+    chosen = context.rng.permutation(shots)[: round(shots * ASIDE)]
+    return sorted(int(index) for index in chosen)
+
+
+def _without(context: FitContext, aside: Sequence[int], views: Sequence[ImageView]) -> FitContext:
+    """The context of the shots that are left, the others being its validation images."""
+    labels = context.labels
+    if labels is not None:
+        labels = [label for index, label in enumerate(labels) if index not in aside]
+    return replace(context, labels=labels, validation=views)
+
+
+def _seeded(method: Method, views: Sequence[ImageView], context: FitContext) -> State:
+    """Fits with torch seeded; the caller's generators are left as they were."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        return method.fit(views, context)
 
 
 def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageView]) -> Fitted:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
 
-FORMAT = 1
+FORMAT = 2  # 1 was never released: other names of tensors
 MANIFEST, STATE = "detector.json", "state.safetensors"
 THUMBNAIL = r"shots/\d{3,}\.jpg"
 THUMBNAIL_SIDE = 160  # px of the longer side
@@ -84,6 +84,7 @@ class _Manifest(_Strict):
     profile: str
     seed: int
     validation: int
+    set_aside: int
     backbones: dict[str, _Backbone]
     fusion: dict[str, Any]
     calibration: dict[str, Any]
@@ -150,6 +151,7 @@ def save(
         "profile": record.profile,
         "seed": record.seed,
         "validation": record.validation,
+        "set_aside": len(fitted.shots) - fitted.state.shots,
         "backbones": {
             role: {"name": backbone.name, "fingerprint": backbone.fingerprint}
             for role, backbone in backbones.items()
@@ -245,7 +247,8 @@ def restore(saved: Saved, device: str) -> Fitted:
         if manifest.prompts is not None:
             described = {**described, "prompts": manifest.prompts}
         state = saved.method.restore(load(saved.state), described, device)
-        if state.shots != len(manifest.shots):
+        fitted_on = len(manifest.shots) - manifest.set_aside
+        if state.shots != fitted_on:
             raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")
         fusion = fusion_from_dict(manifest.fusion)
         if set(fusion.scales) != set(saved.method.branches):
@@ -313,7 +316,7 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
             f"{MANIFEST}: backbones are {sorted(manifest.backbones)}; "
             f"expected {sorted(method.needs)}",
         )
-    if (manifest.prompts is not None) != ("prompts" in method.takes):
+    if manifest.prompts is not None and "prompts" not in method.takes:
         raise _corrupt(folder, f"{MANIFEST}: prompts are not what {manifest.method!r} takes")
     if manifest.profile not in PROFILES:
         raise _corrupt(folder, f"{MANIFEST}: profile {manifest.profile!r} is unknown")

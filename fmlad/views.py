@@ -27,12 +27,10 @@ from fmlad.backbones.roles import (
     TextAligner,
     Upsampler,
 )
-from fmlad.memory import registration
 
 if TYPE_CHECKING:
     from fmlad.io.cache import DiskCache
 
-_OF_PIXELS = ("key", "edges", "edge_fan")  # computed once and from nothing else
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
 
 
@@ -62,6 +60,7 @@ class ImageView:
         pixels: uint8 ``(H, W, 3)`` RGB, read-only.
         name: For messages and reports.
         memo: What methods derived from this image's backbones alone, by a name of their own.
+        of_pixels: What was derived from the pixels alone, by a name of its own.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], name: str, backbone_set: BackboneSet) -> None:
@@ -72,32 +71,25 @@ class ImageView:
         self._pyramids: dict[str, Pyramid] = {}
         self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
+        self.of_pixels: dict[str, Any] = {}
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of the pixels, the same for the same picture from any source."""
-        return pixels_key(self.pixels)
+        if "key" not in self.of_pixels:
+            self.of_pixels["key"] = pixels_key(self.pixels)
+        return str(self.of_pixels["key"])
 
     @property
     def tensor(self) -> Tensor:
         """uint8 ``(1, 3, H, W)``."""
         # A writable copy: torch cannot mark a tensor as read-only.
         return torch.from_numpy(np.array(self.pixels.transpose(2, 0, 1)))[None]
-
-    @cached_property
-    def edges(self) -> registration.Edges:
-        """Edge strength for registration."""
-        return registration.edges(_lightness(self.pixels))
-
-    @cached_property
-    def edge_fan(self) -> registration.Fan:
-        """The view as a shot that others register to."""
-        return registration.fan(self.edges)
 
     def pyramid(self, role: str = "feature_extractor") -> Pyramid:
         """Dense features from the backbone in ``role`` (batch size 1)."""
@@ -164,9 +156,8 @@ class ImageView:
         """
         other = ImageView(self.pixels, self.name, backbone_set)
         other._pyramids, other._masks = self._pyramids, self._masks
-        known = vars(self)
-        other.__dict__ |= {name: known[name] for name in _OF_PIXELS if name in known}
-        if "gentle_copies" in known:
+        other.of_pixels = self.of_pixels
+        if "gentle_copies" in vars(self):
             copies = tuple(copy.through(backbone_set) for copy in self.gentle_copies)
             other.__dict__["gentle_copies"] = copies
         return other
@@ -278,12 +269,3 @@ def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid
     view._backbones.cache.put(
         f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
     )
-
-
-def _lightness(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """Luma in [0, 1], float32 ``(H, W)`` (ITU-R BT.601 weights)."""
-    weights = torch.tensor([0.299, 0.587, 0.114]) / 255
-    # Large photographs are thinned first: registration works on 256 px.
-    step = max(1, min(pixels.shape[:2]) // 1024)
-    thinned = np.array(pixels[::step, ::step])
-    return torch.from_numpy(thinned).float() @ weights

@@ -23,7 +23,7 @@ from benchmarks.common import shared
 from benchmarks.dice import NORMAL, ODD, photographs
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 from fmlad.draw import boxes, outlines
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 ACROSS = 5  # dice in a row

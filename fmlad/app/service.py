@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.detector import Detector, Progress, ShotReport
+from fmlad.detector import Detector, ShotReport
 from fmlad.errors import FmladError, InvalidImageError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding

@@ -23,6 +23,7 @@ from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
+from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
@@ -153,10 +154,12 @@ class MethodContestant:
         self._fitted = pipeline.fit(
             self._method,
             [look(path) for path in shots],
-            validation=[look(path) for path in validation],
-            prompts=None if prompts is None else PromptSet.load(prompts),
-            seed=seed,
-            progress=_silent,
+            FitContext(
+                validation=[look(path) for path in validation],
+                prompts=None if prompts is None else PromptSet.load(prompts),
+                device=self._backbones.device,
+                seed=seed,
+            ),
         )
         self._fit_fresh = anew or not (known or self._hits > before)
 
@@ -245,7 +248,3 @@ def _weights_mb(backbones: Mapping[str, Backbone]) -> float:
         for tensor in (*module.parameters(), *module.buffers())
     }
     return sum(tensors.values()) / 2**20
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""

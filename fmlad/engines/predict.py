@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad import storage
-from fmlad.detector import Detector, Sources
+from fmlad.detector import Detector, Inputs
 from fmlad.engines import cluster
 from fmlad.errors import ClusterError, FmladError, OptionError
 from fmlad.io.images import ImageSource, source_name
@@ -72,7 +72,7 @@ class _Bug:
 
 def predict_ray(
     detector: str | os.PathLike[str],
-    sources: Sources,
+    sources: Inputs,
     *,
     workers: int | None = None,
     batch_size: int = 8,

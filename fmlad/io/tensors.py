@@ -1,38 +1,42 @@
-"""Reading the tensors of a saved bank, each one checked."""
+"""Reading the tensors of a saved detector, each one checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fmlad.errors import CorruptDetectorError
 
 
-class Reader:
-    """Takes tensors out of a saved bank one by one, checking each, and knows what was left."""
+class TensorReader:
+    """Takes saved tensors out one by one, checking each, and knows what was left."""
 
     def __init__(self, tensors: Mapping[str, Tensor], device: str) -> None:
         self._left = dict(tensors)
         self._device = device
 
-    def take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        """One finite float32 tensor; None in ``shape`` stands for any length.
+    def take(
+        self, name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """One tensor of a dtype, finite where it is floating; None in ``shape``: any length.
 
         Raises:
             CorruptDetectorError: It is missing, or of another shape or dtype.
         """
         tensor = self._left.pop(name, None)
         if tensor is None:
-            raise CorruptDetectorError(f"The saved bank lacks the tensor {name!r}.")
+            raise CorruptDetectorError(f"The saved state lacks the tensor {name!r}.")
         fits = len(tensor.shape) == len(shape) and all(
             want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
         )
-        if tensor.dtype != torch.float32 or not fits or not torch.isfinite(tensor).all():
+        finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+        if tensor.dtype != dtype or not fits or not finite:
             raise CorruptDetectorError(
-                f"The tensor {name!r} of the saved bank is {tuple(tensor.shape)} {tensor.dtype}; "
-                f"expected finite float32 {shape}."
+                f"The tensor {name!r} of the saved state is {tuple(tensor.shape)} {tensor.dtype}; "
+                f"expected finite {dtype} {shape}."
             )
         return tensor.to(self._device)
 
@@ -40,16 +44,46 @@ class Reader:
         """One feature map ``(1, C, h, w)`` with at least one cell."""
         level = self.take(name, (1, channels, None, None))
         if level.numel() == 0:
-            raise CorruptDetectorError(f"The tensor {name!r} of the saved bank is empty.")
+            raise CorruptDetectorError(f"The tensor {name!r} of the saved state is empty.")
         return level
 
-    def finish(self) -> None:
-        """Says that all has been taken.
+    def module(self, prefix: str, module: nn.Module) -> None:
+        """Fills a network's weights and buffers, saved as ``prefix.name``, of whatever dtype.
 
         Raises:
-            CorruptDetectorError: Something was not.
+            CorruptDetectorError: One is missing, or of another shape or dtype than the network's.
         """
+        own = module.state_dict()
+        module.load_state_dict(
+            {
+                name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype)
+                for name, t in own.items()
+            }
+        )
+        module.to(self._device)
+
+    @contextmanager
+    def description(self, what: str) -> Iterator[None]:
+        """Turns what a bad description raises into one error, and leaves nothing over.
+
+        Raises:
+            CorruptDetectorError: The description is unusable, or names not all tensors.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise CorruptDetectorError(
+                f"The description of the saved {what} is bad: {error!r}."
+            ) from None
         if self._left:
             raise CorruptDetectorError(
-                f"The saved bank holds unknown tensors: {sorted(self._left)}."
+                f"The saved {what} has unknown tensors: {sorted(self._left)}."
             )
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """A network's weights and buffers on the CPU, for :meth:`TensorReader.module`."""
+    return {
+        f"{prefix}.{name}": tensor.detach().cpu().contiguous()
+        for name, tensor in module.state_dict().items()
+    }

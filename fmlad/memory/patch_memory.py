@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_index import PatchIndex, flatten, same_place_distances
 from fmlad.memory.registration import (
     COARSE,
@@ -33,7 +33,7 @@ from fmlad.memory.registration import (
 
 
 @dataclass(frozen=True)
-class Look:
+class PatchFeatures:
     """What the bank asks of an image.
 
     Attributes:
@@ -48,7 +48,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class ShotPatches:
     """One shot, or a symmetric copy of one.
 
     Attributes:
@@ -57,17 +57,17 @@ class Remembered:
     """
 
     shot: int
-    look: Look
+    features: PatchFeatures
 
     @cached_property
     def fan(self) -> Fan:
         """The shot's side of registration."""
-        if self.look.edges is None:
+        if self.features.edges is None:
             raise RuntimeError("a symmetric copy is never registered")
-        return fan(self.look.edges)
+        return fan(self.features.edges)
 
 
-Found = tuple[Remembered, Registration]
+Registered = tuple[ShotPatches, Registration]
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class PatchMemory:
         usual: Largest distance at the same place of a left-out shot; 0 where place means nothing.
     """
 
-    memory: tuple[Remembered, ...]
+    memory: tuple[ShotPatches, ...]
     placed: bool
     ratio: float = 1.0
-    usual: float = 0.0
+    baseline: float = 0.0
     _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
     _between: dict[tuple[int, int], Registration] = field(default_factory=dict, repr=False)
 
@@ -94,7 +94,7 @@ class PatchMemory:
         """Number of shots, symmetric copies not counted."""
         return 1 + max(item.shot for item in self.memory)
 
-    def kept(self, exclude: frozenset[int]) -> list[Remembered]:
+    def kept(self, exclude: frozenset[int]) -> list[ShotPatches]:
         """Memory without some shots."""
         kept = [item for item in self.memory if item.shot not in exclude]
         if not kept:
@@ -114,58 +114,58 @@ class PatchMemory:
         placed = 2 * len(at_place) > of
         ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
         # Searching a window can only find what searching everywhere finds too.
-        usual = max(at_place) if placed else 0.0
+        baseline = max(at_place) if placed else 0.0
         return replace(
-            self, placed=placed, ratio=max(1.0, ratio), usual=usual, _indices=self._indices
+            self, placed=placed, ratio=max(1.0, ratio), baseline=baseline, _indices=self._indices
         )
 
     def registered(
-        self, look: Look, exclude: frozenset[int], least: float, references: int
-    ) -> list[Found]:
+        self, features: PatchFeatures, exclude: frozenset[int], least: float, references: int
+    ) -> list[Registered]:
         """The nearest shots (at most ``references``) to which an image registers."""
-        if look.edges is None:
+        if features.edges is None:
             return []
-        shots = [item for item in self.kept(exclude) if item.look.edges is not None]
-        shots.sort(key=lambda item: float((item.look.pooled - look.pooled).norm()))
+        shots = [item for item in self.kept(exclude) if item.features.edges is not None]
+        shots.sort(key=lambda item: float((item.features.pooled - features.pooled).norm()))
         # A shot left out is asked for twice: when places are learned and when it is judged.
-        known = next((item for item in self.memory if item.look.edges is look.edges), None)
+        known = next((item for item in self.memory if item.features.edges is features.edges), None)
         found = [
-            (item, self.between(known, item) if known else register(look.edges, item.fan))
+            (item, self.between(known, item) if known else register(features.edges, item.fan))
             for item in shots[:references]
         ]
         return [(item, r) for item, r in found if r.confidence >= least]
 
-    def between(self, item: Remembered, base: Remembered) -> Registration:
+    def between(self, item: ShotPatches, base: ShotPatches) -> Registration:
         """How one shot lies in another; estimated once."""
         key = (item.shot, base.shot)
         if key not in self._between:
-            if item.look.edges is None:
+            if item.features.edges is None:
                 raise RuntimeError("a symmetric copy is never registered")
-            self._between[key] = register(item.look.edges, base.fan)
+            self._between[key] = register(item.features.edges, base.fan)
         return self._between[key]
 
-    def at_place(self, look: Look, found: Sequence[Found], window: int) -> Tensor:
+    def at_place(self, features: PatchFeatures, found: Sequence[Registered], window: int) -> Tensor:
         """Distances ``(h, w)`` around the same place in the shots found."""
-        if look.edges is None:
+        if features.edges is None:
             raise RuntimeError("a symmetric copy is never registered")
         maps = []
-        for index, level in enumerate(look.levels):
+        for index, level in enumerate(features.levels):
             best = torch.full(level.shape[-2:], torch.inf, device=level.device)
             for item, registration in found:
                 size = (level.shape[-2], level.shape[-1])
-                grid = sample_grid(registration, look.edges.half, item.fan.edges.half, size)
-                there = item.look.levels[index]
+                grid = sample_grid(registration, features.edges.half, item.fan.edges.half, size)
+                there = item.features.levels[index]
                 gap = same_place_distances(level, there, grid.to(level.device), window)
                 best = torch.minimum(best, gap)
             maps.append(best)
         return _mean_map(maps)
 
-    def anywhere(self, look: Look, exclude: frozenset[int]) -> Tensor:
+    def anywhere(self, features: PatchFeatures, exclude: frozenset[int]) -> Tensor:
         """Distances ``(h, w)`` to the nearest patch of all shots."""
         return _mean_map(
             [
                 index.distances(flatten(level)).view(level.shape[-2:])
-                for index, level in zip(self._index(exclude), look.levels, strict=True)
+                for index, level in zip(self._index(exclude), features.levels, strict=True)
             ]
         )
 
@@ -174,8 +174,8 @@ class PatchMemory:
         if exclude in self._indices:
             return self._indices[exclude]
         kept = self.kept(exclude)
-        levels = range(len(kept[0].look.levels))
-        indices = [PatchIndex([flatten(item.look.levels[i]) for item in kept]) for i in levels]
+        levels = range(len(kept[0].features.levels))
+        indices = [PatchIndex([flatten(item.features.levels[i]) for item in kept]) for i in levels]
         if not exclude:
             self._indices[exclude] = indices
         return indices
@@ -184,79 +184,68 @@ class PatchMemory:
         """Features, pooled vectors and edges of everything remembered."""
         named = {}
         for number, item in enumerate(self.memory):
-            named[f"{number}.pooled"] = item.look.pooled
-            for level, features in enumerate(item.look.levels):
+            named[f"{number}.pooled"] = item.features.pooled
+            for level, features in enumerate(item.features.levels):
                 named[f"{number}.level{level}"] = features
-            if item.look.edges is not None:
-                named[f"{number}.edges.coarse"] = item.look.edges.coarse
-                for size, canvas in zip(REFINE, item.look.edges.fine, strict=True):
+            if item.features.edges is not None:
+                named[f"{number}.edges.coarse"] = item.features.edges.coarse
+                for size, canvas in zip(REFINE, item.features.edges.fine, strict=True):
                     named[f"{number}.edges.{size}"] = canvas
         return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
 
     def meta(self) -> dict[str, Any]:
         """Owners, picture shapes and the two facts learned from the shots."""
-        edges = [item.look.edges for item in self.memory]
+        edges = [item.features.edges for item in self.memory]
         return {
             "shots": [item.shot for item in self.memory],
-            "levels": len(self.memory[0].look.levels),
+            "levels": len(self.memory[0].features.levels),
             "halves": [list(e.half) if e else None for e in edges],
             "placed": self.placed,
             "ratio": self.ratio,
-            "usual": self.usual,
+            "usual": self.baseline,
         }
 
     @classmethod
-    def restore(cls, reader: Reader, meta: Mapping[str, Any]) -> PatchMemory:
+    def restore(cls, reader: TensorReader, meta: Mapping[str, Any]) -> PatchMemory:
         """Inverse of :meth:`tensors` and :meth:`meta`.
 
         Raises:
             CorruptDetectorError: A tensor is missing or of another shape.
             KeyError, TypeError, ValueError: The description is unusable.
         """
-        memory: list[Remembered] = []
+        memory: list[ShotPatches] = []
         count, placed = meta["levels"], meta["placed"]
-        ratio, usual = float(meta["ratio"]), float(meta["usual"])
+        ratio, baseline = float(meta["ratio"]), float(meta["usual"])
         owners = list(zip(meta["shots"], meta["halves"], strict=True))
         for number, (shot, half) in enumerate(owners):
-            first = memory[0].look if memory else None
+            first = memory[0].features if memory else None
             levels = tuple(
                 reader.level(f"{number}.level{i}", first.levels[i].shape[1] if first else None)
                 for i in range(int(count))
             )
             pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
-            memory.append(Remembered(int(shot), Look(levels, pooled, _edges(reader, number, half))))
-        originals = [item.shot for item in memory if item.look.edges is not None]
+            memory.append(
+                ShotPatches(int(shot), PatchFeatures(levels, pooled, _edges(reader, number, half)))
+            )
+        originals = [item.shot for item in memory if item.features.edges is not None]
         if not originals and placed is False:  # a bank that never registers anything
             originals = [item.shot for item in memory]
         if (
             not memory
-            or not memory[0].look.levels
+            or not memory[0].features.levels
             or originals != list(range(len(originals)))
             or not {item.shot for item in memory} <= set(originals)
             or not isinstance(placed, bool)
             or not math.isfinite(ratio)
             or ratio <= 0
-            or not math.isfinite(usual)
-            or usual < 0
+            or not math.isfinite(baseline)
+            or baseline < 0
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return cls(tuple(memory), placed, ratio, usual)
+        return cls(tuple(memory), placed, ratio, baseline)
 
 
-def smoothed(distances: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, mirrored at the border; ``(h, w)`` stays ``(h, w)``."""
-    if sigma == 0:
-        return distances
-    radius = min(math.ceil(3 * sigma), min(distances.shape) - 1)
-    offsets = torch.arange(-radius, radius + 1, device=distances.device, dtype=distances.dtype)
-    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    padded = F.pad(distances[None, None], (radius,) * 4, mode="reflect")
-    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[0, 0]
-
-
-def _edges(reader: Reader, number: int, half: Sequence[float] | None) -> Edges | None:
+def _edges(reader: TensorReader, number: int, half: Sequence[float] | None) -> Edges | None:
     if half is None:
         return None
     width, height = (float(value) for value in half)

@@ -18,9 +18,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fmlad.views import ImageView
 
 COARSE = 96  # px of the canvas on which shifts and angles are searched
 REFINE = (128, 256)  # px of the canvases on which the transform is refined, in order
@@ -84,6 +88,15 @@ class Registration:
     def shift(self) -> tuple[float, float]:
         """Shift of the centre, in halves of the longer side."""
         return float(self.matrix[0, 2]), float(self.matrix[1, 2])
+
+
+def view_edges(view: ImageView) -> Edges:
+    """Edge strength of an image, computed once."""
+    known = view.of_pixels
+    if "edges" not in known:
+        known["edges"] = edges(_luma(view.pixels))
+    found: Edges = known["edges"]
+    return found
 
 
 def edges(grey: Tensor) -> Edges:
@@ -154,6 +167,14 @@ def sample_grid(
     ).to(matrix)
     found = points @ matrix.T
     return (found / found.new_tensor(shot_half))[None]
+
+
+def _luma(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """Luma in [0, 1], float32 ``(H, W)`` (ITU-R BT.601 weights)."""
+    weights = torch.tensor([0.299, 0.587, 0.114]) / 255
+    # Large photographs are thinned first: registration works on 256 px.
+    step = max(1, min(pixels.shape[:2]) // 1024)
+    return torch.from_numpy(np.array(pixels[::step, ::step])).float() @ weights
 
 
 def _on_canvas(grey: Tensor, size: int) -> Tensor:

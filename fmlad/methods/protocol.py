@@ -6,21 +6,60 @@ fuses and calibrates them the same way for every method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fmlad.backbones.roles import Encoder
 from fmlad.findings import Box, Kind
 from fmlad.prediction import Segmentation
+from fmlad.progress import Progress, silent
 from fmlad.scoring.fusion import Fusion
 from fmlad.views import ImageView
 
-Progress = Callable[[int, int, str], None]
-"""Called as ``progress(done, total, what)``."""
+Calibrates = Literal["leave-one-out", "held-out", "augmented"]
+"""Which scores of normal images set scales and threshold; see :class:`Method`."""
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a method may use at fit time besides the shots.
+
+    Attributes:
+        labels: Part masks ``(H, W)`` of the shots, integers, one a shot, or None.
+        unlabeled: Further images of unknown state.
+        validation: Normal images that are not shots: given by the user, or set aside from the shots
+            for methods that calibrate by held-out images.
+        prompts: A prompt set, or None.
+        device: Where networks are trained and tensors lie.
+        seed: For everything left to chance; torch's generator is seeded with it before ``fit``.
+        progress: To be told of long work.
+        encoder: The backbone in the role ``encoder``, for methods that need one, else None.
+        checkpoint: Folder for checkpoints of long training, or None.
+        resume: Whether to go on from the checkpoint there.
+    """
+
+    labels: Sequence[npt.NDArray[np.integer]] | None = None
+    unlabeled: Sequence[ImageView] = ()
+    validation: Sequence[ImageView] = ()
+    prompts: Any = None
+    device: str = "cpu"
+    seed: int = 0
+    progress: Progress = silent
+    encoder: Encoder | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """NumPy's source of chance, seeded with ``seed``; one generator for the whole fit."""
+        return np.random.default_rng(self.seed)
 
 
 @dataclass(frozen=True)
@@ -93,7 +132,11 @@ class Method(Protocol):
         summary: One line for listings.
         needs: Roles it cannot do without; may depend on the config.
         takes: Optional arguments of ``Detector.from_shots`` that it makes use of, out of
-            ``"prompts"``, ``"labels"`` and ``"unlabeled"``; others are refused.
+            ``"prompts"``, ``"labels"``, ``"unlabeled"`` and ``"checkpoint"``; others are refused.
+        calibrates_by: Which normal images set scales and threshold: ``"leave-one-out"`` (each shot
+            judged by the others, for methods that forget a shot cheaply; altered copies of a single
+            one), ``"held-out"`` (validation images, else shots set aside before fitting, for
+            methods that train) or ``"augmented"`` (altered copies of the shots).
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
@@ -110,6 +153,7 @@ class Method(Protocol):
     name: ClassVar[str]
     summary: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
+    calibrates_by: ClassVar[Calibrates]
     declared: ClassVar[Mapping[str, Mapping[str, str]]]
 
     @property
@@ -123,32 +167,22 @@ class Method(Protocol):
     @property
     def needs(self) -> tuple[str, ...]: ...
 
-    def fit(
-        self,
-        views: Sequence[ImageView],
-        *,
-        labels: Sequence[npt.NDArray[np.integer]] | None,
-        unlabeled: Sequence[ImageView],
-        prompts: Any,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> State:
-        """Remembers the shots; must work for one.
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> State:
+        """Remembers the shots, or learns from them; must work for one.
 
         Args:
             views: The shots.
-            labels: Part masks ``(H, W)`` of the shots, for methods that learn from them.
-            unlabeled: Further images of unknown state.
-            prompts: A prompt set, or None.
-            rng: The only source of chance.
-            progress: To be told of long work.
+            context: All else.
         """
         ...
 
     def evidence(
         self, view: ImageView, state: Any, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
-        """Judges a view as if the shots in ``exclude`` had never been given."""
+        """Judges a view as if the shots in ``exclude`` had never been given.
+
+        Only methods that calibrate by leave-one-out are asked to exclude any.
+        """
         ...
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> Fusion:

@@ -12,7 +12,10 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import ValidationError
+
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.methods.options import option_error
 
 if TYPE_CHECKING:
     from fmlad.methods.protocol import Method
@@ -85,7 +88,10 @@ def create_method(name: str, options: Mapping[str, Any]) -> Method:
                 f"The method {name!r} has no option {option!r}.{hint} "
                 f"Its options: {', '.join(known)}."
             )
-    return cast("Method", method(config(**options)))
+    try:
+        return cast("Method", method(config(**options)))
+    except ValidationError as error:
+        raise option_error(error) from error
 
 
 def _attributes(docstring: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
 
-# Columns of ``Objects.looks``. One unit each is a difference that a person would call clear; units
-# only set the starting point, parts learn their own from the shots.
+# Columns of ``Objects.appearance``. One unit each is a difference that a person would call clear;
+# units only set the starting point, parts learn their own from the shots.
 LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD, SIZE, ELONGATION, SOLIDITY = range(7)
 COLOUR = (LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD)
 FORM = (SIZE, ELONGATION, SOLIDITY)
@@ -36,48 +36,48 @@ class Objects:
     """What is known about the objects of one image; all arrays have one row an object.
 
     Attributes:
-        looks: float64 ``(n, 7)``: mean Lab colour, colour spread, log of the area share,
+        appearance: float64 ``(n, 7)``: mean Lab colour, colour spread, log of the area share,
             log elongation, solidity, each divided by its unit above.
         features: float64 ``(n, C)``, mean backbone features inside the mask.
         boxes: float64 ``(n, 4)``, ``xyxy`` in input pixels.
         places: float64 ``(n, 2)``, ``(x, y)`` of the centroid from the image centre, in halves of
             the longer side.
-        weights: float64 ``(n,)`` in (0, 1]: how surely this is an object at all.
+        objectness: float64 ``(n,)`` in (0, 1]: how surely this is an object at all.
     """
 
-    looks: Floats
+    appearance: Floats
     features: Floats
     boxes: Floats
     places: Floats
-    weights: Floats
+    objectness: Floats
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return len(self.objectness)
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
         """Some of them: bool ``(n,)``."""
         return Objects(
-            self.looks[which],
+            self.appearance[which],
             self.features[which],
             self.boxes[which],
             self.places[which],
-            self.weights[which],
+            self.objectness[which],
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """float32 copies of everything, to be saved."""
         arrays = {
-            "looks": self.looks,
+            "appearance": self.appearance,
             "features": self.features,
             "boxes": self.boxes,
             "places": self.places,
-            "weights": self.weights,
+            "objectness": self.objectness,
         }
         return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
-class Seen:
+class MaskedObjects:
     """Objects of an image together with their masks, which are not remembered.
 
     Attributes:
@@ -89,7 +89,7 @@ class Seen:
     masks: npt.NDArray[np.bool_]
 
 
-def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
+def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Proposals:
     """Describes the proposals of an image that may count as objects.
 
     Args:
@@ -99,19 +99,19 @@ def see(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Offers:
     """
     good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
     quality = masks.scores[good].astype(np.float64)
-    weights = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
+    objectness = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     kept = masks.masks[good]
-    seen = described(pixels, kept, masks.boxes[good].astype(float), weights, level)
+    seen = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
     thin = kept[:, ::2, ::2]
     small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
     # Without a choice of the proposer's, parts win over wholes.
     own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
     shared = (small @ small.T).astype(float)
-    return Offers(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
+    return Proposals(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
 
 
 @dataclass(frozen=True)
-class Offers:
+class Proposals:
     """All that may be an object in an image, wholes and their pieces alike.
 
     Attributes:
@@ -130,32 +130,32 @@ class Offers:
     shared: Floats
     own: npt.NDArray[np.bool_]
 
-    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> Seen:
+    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> MaskedObjects:
         """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
-        return Seen(self.objects.rows(which), masks.masks[self.numbers[which]])
+        return MaskedObjects(self.objects.rows(which), masks.masks[self.numbers[which]])
 
 
 def described(
     pixels: npt.NDArray[np.uint8],
     masks: npt.NDArray[np.bool_],
     boxes: Floats,
-    weights: Floats,
+    objectness: Floats,
     level: Tensor,
-) -> Seen:
+) -> MaskedObjects:
     """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
     colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
     places = [_extent(mask) for mask in masks]
     centres = np.array([_centroid(m, p) for m, p in zip(masks, places, strict=True)])
-    looks = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
+    appearance = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
-        _rounded(np.array(looks).reshape(-1, 7)),
+        _rounded(np.array(appearance).reshape(-1, 7)),
         _rounded(_mean_features(masks, places, level)),
         _rounded(boxes),
         _rounded((2 * centres.reshape(-1, 2) - 1) * half),
-        _rounded(weights),
+        _rounded(objectness),
     )
-    return Seen(objects, masks)
+    return MaskedObjects(objects, masks)
 
 
 def _rounded(values: Floats) -> Floats:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.objects.appearance import COLOUR, FORM, Floats, Offers
+from fmlad.objects.appearance import COLOUR, FORM, Floats, Proposals
 
 Bools = npt.NDArray[np.bool_]
 
@@ -45,13 +45,13 @@ class Kinds:
     taken: Bools
 
     @classmethod
-    def of(cls, offers: Offers, taken: Bools) -> Kinds:
+    def of(cls, proposals: Proposals, taken: Bools) -> Kinds:
         """Of one image."""
-        looks = offers.objects.looks
+        appearance = proposals.objects.appearance
         points = np.concatenate(
-            [looks[:, COLOUR[:3]] / COLOUR_REACH, looks[:, FORM] / FORM_REACH], axis=1
+            [appearance[:, COLOUR[:3]] / COLOUR_REACH, appearance[:, FORM] / FORM_REACH], axis=1
         )
-        return cls(points, offers.quality, taken)
+        return cls(points, proposals.quality, taken)
 
     @classmethod
     def together(cls, several: Sequence[Kinds]) -> Kinds:
@@ -72,16 +72,16 @@ class Kinds:
         return np.asarray((alike @ self.taken + DOUBT / 2) / (alike.sum(1) + DOUBT), np.float64)
 
 
-def agree(images: Sequence[Offers]) -> list[Bools]:
+def agree(images: Sequence[Proposals]) -> list[Bools]:
     """What to take of each image, so that images agree; one alone keeps its proposer's choice."""
-    taken = [offers.own for offers in images]
+    taken = [proposals.own for proposals in images]
     if len(images) == 1:
         return taken
     for _ in range(ROUNDS):
-        kinds = [Kinds.of(offers, rows) for offers, rows in zip(images, taken, strict=True)]
+        kinds = [Kinds.of(proposals, rows) for proposals, rows in zip(images, taken, strict=True)]
         changed = [
-            parse(offers, Kinds.together(kinds[:index] + kinds[index + 1 :]), taken[index])
-            for index, offers in enumerate(images)
+            parse(proposals, Kinds.together(kinds[:index] + kinds[index + 1 :]), taken[index])
+            for index, proposals in enumerate(images)
         ]
         if all((new == old).all() for new, old in zip(changed, taken, strict=True)):
             break
@@ -89,7 +89,7 @@ def agree(images: Sequence[Offers]) -> list[Bools]:
     return taken
 
 
-def parse(offers: Offers, kinds: Kinds, start: Bools | None = None) -> Bools:
+def parse(proposals: Proposals, kinds: Kinds, start: Bools | None = None) -> Bools:
     """What to take of an image, ``(n,)``, by what was taken of such things elsewhere.
 
     Args:
@@ -97,14 +97,14 @@ def parse(offers: Offers, kinds: Kinds, start: Bools | None = None) -> Bools:
         kinds: Of other images.
         start: Choice to start from; the proposer's by default.
     """
-    taken = (offers.own if start is None else start).copy()
-    points = Kinds.of(offers, taken).points
+    taken = (proposals.own if start is None else start).copy()
+    points = Kinds.of(proposals, taken).points
     usual = kinds.usual(points)
     # Area counts so that a whole and its pieces compare; squared quality as in the proposer.
-    value = offers.areas * offers.quality**2 * np.exp(TRUST * (2 * usual - 1))
-    rivals = _rivals(offers)
-    sizes = np.maximum(np.diag(offers.shared), 1)
-    within = offers.shared / sizes[None] > INSIDE  # [whole, piece]
+    value = proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * usual - 1))
+    rivals = _rivals(proposals)
+    sizes = np.maximum(np.diag(proposals.shared), 1)
+    within = proposals.shared / sizes[None] > INSIDE  # [whole, piece]
     for _ in range(ROUNDS):
         before = taken.copy()
         for row in np.argsort(-value, kind="stable"):
@@ -128,15 +128,15 @@ def parse(offers: Offers, kinds: Kinds, start: Bools | None = None) -> Bools:
     return taken
 
 
-def _rivals(offers: Offers) -> Bools:
+def _rivals(proposals: Proposals) -> Bools:
     """Which proposals exclude each other, ``(n, n)``."""
-    own = np.maximum(np.diag(offers.shared), 1)
+    own = np.maximum(np.diag(proposals.shared), 1)
     smaller, larger = (
-        np.minimum.outer(offers.areas, offers.areas),
-        np.maximum.outer(offers.areas, offers.areas),
+        np.minimum.outer(proposals.areas, proposals.areas),
+        np.maximum.outer(proposals.areas, proposals.areas),
     )
     holder = (larger > ROOMY) & (smaller < CONTENT * larger)
-    result = (offers.shared > SHARED * np.minimum.outer(own, own)) & ~holder
+    result = (proposals.shared > SHARED * np.minimum.outer(own, own)) & ~holder
     np.fill_diagonal(result, False)
     return np.asarray(result)
 

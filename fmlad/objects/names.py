@@ -39,16 +39,16 @@ HUES = (
 def part_names(parts: Parts) -> list[str]:
     """A name per group: size word, colour word, shape word; numbered where that is not unique."""
     plain = [
-        "object" if group.facet == "any" else describe(parts.looks[group.members])
+        "object" if group.facet == "any" else describe(parts.appearance[group.members])
         for group in parts.groups
     ]
     return _unique(plain, [group.members for group in parts.groups])
 
 
-def describe(looks: Floats) -> str:
-    """Words for some objects' mean look, ``(n, 7)`` as in ``Objects.looks``."""
-    mean = looks.mean(0)
-    words = [_size(mean), _colour(looks), _shape(mean), "part"]
+def describe(appearance: Floats) -> str:
+    """Words for some objects' mean look, ``(n, 7)`` as in ``Objects.appearance``."""
+    mean = appearance.mean(0)
+    words = [_size(mean), _colour(appearance), _shape(mean), "part"]
     return " ".join(word for word in words if word)
 
 
@@ -59,8 +59,8 @@ def _size(mean: Floats) -> str:
     return "large" if share > 0.08 else ""
 
 
-def _colour(looks: Floats) -> str:
-    lab = looks[:, [LIGHTNESS, RED_GREEN, YELLOW_BLUE]] * COLOUR_UNIT
+def _colour(appearance: Floats) -> str:
+    lab = appearance[:, [LIGHTNESS, RED_GREEN, YELLOW_BLUE]] * COLOUR_UNIT
     if np.sqrt(np.square(lab - lab.mean(0)).sum(1).mean()) > MIXED:
         return ""
     lightness, a, b = lab.mean(0)

@@ -97,12 +97,14 @@ class Parts:
         self.shots = tuple(shots)
         self.shot = np.repeat(np.arange(len(shots)), [len(s) for s in shots]).astype(np.int64)
         self.row = np.concatenate([np.arange(len(s)) for s in shots]).astype(np.int64)
-        self.weights = np.concatenate([s.weights for s in shots])
-        looks = self.looks = np.concatenate([s.looks for s in shots])
+        self.objectness = np.concatenate([s.objectness for s in shots])
+        appearance = self.appearance = np.concatenate([s.appearance for s in shots])
         features = self.features = np.concatenate([s.features for s in shots])
-        self._units = _learned_units(looks, self.shot)
+        self._units = _learned_units(appearance, self.shot)
         self.feature_unit = _nearest_other(features, self.shot)
-        self._points = {facet: self._space(looks, features, facet) for facet in ("look", "form")}
+        self._points = {
+            facet: self._space(appearance, features, facet) for facet in ("look", "form")
+        }
         self.groups: list[Group] = []
         self.levels: list[Level] = []
         for facet, cut, lawful in LEVELS if hierarchy else LEVELS[:1]:
@@ -157,11 +159,11 @@ class Parts:
         """Distance of each object to each point, ``(n, N)``, in units of within-part spread."""
         from scipy.spatial.distance import cdist
 
-        here = self._space(objects.looks, objects.features, facet)
+        here = self._space(objects.appearance, objects.features, facet)
         return np.asarray(cdist(here, self._points[facet]), dtype=np.float64)
 
-    def _space(self, looks: Floats, features: Floats, facet: Facet) -> Floats:
-        scaled = looks / self._units
+    def _space(self, appearance: Floats, features: Floats, facet: Facet) -> Floats:
+        scaled = appearance / self._units
         if facet == "form":
             return np.asarray(scaled[:, FORM])
         return np.concatenate([scaled, features / self.feature_unit], axis=1)
@@ -176,7 +178,7 @@ class Parts:
         for label in range(labels.max() + 1 if number else int(facet == "any")):
             members = np.flatnonzero(labels == label)
             counts: Floats = np.bincount(
-                self.shot[members], self.weights[members], minlength=shots
+                self.shot[members], self.objectness[members], minlength=shots
             ).astype(np.float64)
             recurs = 2 * len(np.unique(self.shot[members])) >= shots
             if recurs or facet == "any":
@@ -194,9 +196,9 @@ class Parts:
             mine = self.shot == shot
             if mine.any() and not mine.all():
                 alone[mine] = _gaps(points[mine], points[~mine]) > reach
-        return np.bincount(self.shot[alone], self.weights[alone], minlength=len(self.shots)).astype(
-            np.float64
-        )
+        return np.bincount(
+            self.shot[alone], self.objectness[alone], minlength=len(self.shots)
+        ).astype(np.float64)
 
 
 def _clusters(points: Floats, cut: float) -> Ints:
@@ -217,7 +219,7 @@ def _clusters(points: Floats, cut: float) -> Ints:
     return np.asarray(labels[cdist(points, chosen).argmin(1)], dtype=np.int64)
 
 
-def _learned_units(looks: Floats, shot: Ints) -> Floats:
+def _learned_units(appearance: Floats, shot: Ints) -> Floats:
     """Unit of each column: how much the most alike objects of different shots differ, ``(7,)``.
 
     Never below the natural unit, so that identical shots do not make hair-splitters, nor above
@@ -225,12 +227,12 @@ def _learned_units(looks: Floats, shot: Ints) -> Floats:
     """
     differences = []
     for number in np.unique(shot):
-        mine, others = looks[shot == number], looks[shot != number]
+        mine, others = appearance[shot == number], appearance[shot != number]
         if len(others):
             gaps = np.linalg.norm(mine[:, None] - others[None], axis=-1)
             differences.append(np.abs(mine - others[gaps.argmin(1)]))
     if not differences:
-        return np.ones(looks.shape[1])
+        return np.ones(appearance.shape[1])
     spread = 1.5 * np.concatenate(differences).mean(0)
     return np.asarray(np.clip(spread, 1.0, MOST_SPREAD), dtype=np.float64)
 

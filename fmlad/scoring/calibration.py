@@ -14,12 +14,13 @@ from fmlad.errors import CorruptDetectorError, OptionError
 
 GAP = 2.0  # times the next lower score, from which a shot is far odder
 
-Source = Literal["leave-one-out", "augmentations", "validation", "rules", "user"]
+Source = Literal["leave-one-out", "augmentations", "held-out", "validation", "rules", "user"]
 
 _HOW = {
     "leave-one-out": "the largest leave-one-out score of {n} shots",
-    "augmentations": "the largest score of {n} gentle alterations of the only shot, "
+    "augmentations": "the largest score of {n} gentle alterations of the shots, "
     "which says little about real variation",
+    "held-out": "the largest score of {n} images set aside from the shots",
     "validation": "the largest score of {n} validation images",
     "rules": "between a kept and a broken rule; no image was seen",
     "user": "set by the user",

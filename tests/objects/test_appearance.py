@@ -24,11 +24,11 @@ from fmlad.objects.appearance import (
     SOLIDITY_UNIT,
     SPREAD,
     SPREAD_UNIT,
+    MaskedObjects,
     Objects,
-    Offers,
-    Seen,
+    Proposals,
+    describe_proposals,
     described,
-    see,
 )
 
 HEIGHT, WIDTH = 60, 80
@@ -54,7 +54,7 @@ def features(height: int = 6, width: int = 8) -> torch.Tensor:
     return torch.stack([rows, columns])[None].float()
 
 
-def seen(*masks: Mask, pixels: npt.NDArray | None = None) -> Seen:
+def seen(*masks: Mask, pixels: npt.NDArray | None = None) -> MaskedObjects:
     """Describes masks, with boxes in pixels of the grid."""
     image = plain((119, 119, 119)) if pixels is None else pixels
     boxes = [
@@ -70,15 +70,15 @@ def seen(*masks: Mask, pixels: npt.NDArray | None = None) -> Seen:
     )
 
 
-def looks(*masks: Mask, pixels: npt.NDArray | None = None) -> npt.NDArray[np.float64]:
-    return seen(*masks, pixels=pixels).objects.looks
+def appearance(*masks: Mask, pixels: npt.NDArray | None = None) -> npt.NDArray[np.float64]:
+    return seen(*masks, pixels=pixels).objects.appearance
 
 
-def offered(masks: Masks) -> Offers:
-    return see(plain((90, 90, 90)), masks, features())
+def offered(masks: Masks) -> Proposals:
+    return describe_proposals(plain((90, 90, 90)), masks, features())
 
 
-def proposals(masks: list[Mask], scores: list[float], preferred: list[bool] | None = None) -> Masks:
+def masks_of(masks: list[Mask], scores: list[float], preferred: list[bool] | None = None) -> Masks:
     count = len(masks)
     return Masks(
         np.array(masks).reshape(count, HEIGHT, WIDTH),
@@ -101,7 +101,7 @@ def proposals(masks: list[Mask], scores: list[float], preferred: list[bool] | No
     ],
 )
 def test_colour(colour: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
-    found = looks(disc(40, 30, 10), pixels=plain(colour))[0]
+    found = appearance(disc(40, 30, 10), pixels=plain(colour))[0]
     np.testing.assert_allclose(found[list(COLOUR[:3])] * COLOUR_UNIT, lab, atol=1.0)
     assert found[SPREAD] == pytest.approx(0, abs=1e-3)
 
@@ -110,7 +110,7 @@ def test_only_the_colour_inside_counts() -> None:
     pixels = plain((200, 30, 30))
     mask = bar(20, 40, 20, 60)
     pixels[mask] = (119, 119, 119)
-    inside, outside = looks(mask, ~mask, pixels=pixels)
+    inside, outside = appearance(mask, ~mask, pixels=pixels)
     np.testing.assert_allclose(inside[list(COLOUR[:3])] * COLOUR_UNIT, (50, 0, 0), atol=1)
     assert outside[1] * COLOUR_UNIT > 40
 
@@ -118,14 +118,14 @@ def test_only_the_colour_inside_counts() -> None:
 def test_spread_is_the_deviation_of_the_colour() -> None:
     pixels = plain((0, 0, 0))
     pixels[:, WIDTH // 2 :] = 255
-    found = looks(bar(20, 40, 20, 60), pixels=pixels)[0]
+    found = appearance(bar(20, 40, 20, 60), pixels=pixels)[0]
     assert found[SPREAD] * SPREAD_UNIT == pytest.approx(50, abs=1)  # half 0, half 100
     assert found[0] * COLOUR_UNIT == pytest.approx(50, abs=1)
 
 
 def test_size_is_the_share_of_the_image() -> None:
     for mask in (bar(10, 20, 10, 40), disc(40, 30, 20), bar(5, 6, 5, 6)):
-        found = math.exp(looks(mask)[0, SIZE] * SIZE_UNIT)
+        found = math.exp(appearance(mask)[0, SIZE] * SIZE_UNIT)
         assert found == pytest.approx(mask.mean(), rel=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_size_is_the_share_of_the_image() -> None:
     ],
 )
 def test_elongation_is_the_ratio_of_the_axes(mask: Mask, ratio: float) -> None:
-    found = math.exp(looks(mask)[0, ELONGATION] * ELONGATION_UNIT)
+    found = math.exp(appearance(mask)[0, ELONGATION] * ELONGATION_UNIT)
     assert found == pytest.approx(ratio, rel=0.12)
 
 
@@ -160,7 +160,7 @@ def test_elongation_is_the_ratio_of_the_axes(mask: Mask, ratio: float) -> None:
     ],
 )
 def test_solidity_is_the_share_of_the_hull(mask: Mask, filled: float, tolerance: float) -> None:
-    assert looks(mask)[0, SOLIDITY] * SOLIDITY_UNIT == pytest.approx(filled, abs=tolerance)
+    assert appearance(mask)[0, SOLIDITY] * SOLIDITY_UNIT == pytest.approx(filled, abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_the_grid_of_the_masks_need_not_be_that_of_the_pixels() -> None:
     pixels[:, 3 * WIDTH :] = (30, 30, 200)
     coarse = seen(mask, pixels=pixels).objects
     fine = seen(mask, pixels=pixels[::6, ::6]).objects
-    np.testing.assert_allclose(coarse.looks, fine.looks, atol=0.01)
+    np.testing.assert_allclose(coarse.appearance, fine.appearance, atol=0.01)
     np.testing.assert_allclose(coarse.places, fine.places, atol=1e-6)
 
 
@@ -203,25 +203,27 @@ def test_features_are_the_mean_inside() -> None:
 def test_nothing_has_no_rows_but_all_columns() -> None:
     objects = seen().objects
     assert len(objects) == 0
-    shapes = [objects.looks.shape, objects.features.shape, objects.boxes.shape]
+    shapes = [objects.appearance.shape, objects.features.shape, objects.boxes.shape]
     assert [*shapes, objects.places.shape] == [(0, 7), (0, 2), (0, 4), (0, 2)]
 
 
 @pytest.mark.parametrize("scores", [[], [0.2, 0.3]])
 def test_nothing_good_enough_is_an_empty_offer(scores: list[float]) -> None:
-    offers = offered(proposals([disc(40, 30, 10)] * len(scores), scores))
-    assert len(offers.objects) == len(offers.own) == len(offers.quality) == 0
-    assert offers.shared.shape == (0, 0)
+    proposals = offered(masks_of([disc(40, 30, 10)] * len(scores), scores))
+    assert len(proposals.objects) == len(proposals.own) == len(proposals.quality) == 0
+    assert proposals.shared.shape == (0, 0)
 
 
 def test_what_is_kept_survives_being_saved() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     masks = [disc(40 + i, 30 - i, 3 + i) for i in range(8)] + [bar(9, 10, 9, 10)]
-    offers = see(pixels, proposals(masks, list(np.linspace(0.95, 0.41, 9))), features())
-    objects = offers.objects
+    proposals = describe_proposals(
+        pixels, masks_of(masks, list(np.linspace(0.95, 0.41, 9))), features()
+    )
+    objects = proposals.objects
     again = Objects(**{name: t.double().numpy() for name, t in objects.tensors().items()})
-    for name in ("looks", "features", "boxes", "places", "weights"):
+    for name in ("appearance", "features", "boxes", "places", "objectness"):
         np.testing.assert_array_equal(getattr(again, name), getattr(objects, name))
         assert objects.tensors()[name].dtype == torch.float32
         assert np.isfinite(getattr(objects, name)).all()
@@ -230,40 +232,40 @@ def test_what_is_kept_survives_being_saved() -> None:
 def test_quality_says_how_surely_it_is_an_object() -> None:
     masks = [disc(20 + 8 * i, 30, 4) for i in range(5)]
     half = (NONE + FULL) / 2
-    offers = offered(proposals(masks, [1.0, FULL, half, NONE + 1e-5, NONE - 0.01]))
-    np.testing.assert_allclose(offers.objects.weights, [1, 1, 0.5, 1e-3], atol=1e-5)
-    np.testing.assert_allclose(offers.quality, [1, FULL, half, NONE + 1e-5], atol=1e-6)
+    proposals = offered(masks_of(masks, [1.0, FULL, half, NONE + 1e-5, NONE - 0.01]))
+    np.testing.assert_allclose(proposals.objects.objectness, [1, 1, 0.5, 1e-3], atol=1e-5)
+    np.testing.assert_allclose(proposals.quality, [1, FULL, half, NONE + 1e-5], atol=1e-6)
 
 
 def test_an_empty_mask_is_no_object() -> None:
-    offers = offered(proposals([disc(40, 30, 5), np.zeros((HEIGHT, WIDTH), bool)], [0.9, 0.9]))
-    assert len(offers.objects) == 1
+    proposals = offered(masks_of([disc(40, 30, 5), np.zeros((HEIGHT, WIDTH), bool)], [0.9, 0.9]))
+    assert len(proposals.objects) == 1
 
 
 def test_no_more_than_the_best() -> None:
     masks = [bar(i % 50, i % 50 + 4, i % 70, i % 70 + 4) for i in range(MOST + 40)]
-    offers = offered(proposals(masks, list(np.linspace(0.99, 0.5, MOST + 40))))
-    assert len(offers.objects) == len(offers.own) == MOST
-    assert offers.quality.min() > 0.55
+    proposals = offered(masks_of(masks, list(np.linspace(0.99, 0.5, MOST + 40))))
+    assert len(proposals.objects) == len(proposals.own) == MOST
+    assert proposals.quality.min() > 0.55
 
 
 def test_the_proposers_choice_is_kept_or_parts_win() -> None:
     whole, left, right = bar(20, 30, 20, 60), bar(20, 30, 20, 40), bar(20, 30, 40, 60)
     other = disc(20, 50, 5)
     masks, scores = [whole, left, right, other], [0.9, 0.8, 0.8, 0.7]
-    chosen = offered(proposals(masks, scores, [True, False, False, True]))
+    chosen = offered(masks_of(masks, scores, [True, False, False, True]))
     np.testing.assert_array_equal(chosen.own, [True, False, False, True])
-    np.testing.assert_array_equal(offered(proposals(masks, scores)).own, [False, True, True, True])
+    np.testing.assert_array_equal(offered(masks_of(masks, scores)).own, [False, True, True, True])
 
 
 def test_offers_know_areas_and_what_is_shared() -> None:
     whole, left, other = bar(20, 30, 20, 60), bar(20, 30, 20, 40), disc(20, 50, 5)
-    masks = proposals([whole, left, other], [0.9] * 3)
-    offers = offered(masks)
-    np.testing.assert_allclose(offers.areas, [m.mean() for m in (whole, left, other)])
-    np.testing.assert_array_equal(offers.shared, offers.shared.T)
-    assert offers.shared[0, 1] == offers.shared[1, 1] == offers.shared[0, 0] / 2 == 50
-    assert offers.shared[0, 2] == 0
-    taken = offers.taken(np.array([True, False, True]), masks)
+    masks = masks_of([whole, left, other], [0.9] * 3)
+    proposals = offered(masks)
+    np.testing.assert_allclose(proposals.areas, [m.mean() for m in (whole, left, other)])
+    np.testing.assert_array_equal(proposals.shared, proposals.shared.T)
+    assert proposals.shared[0, 1] == proposals.shared[1, 1] == proposals.shared[0, 0] / 2 == 50
+    assert proposals.shared[0, 2] == 0
+    taken = proposals.taken(np.array([True, False, True]), masks)
     np.testing.assert_array_equal(taken.masks, [whole, other])
-    np.testing.assert_array_equal(taken.objects.looks, offers.objects.looks[[0, 2]])
+    np.testing.assert_array_equal(taken.objects.appearance, proposals.objects.appearance[[0, 2]])

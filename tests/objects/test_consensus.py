@@ -12,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
-from fmlad.objects.appearance import Objects, Offers, see
+from fmlad.objects.appearance import Objects, Proposals, describe_proposals
 from fmlad.objects.consensus import Kinds, _rivals, agree, parse
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
 
 
-def offers(
+def proposals(
     rectangles: list[Rectangle], own: list[bool], qualities: list[float] | None = None
-) -> Offers:
+) -> Proposals:
     """Proposals of rectangles on a grey ground."""
     masks = np.zeros((len(rectangles), GRID, GRID), bool)
     for mask, (top, bottom, left, right) in zip(masks, rectangles, strict=True):
         mask[top:bottom, left:right] = True
     boxes = np.array([(left, top, right, down) for top, down, left, right in rectangles])
-    return see(
+    return describe_proposals(
         np.full((GRID, GRID, 3), 120, np.uint8),
         Masks(
             masks,
@@ -39,13 +39,13 @@ def offers(
     )
 
 
-def no_offers() -> Offers:
+def no_offers() -> Proposals:
     objects = Objects(
         np.zeros((0, 7)), np.zeros((0, 2)), np.zeros((0, 4)), np.zeros((0, 2)), np.zeros(0)
     )
     nothing = np.zeros(0)
     numbers = np.zeros(0, np.int64)
-    return Offers(objects, numbers, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
+    return Proposals(objects, numbers, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
 
 
 def pin(top: int, left: int, whole: bool) -> tuple[list[Rectangle], list[bool]]:
@@ -55,11 +55,11 @@ def pin(top: int, left: int, whole: bool) -> tuple[list[Rectangle], list[bool]]:
     return [one, *halves], [whole, not whole, not whole]
 
 
-def pins(whole: bool, shift: int = 0) -> Offers:
+def pins(whole: bool, shift: int = 0) -> Proposals:
     """Two pins an image."""
     first, chosen = pin(4 + 2 * shift, 2 + 2 * shift, whole)
     second, also = pin(30 - 2 * shift, 20, whole)
-    return offers(first + second, chosen + also)
+    return proposals(first + second, chosen + also)
 
 
 def image_of(taken: npt.NDArray[np.bool_]) -> set[int]:
@@ -123,11 +123,11 @@ def test_usual_is_the_share_taken_of_what_looks_alike() -> None:
 def test_a_holder_and_its_contents_are_both_taken() -> None:
     tray: Rectangle = (4, 44, 4, 44)
     contents: list[Rectangle] = [(8, 16, 8, 16), (8, 16, 30, 38), (30, 38, 8, 16)]
-    full = [offers([tray, *contents], [True] * 4) for _ in range(4)]
+    full = [proposals([tray, *contents], [True] * 4) for _ in range(4)]
     assert not _rivals(full[0]).any()
     assert all(taken.all() for taken in agree(full))
     # Where a shot missed one of the contents, the others add it: it excludes nothing.
-    full[2] = offers([tray, *contents], [True, True, False, True])
+    full[2] = proposals([tray, *contents], [True, True, False, True])
     assert all(taken.all() for taken in agree(full))
 
 
@@ -136,7 +136,7 @@ def test_what_is_nowhere_taken_is_not_added() -> None:
     images = []
     for number in range(4):
         rectangles, own = pin(8 + number, 8, True)
-        images.append(offers([*rectangles, speck], [*own, False]))
+        images.append(proposals([*rectangles, speck], [*own, False]))
     assert [image_of(taken) for taken in agree(images)] == [{0}] * 4
 
 
@@ -154,15 +154,15 @@ rectangles_anywhere = st.lists(
 )
 
 
-def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Offers:
+def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
     """Its proposer's choice is the best first, without what excludes it."""
     rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in drawn]
     qualities = [quality / 1000 for *_, quality in drawn]
-    plain = offers(rectangles, [False] * len(drawn), qualities)
+    plain = proposals(rectangles, [False] * len(drawn), qualities)
     rivals, own = _rivals(plain), np.zeros(len(drawn), bool)
     for row in range(len(drawn)):
         own[row] = not (rivals[row] & own).any()
-    return offers(rectangles, own.tolist(), qualities)
+    return proposals(rectangles, own.tolist(), qualities)
 
 
 @settings(deadline=None, max_examples=60)
@@ -190,7 +190,7 @@ def test_the_order_of_proposals_does_not_matter(
     order = list(range(len(one)))
     random.shuffle(order)
     rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in one]
-    shuffled = offers(
+    shuffled = proposals(
         [rectangles[i] for i in order],
         image.own[order].tolist(),
         [one[i][4] / 1000 for i in order],

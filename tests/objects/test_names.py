@@ -38,9 +38,9 @@ def look(
     return np.array([*(colour / COLOUR_UNIT), 0.1, *form])
 
 
-def objects(looks: list[Floats]) -> Objects:
-    n = len(looks)
-    table = np.array(looks).reshape(-1, 7)
+def objects(appearance: list[Floats]) -> Objects:
+    n = len(appearance)
+    table = np.array(appearance).reshape(-1, 7)
     return Objects(table, table[:, :3].copy(), np.zeros((n, 4)), np.zeros((n, 2)), np.ones(n))
 
 

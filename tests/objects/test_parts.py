@@ -13,12 +13,12 @@ def objects(colours: list[float], seed: int = 0, size: float = -14.0) -> Objects
     """Compact objects of one form; ``colours`` are lightnesses in units of 20 Delta E."""
     n = len(colours)
     rng = np.random.default_rng(seed)
-    looks = np.tile([0.0, 0, 0, 0.5, size, 0.2, 9.7], (n, 1))
-    looks[:, 0] = colours
-    looks += rng.normal(0, 0.02, looks.shape)
+    appearance = np.tile([0.0, 0, 0, 0.5, size, 0.2, 9.7], (n, 1))
+    appearance[:, 0] = colours
+    appearance += rng.normal(0, 0.02, appearance.shape)
     places = rng.uniform(-0.8, 0.8, (n, 2))
     boxes = np.tile([0.0, 0, 10, 10], (n, 1))
-    return Objects(looks, looks[:, :3].copy(), boxes, places, np.ones(n))
+    return Objects(appearance, appearance[:, :3].copy(), boxes, places, np.ones(n))
 
 
 def test_six_of_changing_colours_is_a_law_although_the_colours_vary() -> None:
@@ -62,8 +62,8 @@ def test_shares_are_whole_inside_a_group_and_halved_between_two() -> None:
     belongs, unknown = parts.shares(objects([0, 4, 8], 9))
     level = next(i for i, level in enumerate(parts.levels) if level.facet == "look")
     groups = [i for i, group in enumerate(parts.groups) if group.level == level]
-    dark = min(groups, key=lambda i: parts.looks[parts.groups[i].members, 0].mean())
-    light = max(groups, key=lambda i: parts.looks[parts.groups[i].members, 0].mean())
+    dark = min(groups, key=lambda i: parts.appearance[parts.groups[i].members, 0].mean())
+    light = max(groups, key=lambda i: parts.appearance[parts.groups[i].members, 0].mean())
     assert belongs[0, dark] > 0.95
     assert belongs[2, light] > 0.95
     assert belongs[0, light] < 0.01

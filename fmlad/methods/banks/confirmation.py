@@ -17,16 +17,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.memory.change import changed
 from fmlad.methods.banks.differences import Scene
 from fmlad.methods.banks.parts_model import LEAST, Deviation
-from fmlad.objects.appearance import Floats
-
-# Most of a thing's box changes when the thing comes or goes: its upper quartile speaks, since the
-# largest value may be a scratch on it. Shares of the oddest patch of normal images below which
-# nothing has changed, and from which something has (ours).
-TYPICAL = 0.75
-SAME, CHANGED = 0.3, 0.6
-SAME_ALONE, CHANGED_ALONE = 1.0, 2.0  # the same with a single shot (ours)
 
 
 def confirmed(
@@ -60,31 +53,3 @@ def confirmed(
         if deviation.score > LEAST:
             kept.append(deviation)
     return sorted(kept, key=lambda deviation: -deviation.score)
-
-
-def sureness(patches: npt.NDArray[np.floating], alone: bool) -> Floats:
-    """How surely something changed, in [0, 1], where patches are so many times the usual."""
-    same, changed = (SAME_ALONE, CHANGED_ALONE) if alone else (SAME, CHANGED)
-    return np.asarray(np.clip((patches - same) / (changed - same), 0, 1), dtype=np.float64)
-
-
-def changed(
-    boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], alone: bool
-) -> Floats:
-    """How surely something changed in each of some boxes of an image, ``(n,)`` in [0, 1].
-
-    Args:
-        boxes: ``(n, 4)``, ``xyxy`` in pixels.
-        image: Its height and width.
-        patches: As in :func:`confirmed`.
-        alone: Whether there is only one shot.
-    """
-    scale = np.array([patches.shape[1] / image[1], patches.shape[0] / image[0]] * 2)
-    largest = np.zeros(len(boxes))
-    for number, box in enumerate(boxes * scale):
-        x0, y0 = np.floor(box[:2]).astype(int)
-        x1, y1 = np.ceil(box[2:]).astype(int)
-        inside = patches[max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
-        if inside.size:
-            largest[number] = np.quantile(inside, TYPICAL, method="lower")
-    return sureness(largest, alone)

@@ -12,7 +12,7 @@ from fmlad.findings import Box, Kind
 from fmlad.methods.banks.object_memory import Framed
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Difference
-from fmlad.objects.appearance import COLOUR, SIZE, Floats, Seen
+from fmlad.objects.appearance import COLOUR, SIZE, Floats, MaskedObjects
 from fmlad.objects.names import describe
 from fmlad.objects.parts import UNKNOWN
 from fmlad.prediction import Segmentation
@@ -39,7 +39,7 @@ class Scene:
         size: Height and width in pixels.
     """
 
-    seen: Seen
+    seen: MaskedObjects
     framed: Framed
     into: Floats | None
     size: tuple[int, int]
@@ -121,7 +121,7 @@ def segmentation(scene: Scene) -> Segmentation:
     counts = dict.fromkeys(names[1:], 0)
     areas = seen.masks.sum(axis=(1, 2)) if len(seen.masks) else np.zeros(0)
     for row in np.argsort(-areas, kind="stable"):
-        if seen.objects.weights[row] < SURE:
+        if seen.objects.objectness[row] < SURE:
             continue
         if owner[row] in numbers:
             label = 1 + numbers.index(int(owner[row]))
@@ -219,8 +219,8 @@ def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
 def _replaced(missing: Deviation, extra: Deviation, scene: Scene) -> Kind | None:
     """How an extra object differs from the missing one in whose stead it stands, if it does."""
     parts = scene.framed.model.parts
-    gone = parts.looks[list(missing.absent)].mean(0)
-    here = scene.seen.objects.looks[list(extra.rows)].mean(0)
+    gone = parts.appearance[list(missing.absent)].mean(0)
+    here = scene.seen.objects.appearance[list(extra.rows)].mean(0)
     colour = float(np.linalg.norm((here - gone)[list(COLOUR[:3])]))
     size = abs(float(here[SIZE] - gone[SIZE]))
     in_place = scene.into is not None and _in_place(missing, extra, scene)
@@ -263,7 +263,7 @@ def _sentence(
 ) -> str:
     expected, observed = deviation.expected or 0.0, deviation.observed or 0.0
     rows = list(deviation.rows if instead is None else instead.rows)
-    look = describe(scene.seen.objects.looks[rows]) if rows else ""
+    look = describe(scene.seen.objects.appearance[rows]) if rows else ""
     if instead is not None:
         word = "of another colour" if kind == "recoloured" else "of another size"
         return f"one '{name}' is {word}: a '{look}' is in its stead"

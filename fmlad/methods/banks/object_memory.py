@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.banks.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.methods.banks.parts_model import PartsModel
-from fmlad.objects.appearance import Floats, Objects, Offers
+from fmlad.objects.appearance import Floats, Objects, Proposals
 from fmlad.objects.consensus import Kinds, parse
 
-COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
+COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 KIND_COLUMNS = 8  # point, quality, taken
 
 # Share of the landmarks that must agree, and their number: between shots, where nothing is wrong,
@@ -63,12 +63,12 @@ class ObjectMemory:
         frames = memory._arranged() if place else ()
         return cls(memory.shots, memory.kinds, hierarchy, frames)
 
-    def parse(self, offers: Offers, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
+    def parse(self, proposals: Proposals, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
         """What to take of an image, by what was taken in the shots but some."""
         kinds = [k for number, k in enumerate(self.kinds) if number not in exclude]
         if len(kinds) == 1:  # one image alone tells nothing of what is usual
-            return offers.own
-        return parse(offers, Kinds.together(kinds))
+            return proposals.own
+        return parse(proposals, Kinds.together(kinds))
 
     def model(self, exclude: frozenset[int] = frozenset()) -> Framed:
         """The parts of all shots but some."""
@@ -116,7 +116,7 @@ class ObjectMemory:
         }
 
     @classmethod
-    def restore(cls, reader: Reader, meta: Mapping[str, Any]) -> ObjectMemory:
+    def restore(cls, reader: TensorReader, meta: Mapping[str, Any]) -> ObjectMemory:
         """Inverse of :meth:`tensors` and :meth:`meta`.
 
         Raises:
@@ -130,7 +130,7 @@ class ObjectMemory:
                 name: _array(reader, f"objects.{number}.{name}", (None, columns))
                 for name, columns in COLUMNS.items()
             }
-            arrays["weights"] = arrays["weights"][:, 0]
+            arrays["objectness"] = arrays["objectness"][:, 0]
             if len({len(array) for array in arrays.values()}) != 1:
                 raise CorruptDetectorError(f"The objects of the saved shot {number} do not agree.")
             shots.append(Objects(**arrays))
@@ -232,12 +232,12 @@ class Framed:
 
 def _arrange(model: PartsModel, one: Objects, other: Objects) -> Arrangement | None:
     like = model.like(one, other)
-    return arrange(one.places, other.places, like, (one.weights, other.weights))
+    return arrange(one.places, other.places, like, (one.objectness, other.objectness))
 
 
 def _or_identity(frame: Floats | None) -> Floats:
     return np.eye(2, 3) if frame is None else frame
 
 
-def _array(reader: Reader, name: str, shape: tuple[int | None, int | None]) -> Floats:
+def _array(reader: TensorReader, name: str, shape: tuple[int | None, int | None]) -> Floats:
     return reader.take(name, shape).cpu().double().numpy()

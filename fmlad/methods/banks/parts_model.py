@@ -85,14 +85,14 @@ class PartsModel:
         self.places = np.concatenate(places if places is not None else [s.places for s in shots])
         groups = self.parts.groups
         self.laws: list[CountLaw] = []
-        self.strangers: list[CountLaw] = []
+        self.unknown_laws: list[CountLaw] = []
         self.order: list[float] = []  # per level, the share of the objects whose counts have a law
-        total = float(self.parts.weights.sum())
+        total = float(self.parts.objectness.sum())
         for number, level in enumerate(self.parts.levels):
             counts = [group.counts for group in groups if group.level == number]
             laws = count_laws(counts, level.lawful)
             self.laws += laws
-            self.strangers += count_laws([level.unknown], STRANGERS)
+            self.unknown_laws += count_laws([level.unknown], STRANGERS)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
         self.composition = Composition(
@@ -108,10 +108,10 @@ class PartsModel:
         """
         if not self._sure or not len(objects):
             return objects
-        weights = objects.weights.copy()
+        objectness = objects.objectness.copy()
         for row, kind in enumerate(self._kinds_of(self._kinds.assign(objects))):
-            weights[row] = self._sure.get(kind, weights[row])
-        return replace(objects, weights=weights)
+            objectness[row] = self._sure.get(kind, objectness[row])
+        return replace(objects, objectness=objectness)
 
     def like(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
         """Which objects of two images belong to one part with a steady count, ``(n, m)``."""
@@ -155,7 +155,7 @@ class PartsModel:
         self, number: int, rows: Ints, objects: Objects, places: Floats | None, belongs: Floats
     ) -> list[Deviation]:
         group, law, slots = self.parts.groups[number], self.laws[number], self.slots[number]
-        count = float(objects.weights[rows].sum())
+        count = float(objects.objectness[rows].sum())
         score = law.surprise(count, *_at_the_border(rows, objects, belongs))
         found, surplus, absent = [], rows, self._typical_members(number)
         if slots is not None and places is not None and len(rows):
@@ -167,7 +167,7 @@ class PartsModel:
             # One of many slots is off by chance (Bonferroni, in nats).
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
-            weighted = capped * objects.weights[rows[row]]
+            weighted = capped * objects.objectness[rows[row]]
             members = self._typical_members(number)
             found += [
                 self._displaced(
@@ -195,8 +195,8 @@ class PartsModel:
     ) -> Deviation:
         """An object off its place; one that grew or shrank lies elsewhere for that reason."""
         group = self.parts.groups[number]
-        sizes = self.parts.looks[group.members, SIZE] * SIZE_UNIT
-        here = float(objects.looks[row, SIZE]) * SIZE_UNIT
+        sizes = self.parts.appearance[group.members, SIZE] * SIZE_UNIT
+        here = float(objects.appearance[row, SIZE]) * SIZE_UNIT
         if abs(here - sizes.mean()) > GROWN + 2 * sizes.std():
             return Deviation(
                 "histogram", "resized", number, group.level, float(np.exp(sizes.mean())),
@@ -209,8 +209,8 @@ class PartsModel:
     def _strangers(
         self, level: int, rows: Ints, objects: Objects, unknown: Floats
     ) -> list[Deviation]:
-        count = float(objects.weights[rows].sum())
-        law = self.strangers[level]
+        count = float(objects.objectness[rows].sum())
+        law = self.unknown_laws[level]
         # Where not even the known parts have steady counts, a new kind of part is no news.
         score = law.surprise(count, *_at_the_border(rows, objects, unknown)) * self.order[level]
         if count <= law.expected or score <= LEAST:
@@ -225,7 +225,7 @@ class PartsModel:
     def _sizes(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
         """Area of the group as a whole, where the count is one of those seen."""
         group = self.parts.groups[number]
-        count = objects.weights[rows].sum()
+        count = objects.objectness[rows].sum()
         members = [
             group.members[self.parts.shot[group.members] == shot]
             for shot in np.flatnonzero(np.abs(group.counts - count) < 0.5)
@@ -233,12 +233,12 @@ class PartsModel:
         members = [m for m in members if len(m)]
         if not members or group.facet == "any":
             return []
-        looks = [self.parts.looks[m, SIZE] for m in members]
-        seen = np.array([[_log_area(look)] for look in looks])
-        here = _log_area(objects.looks[rows, SIZE])
+        appearance = [self.parts.appearance[m, SIZE] for m in members]
+        seen = np.array([[_log_area(look)] for look in appearance])
+        here = _log_area(objects.appearance[rows, SIZE])
         score = spread_surprise(np.array([here]), seen, SIZE_SPREAD)
         score = max(0.0, score - float(np.log1p(len(self.parts.groups))))
-        score = min(score, MOST_PLACE) * float(objects.weights[rows].mean())
+        score = min(score, MOST_PLACE) * float(objects.objectness[rows].mean())
         score *= self.laws[number].lawful
         if score <= LEAST:
             return []
@@ -258,10 +258,10 @@ class PartsModel:
         group, law = self.parts.groups[number], self.laws[number]
         if group.facet != "look":
             return []
-        told = abs(float(objects.weights[rows].sum()) - law.expected) < 0.5
+        told = abs(float(objects.objectness[rows].sum()) - law.expected) < 0.5
         score = self.composition.distance(number, _embedding(objects, rows))
         # Parts without a law are of all sorts: nothing is expected of their looks.
-        score *= float(objects.weights[rows].mean()) * law.lawful
+        score *= float(objects.objectness[rows].mean()) * law.lawful
         # It is about those members that are unlike the shots', not about their neighbours.
         apart = objects.features[rows][:, None] - self.parts.features[group.members][None]
         gaps = np.linalg.norm(apart, axis=-1).min(1)
@@ -287,14 +287,14 @@ class PartsModel:
         """Kind -> how surely its members are objects, from 0.001 to 1."""
         if len(self._kinds.shots) == 1:
             return {}
-        weights: dict[tuple[int, ...], list[float]] = defaultdict(list)
+        objectness: dict[tuple[int, ...], list[float]] = defaultdict(list)
         kinds = self._kinds_of(np.stack([level.owner for level in self._kinds.levels]))
-        for kind, weight in zip(kinds, self._kinds.weights.tolist(), strict=True):
+        for kind, weight in zip(kinds, self._kinds.objectness.tolist(), strict=True):
             if min(kind) >= 0:
-                weights[kind].append(weight)
+                objectness[kind].append(weight)
         return {
             kind: float(np.clip((np.mean(found) - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
-            for kind, found in weights.items()
+            for kind, found in objectness.items()
         }
 
     def _embeddings_of(self, group: Group) -> Floats:
@@ -345,7 +345,7 @@ def _at_the_border(rows: Ints, objects: Objects, belongs: Floats) -> tuple[Float
     """
     counted = np.zeros(len(objects), bool)
     counted[rows] = True
-    near = (belongs > UNSURE) & (belongs < 1 - UNSURE) & (objects.weights > DOUBTFUL)
+    near = (belongs > UNSURE) & (belongs < 1 - UNSURE) & (objects.objectness > DOUBTFUL)
     return 1 - belongs[counted & near], belongs[~counted & near]
 
 
@@ -362,10 +362,10 @@ def _embedding(objects: Objects, rows: Ints) -> Floats:
         objects: Of the image.
         rows: Their indices, at least one.
     """
-    weights = objects.weights[rows]
-    return np.asarray(weights @ objects.features[rows] / weights.sum(), dtype=np.float64)
+    objectness = objects.objectness[rows]
+    return np.asarray(objectness @ objects.features[rows] / objectness.sum(), dtype=np.float64)
 
 
 def _log_area(sizes: Floats) -> float:
-    """Log of the sum of areas given as ``looks[:, SIZE]``."""
+    """Log of the sum of areas given as ``appearance[:, SIZE]``."""
     return float(np.logaddexp.reduce(sizes * SIZE_UNIT))

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.clip_lad.histogram import Distance, by_class, class_shares, nearest
-from fmlad.methods.clip_lad.instances import GRID, Instance, Parse
+from fmlad.methods.clip_lad.instances import GRID, Instance, PartMap
 from fmlad.objects.counts import CountLaw, count_laws
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judged:
+class HistogramComparison:
     """A query beside its nearest shot.
 
     Attributes:
@@ -55,9 +55,11 @@ class ClassMemory:
     """
 
     names: tuple[str, ...]
-    shots: tuple[Parse, ...]
+    shots: tuple[PartMap, ...]
 
-    def judge(self, seen: Parse, exclude: frozenset[int], distance: Distance) -> Judged:
+    def judge(
+        self, seen: PartMap, exclude: frozenset[int], distance: Distance
+    ) -> HistogramComparison:
         """Compares an image with the shots that are not excluded."""
         kept = [index for index in range(len(self.shots)) if index not in exclude]
         if not kept:
@@ -70,7 +72,7 @@ class ClassMemory:
         known = np.stack([self.shots[index].counts(classes) for index in kept])
         laws = count_laws(list(known.T))
         surprises = [law.surprise(count) for law, count in zip(laws, counts, strict=True)]
-        return Judged(
+        return HistogramComparison(
             least,
             by_class(shares, memory[best], distance),
             kept[best],
@@ -95,7 +97,7 @@ class ClassMemory:
         }
 
     @classmethod
-    def restore(cls, reader: Reader, names: Sequence[str]) -> ClassMemory:
+    def restore(cls, reader: TensorReader, names: Sequence[str]) -> ClassMemory:
         """Inverse of :meth:`tensors`.
 
         Raises:
@@ -114,11 +116,11 @@ class ClassMemory:
         shots = []
         for index, grid in enumerate(labels):
             own = tuple(_instance(row[1:]) for row in objects[owners == index])
-            shots.append(Parse(grid.astype(np.int64), own))
+            shots.append(PartMap(grid.astype(np.int64), own))
         return cls(tuple(names), tuple(shots))
 
 
-def relative(seen: Parse, size: tuple[int, int]) -> Parse:
+def relative(seen: PartMap, size: tuple[int, int]) -> PartMap:
     """A shot with its boxes in shares of its height and width, as float32 keeps them."""
     height, width = size
     unit = np.array([width, height, width, height], np.float32)
@@ -126,7 +128,7 @@ def relative(seen: Parse, size: tuple[int, int]) -> Parse:
         _instance(np.array([one.part, *(np.array(one.box, np.float32) / unit), one.area]))
         for one in seen.instances
     ]
-    return Parse(seen.labels, tuple(found))
+    return PartMap(seen.labels, tuple(found))
 
 
 def _instance(values: npt.NDArray[Any]) -> Instance:

@@ -32,7 +32,14 @@ from torch import Tensor
 from fmlad.backbones.pooling import region_means
 from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
 from fmlad.methods.clip_lad.exemplars import region_embeddings, similarity
-from fmlad.methods.clip_lad.instances import GRID, Instance, Parse, as_box, joined_pieces, pieces_of
+from fmlad.methods.clip_lad.instances import (
+    GRID,
+    Instance,
+    PartMap,
+    as_box,
+    joined_pieces,
+    pieces_of,
+)
 from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
@@ -92,7 +99,7 @@ def by_clusters(view: ImageView, stages: Stages) -> bool:
     return stages != "fine" and not view.has(PROPOSER)
 
 
-def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
+def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartMap:
     """Divides one image.
 
     Args:
@@ -103,7 +110,7 @@ def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse
     """
     name = _memo_name(wording, clusters)
     if name is not None and name in view.memo:
-        known: Parse = view.memo[name]
+        known: PartMap = view.memo[name]
         return known
     found = _parsed(view, wording, clusters)
     if name is not None:
@@ -118,7 +125,7 @@ def _memo_name(wording: Wording, clusters: Clusters | None) -> str | None:
     return f"parse {wording.stages} {wording.prompts!r}"
 
 
-def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Parse:
+def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartMap:
     if not by_objects(view, wording):
         regions = None
         if by_clusters(view, wording.stages):
@@ -127,7 +134,7 @@ def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Par
                 clusters = Clusters.fit([pyramid], DEFAULT, np.random.default_rng(0))
             regions = clusters.regions(pyramid)
         labels = _places(view, wording, regions)
-        return Parse(labels, pieces_of(labels, view.size))
+        return PartMap(labels, pieces_of(labels, view.size))
     objects = view.masks(PROPOSER).best()
     good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
     masks, boxes = objects.masks[good], objects.boxes[good]
@@ -139,7 +146,7 @@ def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Par
     ]
     gap = TOUCHING * max(view.size)
     joined = joined_pieces(instances, np.r_[True, wording.whole], gap)
-    return Parse(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
+    return PartMap(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
 
 
 def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> float:

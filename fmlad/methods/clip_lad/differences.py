@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Box, Kind
-from fmlad.methods.clip_lad.class_memory import ClassMemory, Judged
+from fmlad.methods.clip_lad.class_memory import ClassMemory, HistogramComparison
 from fmlad.methods.clip_lad.expectations import Broken
-from fmlad.methods.clip_lad.instances import GRID, Parse
+from fmlad.methods.clip_lad.instances import GRID, PartMap
 from fmlad.methods.protocol import Difference
 from fmlad.prediction import Segmentation
 
@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def learned(
-    seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> list[Difference]:
     """Counts and areas that depart from the shots, at most one difference a class.
 
@@ -61,7 +61,7 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
 
 
 def class_maps(
-    seen: Parse, judged: Judged, memory: ClassMemory, by_count: bool
+    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, by_count: bool
 ) -> npt.NDArray[np.float32]:
     """Map ``(GRID, GRID)`` of what counts, or areas, say of each class.
 
@@ -97,7 +97,7 @@ def rules_map(rules: Sequence[Broken], size: tuple[int, int]) -> npt.NDArray[np.
     return result
 
 
-def segmentation(seen: Parse, names: Sequence[str], size: tuple[int, int]) -> Segmentation:
+def segmentation(seen: PartMap, names: Sequence[str], size: tuple[int, int]) -> Segmentation:
     """Classes at the image's size, with their counts."""
     rows = (np.arange(size[0]) * GRID) // size[0]
     columns = (np.arange(size[1]) * GRID) // size[1]
@@ -107,7 +107,7 @@ def segmentation(seen: Parse, names: Sequence[str], size: tuple[int, int]) -> Se
 
 
 def _count(
-    row: int, seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> Difference:
     name, count, wanted = memory.names[row], judged.counts[row], judged.laws[row].expected
     kind: Kind = "missing" if count < wanted else "extra"
@@ -128,7 +128,7 @@ def _count(
 
 
 def _area(
-    row: int, seen: Parse, judged: Judged, memory: ClassMemory, size: tuple[int, int]
+    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> Difference:
     name, share, wanted = memory.names[row], judged.shares[row], judged.expected[row]
     kind: Kind = "resized"
@@ -152,7 +152,7 @@ def _area(
     )
 
 
-def _pair(found: dict[int, Difference], seen: Parse, shot: Parse) -> None:
+def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
     """One class missing where another is too much is one recoloured thing."""
     missing = [row for row, difference in found.items() if difference.kind == "missing"]
     for row in missing:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmlad.findings import Box, Kind
-from fmlad.methods.clip_lad.instances import Instance, Parse
+from fmlad.methods.clip_lad.instances import Instance, PartMap
 from fmlad.prompts import Expectation, PromptSet, Relation
 
 SHARE_UNIT = 0.05  # of the foreground: each so much beyond the range adds 1 (ours)
@@ -46,7 +46,7 @@ def has_rules(prompts: PromptSet) -> bool:
     return any(part.expect is not None for part in prompts.parts)
 
 
-def broken(prompts: PromptSet, seen: Parse) -> list[Broken]:
+def broken(prompts: PromptSet, seen: PartMap) -> list[Broken]:
     """All declared rules that an image breaks, in the order of the parts.
 
     Args:
@@ -66,7 +66,7 @@ def broken(prompts: PromptSet, seen: Parse) -> list[Broken]:
     return found
 
 
-def _of(seen: Parse, part: int) -> list[Instance]:
+def _of(seen: PartMap, part: int) -> list[Instance]:
     return [instance for instance in seen.instances if instance.part == part]
 
 
@@ -92,7 +92,7 @@ def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Brok
     ]
 
 
-def _share(name: str, expect: Expectation, seen: Parse, index: int) -> list[Broken]:
+def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Broken]:
     if expect.share is None:
         return []
     least, most = expect.share

@@ -33,7 +33,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Parse:
+class PartMap:
     """An image in parts.
 
     Attributes:

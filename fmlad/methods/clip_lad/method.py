@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError, PromptError
-from fmlad.io.tensors import Reader
-from fmlad.memory.patch_memory import Look, PatchMemory, Remembered, smoothed
+from fmlad.io.tensors import TensorReader
+from fmlad.memory.patch_branch import PatchBranch
+from fmlad.memory.patch_memory import PatchFeatures
 from fmlad.methods.clip_lad import clusters as clustering
 from fmlad.methods.clip_lad.class_memory import ClassMemory, relative
 from fmlad.methods.clip_lad.clusters import Clusters
@@ -53,13 +54,11 @@ from fmlad.methods.clip_lad.instances import GRID
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.clip_lad.states import damage
 from fmlad.methods.clip_lad.wording import (
-    Look as LookAt,
-)
-from fmlad.methods.clip_lad.wording import (
+    MakeView,
     check_words,
     make_ready,
 )
-from fmlad.methods.protocol import Difference, Evidence, Progress
+from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
@@ -160,45 +159,39 @@ class ClipLad:
     }
     takes: ClassVar[tuple[str, ...]] = ("prompts",)
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     validation_scales: ClassVar[bool] = True  # as in the paper
     typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
 
     def __init__(self, config: ClipLadConfig | None = None) -> None:
         self.config = config or ClipLadConfig()
+        self._patches = PatchBranch(
+            registration=False, smoothing=self.config.smoothing, describe=self._features
+        )
 
     @property
     def branches(self) -> tuple[str, ...]:
         """What it was asked to use."""
         return tuple(self.config.branches)
 
-    def fit(
-        self,
-        views: Sequence[ImageView],
-        *,
-        labels: Sequence[npt.NDArray[np.integer]] | None,
-        unlabeled: Sequence[ImageView],
-        prompts: Any,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> ClipLadState:
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState:
         """Divides the shots into parts and remembers areas, counts and patches."""
-        chosen = _as_prompts(prompts)
+        chosen = _as_prompts(context.prompts)
         check_words(chosen, views[0])
         wording = make_ready(chosen, self.config.stage, views, views[0].again)
         clusters = None
         if by_clusters(views[0], self.config.stage):
-            clusters = self.choose_clusters(views, wording, rng)
+            clusters = self.choose_clusters(views, wording, context.rng)
         seen = []
         for index, view in enumerate(views):
             seen.append(relative(parse(view, wording, clusters), view.size))
-            progress(index + 1, len(views), "dividing shots into parts")
+            context.progress(index + 1, len(views), "dividing shots into parts")
         patches = None
         if "patch" in self.branches:
-            memory = [Remembered(i, self._look(view)) for i, view in enumerate(views)]
-            patches = PatchMemory(tuple(memory), placed=False)
+            patches = self._patches.fit(views, context.rng, context.progress)
         return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
 
-    def from_prompts(self, prompts: PromptSet, look: LookAt) -> ClipLadState:
+    def from_prompts(self, prompts: PromptSet, look: MakeView) -> ClipLadState:
         """What can be judged by without a single shot.
 
         Raises:
@@ -238,9 +231,8 @@ class ClipLad:
                 maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
             found += learned(seen, judged, state.classes, view.size)
         if state.patches is not None:
-            distances = state.patches.anywhere(self._look(view), exclude)
-            maps["patch"] = smoothed(distances, self.config.smoothing).cpu().numpy()
-            scores["patch"] = float(maps["patch"].max())
+            compared = self._patches.compare(view, state.patches, exclude)
+            scores["patch"], maps["patch"] = compared.score, compared.distances
         if self.config.stage != "coarse":
             rules = broken(state.prompts, seen)
             scores["declared"] = float(sum(rule.score for rule in rules))
@@ -276,7 +268,7 @@ class ClipLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> ClipLadState:
         """Back from a saved detector."""
-        state = ClipLadState.restore(Reader(tensors, device), meta, self.config.stage)
+        state = ClipLadState.restore(TensorReader(tensors, device), meta, self.config.stage)
         wanted = bool(state.shots) and "patch" in self.branches
         if (state.patches is not None) != wanted:
             raise CorruptDetectorError("The saved patches and branches do not agree.")
@@ -295,16 +287,16 @@ class ClipLad:
 
         return clustering.choose(pyramids, foreground, rng)
 
-    def _look(self, view: ImageView) -> Look:
+    def _features(self, view: ImageView) -> PatchFeatures:
         """Stages of the aligner, unit length; levels of the feature extractor where it has none."""
         pyramid = view.pyramid(ALIGNER)
         if pyramid.stages:
             levels = tuple(F.normalize(stage, dim=1) for stage in pyramid.stages)
-            return Look(levels, pyramid.pooled[0], None)
+            return PatchFeatures(levels, pyramid.pooled[0], None)
         if view.has(EXTRACTOR):
             pyramid = view.pyramid(EXTRACTOR)
         strides = sorted(pyramid.levels)[: self.config.levels]
-        return Look(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
+        return PatchFeatures(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
 
 
 def _as_prompts(prompts: Any) -> PromptSet:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, PromptError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.clip_lad.class_memory import ClassMemory
 from fmlad.methods.clip_lad.clusters import Clusters
@@ -64,14 +64,17 @@ class ClipLadState:
         }
 
     @classmethod
-    def restore(cls, reader: Reader, meta: Mapping[str, Any], stages: Stages) -> ClipLadState:
+    def restore(cls, reader: TensorReader, meta: Mapping[str, Any], stages: Stages) -> ClipLadState:
         """Inverse of :meth:`tensors` and :meth:`meta`.
 
         Raises:
             CorruptDetectorError: Something is missing, too much, or of another shape or dtype.
         """
-        try:
-            prompts = PromptSet.from_dict(meta["prompts"])
+        with reader.description("shots"):
+            try:
+                prompts = PromptSet.from_dict(meta["prompts"])
+            except PromptError as error:
+                raise CorruptDetectorError(f"The saved prompt set is not valid: {error}") from None
             if list(prompts.part_names) != meta["parts"]:
                 raise CorruptDetectorError("The saved prompt set has other parts.")
             wording = restore_wording(reader, prompts, stages)
@@ -81,11 +84,6 @@ class ClipLadState:
             classes = ClassMemory.restore(reader, wording.names) if meta["shots"] else None
             described = meta["patches"]
             patches = None if described is None else PatchMemory.restore(reader, described)
-        except PromptError as error:
-            raise CorruptDetectorError(f"The saved prompt set is not valid: {error}") from None
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise CorruptDetectorError(f"The saved description is bad: {error!r}.") from None
-        reader.finish()
         state = cls(wording, clusters, classes, patches)
         if state.shots != meta["shots"] or (patches and patches.shots != state.shots):
             raise CorruptDetectorError("The saved banks remember different shots.")

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from fmlad.errors import PromptError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, Stages, Wording
 from fmlad.methods.clip_lad.exemplars import exemplar_embedding
 from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
-Look = Callable[[npt.NDArray[np.uint8], str], ImageView]
+MakeView = Callable[[npt.NDArray[np.uint8], str], ImageView]
 EXEMPLARS, CENTRE = "exemplars.{}", "exemplars.centre"
 
 
 def make_ready(
-    prompts: PromptSet, stages: Stages, shots: Sequence[ImageView], look: Look
+    prompts: PromptSet, stages: Stages, shots: Sequence[ImageView], look: MakeView
 ) -> Wording:
     """Looks at the exemplars of a set.
 
@@ -59,7 +59,7 @@ def wording_tensors(wording: Wording) -> dict[str, Tensor]:
     return found if wording.centre is None else {**found, CENTRE: wording.centre}
 
 
-def restore_wording(reader: Reader, prompts: PromptSet, stages: Stages) -> Wording:
+def restore_wording(reader: TensorReader, prompts: PromptSet, stages: Stages) -> Wording:
     """Inverse of :func:`wording_tensors`.
 
     Raises:

@@ -40,16 +40,16 @@ class Things:
 
     Attributes:
         descriptors: float64 ``(n, C)``, of norm 1.
-        looks: float64 ``(n, 7)``, ``Objects.looks``.
+        appearance: float64 ``(n, 7)``, ``Objects.appearance``.
         places: float64 ``(n, 2)``, ``Objects.places``.
     """
 
     descriptors: Floats
-    looks: Floats
+    appearance: Floats
     places: Floats
 
     def __len__(self) -> int:
-        return len(self.looks)
+        return len(self.appearance)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Likeness:
         ]
         if len(pairs) > PAIRS:  # an even selection: the same every time
             pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, PAIRS).astype(int)]
-        columns = shots[0].looks.shape[1] if form else 0
+        columns = shots[0].appearance.shape[1] if form else 0
         like = cls(0.1, (1.0,) * columns, None, FURTHEST)
         if not pairs:
             # One shot: units as people would choose them, and place up to a hand's precision.
@@ -98,7 +98,9 @@ class Likeness:
             shortfall = max(float(np.median(np.concatenate(gaps))), LEAST_SHORTFALL)
             units: tuple[float, ...] = ()
             if form:
-                apart = np.concatenate([np.abs(q.looks[i] - r.looks[j]) for q, r, i, j in matched])
+                apart = np.concatenate(
+                    [np.abs(q.appearance[i] - r.appearance[j]) for q, r, i, j in matched]
+                )
                 units = tuple(np.clip(1.5 * np.median(apart, axis=0), *UNITS).tolist())
             like = cls(shortfall, units, None, FURTHEST)
         candidates = [like]
@@ -133,7 +135,7 @@ class Likeness:
         cosine = query.descriptors @ reference.descriptors.T
         total = (cosine - 1) / self.shortfall
         if self.units:
-            apart = (query.looks[:, None] - reference.looks[None]) / np.array(self.units)
+            apart = (query.appearance[:, None] - reference.appearance[None]) / np.array(self.units)
             total = total - 0.5 * np.square(apart).sum(-1)
         return np.asarray(np.maximum(total, FURTHEST), dtype=np.float64)
 

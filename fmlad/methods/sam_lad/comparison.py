@@ -108,14 +108,14 @@ def before(
     partner = found.partner
     missing = np.zeros(len(template))
     left = found.left_over
-    missing[left] = (habits.missing(number, exclude) * template.objects.weights)[left]
-    extra = np.where(partner < 0, habits.extra(exclude) * query.objects.weights, 0.0)
+    missing[left] = (habits.missing(number, exclude) * template.objects.objectness)[left]
+    extra = np.where(partner < 0, habits.extra(exclude) * query.objects.objectness, 0.0)
     moved = np.zeros(len(query))
     stands = np.where(partner >= 0, partner, found.nearest)
     if matcher.arranged and len(template):
         gaps = matcher.gaps(query, template)
         pairs = tuple(found.pairs.T)
-        sure = query.objects.weights[pairs[0]]
+        sure = query.objects.objectness[pairs[0]]
         moved[pairs[0]] = matcher.likeness.misplaced(gaps[pairs]) * sure
         stands = _in_place(stands, gaps, matcher.likeness.reach)
     return Comparison(number, template, found, missing, extra, moved, stands.astype(np.int64))
@@ -261,7 +261,7 @@ def learn_habits(
                 gaps = matcher.gaps(template, templates[other])
                 stands = _in_place(stands, gaps, matcher.likeness.reach)
             likes[number][:, other] = stands
-            surplus[number, other] = template.objects.weights[result.partner < 0].sum()
+            surplus[number, other] = template.objects.objectness[result.partner < 0].sum()
             share = -(-MEASURED // max(count, 1))
             for row, like in result.pairs[:share].tolist():
                 if len(distances) < MEASURED:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from fmlad.backbones.upsampling import FACTORS
-from fmlad.errors import OptionError
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from fmlad.methods.options import CHECKED
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.object_maps import Align
 from fmlad.scoring.fusion import Combine
 
-Matching = Literal["learned", "literal"]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class SamLadConfig:
     """Options of the method.
 
@@ -52,54 +51,22 @@ class SamLadConfig:
         fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
     """
 
-    neighbours: int = 16
+    neighbours: Annotated[int, Field(ge=1, le=64)] = 16
     descriptor: Mode = "gap"
-    matching: Matching = "learned"
+    matching: Literal["learned", "literal"] = "learned"
     form: bool = True
     place: bool = True
-    temperature: float = 1.0
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     align: Align = "box"
     pooled: bool = True
     rematching: bool = True
     match_statistics: bool = True
     confirmation: bool = True
-    epsilon: float = 0.01
-    unmatched: float = 2.0
+    epsilon: Annotated[float, Field(ge=1e-6, le=1e3)] = 0.01
+    unmatched: Annotated[float, Field(ge=0, le=100)] = 2.0
     light: bool = False
     background: bool = True
-    upsample: int | None = None
-    templates: int = 64
-    smoothing: float = 1.0
+    upsample: Literal[1, 2, 4, 8, 16] | None = None
+    templates: Annotated[int, Field(ge=2, le=4096)] = 64  # so that one stays in leave-one-out
+    smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     fusion: Combine = "maximum"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("descriptor", get_args(Mode)),
-            ("matching", get_args(Matching)),
-            ("align", get_args(Align)),
-            ("fusion", get_args(Combine)),
-            ("upsample", (None, *FACTORS)),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or value not in known:
-                raise OptionError(f"{name}={value!r} is not one of {known}.")
-        for name in (
-            "form", "place", "pooled", "light", "background", "rematching", "match_statistics",
-            "confirmation",
-        ):  # fmt: skip
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}.")
-        for name, low, high, kind in (
-            ("neighbours", 1, 64, int),
-            ("templates", 2, 4096, int),  # so that one stays when the other is left out
-            ("temperature", 0.01, 100.0, float),
-            ("epsilon", 1e-6, 1e3, float),
-            ("unmatched", 0.0, 100.0, float),
-            ("smoothing", 0.0, 16.0, float),
-        ):
-            value = getattr(self, name)
-            fits = isinstance(value, int if kind is int else (int, float))
-            if isinstance(value, bool) or not fits or not low <= value <= high:
-                raise OptionError(
-                    f"{name} must be {kind.__name__} in [{low}, {high}], got {value!r}."
-                )

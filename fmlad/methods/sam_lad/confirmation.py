@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.methods.banks.confirmation import changed, sureness
-from fmlad.methods.banks.method import BanksState, Compared
+from fmlad.memory.change import changed, sureness
+from fmlad.memory.patch_branch import PatchComparison
+from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.sam_lad.comparison import Comparison, Judged
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.rematching import Revised
@@ -35,11 +36,11 @@ class Witness:
     alone: bool
 
     @classmethod
-    def of(cls, compared: Compared | None, bank: BanksState | None) -> Witness | None:
+    def of(cls, compared: PatchComparison | None, bank: PatchMemory | None) -> Witness | None:
         """None where there is no patch bank, or the image does not register."""
-        if compared is None or bank is None or not compared.registered or bank.patches.usual <= 0:
+        if compared is None or bank is None or not compared.registered or bank.baseline <= 0:
             return None
-        return cls(compared.distances / np.float32(bank.patches.usual), bank.shots == 1)
+        return cls(compared.distances / np.float32(bank.baseline), bank.shots == 1)
 
     def of_comparisons(self, query: ObjectMaps, found: Sequence[Revised]) -> list[Revised]:
         """Comparisons in which what did not change costs nothing."""

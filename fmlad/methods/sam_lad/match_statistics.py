@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,7 +72,7 @@ class Habits:
         return {**named, "surplus": _saved(self.surplus)}
 
     @classmethod
-    def restore(cls, reader: Reader, objects: Sequence[int]) -> Habits:
+    def restore(cls, reader: TensorReader, objects: Sequence[int]) -> Habits:
         """Inverse of :meth:`tensors`, given the number of objects of each template.
 
         Raises:

@@ -29,9 +29,10 @@ from torch import Tensor
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.io.tensors import Reader
-from fmlad.methods.banks.method import Banks, BanksConfig, Compared
-from fmlad.methods.protocol import Evidence, Progress
+from fmlad.io.tensors import TensorReader
+from fmlad.memory.patch_branch import PatchBranch, PatchComparison
+from fmlad.memory.patch_memory import PatchMemory
+from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
@@ -50,11 +51,11 @@ from fmlad.methods.sam_lad.report import found_differences, matched_objects, on_
 from fmlad.methods.sam_lad.selection import Selection
 from fmlad.methods.sam_lad.state import SamLadState
 from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
-from fmlad.objects.appearance import Offers, see
+from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import ImageView
 
-PROPOSER, UPSAMPLER = "mask_proposer", "upsampler"
+UPSAMPLER = "upsampler"
 # The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells,
 # and FeatUp. It does not say which SAM; ViT-H is its authors' largest.
 DECLARED: Mapping[str, Mapping[str, str]] = {
@@ -86,11 +87,12 @@ class SamLad:
     )
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
+    calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     typed: ClassVar[tuple[str, ...]] = ("matching", "object")
 
     def __init__(self, config: SamLadConfig | None = None) -> None:
         self.config = config or SamLadConfig()
-        self._bank = Banks(BanksConfig(banks=("patch",)))
+        self._patches = PatchBranch()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -113,16 +115,7 @@ class SamLad:
     def _with_bank(self) -> bool:
         return self.config.background and not self.config.light
 
-    def fit(
-        self,
-        views: Sequence[ImageView],
-        *,
-        labels: Sequence[npt.NDArray[np.integer]] | None,
-        unlabeled: Sequence[ImageView],
-        prompts: Any,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> SamLadState:
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> SamLadState:
         """Remembers the shots and learns from matching them with each other."""
         vectors = []
         for view in views:
@@ -131,16 +124,16 @@ class SamLad:
                 view.release()  # memory must not grow with shots that are no templates
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
-        offers = []
+        proposals = []
         for done, view in enumerate(kept, start=1):
-            offers.append(self._offers(view))
-            progress(done, len(kept), "looking for objects")
-        selection = Selection.learn(offers)
+            proposals.append(view_proposals(view))
+            context.progress(done, len(kept), "looking for objects")
+        selection = Selection.learn(proposals)
         templates = tuple(self._maps(view, selection) for view in kept)
         things = [template.things(self.config.descriptor) for template in templates]
         likeness = Likeness.learn(things, self.config.form, self.config.place)
         index = TemplateIndex([template.vector for template in templates])
-        progress(0, 1, "matching shots with each other")
+        context.progress(0, 1, "matching shots with each other")
         matcher = self._matcher(likeness)
         alone = views[0].gentle_copies if len(views) == 1 else ()
         copies = [self._maps(copy, selection) for copy in alone]
@@ -153,9 +146,7 @@ class SamLad:
         wholes = Wholes.learn(templates, likes, reach) if self._pools else None
         bank = None
         if self._with_bank:
-            bank = self._bank.fit(
-                kept, labels=None, unlabeled=(), prompts=None, rng=rng, progress=progress
-            )
+            bank = self._patches.fit(kept, context.rng, context.progress)
         return SamLadState(
             len(views), tuple(numbers), templates, selection, likeness, habits, usual, wholes, bank,
             [index],
@@ -172,7 +163,7 @@ class SamLad:
         surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
         objects = [surveyor.alone(row) for row in range(len(maps))]
         second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
-        patches = None if state.bank is None else self._bank.compared(view, state.bank, out)
+        patches = None if state.bank is None else self._patches.compare(view, state.bank, out)
         witness = Witness.of(patches, state.bank) if self.config.confirmation else None
         if witness is not None:
             second = witness.of_comparisons(maps, second)
@@ -249,20 +240,19 @@ class SamLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> SamLadState:
         """Back from a saved detector."""
-        inner = {n.removeprefix("bank."): t for n, t in tensors.items() if n.startswith("bank.")}
-        reader = Reader({n: t for n, t in tensors.items() if not n.startswith("bank.")}, device)
-        try:
+        reader = TensorReader(tensors, device)
+        with reader.description("bank"):
             sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
             numbers = tuple(int(number) for number in meta["numbers"])
             described = meta["bank"]
-            bank = None if described is None else self._bank.restore(inner, described, device)
+            bank = None if described is None else PatchMemory.restore(reader, described)
             shared = bank is not None and meta["shared"] is True
             templates = tuple(
                 ObjectMaps.restore(
                     reader,
                     f"template.{number}",
                     size,
-                    bank.patches.memory[number].look.levels[0] if bank and shared else None,
+                    bank.memory[number].features.levels[0] if bank and shared else None,
                 )
                 for number, size in enumerate(sizes)
             )
@@ -274,9 +264,6 @@ class SamLad:
             reach = likeness.reach if arranged else inf
             known = meta["wholes"] is True
             wholes = Wholes.restore(reader, templates, reach) if known else None
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise CorruptDetectorError(f"The saved bank's description is bad: {error!r}.") from None
-        reader.finish()
         if (bank is not None) != self._with_bank:
             raise CorruptDetectorError("The saved patch bank is not what the options ask for.")
         if (
@@ -285,7 +272,6 @@ class SamLad:
             or sorted(set(numbers)) != list(numbers)
             or not 0 <= numbers[0] <= numbers[-1] < shots
             or not 0 < usual < float("inf")
-            or (bank is None and inner)
             or (wholes is not None and not self._pools)
             or (bank is not None and bank.shots != len(templates))
             or len({template.level.shape[1] for template in templates}) != 1
@@ -309,21 +295,14 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _offers(self, view: ImageView) -> Offers:
-        if "offers" not in view.memo:
-            levels = view.pyramid().levels
-            view.memo["offers"] = see(view.pixels, view.masks(PROPOSER), levels[min(levels)])
-        offers: Offers = view.memo["offers"]
-        return offers
-
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
         """A view's objects, not kept beyond their use: at true size they take 25 MB."""
         key = f"object maps x{self._factor(view)} {selection}"
         known: ObjectMaps | None = view.memo.get(key, lambda: None)()
         if known is not None:  # a template's, which the state keeps
             return known
-        offers, level = self._offers(view), view.upsampled(self._factor(view))
-        seen = offers.taken(selection.taken(offers), view.masks(PROPOSER))
+        proposals, level = view_proposals(view), view.upsampled(self._factor(view))
+        seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
         masks = soft_masks(seen.masks, (level.shape[-2], level.shape[-1]))
         maps = ObjectMaps(level, seen.objects, masks, view.size, image_vector(view.upsampled(1)))
         view.memo[key] = weakref.ref(maps)
@@ -367,7 +346,9 @@ class SamLad:
         near = maximum_filter(covered, 3)
         return np.asarray(distances * (1 - near), dtype=np.float32)
 
-    def _notes(self, maps: ObjectMaps, state: SamLadState, patches: Compared | None) -> list[str]:
+    def _notes(
+        self, maps: ObjectMaps, state: SamLadState, patches: PatchComparison | None
+    ) -> list[str]:
         counts = ", ".join(str(len(template)) for template in state.templates[:16])
         more = ", ..." if len(state.templates) > 16 else ""
         notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.sam_lad.affinity import Things
 from fmlad.methods.sam_lad.descriptors import Mode, describe_objects
 from fmlad.methods.sam_lad.measurement import measure
@@ -27,7 +27,7 @@ from fmlad.objects.appearance import Objects
 Align = Literal["box", "orientation", "none"]
 Floats = npt.NDArray[np.float64]
 
-COLUMNS = {"looks": 7, "features": None, "boxes": 4, "places": 2, "weights": 1}
+COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
 ROUND = 1.3  # ratio of axes below which an object has no direction
 EDGE = 0.25  # share of a cell from which it counts as the object's
@@ -64,7 +64,7 @@ class ObjectMaps:
         if mode not in self._known:
             found = describe_objects(self.level, self.masks.to(self.level), mode)
             vectors = found.cpu().double().numpy()
-            self._known[mode] = Things(vectors, self.objects.looks, self.objects.places)
+            self._known[mode] = Things(vectors, self.objects.appearance, self.objects.places)
         return self._known[mode]
 
     def box(self, row: int) -> Floats:
@@ -117,7 +117,7 @@ class ObjectMaps:
 
     @classmethod
     def restore(
-        cls, reader: Reader, name: str, size: tuple[int, int], level: Tensor | None = None
+        cls, reader: TensorReader, name: str, size: tuple[int, int], level: Tensor | None = None
     ) -> ObjectMaps:
         """Inverse of :meth:`tensors`.
 
@@ -139,7 +139,7 @@ class ObjectMaps:
             column: reader.take(f"{name}.{column}", (len(masks), width)).cpu().double().numpy()
             for column, width in COLUMNS.items()
         }
-        arrays["weights"] = arrays["weights"][:, 0]
+        arrays["objectness"] = arrays["objectness"][:, 0]
         vector = reader.take(f"{name}.vector", (None,)).cpu().numpy()
         return cls(level, Objects(**arrays), masks, size, vector)
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.sam_lad.object_maps import LEAST_SIDE, ObjectMaps
 
 Floats = npt.NDArray[np.float64]
@@ -226,7 +226,7 @@ class Wholes:
         }
 
     @classmethod
-    def restore(cls, reader: Reader, templates: Sequence[ObjectMaps], reach: float) -> Wholes:
+    def restore(cls, reader: TensorReader, templates: Sequence[ObjectMaps], reach: float) -> Wholes:
         """Inverse of :meth:`tensors`.
 
         Raises:

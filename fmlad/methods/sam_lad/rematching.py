@@ -151,7 +151,7 @@ class Surveyor:
         height, width = self.query.size
         place = ((box[:2] + box[2:]) / [width, height] - 1) * self.query.half
         whole = Objects(
-            np.zeros((1, kept.looks.shape[1])),
+            np.zeros((1, kept.appearance.shape[1])),
             np.zeros((1, kept.features.shape[1])),
             box[None],
             place[None],

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from fmlad.draw import UNMATCHED
 from fmlad.findings import Box, Kind
-from fmlad.memory.patch_memory import smoothed
+from fmlad.memory.change import smoothed
 from fmlad.methods.protocol import Difference
 from fmlad.methods.sam_lad.comparison import Comparison, Judged
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
@@ -53,7 +53,7 @@ def painted(
     for row, one in enumerate(objects):
         if one is None:
             continue
-        weight = float(maps.objects.weights[row])
+        weight = float(maps.objects.objectness[row])
         block, measured = one.measured.block, one.measured
         owned = (measured.weight >= OWNED).cpu()
         whole[block] = torch.maximum(whole[block], weight * one.odds * owned)
@@ -90,8 +90,8 @@ def found_differences(
     """
     told: set[int] = set()
     found: list[Difference] = []
-    weights = maps.objects.weights
-    odds = [one.odds * weights[row] if one else 0.0 for row, one in enumerate(objects)]
+    objectness = maps.objects.objectness
+    odds = [one.odds * objectness[row] if one else 0.0 for row, one in enumerate(objects)]
     for gone in np.flatnonzero(best.missing).tolist():
         instead = _instead(gone, maps, best, told)
         difference = _missing(gone, instead, maps, best)
@@ -192,7 +192,7 @@ def _missing(gone: int, instead: int | None, maps: ObjectMaps, best: Comparison)
         )  # fmt: skip
         text = f"missing: '{name}' of the shots has no like here"
         return Difference("missing", name, 1.0, 0.0, box, "matching", score, text)
-    here, there = maps.objects.looks[instead], best.reference.objects.looks[gone]
+    here, there = maps.objects.appearance[instead], best.reference.objects.appearance[gone]
     colour = float(np.linalg.norm((here - there)[list(COLOUR[:3])]))
     size = abs(float(here[SIZE] - there[SIZE]))
     other = _name(maps, instead)
@@ -211,7 +211,7 @@ def _gone(row: int, place: Judged, best: Comparison) -> float:
 
     Nats and standard deviations are near enough to each other to be added.
     """
-    odds = place.odds * float(best.reference.objects.weights[row])
+    odds = place.odds * float(best.reference.objects.objectness[row])
     return odds + float(best.missing[row])
 
 
@@ -250,4 +250,4 @@ def _about(
 
 
 def _name(maps: ObjectMaps, row: int) -> str:
-    return describe(maps.objects.looks[[row]])
+    return describe(maps.objects.appearance[[row]])

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.objects.appearance import Offers
+from fmlad.objects.appearance import Proposals
 
 Grain = Literal["own", "wholes", "parts"]
 Bools = npt.NDArray[np.bool_]
@@ -47,14 +47,16 @@ class Selection:
     most: float = USUAL[1]
 
     @classmethod
-    def learn(cls, shots: Sequence[Offers], grains: Sequence[Grain] = get_args(Grain)) -> Selection:
+    def learn(
+        cls, shots: Sequence[Proposals], grains: Sequence[Grain] = get_args(Grain)
+    ) -> Selection:
         """The filter under which the shots agree best on how many objects there are."""
         if len(shots) == 1:
             return cls()
         tried: list[tuple[float, float, float, Selection]] = []
         for grain, least, most in itertools.product(grains, LEAST, MOST):
             selection = cls(grain, least, most)
-            counts = np.array([selection.taken(offers).sum() for offers in shots])
+            counts = np.array([selection.taken(proposals).sum() for proposals in shots])
             typical = float(np.median(counts))
             if typical == 0:
                 continue
@@ -72,18 +74,20 @@ class Selection:
         agreed = {one: _agreement(shots, one) for one in (best, *rivals)}
         return max(agreed, key=lambda one: agreed[one])
 
-    def taken(self, offers: Offers) -> Bools:
+    def taken(self, proposals: Proposals) -> Bools:
         """Which proposals are objects, bool ``(n,)``."""
-        fits = (offers.areas >= self.least) & (offers.areas <= self.most)
+        fits = (proposals.areas >= self.least) & (proposals.areas <= self.most)
         if self.grain == "own":
-            return np.asarray(fits & offers.own)
-        fits &= offers.quality >= SOLID
-        sizes = np.maximum(np.diag(offers.shared), 1)
+            return np.asarray(fits & proposals.own)
+        fits &= proposals.quality >= SOLID
+        sizes = np.maximum(np.diag(proposals.shared), 1)
         # Wholes first, or parts first: what comes later must be new.
-        order = np.argsort(offers.areas if self.grain == "parts" else -offers.areas, kind="stable")
+        order = np.argsort(
+            proposals.areas if self.grain == "parts" else -proposals.areas, kind="stable"
+        )
         kept: list[int] = []
         for row in order[fits[order]]:
-            covered = offers.shared[row, kept] / sizes[row]
+            covered = proposals.shared[row, kept] / sizes[row]
             overlap = covered.sum() if self.grain == "parts" else covered.max(initial=0.0)
             if overlap < SHARED:
                 kept.append(int(row))
@@ -110,17 +114,17 @@ class Selection:
         return cls(data["grain"], least, most)
 
 
-def _agreement(shots: Sequence[Offers], selection: Selection) -> float:
+def _agreement(shots: Sequence[Proposals], selection: Selection) -> float:
     """How much the objects of a filter are alike from shot to shot, in [0, 1]."""
     from scipy.optimize import linear_sum_assignment
 
-    kept = [offers.objects.rows(selection.taken(offers)) for offers in shots]
+    kept = [proposals.objects.rows(selection.taken(proposals)) for proposals in shots]
     pairs = list(itertools.combinations(kept, 2))
     if len(pairs) > COMPARED:  # an even selection: the same every time
         pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, COMPARED).astype(int)]
     alike = []
     for one, other in pairs:
-        apart = np.square(one.looks[:, None] - other.looks[None]).mean(-1)
+        apart = np.square(one.appearance[:, None] - other.appearance[None]).mean(-1)
         gaps = np.linalg.norm(one.places[:, None] - other.places[None], axis=-1) / STEADY
         # Where objects lie anywhere, no displacement is worse than another.
         scores = np.exp(-0.5 * (apart + np.minimum(np.square(gaps), 4)))

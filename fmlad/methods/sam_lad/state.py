@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fmlad.methods.banks.method import BanksState
+from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.match_statistics import Habits
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
@@ -40,7 +40,7 @@ class SamLadState:
     habits: Habits
     usual: float
     wholes: Wholes | None
-    bank: BanksState | None
+    bank: PatchMemory | None
     _index: list[TemplateIndex] = field(default_factory=list, repr=False)
 
     @property
@@ -58,7 +58,7 @@ class SamLadState:
         for number, template in enumerate(self.templates):
             named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
         if self.bank is not None:
-            named |= {f"bank.{name}": tensor for name, tensor in self.bank.tensors().items()}
+            named |= self.bank.tensors()
             for number in range(len(self.templates)):
                 if self._shared(number):  # once is enough
                     del named[f"template.{number}.level"]
@@ -68,7 +68,7 @@ class SamLadState:
         """Whether the patch bank remembers a template's very features."""
         level = self.templates[number].level
         return self.bank is not None and any(
-            level is kept for kept in self.bank.patches.memory[number].look.levels
+            level is kept for kept in self.bank.memory[number].features.levels
         )
 
     def meta(self) -> dict[str, Any]:

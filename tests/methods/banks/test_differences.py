@@ -12,7 +12,7 @@ import pytest
 
 import fmlad
 from fmlad.findings import Finding
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.banks.arrangement import moved
 from fmlad.methods.banks.object_memory import ObjectMemory
 from fmlad.methods.banks.parts_model import Deviation, PartsModel
@@ -29,18 +29,18 @@ def rounded(values: Floats) -> Floats:
     return values.astype(np.float32).astype(np.float64)
 
 
-def objects(seed: int, places: Floats, weights: float = 1.0, kind: float = 2.0) -> Objects:
+def objects(seed: int, places: Floats, objectness: float = 1.0, kind: float = 2.0) -> Objects:
     """Compact things of one look at some places."""
     n, rng = len(places), np.random.default_rng(seed)
-    looks = np.tile([kind, 0, 0, 0.5, -10, 0.2, 9.7], (n, 1)) + rng.normal(0, 0.02, (n, 7))
+    appearance = np.tile([kind, 0, 0, 0.5, -10, 0.2, 9.7], (n, 1)) + rng.normal(0, 0.02, (n, 7))
     centres = (places + 1) * 160
     boxes = np.concatenate([centres - 10, centres + 10], axis=1)
     return Objects(
-        rounded(looks),
-        rounded(looks[:, :3]),
+        rounded(appearance),
+        rounded(appearance[:, :3]),
         rounded(boxes),
         rounded(places),
-        np.full(n, np.float64(np.float32(weights))),
+        np.full(n, np.float64(np.float32(objectness))),
     )
 
 
@@ -57,7 +57,7 @@ def heap(seed: int) -> Objects:
 
 
 def kinds(of: Objects) -> Kinds:
-    points = np.concatenate([of.looks[:, COLOUR[:3]], of.looks[:, FORM]], axis=1)
+    points = np.concatenate([of.appearance[:, COLOUR[:3]], of.appearance[:, FORM]], axis=1)
     return Kinds(rounded(points), rounded(np.full(len(of), 0.9)), np.ones(len(of), bool))
 
 
@@ -71,7 +71,7 @@ def again(
     meta: dict[str, Any] | None = None,
 ) -> ObjectMemory:
     """Through JSON and the reader, as from disk."""
-    reader = Reader(memory.tensors() if tensors is None else tensors, "cpu")
+    reader = TensorReader(memory.tensors() if tensors is None else tensors, "cpu")
     described = json.loads(json.dumps(memory.meta() if meta is None else meta))
     result = ObjectMemory.restore(reader, described)
     reader.finish()
@@ -153,13 +153,13 @@ def put(name: str, tensor: torch.Tensor) -> Change:
     "change",
     [
         dropped("objects.0.looks"),
-        dropped("objects.2.weights"),
+        dropped("objects.2.objectness"),
         dropped("kinds.1"),
         dropped("frames.1"),
         put("objects.0.looks", torch.zeros(6, 6)),
         put("objects.0.looks", torch.zeros(6)),
         put("objects.0.looks", torch.zeros(5, 7)),  # another number than the rest
-        put("objects.0.weights", torch.zeros(6, 2)),
+        put("objects.0.objectness", torch.zeros(6, 2)),
         put("objects.1.features", torch.zeros(6, 9)),  # of another backbone than the rest
         put("objects.0.boxes", torch.zeros(6, 4, dtype=torch.float64)),
         put("objects.0.places", torch.full((6, 2), torch.nan)),
@@ -300,44 +300,44 @@ def test_faint_ones_of_a_sure_kind_are_sure() -> None:
     sure, faint = objects(0, PLACES, 1.0), objects(1, PLACES[:1], 0.2)
     memory = remembered([sure, objects(2, PLACES), objects(3, PLACES)], place=False)
     model = memory.model().model
-    np.testing.assert_array_equal(model.settled(faint).weights, [1.0])
+    np.testing.assert_array_equal(model.settled(faint).objectness, [1.0])
     stranger = objects(1, PLACES[:1], 0.2, kind=30.0)
-    np.testing.assert_allclose(model.settled(stranger).weights, [0.2], atol=1e-6)
-    both = replace(faint, weights=np.array([0.2]))
+    np.testing.assert_allclose(model.settled(stranger).objectness, [0.2], atol=1e-6)
+    both = replace(faint, objectness=np.array([0.2]))
     model.settled(both)
-    assert both.weights[0] == 0.2  # the original is left alone
+    assert both.objectness[0] == 0.2  # the original is left alone
     assert len(model.settled(NOTHING)) == 0
 
 
 def test_sure_ones_of_a_doubtful_kind_are_doubtful() -> None:
     memory = remembered([objects(i, PLACES, 0.2) for i in range(3)], place=False)
     settled = memory.model().model.settled(objects(9, PLACES[:2], 1.0))
-    assert settled.weights.max() < 0.01
+    assert settled.objectness.max() < 0.01
 
 
 def test_one_shot_settles_nothing() -> None:
     model = remembered([objects(0, PLACES)]).model().model
-    np.testing.assert_allclose(model.settled(objects(1, PLACES, 0.2)).weights, 0.2, atol=1e-6)
+    np.testing.assert_allclose(model.settled(objects(1, PLACES, 0.2)).objectness, 0.2, atol=1e-6)
 
 
 def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
     memory = remembered([objects(i, PLACES) for i in range(4)], place=False)
     model = memory.model().model
     sliver = objects(5, PLACES[:1], 0.2)
-    looks = sliver.looks.copy()
-    looks[:, FORM[1]] += 5.0  # eight times as long for its width
-    settled = model.settled(replace(sliver, looks=looks))
-    np.testing.assert_allclose(settled.weights, [0.2], atol=1e-6)
+    appearance = sliver.appearance.copy()
+    appearance[:, FORM[1]] += 5.0  # eight times as long for its width
+    settled = model.settled(replace(sliver, appearance=appearance))
+    np.testing.assert_allclose(settled.objectness, [0.2], atol=1e-6)
 
 
 def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
     def with_slivers(seed: int) -> Objects:
         things, slivers = objects(seed, PLACES), objects(seed + 20, PLACES, 0.01)
-        slivers.looks[:, FORM[1]] += 5.0
+        slivers.appearance[:, FORM[1]] += 5.0
         pairs = zip(vars(things).values(), vars(slivers).values(), strict=True)
         return Objects(*(np.concatenate(pair) for pair in pairs))
 
     model = remembered([with_slivers(i) for i in range(4)], place=False).model().model
-    weights = model.settled(with_slivers(9)).weights
-    np.testing.assert_array_equal(weights[: len(PLACES)], 1.0)
-    assert weights[len(PLACES) :].max() < 0.05
+    objectness = model.settled(with_slivers(9)).objectness
+    np.testing.assert_array_equal(objectness[: len(PLACES)], 1.0)
+    assert objectness[len(PLACES) :].max() < 0.05

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import fmlad
-from fmlad.methods.banks.method import BANKS
+from fmlad.methods.banks.config import BANKS
 from fmlad.prediction import Prediction
 
 Pixels = npt.NDArray[np.uint8]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fmlad.methods.clip_lad.expectations import broken, has_rules
-from fmlad.methods.clip_lad.instances import GRID, Instance, Parse
+from fmlad.methods.clip_lad.instances import GRID, Instance, PartMap
 from fmlad.prompts import PromptSet
 
 
@@ -19,7 +19,7 @@ def prompts(rule: str) -> PromptSet:
     )
 
 
-def scene(nuts: list[tuple[int, int]], bolts: list[tuple[int, int]], side: int = 8) -> Parse:
+def scene(nuts: list[tuple[int, int]], bolts: list[tuple[int, int]], side: int = 8) -> PartMap:
     labels = np.zeros((GRID, GRID), np.int64)
     found = []
     for part, places in ((1, nuts), (2, bolts)):
@@ -27,7 +27,7 @@ def scene(nuts: list[tuple[int, int]], bolts: list[tuple[int, int]], side: int =
             labels[y : y + side, x : x + side] = part
             box = (float(x), float(y), float(x + side), float(y + side))
             found.append(Instance(part, box, side**2 / GRID**2))
-    return Parse(labels, tuple(found))
+    return PartMap(labels, tuple(found))
 
 
 NUTS, BOLTS = [(0, 0), (0, 20)], [(40, 30), (40, 50)]
@@ -56,7 +56,7 @@ NUTS, BOLTS = [(0, 0), (0, 20)], [(40, 30), (40, 50)]
         ("inside bolt", scene([], BOLTS), None, 0),
     ],
 )
-def test_rules(rule: str, seen: Parse, kind: str | None, score: float) -> None:
+def test_rules(rule: str, seen: PartMap, kind: str | None, score: float) -> None:
     found = broken(prompts(rule), seen)
     assert [one.kind for one in found] == ([kind] if kind else [])
     if found:

@@ -16,8 +16,8 @@ def things(seed: int, places: np.ndarray, jitter: float, kinds: int = 1) -> Thin
     base = np.random.default_rng(99).normal(size=(kinds, 8))
     descriptors = base[kind] + rng.normal(0, 0.02, (len(places), 8))
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    looks = 3.0 * kind[:, None] + rng.normal(0, 0.2, (len(places), 7))
-    return Things(descriptors, looks, places + rng.normal(0, jitter, places.shape))
+    appearance = 3.0 * kind[:, None] + rng.normal(0, 0.2, (len(places), 7))
+    return Things(descriptors, appearance, places + rng.normal(0, jitter, places.shape))
 
 
 GRID = np.array([[x, y] for x in (-0.6, 0.0, 0.6) for y in (-0.4, 0.4)])
@@ -53,7 +53,7 @@ def test_another_kind_in_a_place_is_no_match() -> None:
     shots = [things(seed, GRID, 0.01) for seed in range(4)]
     like = Likeness.learn(shots)
     odd = things(9, GRID, 0.01)
-    odd.looks[2] += 8
+    odd.appearance[2] += 8
     found = match(like.scores(odd, shots[0]), like.dustbin, 1.0)
     assert found.partner[2] == -1
     assert found.nearest[2] == 2

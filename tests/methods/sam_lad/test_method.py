@@ -23,6 +23,8 @@ from fmlad.backbones.roles import Masks
 from fmlad.commands.main import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.methods.protocol import FitContext
+from fmlad.methods.registry import create_method
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad
 from fmlad.methods.sam_lad.templates import image_vector
@@ -331,7 +333,7 @@ def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
 )
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
-        SamLadConfig(**options)
+        create_method("sam-lad", options)
 
 
 def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
@@ -394,10 +396,7 @@ def test_the_memory_of_fit_does_not_grow_beyond_the_coreset() -> None:
     pictures = [draw(TRAY, seed % 16, (640, 640)) for seed in range(64)]
     views = [through.view(picture, str(n)) for n, picture in enumerate(pictures)]
     method = SamLad(SamLadConfig(upsample=2, templates=4, background=False))
-    state = method.fit(
-        views, labels=None, unlabeled=(), prompts=None, rng=np.random.default_rng(0),
-        progress=lambda done, total, what: None,
-    )  # fmt: skip
+    state = method.fit(views, FitContext())
     assert nearest.calls == [2] * 4
     others = [view for number, view in enumerate(views) if number not in state.numbers]
     assert len(others) == 60

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.io.tensors import Reader
+from fmlad.io.tensors import TensorReader
 from fmlad.methods.sam_lad import pooled_gaussian as module
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, Wholes, brought
@@ -157,11 +157,11 @@ def test_saved_and_restored() -> None:
     assert wholes is not None
     assert np.isnan(wholes.usual).sum() == 1
     named = {f"wholes.{name}": tensor for name, tensor in wholes.tensors().items()}
-    again = Wholes.restore(Reader(named, "cpu"), templates, 0.3)
+    again = Wholes.restore(TensorReader(named, "cpu"), templates, 0.3)
     query = page(KINDS, 0.4, WAY, 70)
     assert odds(again, query, 3) == odds(wholes, query, 3)
     far = {**named, "wholes.pairs": torch.tensor([[0.0, 36.0]])}
     with pytest.raises(ValueError, match="do not exist"):
-        Wholes.restore(Reader(far, "cpu"), templates, 0.3)
+        Wholes.restore(TensorReader(far, "cpu"), templates, 0.3)
     with pytest.raises(CorruptDetectorError):
-        Wholes.restore(Reader({"wholes.pairs": named["wholes.pairs"]}, "cpu"), templates, 0.3)
+        Wholes.restore(TensorReader({"wholes.pairs": named["wholes.pairs"]}, "cpu"), templates, 0.3)

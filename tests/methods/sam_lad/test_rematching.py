@@ -41,10 +41,10 @@ def page(boxes: Sequence[Box], seed: int, kinds: torch.Tensor = KINDS) -> Object
     for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
         mask[int(top) : int(bottom), int(left) : int(right)] = 1
     areas = (array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1])
-    looks = np.zeros((len(boxes), 7))
-    looks[:, 4] = np.log(areas / SIDE**2) / np.log(1.5)
+    appearance = np.zeros((len(boxes), 7))
+    appearance[:, 4] = np.log(areas / SIDE**2) / np.log(1.5)
     places = (array[:, :2] + array[:, 2:]) / SIDE - 1
-    objects = Objects(looks, np.zeros((len(boxes), 1)), array, places, np.ones(len(boxes)))
+    objects = Objects(appearance, np.zeros((len(boxes), 1)), array, places, np.ones(len(boxes)))
     return ObjectMaps(level, objects, masks, (SIDE, SIDE), image_vector(level))
 
 

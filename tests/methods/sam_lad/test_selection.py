@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from fmlad.backbones.roles import Masks
 from fmlad.methods.sam_lad.selection import Selection
-from fmlad.objects.appearance import Offers, see
+from fmlad.objects.appearance import Proposals, describe_proposals
 
 
-def offers(boxes: list[tuple[int, int, int, int]], preferred: list[bool] | None = None) -> Offers:
+def proposals(
+    boxes: list[tuple[int, int, int, int]], preferred: list[bool] | None = None
+) -> Proposals:
     """Rectangles ``x0, y0, x1, y1`` on 100 x 100 pixels, all of good quality."""
     import torch
 
@@ -24,24 +26,26 @@ def offers(boxes: list[tuple[int, int, int, int]], preferred: list[bool] | None 
         np.full(len(boxes), 0.9, np.float32),
         None if preferred is None else np.array(preferred),
     )
-    return see(np.full((100, 100, 3), 90, np.uint8), found, torch.zeros(1, 3, 10, 10))
+    return describe_proposals(
+        np.full((100, 100, 3), 90, np.uint8), found, torch.zeros(1, 3, 10, 10)
+    )
 
 
 DIGIT = [(10, 10, 30, 40), (10, 10, 30, 24), (10, 26, 30, 40)]  # a whole and its two pieces
 
 
 def test_wholes_parts_and_areas() -> None:
-    page = offers(DIGIT)
+    page = proposals(DIGIT)
     assert Selection("wholes", 0.001, 0.6).taken(page).tolist() == [True, False, False]
     assert Selection("parts", 0.001, 0.6).taken(page).tolist() == [False, True, True]
     assert Selection("wholes", 0.001, 0.05).taken(page).tolist() == [False, True, True]
     assert not Selection("wholes", 0.1, 0.6).taken(page).any()
-    own = offers(DIGIT, [False, True, False])
+    own = proposals(DIGIT, [False, True, False])
     assert Selection("own", 0.001, 0.6).taken(own).tolist() == [False, True, False]
 
 
 def test_shots_choose_the_filter_on_which_they_agree() -> None:
-    def page(broken: int) -> Offers:
+    def page(broken: int) -> Proposals:
         boxes, preferred = [], []
         for number in range(4):
             shift = 24 * number
@@ -49,7 +53,7 @@ def test_shots_choose_the_filter_on_which_they_agree() -> None:
             boxes += [(x0 - 8 + shift, y0, x1 - 12 + shift, y1) for x0, y0, x1, y1 in offered]
             preferred += [False, True, True] if number < broken else [True]
         boxes += [(3 * i, 80, 3 * i + 2, 81 + i % 2) for i in range(broken * 3)]  # crumbs
-        return offers(boxes, preferred + [True] * (broken * 3))
+        return proposals(boxes, preferred + [True] * (broken * 3))
 
     shots = [page(broken) for broken in (0, 2, 1, 3)]
     learned = Selection.learn(shots)
@@ -60,7 +64,7 @@ def test_shots_choose_the_filter_on_which_they_agree() -> None:
 def test_as_many_miscounts_of_wholes_and_of_pieces() -> None:
     # Nine objects a shot. Two always fall into two pieces each, at another place in every shot, so
     # that eleven pieces come with no more miscounts than nine wholes, and more of them agree.
-    def page(number: int) -> Offers:
+    def page(number: int) -> Proposals:
         boxes, preferred = [], []
         for place in range(9):
             x, y = 4 + 32 * (place % 3), 4 + 32 * (place // 3)
@@ -73,7 +77,7 @@ def test_as_many_miscounts_of_wholes_and_of_pieces() -> None:
         if number == 3:  # a miscount, whatever is chosen
             boxes.append((4, 29, 84, 35))
             preferred.append(True)
-        return offers(boxes, preferred)
+        return proposals(boxes, preferred)
 
     shots = [page(number) for number in range(4)]
     assert [int(Selection("own", 0.0005, 0.15).taken(s).sum()) for s in shots] == [11, 11, 11, 12]
@@ -83,10 +87,10 @@ def test_as_many_miscounts_of_wholes_and_of_pieces() -> None:
 
 
 def test_few_and_empty_shots() -> None:
-    assert Selection.learn([offers(DIGIT)]) == Selection()
-    nothing = Selection.learn([offers([]), offers([])])
+    assert Selection.learn([proposals(DIGIT)]) == Selection()
+    nothing = Selection.learn([proposals([]), proposals([])])
     assert nothing == Selection()
-    assert nothing.taken(offers([])).shape == (0,)
+    assert nothing.taken(proposals([])).shape == (0,)
 
 
 def test_round_trip_and_refusal() -> None:

@@ -1,0 +1,133 @@
+"""The patch branch of a method: a query's patches before those of the shots.
+
+Patches are looked up around the same place where the query registers to a shot, and anywhere in the
+shots otherwise (PSAD's patch bank, section 3.4; CLIP-LAD's Eq. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.augment import Symmetry, symmetric_copies
+from fmlad.memory.change import smoothed
+from fmlad.memory.patch_memory import PatchFeatures, PatchMemory, Registered, ShotPatches
+from fmlad.memory.registration import view_edges
+from fmlad.progress import Progress
+from fmlad.views import ImageView
+
+RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of searching
+
+
+@dataclass(frozen=True)
+class PatchComparison:
+    """An image's patches before those of the shots.
+
+    Attributes:
+        distances: float32 ``(h, w)``, smoothed; in units of the features.
+        registered: Whether it registered to a shot and they were compared at the same place.
+        note: The same in words.
+    """
+
+    distances: npt.NDArray[np.float32]
+    registered: bool
+    note: str
+
+    @property
+    def score(self) -> float:
+        """Distance of the patch that is farthest from the shots."""
+        return float(self.distances.max())
+
+
+@dataclass(frozen=True)
+class PatchBranch:
+    """Settings of the patch branch; see ``BanksConfig`` for their meaning and source.
+
+    Attributes:
+        describe: Feature levels and pooled vector of a view; None: the feature extractor's finest
+            ``levels``.
+    """
+
+    levels: int = 1
+    symmetry: Symmetry = "none"
+    registration: bool = True
+    shot_confidence: float = 0.8
+    query_confidence: float = 0.5
+    references: int = 8
+    window: int = 1
+    smoothing: float = 1.0
+    describe: Callable[[ImageView], PatchFeatures] | None = None
+
+    def features(self, view: ImageView, edges: bool = True) -> PatchFeatures:
+        """What is compared of a view; without edges it is never registered."""
+        if self.describe is not None:
+            return self.describe(view)
+        pyramid = view.pyramid()
+        compared = tuple(pyramid.levels[s] for s in sorted(pyramid.levels)[: self.levels])
+        return PatchFeatures(compared, pyramid.pooled[0], view_edges(view) if edges else None)
+
+    def fit(
+        self, views: Sequence[ImageView], rng: np.random.Generator, progress: Progress
+    ) -> PatchMemory:
+        """Remembers the shots and learns whether place means anything among them."""
+        memory = [
+            ShotPatches(index, self.features(view, self.registration))
+            for index, view in enumerate(views)
+        ]
+        for index, view in enumerate(views):
+            for what, pixels in symmetric_copies(view.pixels, self.symmetry):
+                copy = self.features(view.again(pixels, what), edges=False)
+                memory.append(ShotPatches(index, copy))
+        patches = PatchMemory(tuple(memory), placed=self.registration)
+        return self._learn_place(views, patches, rng, progress) if self.registration else patches
+
+    def compare(
+        self, view: ImageView, memory: PatchMemory, exclude: frozenset[int] = frozenset()
+    ) -> PatchComparison:
+        """Distances of the view's patches from those of the shots that are not excluded."""
+        features = self.features(view, memory.placed)
+        found: list[Registered] = []
+        if memory.placed:
+            found = memory.registered(features, exclude, self.query_confidence, self.references)
+        if found:
+            distances = memory.at_place(features, found, self.window)
+            shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
+            note = f"registered to {shots}: patches were compared at the same place"
+        else:
+            distances = memory.anywhere(features, exclude) * memory.ratio
+            note = "patches were compared anywhere in the shots"
+            if memory.placed:
+                note = f"did not register to any shot: {note}"
+        smooth = smoothed(distances, self.smoothing).cpu().numpy()
+        return PatchComparison(smooth, bool(found), note)
+
+    def _learn_place(
+        self,
+        views: Sequence[ImageView],
+        memory: PatchMemory,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> PatchMemory:
+        """Do left-out shots register, and how do the two ways of searching compare on them?"""
+        if len(views) == 1:
+            trials = [(copy, frozenset[int]()) for copy in views[0].gentle_copies]
+        else:
+            count = min(len(views), RATIO_SHOTS)
+            chosen = sorted(int(i) for i in rng.choice(len(views), size=count, replace=False))
+            trials = [(views[i], frozenset({i})) for i in chosen]
+        at_place, anywhere = [], []
+        for done, (view, exclude) in enumerate(trials, start=1):
+            features = self.features(view)
+            found = memory.registered(features, exclude, self.shot_confidence, self.references)
+            if found:
+                near = memory.at_place(features, found, self.window)
+                at_place.append(float(smoothed(near, self.smoothing).max()))
+                free = memory.anywhere(features, exclude)
+                anywhere.append(float(smoothed(free, self.smoothing).max()))
+            progress(done, len(trials), "comparing shots with each other")
+            if 2 * (len(at_place) + len(trials) - done) <= len(trials):
+                break  # most do not register, whatever the others do
+        return memory.with_place(at_place, anywhere, len(trials))

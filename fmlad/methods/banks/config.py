@@ -1,0 +1,68 @@
+"""Options of ``banks``, each with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from fmlad.augment import Symmetry
+from fmlad.methods.options import CHECKED, SEVERAL
+from fmlad.scoring.fusion import Combine
+
+BANKS = ("patch", "histogram", "composition")
+OF_PARTS = ("histogram", "composition")
+
+# Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
+# no shots to be understood: one object too many after four equal counts is worth about 2 of them
+# beyond chance, twice the oddest patch of the shots.
+BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 6.0), "composition": (2.0, 8.0)}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=CHECKED)
+class BanksConfig:
+    """Options of the method.
+
+    Attributes:
+        banks: Banks to use, out of ``"patch"``, ``"histogram"`` and ``"composition"``; the latter
+            two ask for a mask proposer.
+        levels: Number of pyramid levels compared, finest first; their distances are averaged
+            (ours; one level is best for small defects, more see larger ones).
+        symmetry: Mirrored and turned copies of the shots to remember as well, for products without
+            a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
+        registration: Whether to look for the same place at all (ours).
+        hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
+        place: Whether the place of parts counts where the shots are arranged alike (ours).
+        scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
+        fusion: ``"norm"`` of the scaled branches or their ``"maximum"`` (both ours), or their
+            ``"sum"`` (PSAD; with one shot always).
+        shot_confidence: Edge correlation from which shots count as registered to each other; place
+            is asked for when most of them are (ours).
+        query_confidence: The same for a query; lower, because what is wrong with it costs
+            correlation, while a registration by chance stays far below (ours).
+        references: At most this many shots, the nearest by pooled features, are registered (ours;
+            SAM-LAD's template bank has 2).
+        window: Half width in cells of the search around the same place (ours).
+        smoothing: Gaussian sigma in cells on the distance map; makes the maximum robust against
+            one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
+    """
+
+    banks: Annotated[
+        tuple[Literal["patch", "histogram", "composition"], ...], SEVERAL, Field(min_length=1)
+    ] = ("patch", "histogram", "composition")
+    levels: Annotated[int, Field(ge=1, le=8)] = 1
+    symmetry: Symmetry = "none"
+    registration: bool = True
+    hierarchy: bool = True
+    place: bool = True
+    scaling: bool = True
+    fusion: Combine = "norm"
+    shot_confidence: Share = 0.8
+    query_confidence: Share = 0.5
+    references: Annotated[int, Field(ge=1, le=1000)] = 8
+    window: Annotated[int, Field(ge=0, le=16)] = 1
+    smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0

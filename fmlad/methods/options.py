@@ -1,0 +1,30 @@
+"""What the options of methods share: a frozen dataclass whose values pydantic checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BeforeValidator, ConfigDict, ValidationError
+
+from fmlad.errors import OptionError
+
+CHECKED = ConfigDict(strict=True, arbitrary_types_allowed=True)
+"""For ``@pydantic.dataclasses.dataclass(frozen=True, config=CHECKED)``."""
+
+
+def _several(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+# One name, or what JSON made of a tuple, is a tuple of names.
+SEVERAL = BeforeValidator(_several)
+
+
+def option_error(error: ValidationError) -> OptionError:
+    """The first thing wrong, as one line: option, value, what was expected."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "options"
+    expected = first["msg"].removeprefix("Value error, ")
+    return OptionError(f"{name}={first['input']!r} is not possible: {expected}.")
