@@ -39,7 +39,7 @@ SCENE_IMAGES = 6  # of each group
 PAGES, PAGES_EACH = 16, 6  # normal digit pages, and pages of each anomaly
 DICE = 12  # photographs with six dice, and as many with another number
 PAIRS = 5
-SETS = ("digits", "scenes", "dice", "deeppcb")
+SETS = ("digits", "dice", "deeppcb", "scenes")
 
 Images = list[tuple[ImageView, bool]]
 Draw = tuple[str, list[ImageView], Images]
