@@ -338,9 +338,9 @@ class SamLad:
         from scipy.ndimage import maximum_filter
 
         size = (distances.shape[0], distances.shape[1])
-        covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
+        covered = maps.masks.amax(0).numpy() if len(maps) else np.zeros(size)
         for row in np.flatnonzero(best.missing):
-            gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
+            gone = on_grid(best.reference.masks[row].numpy(), size)
             covered = np.maximum(covered, gone)
         # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
         near = maximum_filter(covered, 3)
