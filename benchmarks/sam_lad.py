@@ -47,11 +47,11 @@ from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import literal_match, match
-from fmlad.methods.sam_lad.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
+from fmlad.methods.sam_lad.assignment import match
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.methods.sam_lad.paper import optimal_matching
 from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.objects.appearance import described
 from fmlad.views import BackboneSet, ImageView
@@ -111,13 +111,14 @@ def matching(world: int, images: int) -> dict[str, Any]:
                 for query, shot in pairs:
                     here, there = query.maps.things(mode), shot.maps.things(mode)
                     if how == "published":
-                        cosine = here.descriptors @ there.descriptors.T / LITERAL_TEMPERATURE
-                        found = literal_match(cosine, LITERAL_DUSTBIN, 1.0)
+                        partner, _ = optimal_matching(here.descriptors, there.descriptors)
                     else:
-                        found = match(likeness.scores(here, there), likeness.dustbin, 1.0)
-                    right = sum(query.keys[i] == shot.keys[j] for i, j in found.pairs)
+                        scores = likeness.scores(here, there)
+                        partner = match(scores, likeness.dustbin, 1.0).partner
+                    pairs_found = [(i, j) for i, j in enumerate(partner) if j >= 0]
+                    right = sum(query.keys[i] == shot.keys[j] for i, j in pairs_found)
                     true = sum((query.type & shot.type).values())
-                    counted += (right, len(found.pairs), true)
+                    counted += (right, len(pairs_found), true)
                 precision = counted[0] / max(counted[1], 1)
                 recall = counted[0] / max(counted[2], 1)
                 f1 = 2 * precision * recall / max(precision + recall, 1e-9)

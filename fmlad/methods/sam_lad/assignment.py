@@ -149,16 +149,3 @@ def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
     kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
     order = np.array(sorted(kept), np.int64).reshape(-1, 2)
     return Assignment(order, scores.argmax(1).astype(np.int64), plan)
-
-
-def literal_match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
-    """The published rule: a row's largest entry, dustbin included, and mutual at that."""
-    soft = match(scores, dustbin, temperature)
-    if min(scores.shape) == 0:
-        return soft
-    real = soft.plan[:-1, :-1]
-    best = soft.plan[:-1].argmax(1)
-    rows = np.flatnonzero(best < scores.shape[1])
-    mutual = rows[real.argmax(0)[best[rows]] == rows]
-    pairs = np.stack([mutual, best[mutual]], axis=1).astype(np.int64)
-    return Assignment(pairs, soft.nearest, soft.plan)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from fmlad.backbones.upsampling import stages
 from fmlad.methods.options import CHECKED
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.object_maps import Align
 from fmlad.scoring.fusion import Combine
+
+
+def _known_factor(factor: int) -> int:
+    stages(factor)  # raises OptionError
+    return factor
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -18,12 +24,13 @@ class SamLadConfig:
     """Options of the method.
 
     Attributes:
-        neighbours: References k of a query (paper: 2; ours 16, as many as there are below that,
-            because the Gaussian of section 3.6 needs them).
+        preset: ``"paper"``: SAM-LAD as published, which has the options ``neighbours``,
+            ``epsilon``, ``unmatched``, ``light``, ``upsample`` and ``templates`` and none of the
+            others; ``"default"``: with all that was added here.
+        neighbours: References k of a query. None: 2 with the preset ``"paper"``, else 16, or as
+            many as there are below that, because the Gaussian of section 3.6 needs them (ours).
         descriptor: ``"gap"``, ``"gmp"``, ``"residual"`` (DCGA mended) or ``"literal"`` (DCGA as
             published). The default won on scenes not reported.
-        matching: ``"learned"``: likeness in units and with a dustbin learned from the shots (ours);
-            ``"literal"``: cosines and SuperGlue's dustbin.
         form: Whether colour, size and shape of the masks count in matching (ours).
         place: Whether the place may count, where the shots are arranged (ours).
         temperature: Of the soft assignment, on a likeness in nats (ours).
@@ -51,9 +58,9 @@ class SamLadConfig:
         fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
     """
 
-    neighbours: Annotated[int, Field(ge=1, le=64)] = 16
+    preset: Literal["default", "paper"] = "default"
+    neighbours: Annotated[int, Field(ge=1, le=64)] | None = None
     descriptor: Mode = "gap"
-    matching: Literal["learned", "literal"] = "learned"
     form: bool = True
     place: bool = True
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
@@ -66,7 +73,7 @@ class SamLadConfig:
     unmatched: Annotated[float, Field(ge=0, le=100)] = 2.0
     light: bool = False
     background: bool = True
-    upsample: Literal[1, 2, 4, 8, 16] | None = None
+    upsample: Annotated[int, AfterValidator(_known_factor)] | None = None
     templates: Annotated[int, Field(ge=2, le=4096)] = 64  # so that one stays in leave-one-out
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     fusion: Combine = "maximum"

@@ -153,12 +153,24 @@ class ObjectMaps:
         return grid.reshape(-1, 2)
 
 
-def soft_masks(masks: npt.NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
-    """Masks ``(n, H, W)`` as shares of the cells of a coarser grid, float32 ``(n, h, w)``."""
+def soft_masks(
+    masks: npt.NDArray[np.bool_], size: tuple[int, int], published: bool = False
+) -> Tensor:
+    """Masks ``(n, H, W)`` as shares of the cells of a coarser grid, float32 ``(n, h, w)``.
+
+    Args:
+        masks: Of the objects.
+        size: Of the grid.
+        published: Whether masks are interpolated bilinearly, as published, instead of averaged and
+            divided by the fullest cell of each.
+    """
     shares = torch.zeros(len(masks), *size)
     for start in range(0, len(masks), BLOCK):  # as floats, 256 masks of a photograph take 0.9 GB
         part = torch.from_numpy(masks[start : start + BLOCK].astype(np.float32))
-        shares[start : start + BLOCK] = F.interpolate(part[:, None], size, mode="area")[:, 0]
+        mode = "bilinear" if published else "area"
+        shares[start : start + BLOCK] = F.interpolate(part[:, None], size, mode=mode)[:, 0]
+    if published:
+        return shares
     return shares / shares.amax(dim=(1, 2), keepdim=True).clamp_min(1e-6)
 
 

@@ -130,14 +130,14 @@ def matched_objects(maps: ObjectMaps, best: Comparison) -> Segmentation:
     has one colour; objects without a partner share the last label, ``"unmatched"``.
     """
     partner = best.found.partner
-    return _labelled(maps, partner, best.reference)
+    return labelled(maps, partner, best.reference)
 
 
 def reference_objects(best: Comparison) -> Segmentation:
     """The reference's objects under the labels of :func:`matched_objects`."""
     partner = np.arange(len(best.reference))
     partner[best.found.left_over] = -1
-    return _labelled(best.reference, partner, best.reference)
+    return labelled(best.reference, partner, best.reference)
 
 
 def on_grid(values: npt.NDArray[np.floating], size: tuple[int, int]) -> FloatMap:
@@ -148,9 +148,10 @@ def on_grid(values: npt.NDArray[np.floating], size: tuple[int, int]) -> FloatMap
     return np.asarray(F.interpolate(small, size, mode="bilinear")[0, 0].numpy(), np.float32)
 
 
-def _labelled(
+def labelled(
     maps: ObjectMaps, partner: npt.NDArray[np.integer], reference: ObjectMaps
 ) -> Segmentation:
+    """Objects under the label of their partner ``(n,)`` in a reference; -1: unmatched."""
     names = ["background"]
     names += [f"{n}: {_name(reference, n - 1)}" for n in range(1, len(reference) + 1)]
     names.append(UNMATCHED)

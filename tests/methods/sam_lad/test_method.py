@@ -139,11 +139,11 @@ def test_a_pin_in_the_wrong_compartment_although_the_count_is_right(tray: fmlad.
 
 
 def test_with_three_shots_objects_are_measured_as_wholes(tray: fmlad.Detector) -> None:
-    assert tray._fitted.state.wholes is not None
-    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.wholes is None
+    assert tray._fitted.state.learned.wholes is not None
+    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.learned.wholes is None
     for options in ({"pooled": False}, {"align": "none"}):
         plain = fit([draw(TRAY, seed) for seed in range(3)], background=False, **options)
-        assert plain._fitted.state.wholes is None
+        assert plain._fitted.state.learned.wholes is None
 
 
 def test_an_empty_place_is_not_taken_for_an_object_that_was_not_cut_out() -> None:
@@ -257,7 +257,7 @@ def test_one_shot_and_a_shot_with_another_count() -> None:
     "options",
     [
         {"descriptor": "residual"},
-        {"descriptor": "literal", "matching": "literal", "align": "none"},
+        {"preset": "paper"},
         {"align": "orientation", "descriptor": "gmp", "fusion": "sum"},
         {"light": True},
         {"templates": 2, "neighbours": 1},
@@ -292,11 +292,12 @@ def test_every_broken_state_is_refused(tray: fmlad.Detector) -> None:
     for key, value in (
         ("numbers", [0, 1, 2, 2]),
         ("numbers", [0, 1, 2]),
-        ("usual", -1.0),
-        ("usual", "many"),
+        ("learned", None),
+        ("learned", {**meta["learned"], "usual": -1.0}),
+        ("learned", {**meta["learned"], "usual": "many"}),
         ("sizes", [[0, 1]] * 4),
         ("selection", {"grain": "crumbs", "least": 0.1, "most": 0.2}),
-        ("likeness", {}),
+        ("learned", {**meta["learned"], "likeness": {}}),
         ("bank", None),
     ):
         with pytest.raises(CorruptDetectorError):
@@ -322,7 +323,7 @@ def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
         {"templates": 1},
         {"descriptor": "mean"},
         {"align": "corners"},
-        {"matching": "fast"},
+        {"preset": "published"},
         {"upsample": 3},
         {"upsample": True},
         {"light": "yes"},

@@ -56,7 +56,7 @@ class Bench:
         things = [template.things("gap") for template in self.templates]
         self.likeness = Likeness.learn(things)
         assert self.likeness.spread is not None
-        self.matcher = Matcher(self.likeness, "gap", False, 1.0)
+        self.matcher = Matcher(self.likeness, "gap", 1.0)
         index = TemplateIndex([template.vector for template in self.templates])
         found = learn_habits(self.templates, index, self.matcher, "box", 0.01)
         self.habits: Habits = found[0]
