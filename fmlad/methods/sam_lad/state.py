@@ -143,7 +143,8 @@ class SamLadState:
             described, learned = meta["bank"], meta["learned"]
             bank = None if described is None else PatchMemory.restore(reader, described)
             kept = bank.memory if bank is not None and meta["shared"] is True else ()
-            levels = [one.features.levels[0] for one in kept] or [None] * len(sizes)
+            levels: list[Tensor | None] = [one.features.levels[0] for one in kept]
+            levels = levels or [None] * len(sizes)
             templates = tuple(
                 ObjectMaps.restore(reader, f"template.{number}", size, level)
                 for number, (size, level) in enumerate(zip(sizes, levels, strict=True))
