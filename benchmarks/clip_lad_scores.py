@@ -264,7 +264,7 @@ def called_anomalous(raw: dict[str, Scores], options: Options, shots: int = 4) -
     fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
     normal = [fusion.fused(scores) for scores in raw["left_out"]]
     source: Source = "leave-one-out" if shots > 1 else "augmentations"
-    calibration = Calibration.fit(normal, source, fusion.usual)
+    calibration = Calibration.fit(normal, source, fusion.baseline)
     return {
         group.partition("_")[0]: float(
             np.mean([bool(calibration.decide(fusion.fused(scores))) for scores in raw[group]])

@@ -289,7 +289,7 @@ class Detector:
         scores = self._fitted.shot_scores
         known = [score for score in scores if score is not None]
         # With two shots each is as far from the other as the other from it: nothing can be said.
-        limit = far_odder(known, self._fitted.fusion.usual)
+        limit = far_odder(known, self._fitted.fusion.baseline)
         keys = self._shot_keys()
         return [
             ShotReport(

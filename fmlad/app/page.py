@@ -196,14 +196,10 @@ def _judges(
     ) -> Iterator[list[Any]]:
         with tempfile.TemporaryDirectory(prefix="fmlad-") as folder:
             result = service.judge(
-                shots or [],
-                queries or [],
-                method=method,
-                profile=profile,
-                detectors=detectors,
+                shots or [], queries or [], method=method, profile=profile, detectors=detectors,
                 folder=Path(folder),
                 progress=lambda done, total, what: progress((done, total), desc=what),
-            )
+            )  # fmt: skip
             # Yielded, not returned: gradio copies the files, and then the folder goes.
             yield _show(result, Path(folder))
 

@@ -127,10 +127,11 @@ def _unreadable(path: Path) -> Iterator[str]:
             read_tensors(path, path.name, "", device="meta")
         elif path.suffix == ".json" and not isinstance(json.loads(path.read_bytes()), dict):
             yield f"{path.name} holds no JSON object"
-    except (SafetensorError, ValueError, WeightsUnavailableError) as error:
+    except (SafetensorError, ValueError, RecursionError, WeightsUnavailableError) as error:
+        why = first_line(error.__cause__ or error)
         with path.open("rb") as file:
-            pointer = file.read(23) == b"version https://git-lfs"
-        why = "a Git LFS pointer: fetch it with `git lfs pull`" if pointer else first_line(error)
+            if file.read(23) == b"version https://git-lfs":
+                why = "a Git LFS pointer: fetch it with `git lfs pull`"
         yield f"{path.name} cannot be read ({why})"
 
 

@@ -206,7 +206,7 @@ class _Pixels:
         if anomaly_map is None:
             self._without_map += 1
             return
-        annotation = sample.truth()
+        annotation = sample.annotation()
         if annotation is None and sample.kind != "good":
             self._without_annotation += 1
             return

@@ -463,6 +463,7 @@ DAMAGES: dict[str, tuple[str, bytes, str]] = {
     "config": ("config.json", b"{", "config.json cannot be read"),
     "list": ("config.json", b"[]", "config.json holds no JSON object"),
     "bytes": ("config.json", b"\xff{}", "config.json cannot be read"),
+    "deep": ("config.json", b"[" * 100_000, "config.json cannot be read"),
     "shards": (INDEX, b'{"weight_map": {"a": "model-2.safetensors"}}', "model-2.safetensors is mi"),
     "index": (INDEX, b'{"weight_map": []}', "JSON of another shape"),
     "hostile index": (INDEX, b'{"weight_map": {"a": ["x"]}}', "JSON of another shape"),
@@ -487,6 +488,7 @@ def test_a_harmful_checkpoint_is_named_and_not_run(
     assert problems(folder) == "there is no file with weights"
     (folder / "pytorch_model.bin").write_bytes(data)
     assert "pytorch_model.bin cannot be read" in problems(folder)
+    assert "Ways out" not in problems(folder)
     assert not (tmp_path / "harm").exists()
 
 

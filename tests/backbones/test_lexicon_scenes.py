@@ -135,6 +135,7 @@ def test_normal_scenes_obey_the_declared_rules(name: str) -> None:
     assert all(obeys(scene, prompts) for scene in normal_scenes(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "defects"),
     [

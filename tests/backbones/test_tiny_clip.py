@@ -18,7 +18,7 @@ from torch import Tensor
 from fmlad.backbones.clip import clip
 from fmlad.backbones.clip.clip_text import imagenet_templates
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
-from fmlad.datasets.scenes.truth import Scene, SceneObject
+from fmlad.datasets.scenes.model import Scene, SceneObject
 from fmlad.errors import PromptError
 from fmlad.methods.clip_lad.coarse_to_fine import Stages, Wording, parse
 from fmlad.objects.clusters import Clusters
@@ -118,6 +118,7 @@ def test_right_nouns_beat_wrong_and_shuffled_nouns() -> None:
     assert other < accuracy / 3
 
 
+@pytest.mark.slow
 def test_an_ensemble_means_what_its_templates_mean() -> None:
     kinds, pooled, truth, _ = crops()
     model = backbone(side=64)

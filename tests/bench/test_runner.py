@@ -80,7 +80,9 @@ def test_an_entry_without_maps_is_measured_by_images(pictures: Path) -> None:
 
 def test_anomalies_without_truth_count_by_images_alone(pictures: Path) -> None:
     dataset = load("board", str(pictures))
-    test = tuple(replace(s, read_truth=None) if s.kind == "logical" else s for s in dataset.test)
+    test = tuple(
+        replace(s, read_annotation=None) if s.kind == "logical" else s for s in dataset.test
+    )
     cell = Cell(fake(), Task("board", str(pictures), ""), 1, 0)
     result = run_cell(cell, replace(dataset, test=test), Fake({}))
     assert any("4 anomalous images have no annotation" in note for note in result.notes)

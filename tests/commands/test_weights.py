@@ -134,17 +134,14 @@ def test_where_says_what_is_missing(weights: Run, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [("where",), ("pull",), ("check",), ("bundle", "x.tar")])
 @pytest.mark.parametrize("name", ["fondation", "dinov2:", "dinov2:/no/such/folder", "../x", ""])
-def test_a_name_of_nothing_is_one_line(
-    command: tuple[str, ...], name: str, weights: Run, tmp_path: Path
-) -> None:
-    first, *more = command
-    done = weights(first, name, *(tmp_path / path for path in more))
-    assert done.code == 1
-    assert done.err.startswith("error: There is no profile, backbone or folder named")
-    assert done.err.count("\n") == 1
-    assert ("Did you mean 'foundation'?" in done.err) == (name == "fondation")
+def test_a_name_of_nothing_is_one_line(name: str, weights: Run, tmp_path: Path) -> None:
+    for command, *more in (["where"], ["pull"], ["check"], ["bundle", tmp_path / "x.tar"]):
+        done = weights(command, name, *more)
+        assert done.code == 1
+        assert done.err.startswith("error: There is no profile, backbone or folder named")
+        assert done.err.count("\n") == 1
+        assert ("Did you mean 'foundation'?" in done.err) == (name == "fondation")
 
 
 def test_list_of_an_unknown_profile(weights: Run) -> None:

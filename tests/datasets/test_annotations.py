@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.datasets import truths
-from fmlad.datasets.truths import Saturation
+from fmlad.datasets.annotations import (
+    image_size,
+    mask_components,
+    mask_layers,
+    no_regions,
+)
 from fmlad.errors import DatasetError
 from tests.datasets import trees
 
@@ -17,7 +21,7 @@ from tests.datasets import trees
 def test_pixels_that_touch_at_a_corner_are_one_region(tmp_path: Path) -> None:
     picture = trees.image(tmp_path / "a.png")
     corner = [(slice(2, 4), slice(2, 4)), (slice(4, 6), slice(4, 6))]
-    truth = truths.components(picture, trees.mask(tmp_path / "m.png", corner))
+    truth = mask_components(picture, trees.mask(tmp_path / "m.png", corner))
     assert truth.saturations == (8.0,)
 
 
@@ -26,8 +30,8 @@ def test_one_file_with_two_values_is_two_regions(tmp_path: Path) -> None:
     pixels = np.zeros((trees.HEIGHT, trees.WIDTH), np.uint8)
     pixels[trees.SPOT], pixels[trees.OTHER] = 255, 254
     Image.fromarray(pixels).save(tmp_path / "m.png")
-    config = {255: Saturation(3, False), 254: Saturation(0.25, True)}
-    truth = truths.layers(picture, (tmp_path / "m.png",), config)
+    config = {255: (3.0, False), 254: (0.25, True)}
+    truth = mask_layers(picture, (tmp_path / "m.png",), config)
     assert truth.saturations == (2.0, 3.0)
     assert truth.regions[0][trees.OTHER].all()
     assert truth.regions[1][trees.SPOT].all()
@@ -39,7 +43,7 @@ def test_what_a_jpeg_smears_does_not_count(tmp_path: Path) -> None:
     drawn = trees.mask(tmp_path / "m.jpg", [spot])
     with Image.open(drawn) as stored:
         smeared = int((np.asarray(stored) > 0).sum())
-    (region,) = truths.components(picture, drawn).regions
+    (region,) = mask_components(picture, drawn).regions
     assert smeared > 54 + 20
     assert region.sum() == region[spot].sum() == 54
 
@@ -50,37 +54,22 @@ def test_masks_of_every_mode(tmp_path: Path, mode: str) -> None:
     drawn = trees.mask(tmp_path / "l.png")
     with Image.open(drawn) as stored:
         stored.convert(mode).save(tmp_path / "m.tif" if mode != "P" else tmp_path / "m.png")
-    truth = truths.components(picture, next(tmp_path.glob("m.*")))
+    truth = mask_components(picture, next(tmp_path.glob("m.*")))
     assert truth.saturations == (20.0,)
     assert truth.regions.dtype == bool
 
 
 def test_the_smallest_value_counts(tmp_path: Path) -> None:
     picture = trees.image(tmp_path / "a.png")
-    assert truths.components(picture, trees.mask(tmp_path / "m.png", value=1)).saturations == (
-        20.0,
-    )
+    assert mask_components(picture, trees.mask(tmp_path / "m.png", value=1)).saturations == (20.0,)
 
 
 def test_sizes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", (24, 16)).save(tmp_path / "a.jpg", exif=exif)
-    assert truths.image_size(tmp_path / "a.jpg") == (24, 16)
-    assert truths.nothing(tmp_path / "a.jpg").regions.shape == (0, 24, 16)
+    assert image_size(tmp_path / "a.jpg") == (24, 16)
+    assert no_regions(tmp_path / "a.jpg").regions.shape == (0, 24, 16)
     drawn = trees.mask(tmp_path / "m.png")
     with pytest.raises(DatasetError, match=r"is 24 x 16 pixels \(width x height\), .* 16 x 24"):
-        truths.components(tmp_path / "a.jpg", drawn)
-
-
-@pytest.mark.parametrize(
-    ("saturation", "region", "area"),
-    [
-        (Saturation(10, False), 100, 10.0),
-        (Saturation(10, False), 5, 5.0),
-        (Saturation(1.0, True), 100, 100.0),
-        (Saturation(0.3, True), 10, 3.0),
-    ],
-)
-def test_saturation_areas(saturation: Saturation, region: int, area: float) -> None:
-    assert saturation.area(region) == area
+        mask_components(tmp_path / "a.jpg", drawn)

@@ -1,4 +1,4 @@
-"""Worlds made by this package, read from disk and rendered where they are missing."""
+"""Synthetic datasets of this package, read from disk and rendered where they are missing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fmlad.datasets.digit_anatomy import make_digits
 from fmlad.datasets.files import check_root, child, entries, held, key
-from fmlad.datasets.loco import LOCO_RULES, check_subtype, keep_type
 from fmlad.datasets.model import Dataset, Sample
-from fmlad.datasets.tree import TreeRules, read_tree
+from fmlad.datasets.product_types import check_subtype, keep_type
+from fmlad.datasets.tree import read_tree
 from fmlad.errors import DatasetError, UnknownNameError
 
 Progress = Callable[[int, int, str], None]
 
 _RENDERED = "Rendered just now, with the default seed and counts."
-_SCENE_RULES = replace(LOCO_RULES, empty=True)
-_DIGIT_RULES = TreeRules(kind=lambda name: "logical", empty=True)
 
 # Types of scenes by the object that tells them, and as the prompt sets are named.
 _SCENE_TYPES: dict[str, dict[str, str]] = {
@@ -30,7 +29,7 @@ _SCENE_TYPES: dict[str, dict[str, str]] = {
 def load_scenes(
     root: Path, category: str, subtype: str | None, progress: Progress | None
 ) -> Dataset:
-    """Reads a category of the sample world, and makes it where it is not there yet.
+    """Reads a category of the scenes, and renders it where it is not there yet.
 
     ``root`` is the folder of the categories, or that of the one category itself.
     """
@@ -40,7 +39,7 @@ def load_scenes(
     if category not in SCENE_CATEGORIES:
         raise UnknownNameError.of("scene category", category, SCENE_CATEGORIES)
     check_subtype("scenes", category, subtype, scene_types(category))
-    home, made = scene_home(root, category), []
+    home, made = scene_home(root, category), list[str]()
     if not (home / "scenes.json").is_file():
         make_scenes(home, category, progress=progress)
         made = [_RENDERED]
@@ -50,21 +49,25 @@ def load_scenes(
             f"{home} holds scenes of {facts['category']}; expected {category}. "
             f"Pass another folder, or the category {facts['category']!r}."
         )
-    found = read_tree(home, _SCENE_RULES)
-    found.test = [_named_by_sidecar(home, sample) for sample in found.test]
-    expected = sum(facts["counts"].values())
+    found = read_tree("scenes", home, category)
+    notes = [f"Scenes {facts['version']}, seed {facts['seed']}.", *made, *found.notes]
     listed = len(found.train) + len(found.validation) + len(found.test)
-    if listed != expected:
-        found.notes.append(f"{home} holds {listed} images, {expected} were made.")
-    found.notes = [f"Scenes {facts['version']}, seed {facts['seed']}.", *made, *found.notes]
-    prompts = None if scene_types(category) else f"scenes/{category}"
-    if subtype is not None:
-        prompts = f"scenes/{category}_{subtype}"
-        types: dict[Path, str | None] = {
-            sample.path: _scene_type(home, category, sample) for sample in found.train
-        }
-        keep_type(found, subtype, types)
-    return found.dataset("scenes", home, category, subtype, prompts)
+    if listed != (expected := sum(facts["counts"].values())):
+        notes.append(f"{home} holds {listed} images, {expected} were made.")
+    test = tuple(_named_by_sidecar(home, sample) for sample in found.test)
+    found = replace(found, test=test, notes=tuple(notes))
+    if subtype is None:
+        return replace(found, prompts=None if scene_types(category) else f"scenes/{category}")
+    types = {sample.path: _scene_type(home, category, sample) for sample in found.train}
+    return replace(keep_type(found, subtype, types), prompts=f"scenes/{category}_{subtype}")
+
+
+def scene_categories(root: Path) -> list[str]:
+    """The one category that the root itself holds, else all that can be rendered."""
+    from fmlad.datasets.scenes import SCENE_CATEGORIES
+
+    file = root / "scenes.json"
+    return [_facts(file, "category")["category"]] if file.is_file() else list(SCENE_CATEGORIES)
 
 
 def scene_home(root: Path, category: str) -> Path:
@@ -74,22 +77,13 @@ def scene_home(root: Path, category: str) -> Path:
     return (child(root, category) if root.is_dir() else None) or root / category
 
 
-def is_scene(root: Path, category: str) -> bool:
-    """Whether the root is itself the folder of this category."""
-    file = root / "scenes.json"
-    return file.is_file() and _facts(file, "category")["category"] == category
-
-
 def scene_types(category: str) -> tuple[str, ...]:
     """Sub-types of a scene category, or none."""
     return tuple(_SCENE_TYPES.get(category, {}).values())
 
 
-def load_digits(root: Path, category: str, progress: Progress | None) -> Dataset:
-    """Reads DigitAnatomy, and makes it where the folder is empty or not there yet."""
-    from fmlad.datasets.digit_anatomy import make_digits
-
-    del progress  # it takes two seconds
+def load_digits(root: Path, category: str) -> Dataset:
+    """Reads DigitAnatomy, and renders it where the folder is empty or not there yet."""
     if category:
         raise UnknownNameError.of("category of digits", category, [""])
     made = []
@@ -103,9 +97,9 @@ def load_digits(root: Path, category: str, progress: Progress | None) -> Dataset
             "make_digits, or an empty one to make them in."
         )
     facts = _facts(root / "digits.json", "version", "seed", "counts")
-    found = read_tree(root, _DIGIT_RULES)
-    found.notes = [f"DigitAnatomy {facts['version']}, seed {facts['seed']}.", *made, *found.notes]
-    return found.dataset("digits", root, "")
+    found = read_tree("digits", root, "")
+    first = f"DigitAnatomy {facts['version']}, seed {facts['seed']}."
+    return replace(found, notes=(first, *made, *found.notes))
 
 
 def _named_by_sidecar(home: Path, sample: Sample) -> Sample:

@@ -1,6 +1,6 @@
-"""From what was drawn to regions: masks in one file or many, boxes, and nothing at all.
+"""Annotations read from disk: masks in one file or many, boxes, and none for a normal image.
 
-The functions here are what ``Sample.read_truth`` calls, bound to their paths by
+The functions here are what ``Sample.read_annotation`` calls, bound to their paths by
 :func:`functools.partial`, so that samples can be sent to other processes.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,61 +17,83 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.datasets.model import Truth
-from fmlad.errors import DatasetError
+from fmlad.datasets.files import Lister, folders, read_lines
+from fmlad.datasets.model import Annotation
+from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import reason
 from fmlad.metrics import saturation_area
 
 LOSSY = 128  # grey level from which a pixel of a JPEG mask counts; compression smears the edges
+ENDINGS = ("_mask", "", "_gt")  # what a mask's name has behind that of its image
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
-@dataclass(frozen=True)
-class Saturation:
-    """From which area on a region counts as found whole.
+Saturations = Mapping[int, tuple[float, bool]]
+"""By pixel value the threshold, and whether it is a share (see ``metrics.saturation_area``)."""
 
-    Attributes:
-        threshold: Pixels, or a share of the region's area.
-        relative: Whether it is a share.
+
+class MaskFinder:
+    """Pairs images with their masks in one folder.
+
+    A sub-folder named like the image holds one region a file (LOCO); a file named like the image,
+    or like it with ``_mask`` or ``_gt`` behind, holds all regions as its connected components.
     """
 
-    threshold: float
-    relative: bool
+    def __init__(self, folder: Path, lister: Lister, config: Saturations | None) -> None:
+        self._folder, self._config = folder, config
+        self._layers: dict[str, tuple[Path, ...]] = {}
+        self._files: dict[str, Path] = {}
+        if folder.is_dir():
+            self._layers = {
+                path.name.lower(): tuple(found)
+                for path in folders(folder)
+                if (found := lister.images(path))
+            }
+            self._files = {path.stem.lower(): path for path in lister.images(folder)}
+        self._used: set[str] = set()
 
-    def area(self, region: int) -> float:
-        """In pixels, for a region of so many, at least 1 (see ``metrics.saturation_area``)."""
-        return float(saturation_area(region, self.threshold, self.relative))
+    def reader(self, image: Path) -> Callable[[], Annotation] | None:
+        """What reads the annotation of an image; None where there is no mask of it."""
+        stem = image.stem.lower()
+        if stem in self._layers:
+            self._used.add(stem)
+            return partial(mask_layers, image, self._layers[stem], self._config)
+        for name in (stem + ending for ending in ENDINGS):
+            if name in self._files:
+                self._used.add(name)
+                return partial(mask_components, image, self._files[name])
+        return None
+
+    def expected(self, image: Path) -> Path:
+        """Where the mask of an image should lie."""
+        name = f"{image.stem}/000.png" if self._layers else f"{image.stem}{ENDINGS[0]}.png"
+        return self._folder / name
+
+    def spare(self) -> int:
+        """Number of masks for which no image has asked."""
+        return len((self._layers.keys() | self._files.keys()) - self._used)
 
 
-def nothing(image: Path) -> Truth:
+def no_regions(image: Path) -> Annotation:
     """A normal image: no region."""
-    return Truth(np.zeros((0, *image_size(image)), bool), ())
+    return Annotation(np.zeros((0, *image_size(image)), bool), ())
 
 
-def components(image: Path, mask: Path) -> Truth:
-    """One mask: its 8-connected components are the regions, each with its own area.
-
-    Raises:
-        DatasetError: The mask is unreadable or of another size.
-    """
+def mask_components(image: Path, mask: Path) -> Annotation:
+    """One mask: its 8-connected components are the regions, each with its own area."""
     from scipy import ndimage
 
     pixels = _fitting(image, mask)
     labels, count = ndimage.label(pixels > 0, structure=np.ones((3, 3)))
     regions = labels[None] == np.arange(1, count + 1)[:, None, None]
-    return Truth(regions, tuple(float(area) for area in regions.sum((1, 2))))
+    return Annotation(regions, tuple(float(area) for area in regions.sum((1, 2))))
 
 
-def layers(image: Path, masks: tuple[Path, ...], config: Mapping[int, Saturation] | None) -> Truth:
+def mask_layers(image: Path, masks: tuple[Path, ...], config: Saturations | None) -> Annotation:
     """Several masks: each file is one region, or one for each value where it holds several.
 
-    Args:
-        image: The image.
-        masks: Files, not none.
-        config: Saturation by pixel value; None where the dataset has no such file.
-
     Raises:
-        DatasetError: A mask is unreadable or of another size, or its value is not in ``config``.
+        DatasetError: A value is not in ``config``, where the dataset has such a file.
     """
     regions, saturations = [], []
     for mask in masks:
@@ -86,13 +108,14 @@ def layers(image: Path, masks: tuple[Path, ...], config: Mapping[int, Saturation
                     f"expected one of {known}. Was the mask converted? Copy it again."
                 )
             regions.append(region)
-            saturations.append(float(area) if config is None else config[value].area(area))
+            enough = area if config is None else saturation_area(area, *config[value])
+            saturations.append(float(enough))
     if not regions:
-        return nothing(image)
-    return Truth(np.stack(regions), tuple(saturations))
+        return no_regions(image)
+    return Annotation(np.stack(regions), tuple(saturations))
 
 
-def boxes(image: Path, file: Path) -> Truth:
+def box_regions(image: Path, file: Path) -> Annotation:
     """Lines ``x1 y1 x2 y2 type`` in pixels: each box is one region, its end not included.
 
     Raises:
@@ -117,20 +140,21 @@ def boxes(image: Path, file: Path) -> Truth:
         region[y1:y2, x1:x2] = True
         regions.append(region)
     if not regions:
-        return nothing(image)
-    return Truth(np.stack(regions), tuple(float(region.sum()) for region in regions))
+        return no_regions(image)
+    return Annotation(np.stack(regions), tuple(float(region.sum()) for region in regions))
 
 
-def read_defects_config(file: Path) -> dict[int, Saturation]:
-    """LOCO's ``defects_config.json``: saturation by pixel value.
-
-    Raises:
-        DatasetError: It is not what it should be.
-    """
+def read_defects_config(file: Path) -> Saturations:
+    """LOCO's ``defects_config.json``; DatasetError where it is not what it should be."""
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
-        return {int(entry["pixel_value"]): _saturation(entry) for entry in listed}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = {}
+        for entry in json.loads(file.read_text(encoding="utf-8")):
+            threshold = float(entry["saturation_threshold"])
+            relative = bool(entry["relative_saturation"])
+            saturation_area(1, threshold, relative)  # refuses thresholds that are none
+            found[int(entry["pixel_value"])] = threshold, relative
+        return found
+    except (OSError, ValueError, TypeError, KeyError, OptionError) as error:
         raise DatasetError(
             f"{file} cannot be used ({type(error).__name__}: {reason(error)}); expected a list of "
             "entries with defect_name, pixel_value, saturation_threshold and relative_saturation. "
@@ -138,33 +162,8 @@ def read_defects_config(file: Path) -> dict[int, Saturation]:
         ) from error
 
 
-def _saturation(entry: Mapping[str, Any]) -> Saturation:
-    threshold, relative = float(entry["saturation_threshold"]), bool(entry["relative_saturation"])
-    if threshold <= 0 or (relative and threshold > 1):
-        raise ValueError(f"saturation_threshold is {threshold}")
-    return Saturation(threshold, relative)
-
-
-def read_lines(file: Path) -> list[str]:
-    """Lines of a text file.
-
-    Raises:
-        DatasetError: It is missing or no text.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{file} cannot be read ({reason(error)}); expected a text file."
-        ) from error
-
-
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is seen (EXIF orientation applied), from its header.
-
-    Raises:
-        DatasetError: The file is no image.
-    """
+    """Height and width of an image as it is seen (EXIF orientation applied), from its header."""
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -14,7 +14,7 @@ from fmlad.datasets.scenes import (
 from fmlad.datasets.scenes.camera import camera
 from fmlad.datasets.scenes.canvas import Stage
 from fmlad.datasets.scenes.defects import damage
-from fmlad.datasets.scenes.truth import (
+from fmlad.datasets.scenes.model import (
     Anomaly,
     CategorySpec,
     DefectKind,
@@ -69,11 +69,11 @@ def render_scene(
     *,
     defect: str | None = None,
 ) -> Scene:
-    """Renders one scene and its truth; its randomness hangs on these arguments alone.
+    """Renders one scene and its annotations; its randomness hangs on these arguments alone.
 
     Args:
         category: One of `SCENE_CATEGORIES`.
-        seed: Of the whole world, >= 0.
+        seed: Of all scenes, >= 0.
         split: `"train"`, `"validation"` or `"test"`.
         type: `"good"`, or `"logical_anomalies"` or `"structural_anomalies"` in the test split.
         index: Number of the image in its folder, from 0. The kinds of anomaly take turns by it.
