@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fmlad.bench.model import ALL, Progress, Task
+from fmlad.bench.model import ALL, Task
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, OptionError
+from fmlad.progress import Progress
 
 
 @dataclass(frozen=True)

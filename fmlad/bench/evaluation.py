@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmlad.bench.draw import open_task
-from fmlad.bench.model import ImageRecord, Progress, Scored, Task
+from fmlad.bench.model import ImageRecord, Scored, Task
 from fmlad.bench.runner import judge_all
 from fmlad.datasets.model import Sample
 from fmlad.errors import DatasetError, OptionError
+from fmlad.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -24,14 +24,9 @@ from fmlad.prediction import Prediction
 FORMAT = 1
 ALL = 0  # number of shots that means "all training images"
 
-Progress = Callable[[int, int, str], None]  # done, total, what
 Count = Annotated[int, Field(ge=0, strict=True)]
 # Values are checked wherever a plan is made or results are read; YAML reads a category 1 as one.
 _CHECKED = ConfigDict(extra="forbid", revalidate_instances="always", coerce_numbers_to_str=True)
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """Progress that is not shown."""
 
 
 def explained(error: ValidationError, source: str) -> str:

@@ -15,9 +15,10 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fmlad.bench.draw import digest, draw, open_task
-from fmlad.bench.model import Cell, Count, Entry, Progress, Task, explained
+from fmlad.bench.model import Cell, Count, Entry, Task, explained
 from fmlad.datasets.model import Dataset
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.progress import Progress
 
 SHOTS = (1, 2, 4, 8)
 SEEDS = (0, 1, 2, 3, 4)

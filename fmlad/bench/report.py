@@ -13,12 +13,13 @@ from fmlad.bench import tables
 from fmlad.bench.curves import CURVES, Axes, Series
 from fmlad.bench.examples import entry_examples
 from fmlad.bench.groups import Group, groups, overall
-from fmlad.bench.model import ALL, CellResult, Progress, silent
+from fmlad.bench.model import ALL, CellResult
 from fmlad.bench.published import GRADES, published_for
 from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
 from fmlad.errors import FmladError, OptionError
+from fmlad.progress import Progress, silent
 from fmlad.report import write
 
 PAGE, TABLE = "report.html", "report.md"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fmlad.bench.engine import Engine, make_engine
-from fmlad.bench.model import CellResult, FailedCell, Progress, silent
+from fmlad.bench.model import CellResult, FailedCell
 from fmlad.bench.plan import Plan, load_plan
 from fmlad.bench.store import DATA, Store
 from fmlad.bench.worker import forget
+from fmlad.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fmlad.bench.model import Entry, Progress, Task
+from fmlad.bench.model import Entry, Task
 from fmlad.bench.plan import CATEGORY, Plan
 from fmlad.errors import DatasetError, MissingDependencyError, UnknownNameError
+from fmlad.progress import Progress
 
 SHARED_VARIABLE = "FMLAD_SHARED"
 PROFILE = "builtin"
