@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from fmlad.datasets.model import Kind
 from fmlad.prediction import Prediction
@@ -80,7 +80,7 @@ class Task:
     __pydantic_config__ = _CHECKED
 
     dataset: str
-    root: str
+    root: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, Path) else v)]
     category: str = ""
     subtype: str | None = None
     images: Count = 0

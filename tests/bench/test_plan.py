@@ -104,6 +104,11 @@ def test_the_profile_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Plan((Entry("a", "banks"),), (TASK,)).entries[0].profile == "light"
 
 
+def test_a_folder_may_be_a_path() -> None:
+    task = Task("board", Path("some") / "where")  # type: ignore[arg-type]
+    assert Plan((BANKS,), (task,)).tasks[0].root == str(Path("some") / "where")
+
+
 def test_a_plan_survives_json() -> None:
     plan = Plan(
         (Entry("a", "banks", "builtin", {"banks": ("patch",)}), fake()),

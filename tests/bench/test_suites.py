@@ -24,7 +24,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         "IMAGES": 1,
         "PAGES": 1,
         "TRAIN": 4,
-        "TRAINED_TRAIN": 5,
+        "TRAINED_TRAIN": 1,
         "SEEDS": (0,),
     }.items():
         monkeypatch.setattr(suites, name, value)
