@@ -84,6 +84,7 @@ def test_trained_without_anybody_is_one_line(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_alone")
 def test_trained_takes_what_is_registered(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "list_methods", lambda: ["banks", "psad"])
