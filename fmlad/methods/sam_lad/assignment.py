@@ -16,8 +16,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
+LAST = 2000  # of Sinkhorn in the log domain, at the temperature itself
 RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
-SAFE = 200.0  # temperatures of cost up to which double precision needs no logarithms
+SAFE = 200.0  # temperatures of range up to which double precision needs no logarithms
 ENOUGH = 1e-2  # the same where only decisions are wanted
 
 
@@ -61,21 +62,51 @@ def transport(
         temperature: Softness, > 0, in the scores' units.
         residual: Error of the marginals that is small enough to stop.
     """
-    from ot.bregman import sinkhorn_knopp, sinkhorn_log
-
     rows, columns = scores.shape
     augmented = np.full((rows + 1, columns + 1), dustbin, np.float64)
     augmented[:-1, :-1] = scores
     here = np.append(np.ones(rows), columns)
     there = np.append(np.ones(columns), rows)
-    costs = augmented.max() - augmented
-    # Sums of logarithms take twenty times as long, and are needed where exp(-cost) vanishes.
-    solve = sinkhorn_knopp if costs.max() <= SAFE * temperature else sinkhorn_log
+    if np.ptp(augmented) > SAFE * temperature:
+        return _log_domain(augmented, np.log(here), np.log(there), temperature, residual)
+    from ot.bregman import sinkhorn_knopp
+
     # POT stops at the marginals' squared error; unconverged plans are still the best ones found.
-    plan = solve(
-        here, there, costs, temperature, numItermax=ITERATIONS, stopThr=residual, warn=False
-    )
+    plan = sinkhorn_knopp(
+        here, there, augmented.max() - augmented, temperature,
+        numItermax=ITERATIONS, stopThr=residual, warn=False,
+    )  # fmt: skip
     return np.asarray(plan, dtype=np.float64)
+
+
+def _log_domain(
+    scores: Floats, here: Floats, there: Floats, temperature: float, residual: float
+) -> Floats:
+    """Sinkhorn on logarithms, for temperatures at which ``exp(scores / temperature)`` vanishes.
+
+    The temperature is halved from the range of the scores down to its value, each solution being
+    the start of the next: started cold, the iteration needs as many steps as the range has
+    temperatures, times a hundred. It ends with a step of the rows, whose sums are therefore exact.
+
+    Args:
+        scores: With dustbins, ``(M + 1, N + 1)``.
+        here, there: Logarithms of the rows' and columns' sums.
+        temperature: Softness.
+        residual: Change of the rows' logarithmic factors that is small enough to stop.
+    """
+    from scipy.special import logsumexp
+
+    now, potential = float(np.ptp(scores)), np.zeros(len(scores))
+    while now > temperature:
+        now = max(now / 2, temperature)
+        kernel, rows = scores / now, potential / now
+        for _ in range(LAST if now == temperature else ITERATIONS):
+            columns = there - logsumexp(kernel + rows[:, None], axis=0)
+            before, rows = rows, here - logsumexp(kernel + columns, axis=1)
+            if np.abs(rows - before).max() < residual:
+                break
+        potential = rows * now
+    return np.asarray(np.exp(kernel + rows[:, None] + columns), dtype=np.float64)
 
 
 def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
@@ -118,16 +149,3 @@ def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
     kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
     order = np.array(sorted(kept), np.int64).reshape(-1, 2)
     return Assignment(order, scores.argmax(1).astype(np.int64), plan)
-
-
-def literal_match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
-    """The published rule: a row's largest entry, dustbin included, and mutual at that."""
-    soft = match(scores, dustbin, temperature)
-    if min(scores.shape) == 0:
-        return soft
-    real = soft.plan[:-1, :-1]
-    best = soft.plan[:-1].argmax(1)
-    rows = np.flatnonzero(best < scores.shape[1])
-    mutual = rows[real.argmax(0)[best[rows]] == rows]
-    pairs = np.stack([mutual, best[mutual]], axis=1).astype(np.int64)
-    return Assignment(pairs, soft.nearest, soft.plan)

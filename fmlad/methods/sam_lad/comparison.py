@@ -9,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import Assignment, literal_match, match
+from fmlad.methods.sam_lad.assignment import Assignment, match
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.match_statistics import UNKNOWN, Habits
 from fmlad.methods.sam_lad.object_maps import Align, Measured, ObjectMaps, compare
 from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, Wholes, brought
-from fmlad.methods.sam_lad.templates import TemplateIndex, image_vector
+from fmlad.methods.sam_lad.templates import TemplateIndex
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# The published matching: cosines before a dustbin of SuperGlue's, which they can only reach with a
-# temperature that the paper does not name.
-LITERAL_TEMPERATURE, LITERAL_DUSTBIN = 0.1, 2.3457
 COMPARED = 16  # templates that each template is matched with at fit time
 MEASURED = 64  # matched objects that set the unit of measurement
 MATCHED = 0.5  # share of the references from which an object counts as matched
@@ -36,27 +33,22 @@ class Matcher:
     Attributes:
         likeness: Units and dustbin.
         mode: Descriptor.
-        literal: Whether to match as published.
         temperature: Of the soft assignment, on the likeness in nats.
     """
 
     likeness: Likeness
     mode: Mode
-    literal: bool
     temperature: float
 
     def __call__(self, query: ObjectMaps, reference: ObjectMaps) -> Assignment:
         """Matches two images' objects."""
         here, there = query.things(self.mode), reference.things(self.mode)
-        if self.literal:
-            scores = here.descriptors @ there.descriptors.T / LITERAL_TEMPERATURE
-            return literal_match(scores, LITERAL_DUSTBIN, 1.0)
         return match(self.likeness.scores(here, there), self.likeness.dustbin, self.temperature)
 
     @property
     def arranged(self) -> bool:
         """Whether place counts."""
-        return self.likeness.spread is not None and not self.literal
+        return self.likeness.spread is not None
 
     def gaps(self, query: ObjectMaps, reference: ObjectMaps) -> Floats:
         """Distances ``(M, N)`` between places, in halves of the longer side."""
@@ -253,8 +245,7 @@ def learn_habits(
     surplus = np.full((count, count), UNKNOWN)
     distances: list[float] = []
     for number, template in enumerate(templates):
-        vector = image_vector(template.level)
-        for other in index.nearest(vector, COMPARED, frozenset({number})):
+        for other in index.nearest(template.vector, COMPARED, frozenset({number})):
             result = matcher(template, templates[other])
             found[number][:, other] = result.partner >= 0
             stands = result.partner

@@ -56,6 +56,11 @@ class Habits:
         rate = (values.sum() + CHANCE) / (len(values) + 1)
         return math.log(1 + 1 / rate)
 
+    def unknown(self) -> Habits:
+        """As if no two templates had been compared."""
+        found = tuple(np.full_like(one, UNKNOWN) for one in self.found)
+        return Habits(found, np.full_like(self.surplus, UNKNOWN))
+
     def _known(self, found: Floats, exclude: frozenset[int]) -> Floats:
         kept = [i for i in range(found.shape[1]) if i not in exclude]
         columns = found[:, kept]

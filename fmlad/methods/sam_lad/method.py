@@ -17,9 +17,9 @@ to the shots pixel by pixel, the patch bank has a say about objects, too.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,10 +28,9 @@ from torch import Tensor
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
-from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
+from fmlad.methods.sam_lad import paper
 from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
@@ -42,13 +41,18 @@ from fmlad.methods.sam_lad.comparison import (
 )
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.confirmation import Witness
-from fmlad.methods.sam_lad.match_statistics import Habits
 from fmlad.methods.sam_lad.object_maps import ObjectMaps, soft_masks
 from fmlad.methods.sam_lad.pooled_gaussian import Wholes
 from fmlad.methods.sam_lad.rematching import Surveyor, revised
-from fmlad.methods.sam_lad.report import found_differences, matched_objects, on_grid, painted
+from fmlad.methods.sam_lad.report import (
+    found_differences,
+    labelled,
+    matched_objects,
+    on_grid,
+    painted,
+)
 from fmlad.methods.sam_lad.selection import Selection
-from fmlad.methods.sam_lad.state import SamLadState
+from fmlad.methods.sam_lad.state import Learned, SamLadState
 from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling
@@ -64,6 +68,7 @@ DECLARED: Mapping[str, Mapping[str, str]] = {
         UPSAMPLER: "featup:dinov2_jbu_stack_cocostuff",
     }
 }
+NEIGHBOURS = 16  # references (ours)
 GRID = 128  # cells of the longer side after the paper's x8
 
 # Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
@@ -107,43 +112,64 @@ class SamLad:
     @property
     def branches(self) -> tuple[str, ...]:
         """What its evidence speaks in."""
-        own = ("measure",) if self.config.light else ("matching", "object", "measure")
+        alone = self.config.light or self._published
+        own = ("measure",) if alone else ("matching", "object", "measure")
         return (*own, "background") if self._with_bank else own
 
     @property
     def _with_bank(self) -> bool:
-        return self.config.background and not self.config.light
+        return self.config.background and not self.config.light and not self._published
+
+    @property
+    def _published(self) -> bool:
+        return self.config.preset == "paper"
+
+    @property
+    def _neighbours(self) -> int:
+        return self.config.neighbours or (paper.NEIGHBOURS if self._published else NEIGHBOURS)
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> SamLadState:
         """Remembers the shots and learns from matching them with each other."""
-        proposals, vectors = [], []
-        for done, view in enumerate(views, start=1):
-            proposals.append(view_proposals(view))
-            vectors.append(image_vector(self._level(view)))
-            context.progress(done, len(views), "looking for objects")
-        selection = Selection.learn(proposals)
+        vectors = []
+        for view in views:
+            vectors.append(image_vector(view.upsampled(1)))
+            if len(views) > self.config.templates:
+                view.release()  # memory must not grow with shots that are no templates
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
+        proposals = []
+        for done, view in enumerate(kept, start=1):
+            proposals.append(view_proposals(view))
+            context.progress(done, len(kept), "looking for objects")
+        selection = Selection.learn(proposals)
         templates = tuple(self._maps(view, selection) for view in kept)
-        things = [template.things(self.config.descriptor) for template in templates]
-        likeness = Likeness.learn(things, self.config.form, self.config.place)
-        index = TemplateIndex([vectors[number] for number in numbers])
-        context.progress(0, 1, "matching shots with each other")
-        matcher = self._matcher(likeness)
-        alone = views[0].gentle_copies if len(views) == 1 else ()
+        index = TemplateIndex([template.vector for template in templates])
+        alone = views[0].gentle_copies if len(views) == 1 and not self._published else ()
         copies = [self._maps(copy, selection) for copy in alone]
-        habits, usual, likes = learn_habits(
-            templates, index, matcher, self.config.align, self.config.epsilon, copies
-        )
-        reach = likeness.reach if matcher.arranged else inf
-        wholes = Wholes.learn(templates, likes, reach) if self._pools else None
+        context.progress(0, 1, "matching shots with each other")
+        learned = None if self._published else self._learned(templates, index, copies)
         bank = None
         if self._with_bank:
             bank = self._patches.fit(kept, context.rng, context.progress)
-        return SamLadState(
-            len(views), tuple(numbers), templates, selection, likeness, habits, usual, wholes, bank,
-            [index],
-        )  # fmt: skip
+        return SamLadState(len(views), tuple(numbers), templates, selection, learned, bank, [index])
+
+    def _learned(
+        self,
+        templates: Sequence[ObjectMaps],
+        index: TemplateIndex,
+        copies: Sequence[ObjectMaps],
+    ) -> Learned:
+        """Units of matching and measurement, from matching the templates with each other."""
+        things = [template.things(self.config.descriptor) for template in templates]
+        likeness = Likeness.learn(things, self.config.form, self.config.place)
+        matcher = self._matcher(likeness)
+        habits, usual, likes = learn_habits(
+            templates, index, matcher, self.config.align, self.config.epsilon, copies
+        )
+        if not self.config.match_statistics:
+            habits = habits.unknown()
+        wholes = Wholes.learn(templates, likes, likeness.reach) if self._pools else None
+        return Learned(likeness, habits, usual, wholes)
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
@@ -153,17 +179,20 @@ class SamLad:
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
-        surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
+        learned = state.learned
+        if learned is None:
+            return self._as_published(maps, state, out)
+        surveyor = self._surveyor(maps, self.compared(maps, state, out), learned, out)
         objects = [surveyor.alone(row) for row in range(len(maps))]
-        second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
+        second = revised(surveyor, objects) if self._doubts(learned) else surveyor.as_they_are()
         patches = None if state.bank is None else self._patches.compare(view, state.bank, out)
-        witness = Witness.of(patches, state.bank)
+        witness = Witness.of(patches, state.bank) if self.config.confirmation else None
         if witness is not None:
             second = witness.of_comparisons(maps, second)
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
-        if self._doubts(state):
+        if self._doubts(learned):
             objects = surveyor.reconsidered(objects, chosen)
         if witness is not None:
             objects = witness.of_objects(maps, objects)
@@ -199,6 +228,21 @@ class SamLad:
             self._notes(maps, state, patches),
         )
 
+    def _as_published(self, maps: ObjectMaps, state: SamLadState, out: frozenset[int]) -> Evidence:
+        """The final map of the paper, which names no score of an image: its largest value."""
+        near = state.index.nearest(maps.vector, self._neighbours, out)
+        references = [state.templates[number] for number in near]
+        config = self.config
+        found, partners = paper.final_map(
+            maps, references, config.epsilon, config.unmatched, config.light
+        )
+        return Evidence(
+            {"measure": float(found.max())},
+            {"measure": found.numpy()},
+            labelled(maps, partners[0], references[0]),
+            notes=self._notes(maps, state, None),
+        )
+
     def compared(
         self, maps: ObjectMaps, state: SamLadState, out: frozenset[int] = frozenset()
     ) -> list[Comparison]:
@@ -209,11 +253,12 @@ class SamLad:
             state: What is remembered.
             out: Templates that do not count.
         """
-        near = state.index.nearest(image_vector(maps.level), self.config.neighbours, out)
-        matcher = self._matcher(state.likeness)
+        if state.learned is None:
+            raise OptionError("With the preset 'paper', objects are compared by final_map alone.")
+        near = state.index.nearest(maps.vector, self._neighbours, out)
+        matcher, habits = self._matcher(state.learned.likeness), state.learned.habits
         return [
-            before(maps, number, state.templates[number], matcher, state.habits, out)
-            for number in near
+            before(maps, number, state.templates[number], matcher, habits, out) for number in near
         ]
 
     def fusion(
@@ -233,52 +278,18 @@ class SamLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> SamLadState:
         """Back from a saved detector."""
-        reader = TensorReader(tensors, device)
-        with reader.description("bank"):
-            sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
-            numbers = tuple(int(number) for number in meta["numbers"])
-            described = meta["bank"]
-            bank = None if described is None else PatchMemory.restore(reader, described)
-            shared = bank is not None and meta["shared"] is True
-            templates = tuple(
-                ObjectMaps.restore(
-                    reader,
-                    f"template.{number}",
-                    size,
-                    bank.memory[number].features.levels[0] if bank and shared else None,
-                )
-                for number, size in enumerate(sizes)
-            )
-            habits = Habits.restore(reader, [len(template) for template in templates])
-            selection = Selection.from_dict(meta["selection"])
-            likeness = Likeness.from_dict(meta["likeness"])
-            usual, shots = float(meta["usual"]), int(meta["shots"])
-            arranged = self._matcher(likeness).arranged
-            reach = likeness.reach if arranged else inf
-            known = meta["wholes"] is True
-            wholes = Wholes.restore(reader, templates, reach) if known else None
-        if (bank is not None) != self._with_bank:
-            raise CorruptDetectorError("The saved patch bank is not what the options ask for.")
+        state = SamLadState.restore(tensors, meta, device)
+        pooled = state.learned is not None and state.learned.wholes is not None
         if (
-            not templates
-            or len(numbers) != len(templates)
-            or sorted(set(numbers)) != list(numbers)
-            or not 0 <= numbers[0] <= numbers[-1] < shots
-            or not 0 < usual < float("inf")
-            or (wholes is not None and not self._pools)
-            or (bank is not None and bank.shots != len(templates))
-            or len({template.level.shape[1] for template in templates}) != 1
+            (state.bank is not None) != self._with_bank
+            or (state.learned is None) != self._published
+            or (pooled and not self._pools)
         ):
-            raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return SamLadState(
-            shots, numbers, templates, selection, likeness, habits, usual, wholes, bank
-        )
+            raise CorruptDetectorError("What was saved is not what the options ask for.")
+        return state
 
     def _matcher(self, likeness: Likeness) -> Matcher:
-        config = self.config
-        return Matcher(
-            likeness, config.descriptor, config.matching == "literal", config.temperature
-        )
+        return Matcher(likeness, self.config.descriptor, self.config.temperature)
 
     def _factor(self, view: ImageView) -> int:
         if self.config.upsample is not None:
@@ -288,41 +299,40 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _level(self, view: ImageView) -> Tensor:
-        return view.upsampled(self._factor(view))
-
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
-        key = f"object maps x{self._factor(view)} {selection}"
-        if key not in view.memo:
-            proposals, level = view_proposals(view), self._level(view)
-            seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
-            size = (level.shape[-2], level.shape[-1])
-            view.memo[key] = ObjectMaps(
-                level, seen.objects, soft_masks(seen.masks, size), view.size
-            )
-        maps: ObjectMaps = view.memo[key]
+        """A view's objects, not kept beyond their use: at true size they take 25 MB."""
+        key = f"object maps x{self._factor(view)} {selection} {self._published}"
+        known: ObjectMaps | None = view.memo.get(key, lambda: None)()
+        if known is not None:  # a template's, which the state keeps
+            return known
+        proposals, level = view_proposals(view), view.upsampled(self._factor(view))
+        seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
+        masks = soft_masks(seen.masks, (level.shape[-2], level.shape[-1]), self._published)
+        maps = ObjectMaps(level, seen.objects, masks, view.size, image_vector(view.upsampled(1)))
+        view.memo[key] = weakref.ref(maps)
         return maps
 
     @property
     def _pools(self) -> bool:
         return self.config.pooled and self.config.align != "none"
 
-    def _doubts(self, state: SamLadState) -> bool:
+    def _doubts(self, learned: Learned) -> bool:
         """Whether the proposer's cuts are doubted: only a place can be asked."""
-        return self._matcher(state.likeness).arranged and self.config.align != "none"
+        on = self.config.rematching and self.config.align != "none"
+        return on and self._matcher(learned.likeness).arranged
 
     def _surveyor(
         self,
         maps: ObjectMaps,
         comparisons: Sequence[Comparison],
-        state: SamLadState,
+        learned: Learned,
         out: frozenset[int],
     ) -> Surveyor:
         config, gauge = self.config, None
-        if state.wholes is not None:
-            gauge = Gauge(state.wholes, maps, [c.number for c in comparisons], out)
+        if learned.wholes is not None:
+            gauge = Gauge(learned.wholes, maps, [c.number for c in comparisons], out)
         return Surveyor(
-            maps, comparisons, state.likeness, config.align, config.epsilon, state.usual, gauge
+            maps, comparisons, learned.likeness, config.align, config.epsilon, learned.usual, gauge
         )
 
     def _outside(
@@ -332,9 +342,9 @@ class SamLad:
         from scipy.ndimage import maximum_filter
 
         size = (distances.shape[0], distances.shape[1])
-        covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
+        covered = maps.masks.amax(0).numpy() if len(maps) else np.zeros(size)
         for row in np.flatnonzero(best.missing):
-            gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
+            gone = on_grid(best.reference.masks[row].numpy(), size)
             covered = np.maximum(covered, gone)
         # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
         near = maximum_filter(covered, 3)
@@ -346,7 +356,7 @@ class SamLad:
         counts = ", ".join(str(len(template)) for template in state.templates[:16])
         more = ", ..." if len(state.templates) > 16 else ""
         notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
-        if state.likeness.spread is not None:
+        if state.learned is not None and state.learned.likeness.spread is not None:
             notes.append("the shots are arranged alike: the place of objects counts")
         if patches is not None and patches.registered:
             notes.append(patches.note)

@@ -157,7 +157,7 @@ class Surveyor:
             place[None],
             np.ones(1),
         )
-        maps = ObjectMaps(self.query.level, whole, mask[None], self.query.size)
+        maps = replace(self.query, objects=whole, masks=mask[None], _known={}, _axes={})
         before = [
             replace(comparison, stands=np.array([row]), found=_matched(comparison, int(row)))
             for comparison, row in zip(self.comparisons, stands, strict=True)

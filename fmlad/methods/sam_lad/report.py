@@ -43,26 +43,26 @@ def painted(
     """
     size = (maps.level.shape[-2], maps.level.shape[-1])
     matching, whole, places = (torch.zeros(size) for _ in range(3))
-    masks = maps.masks.cpu()
+    masks = maps.masks
     for row in range(len(maps)):
         value = float(best.extra[row] + best.moved[row])
         matching = torch.maximum(matching, value * (masks[row] >= OWNED))
     for gone in np.flatnonzero(best.missing):
-        there = torch.from_numpy(on_grid(best.reference.masks[gone].cpu().numpy(), size)) >= OWNED
+        there = torch.from_numpy(on_grid(best.reference.masks[gone].numpy(), size)) >= OWNED
         matching = torch.maximum(matching, float(best.missing[gone]) * there)
     for row, one in enumerate(objects):
         if one is None:
             continue
         weight = float(maps.objects.objectness[row])
         block, measured = one.measured.block, one.measured
-        owned = (measured.weight >= OWNED).cpu()
+        owned = measured.weight >= OWNED
         whole[block] = torch.maximum(whole[block], weight * one.odds * owned)
         weight *= 1.0 if one.matched else unmatched
-        values = (measured.distances * measured.weight).cpu() * (weight / one.peak)
+        values = measured.distances * measured.weight * (weight / one.peak)
         places[block] = torch.maximum(places[block], values)
     for number, one in absent.items():
         block = one.measured.block
-        owned = (one.measured.weight >= OWNED).cpu()
+        owned = one.measured.weight >= OWNED
         odds = _gone(number, one, best)
         whole[block] = torch.maximum(whole[block], odds * owned)
     return {
@@ -130,14 +130,14 @@ def matched_objects(maps: ObjectMaps, best: Comparison) -> Segmentation:
     has one colour; objects without a partner share the last label, ``"unmatched"``.
     """
     partner = best.found.partner
-    return _labelled(maps, partner, best.reference)
+    return labelled(maps, partner, best.reference)
 
 
 def reference_objects(best: Comparison) -> Segmentation:
     """The reference's objects under the labels of :func:`matched_objects`."""
     partner = np.arange(len(best.reference))
     partner[best.found.left_over] = -1
-    return _labelled(best.reference, partner, best.reference)
+    return labelled(best.reference, partner, best.reference)
 
 
 def on_grid(values: npt.NDArray[np.floating], size: tuple[int, int]) -> FloatMap:
@@ -148,17 +148,18 @@ def on_grid(values: npt.NDArray[np.floating], size: tuple[int, int]) -> FloatMap
     return np.asarray(F.interpolate(small, size, mode="bilinear")[0, 0].numpy(), np.float32)
 
 
-def _labelled(
+def labelled(
     maps: ObjectMaps, partner: npt.NDArray[np.integer], reference: ObjectMaps
 ) -> Segmentation:
+    """Objects under the label of their partner ``(n,)`` in a reference; -1: unmatched."""
     names = ["background"]
     names += [f"{n}: {_name(reference, n - 1)}" for n in range(1, len(reference) + 1)]
     names.append(UNMATCHED)
     labels = np.zeros(maps.size, np.uint16)
     counts: dict[str, int] = {}
-    for row in np.argsort(-maps.masks.cpu().sum((1, 2)).numpy(), kind="stable"):
+    for row in np.argsort(-maps.masks.sum((1, 2)).numpy(), kind="stable"):
         label = int(partner[row]) + 1 if partner[row] >= 0 else len(names) - 1
-        large = on_grid(maps.masks[row].cpu().numpy(), maps.size)
+        large = on_grid(maps.masks[row].numpy(), maps.size)
         labels[large >= OWNED] = label
         counts[names[label]] = counts.get(names[label], 0) + 1
     order: Mapping[str, int] = {name: counts[name] for name in names if name in counts}

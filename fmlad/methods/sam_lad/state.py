@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.match_statistics import Habits
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import Wholes
 from fmlad.methods.sam_lad.selection import Selection
-from fmlad.methods.sam_lad.templates import TemplateIndex, image_vector
+from fmlad.methods.sam_lad.templates import TemplateIndex
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What matching the templates with each other taught; ours, the paper learns nothing.
+
+    Attributes:
+        likeness: Units of matching.
+        habits: What matching is like between templates.
+        usual: Usual mean distance of an object to a single like of it.
+        wholes: Objects as wholes; None where that is not asked for or the shots are too few.
+    """
+
+    likeness: Likeness
+    habits: Habits
+    usual: float
+    wholes: Wholes | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """On the CPU."""
+        named = {f"habits.{name}": tensor for name, tensor in self.habits.tensors().items()}
+        if self.wholes is not None:
+            named |= {f"wholes.{name}": tensor for name, tensor in self.wholes.tensors().items()}
+        return named
+
+    def meta(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {
+            "likeness": self.likeness.to_dict(),
+            "usual": self.usual,
+            "wholes": self.wholes is not None,
+        }
+
+    @classmethod
+    def restore(
+        cls, reader: TensorReader, meta: Mapping[str, Any], templates: Sequence[ObjectMaps]
+    ) -> Learned:
+        """Inverse of :meth:`tensors` and :meth:`meta`.
+
+        Raises:
+            CorruptDetectorError: A tensor is missing or of another shape.
+            LookupError, TypeError, ValueError: The description is unusable.
+        """
+        likeness, usual = Likeness.from_dict(meta["likeness"]), float(meta["usual"])
+        if not 0 < usual < float("inf"):
+            raise ValueError(f"the usual distance is {usual}")
+        habits = Habits.restore(reader, [len(template) for template in templates])
+        known = meta["wholes"] is True
+        wholes = Wholes.restore(reader, templates, likeness.reach) if known else None
+        return cls(likeness, habits, usual, wholes)
 
 
 @dataclass(frozen=True)
@@ -25,10 +77,7 @@ class SamLadState:
         numbers: Which of them each template is.
         templates: Their objects.
         selection: Which proposals are objects.
-        likeness: Units of matching.
-        habits: What matching is like between templates.
-        usual: Usual mean distance of an object to a single like of it.
-        wholes: Objects as wholes; None where that is not asked for or the shots are too few.
+        learned: What the templates taught; None with the preset ``"paper"``.
         bank: For what lies outside all objects; None if not asked for.
     """
 
@@ -36,10 +85,7 @@ class SamLadState:
     numbers: tuple[int, ...]
     templates: tuple[ObjectMaps, ...]
     selection: Selection
-    likeness: Likeness
-    habits: Habits
-    usual: float
-    wholes: Wholes | None
+    learned: Learned | None
     bank: PatchMemory | None
     _index: list[TemplateIndex] = field(default_factory=list, repr=False)
 
@@ -47,14 +93,12 @@ class SamLadState:
     def index(self) -> TemplateIndex:
         """Search among the templates."""
         if not self._index:
-            self._index.append(TemplateIndex([image_vector(t.level) for t in self.templates]))
+            self._index.append(TemplateIndex([t.vector for t in self.templates]))
         return self._index[0]
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything remembered, on the CPU."""
-        named = {f"habits.{k}": t for k, t in self.habits.tensors().items()}
-        if self.wholes is not None:
-            named |= {f"wholes.{name}": tensor for name, tensor in self.wholes.tensors().items()}
+        named = {} if self.learned is None else self.learned.tensors()
         for number, template in enumerate(self.templates):
             named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
         if self.bank is not None:
@@ -79,8 +123,41 @@ class SamLadState:
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
             "selection": self.selection.to_dict(),
-            "likeness": self.likeness.to_dict(),
-            "usual": self.usual,
-            "wholes": self.wholes is not None,
+            "learned": None if self.learned is None else self.learned.meta(),
             "bank": None if self.bank is None else self.bank.meta(),
         }
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
+    ) -> SamLadState:
+        """Inverse of :meth:`tensors` and :meth:`meta`.
+
+        Raises:
+            CorruptDetectorError: Something is missing, too much, or contradicts itself.
+        """
+        reader = TensorReader(tensors, device)
+        with reader.description("bank"):
+            sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
+            shots, numbers = int(meta["shots"]), tuple(int(number) for number in meta["numbers"])
+            described, learned = meta["bank"], meta["learned"]
+            bank = None if described is None else PatchMemory.restore(reader, described)
+            kept = bank.memory if bank is not None and meta["shared"] is True else ()
+            levels: list[Tensor | None] = [one.features.levels[0] for one in kept]
+            levels = levels or [None] * len(sizes)
+            templates = tuple(
+                ObjectMaps.restore(reader, f"template.{number}", size, level)
+                for number, (size, level) in enumerate(zip(sizes, levels, strict=True))
+            )
+            if (
+                not templates
+                or len(numbers) != len(templates)
+                or sorted(set(numbers)) != list(numbers)
+                or not 0 <= numbers[0] <= numbers[-1] < shots
+                or (bank is not None and bank.shots != len(templates))
+                or len({(t.level.shape[1], len(t.vector)) for t in templates}) != 1
+            ):
+                raise ValueError("the templates contradict each other")
+            known = None if learned is None else Learned.restore(reader, learned, templates)
+            selection = Selection.from_dict(meta["selection"])
+        return cls(shots, numbers, templates, selection, known, bank)

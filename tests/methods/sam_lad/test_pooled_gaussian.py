@@ -13,6 +13,7 @@ from fmlad.io.tensors import TensorReader
 from fmlad.methods.sam_lad import pooled_gaussian as module
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, Wholes, brought
+from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.objects.appearance import Objects
 
 SIDE, CELL = 36, 12  # px of a picture with nine places in three rows
@@ -25,7 +26,9 @@ def maps(level: torch.Tensor, boxes: Sequence[Sequence[float]]) -> ObjectMaps:
     array = np.array(boxes, float).reshape(-1, 4)
     places = (array[:, :2] + array[:, 2:]) / SIDE - 1
     objects = Objects(np.zeros((count, 7)), np.zeros((count, 1)), array, places, np.ones(count))
-    return ObjectMaps(level, objects, torch.ones(count, SIDE, SIDE), (SIDE, SIDE))
+    return ObjectMaps(
+        level, objects, torch.ones(count, SIDE, SIDE), (SIDE, SIDE), image_vector(level)
+    )
 
 
 def box(place: int, radius: float = 5.0) -> list[float]:

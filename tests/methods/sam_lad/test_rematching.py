@@ -45,7 +45,7 @@ def page(boxes: Sequence[Box], seed: int, kinds: torch.Tensor = KINDS) -> Object
     appearance[:, 4] = np.log(areas / SIDE**2) / np.log(1.5)
     places = (array[:, :2] + array[:, 2:]) / SIDE - 1
     objects = Objects(appearance, np.zeros((len(boxes), 1)), array, places, np.ones(len(boxes)))
-    return ObjectMaps(level, objects, masks, (SIDE, SIDE))
+    return ObjectMaps(level, objects, masks, (SIDE, SIDE), image_vector(level))
 
 
 class Bench:
@@ -56,8 +56,8 @@ class Bench:
         things = [template.things("gap") for template in self.templates]
         self.likeness = Likeness.learn(things)
         assert self.likeness.spread is not None
-        self.matcher = Matcher(self.likeness, "gap", False, 1.0)
-        index = TemplateIndex([image_vector(template.level) for template in self.templates])
+        self.matcher = Matcher(self.likeness, "gap", 1.0)
+        index = TemplateIndex([template.vector for template in self.templates])
         found = learn_habits(self.templates, index, self.matcher, "box", 0.01)
         self.habits: Habits = found[0]
         self.usual, self.likes = found[1], found[2]
