@@ -41,6 +41,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FMLAD_SHARED", str(tmp_path / "nothing here"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_alone")
 def test_training_free_makes_its_pictures_and_is_runnable(data: Path) -> None:
     plan = make_suite("training-free", data)
@@ -84,6 +85,7 @@ def test_trained_without_anybody_is_one_line(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_alone")
 def test_trained_takes_what_is_registered(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "list_methods", lambda: ["banks", "psad"])

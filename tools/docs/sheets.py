@@ -68,7 +68,7 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, band: int = 0, gap: 
     return large
 
 
-def judged(
+def verdicts(
     title: str, detector: fmlad.Detector, queries: Sequence[Scene], height: int
 ) -> list[Picture]:
     """Parts and findings of each query, which are printed as well."""
@@ -83,12 +83,14 @@ def judged(
 def readme() -> None:
     """Shots, a query and its findings."""
     wide, gap = 420, 12
-    counts = {"train": 4, "validation": 0, "test_good": 0, "test_logical": 0, "test_structural": 3}
+    counts = {"train": 4, "validation": 0, "test_good": 0, "test_logical": 4, "test_structural": 4}
     root = fmlad.datasets.make_scenes(Path(tempfile.mkdtemp()) / "s", "pushpins", counts=counts)
     shots = sorted((root / "train" / "good").glob("*.png"))
     detector = fmlad.Detector.from_shots(shots, profile="builtin")
-    queries = sorted((root / "test" / "structural_anomalies").glob("*.png"), reverse=True)
-    prediction = next(one for one in map(detector.predict, queries) if one.findings)
+    judged = map(detector.predict, sorted((root / "test").glob("*/*.png")))
+    prediction = next((one for one in judged if one.findings), None)
+    if prediction is None:
+        raise SystemExit("nothing was found in any query")
     high = round(wide * prediction.pixels.shape[0] / prediction.pixels.shape[1])
     page = Image.new("RGB", (3 * wide + 4 * gap, high + 74), "white")
     small = ((wide - gap) // 2, (high - gap) // 2)
@@ -122,7 +124,7 @@ def parts() -> None:
         shots = [render_scene(category, 0, "train", "good", i).image for i in range(4)]
         detector = fmlad.Detector.from_shots(shots, profile="builtin")
         queries = [render_scene(category, 0, "test", "logical_anomalies", i) for i in (0, 1)]
-        rows.append(("", judged(category, detector, queries, 260)))
+        rows.append(("", verdicts(category, detector, queries, 260)))
     save(sheet(rows), "parts-scenes.jpg")
 
 
@@ -176,7 +178,7 @@ def clip_lad_scenes() -> None:
         shots = [one.image for one in _of_kind(category, kind, "train", "good", 4)]
         detector = fmlad.Detector.from_shots(shots, prompts=f"scenes/{name}", profile="builtin")
         queries = _of_kind(category, kind, "test", "logical_anomalies", 2)
-        rows.append((name, judged(name, detector, queries, 230)))
+        rows.append((name, verdicts(name, detector, queries, 230)))
     save(sheet(rows, band=20), "clip-lad-scenes.jpg")
 
 
