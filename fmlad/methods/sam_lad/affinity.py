@@ -4,8 +4,8 @@ SAM-LAD compares descriptors by their cosine alone (equation 10), which cannot t
 nor see a long screw beside a short one once both are pooled. Three terms are added here, each in
 units learned from the shots, so that the matching temperature is 1 and needs no tuning:
 
-- descriptor: cosine over its usual shortfall between matched objects;
-- form: colour, size, elongation and solidity of the mask, over their usual differences;
+- descriptor: cosine over its normal shortfall between matched objects;
+- form: colour, size, elongation and solidity of the mask, over their normal differences;
 - place: how much more likely the displacement is than one by chance, under the spread that explains
   the shots best; where objects lie anywhere, that is no spread at all and the term is nothing.
 """
@@ -35,7 +35,7 @@ WORST = 0.02  # share of the matches between shots that may be mistakes
 
 
 @dataclass(frozen=True)
-class Things:
+class ObjectDescriptors:
     """What is compared of the objects of one image.
 
     Attributes:
@@ -53,12 +53,12 @@ class Things:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Affinity:
     """The units of the three terms, and the score of being left over.
 
     Attributes:
-        shortfall: Usual ``1 - cosine`` of matched objects.
-        units: Usual differences of looks, ``(7,)``; empty where form does not count.
+        shortfall: Normal ``1 - cosine`` of matched objects.
+        units: Normal differences of looks, ``(7,)``; empty where form does not count.
         spread: Of places, in halves of the longer side; None where place does not count.
         dustbin: Score of an object that has no counterpart.
         stray: Share of matched objects that lie in another place.
@@ -71,7 +71,9 @@ class Likeness:
     stray: float = STRAY
 
     @classmethod
-    def learn(cls, shots: Sequence[Things], form: bool = True, place: bool = True) -> Likeness:
+    def learn(
+        cls, shots: Sequence[ObjectDescriptors], form: bool = True, place: bool = True
+    ) -> Affinity:
         """Units from matching shots with each other.
 
         Args:
@@ -109,7 +111,7 @@ class Likeness:
         scored = [[_matched_scores(c.scores(q, r)) for q, r in pairs] for c in candidates]
         totals = [sum(float(scores.sum()) for scores in several) for several in scored]
         best = int(np.argmax(totals))
-        usual = np.concatenate(scored[best])
+        baseline = np.concatenate(scored[best])
         chosen = candidates[best]
         stray = STRAY
         if chosen.spread is not None:
@@ -117,20 +119,20 @@ class Likeness:
             far = np.concatenate(displaced) > chosen.reach
             stray = min((float(far.sum()) + 0.5) / (len(far) + 1), STRAY)
             chosen = cls(shortfall, units, chosen.spread, FURTHEST, stray)
-            usual = np.concatenate([_matched_scores(chosen.scores(q, r)) for q, r in pairs])
+            baseline = np.concatenate([_matched_scores(chosen.scores(q, r)) for q, r in pairs])
         # A match must outbid the whole dustbin, which holds as much as there are objects.
         crowd = math.log(1 + float(np.median([len(shot) for shot in shots])))
-        dustbin = max(float(np.quantile(usual, WORST)) - MARGIN - crowd, FURTHEST / 2)
+        dustbin = max(float(np.quantile(baseline, WORST)) - MARGIN - crowd, FURTHEST / 2)
         return cls(shortfall, units, chosen.spread, dustbin, stray)
 
-    def scores(self, query: Things, reference: Things) -> Floats:
+    def scores(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
         """Log likelihood ratio of each pair, ``(M, N)`` in nats, never below ``FURTHEST``."""
         total = self.alike(query, reference)
         if self.spread is not None:
             total = total + _place_term(self.gaps(query, reference), self.spread, self.stray)
         return np.maximum(total, FURTHEST)
 
-    def alike(self, query: Things, reference: Things) -> Floats:
+    def alike(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
         """The terms of looks alone, ``(M, N)``, at most 0."""
         cosine = query.descriptors @ reference.descriptors.T
         total = (cosine - 1) / self.shortfall
@@ -139,7 +141,7 @@ class Likeness:
             total = total - 0.5 * np.square(apart).sum(-1)
         return np.asarray(np.maximum(total, FURTHEST), dtype=np.float64)
 
-    def gaps(self, query: Things, reference: Things) -> Floats:
+    def gaps(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
         """Distances ``(M, N)`` between places, in halves of the longer side."""
         apart = query.places[:, None] - reference.places[None]
         return np.asarray(np.linalg.norm(apart, axis=-1), dtype=np.float64)
@@ -168,7 +170,7 @@ class Likeness:
         }
 
     @classmethod
-    def from_dict(cls, data: Any) -> Likeness:
+    def from_dict(cls, data: Any) -> Affinity:
         """Inverse of :meth:`to_dict`.
 
         Raises:
@@ -210,7 +212,10 @@ def _matched_scores(scores: Floats) -> Floats:
 
 
 def _shortfalls(
-    query: Things, reference: Things, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+    query: ObjectDescriptors,
+    reference: ObjectDescriptors,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
 ) -> Floats:
     cosine = (query.descriptors[rows] * reference.descriptors[columns]).sum(1)
     return np.asarray(1 - cosine, dtype=np.float64)

@@ -2,7 +2,7 @@
 
 Balanced entropic optimal transport between the objects of two images, each side with a dustbin for
 what has no counterpart (SuperGlue: Sarlin et al., CVPR 2020). All in the units of the scores: a
-pair scores what its likeness is, an object left over what the dustbin is.
+pair scores what its affinity is, an object left over what the dustbin is.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def transport(
     """The soft partial assignment ``(M + 1, N + 1)``.
 
     Args:
-        scores: Likeness of each pair, ``(M, N)``, both at least 1.
+        scores: Affinity of each pair, ``(M, N)``, both at least 1.
         dustbin: Score of being left over.
         temperature: Softness, > 0, in the scores' units.
         residual: Error of the marginals that is small enough to stop.

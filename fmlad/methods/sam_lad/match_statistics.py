@@ -25,7 +25,7 @@ CHANCE = 0.5  # half a match and half a failure that were never seen
 
 
 @dataclass(frozen=True)
-class Habits:
+class MatchStatistics:
     """Results of matching templates with each other.
 
     Attributes:
@@ -56,10 +56,10 @@ class Habits:
         rate = (values.sum() + CHANCE) / (len(values) + 1)
         return math.log(1 + 1 / rate)
 
-    def unknown(self) -> Habits:
+    def unknown(self) -> MatchStatistics:
         """As if no two templates had been compared."""
         found = tuple(np.full_like(one, UNKNOWN) for one in self.found)
-        return Habits(found, np.full_like(self.surplus, UNKNOWN))
+        return MatchStatistics(found, np.full_like(self.surplus, UNKNOWN))
 
     def _known(self, found: Floats, exclude: frozenset[int]) -> Floats:
         kept = [i for i in range(found.shape[1]) if i not in exclude]
@@ -72,7 +72,7 @@ class Habits:
         return {**named, "surplus": _saved(self.surplus)}
 
     @classmethod
-    def restore(cls, reader: TensorReader, objects: Sequence[int]) -> Habits:
+    def restore(cls, reader: TensorReader, objects: Sequence[int]) -> MatchStatistics:
         """Inverse of :meth:`tensors`, given the number of objects of each template.
 
         Raises:
@@ -80,10 +80,10 @@ class Habits:
         """
         count = len(objects)
         found = tuple(
-            reader.take(f"habits.found.{i}", (number, count)).cpu().double().numpy()
+            reader.take(f"statistics.found.{i}", (number, count)).cpu().double().numpy()
             for i, number in enumerate(objects)
         )
-        surplus = reader.take("habits.surplus", (count, count)).cpu().double().numpy()
+        surplus = reader.take("statistics.surplus", (count, count)).cpu().double().numpy()
         return cls(found, surplus)
 
 

@@ -1,4 +1,4 @@
-"""Second thoughts about objects: pieces of one, and objects that are there but were not cut out.
+"""Rematching about objects: pieces of one, and objects that are there but were not cut out.
 
 Proposals err: a digit falls apart, two touching ones become one. Before an object counts as extra
 or missing, its features are asked. Pieces in one place that together measure as what belongs there
@@ -15,49 +15,49 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fmlad.methods.sam_lad.affinity import Likeness
+from fmlad.methods.sam_lad.affinity import Affinity
 from fmlad.methods.sam_lad.assignment import Assignment
-from fmlad.methods.sam_lad.comparison import Comparison, Gauge, Judged, judged
+from fmlad.methods.sam_lad.comparison import Comparison, ObjectScore, PooledScorer, score_object
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps
 from fmlad.objects.appearance import Objects
 
 NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
-DOUBTS = 8  # missing or displaced objects of one reference that may be doubted; more are no mistake
+MOST = 8  # missing or displaced objects of one reference that are rematched; more are no mistake
 ROOM = 1.5  # boxes of a reference object within which its pieces lie
 
 Rows = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Surveyor:
+class Rematcher:
     """Measures objects of a query, and places of it that are no objects of its own.
 
     Attributes:
         query: The query's objects.
         comparisons: With each reference.
-        likeness: How far a place reaches.
+        affinity: How far a place reaches.
         align: As in the measurement of objects.
         epsilon: Ridge of the covariance.
-        usual: Usual mean distance of an object to a single like of it.
-        gauge: Of whole objects; None: the mean of the places' distances tells.
+        baseline: Normal mean distance of an object to a single like of it.
+        scorer: Of whole objects; None: the mean of the places' distances tells.
     """
 
     query: ObjectMaps
     comparisons: Sequence[Comparison]
-    likeness: Likeness
+    affinity: Affinity
     align: Align
     epsilon: float
-    usual: float
-    gauge: Gauge | None = None
-    _asked: dict[Rows, Judged | None] = field(default_factory=dict, repr=False)
+    baseline: float
+    scorer: PooledScorer | None = None
+    _asked: dict[Rows, ObjectScore | None] = field(default_factory=dict, repr=False)
 
-    def alone(self, row: int) -> Judged | None:
+    def alone(self, row: int) -> ObjectScore | None:
         """One object of the query; None where no reference has any."""
-        return judged(
-            self.query, row, self.comparisons, self.align, self.epsilon, self.usual, self.gauge
+        return score_object(
+            self.query, row, self.comparisons, self.align, self.epsilon, self.baseline, self.scorer
         )
 
-    def together(self, rows: Rows) -> Judged | None:
+    def together(self, rows: Rows) -> ObjectScore | None:
         """Some objects of the query, measured as one."""
         boxes = self.query.objects.boxes[list(rows)]
         box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
@@ -65,23 +65,23 @@ class Surveyor:
         mask = self.query.masks[list(rows)].amax(0)
         return self._measured(box, mask, self._belonging(place * self.query.half))
 
-    def place_of(self, reference: ObjectMaps, row: int) -> Judged | None:
-        """The place where a reference object should be, by whichever measure doubts it more.
+    def place_of(self, reference: ObjectMaps, row: int) -> ObjectScore | None:
+        """The place where a reference object should be, by the larger of both measures.
 
-        Nothing at all is near the mean of much that varies: as a whole it may look usual.
+        Nothing at all is near the mean of much that varies: as a whole it may look normal.
         """
         found = self._best(self._belonging(reference.objects.places[row]))
         if found is None:
             return None
-        return replace(found, whole=max(found.odds, found.by_places))
+        return replace(found, whole=max(found.z_score, found.by_places))
 
-    def instead_of(self, row: int) -> Judged | None:
+    def instead_of(self, row: int) -> ObjectScore | None:
         """The place of one of the query's objects, however that was cut out."""
         return self._best(np.array([c.stands[row] for c in self.comparisons], np.int64))
 
     def reconsidered(
-        self, objects: Sequence[Judged | None], chosen: Revised
-    ) -> list[Judged | None]:
+        self, objects: Sequence[ObjectScore | None], chosen: Rematched
+    ) -> list[ObjectScore | None]:
         """Each object, measured by the cut that speaks best for it.
 
         Args:
@@ -93,9 +93,9 @@ class Surveyor:
         """
         found = list(objects)
         for row, one in enumerate(objects):
-            if one is not None and one.odds > NORMAL:
+            if one is not None and one.z_score > NORMAL:
                 other = self.instead_of(row)
-                if other is not None and other.odds < one.odds:
+                if other is not None and other.z_score < one.z_score:
                     found[row] = replace(other, matched=one.matched)
         for rows, whole in chosen.joined.items():
             for row in rows:
@@ -103,27 +103,27 @@ class Surveyor:
             found[rows[0]] = whole
         return found
 
-    def as_they_are(self) -> list[Revised]:
-        """The comparisons without second thoughts."""
-        return [Revised(comparison, {}, {}) for comparison in self.comparisons]
+    def as_they_are(self) -> list[Rematched]:
+        """The comparisons without rematching."""
+        return [Rematched(comparison, {}, {}) for comparison in self.comparisons]
 
     def _belonging(self, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Per comparison the reference object that belongs in a place; -1 for none."""
         found = []
         for comparison in self.comparisons:
             gaps = np.linalg.norm(comparison.reference.objects.places - place, axis=1)
-            near = len(gaps) > 0 and gaps.min() <= self.likeness.reach
+            near = len(gaps) > 0 and gaps.min() <= self.affinity.reach
             found.append(int(gaps.argmin()) if near else -1)
         return np.array(found, np.int64)
 
-    def _best(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+    def _best(self, stands: npt.NDArray[np.int64]) -> ObjectScore | None:
         """What lies where the references have some objects: of their boxes, the one that fits."""
         asked = tuple(stands.tolist())
         if asked not in self._asked:
             self._asked[asked] = self._fitting(stands)
         return self._asked[asked]
 
-    def _fitting(self, stands: npt.NDArray[np.int64]) -> Judged | None:
+    def _fitting(self, stands: npt.NDArray[np.int64]) -> ObjectScore | None:
         known = [
             (c.number, c.reference, int(row))
             for c, row in zip(self.comparisons, stands, strict=True)
@@ -133,9 +133,9 @@ class Surveyor:
             return None
         boxes = np.array([reference.box(row) for _, reference, row in known])
         best = 0
-        if self.gauge is not None:
+        if self.scorer is not None:
             likes = [(number, row) for number, _, row in known]
-            best = int(self.gauge.odds(boxes, likes).argmin())
+            best = int(self.scorer.z_score(boxes, likes).argmin())
         _, reference, row = known[best]
         height, width = self.query.size
         size = self.query.masks.shape[1:]
@@ -146,7 +146,7 @@ class Surveyor:
 
     def _measured(
         self, box: npt.NDArray[np.float64], mask: torch.Tensor, stands: npt.NDArray[np.int64]
-    ) -> Judged | None:
+    ) -> ObjectScore | None:
         kept = self.query.objects.rows(np.zeros(len(self.query), bool))
         height, width = self.query.size
         place = ((box[:2] + box[2:]) / [width, height] - 1) * self.query.half
@@ -162,7 +162,7 @@ class Surveyor:
             replace(comparison, stands=np.array([row]), found=_matched(comparison, int(row)))
             for comparison, row in zip(self.comparisons, stands, strict=True)
         ]
-        return judged(maps, 0, before, self.align, self.epsilon, self.usual, self.gauge)
+        return score_object(maps, 0, before, self.align, self.epsilon, self.baseline, self.scorer)
 
 
 def _matched(comparison: Comparison, row: int) -> Assignment:
@@ -173,8 +173,8 @@ def _matched(comparison: Comparison, row: int) -> Assignment:
 
 
 @dataclass(frozen=True)
-class Revised:
-    """A comparison after second thoughts.
+class Rematched:
+    """A comparison after rematching.
 
     Attributes:
         comparison: Without pieces, and objects that were not cut out or cut elsewhere.
@@ -183,50 +183,54 @@ class Revised:
     """
 
     comparison: Comparison
-    joined: dict[Rows, Judged]
-    absent: dict[int, Judged]
+    joined: dict[Rows, ObjectScore]
+    absent: dict[int, ObjectScore]
 
 
-def revised(surveyor: Surveyor, alone: Sequence[Judged | None]) -> list[Revised]:
-    """All comparisons of a query, after second thoughts.
+def rematched(rematcher: Rematcher, alone: Sequence[ObjectScore | None]) -> list[Rematched]:
+    """All comparisons of a query, after rematching.
 
     Args:
-        surveyor: Of the query.
+        rematcher: Of the query.
         alone: Each of its objects, measured as it was cut out.
     """
-    known: dict[Rows, Judged | None] = {}
+    known: dict[Rows, ObjectScore | None] = {}
     results = []
-    for comparison in surveyor.comparisons:
+    for comparison in rematcher.comparisons:
         missing, extra = comparison.missing.copy(), comparison.extra.copy()
         moved, partner = comparison.moved.copy(), comparison.found.partner
-        joined: dict[Rows, Judged] = {}
-        absent: dict[int, Judged] = {}
-        for row, rows in _pieces(surveyor.query, comparison).items():
+        joined: dict[Rows, ObjectScore] = {}
+        absent: dict[int, ObjectScore] = {}
+        for row, rows in _pieces(rematcher.query, comparison).items():
             if len(rows) < 2:
                 continue
             if rows not in known:
-                known[rows] = surveyor.together(rows)
+                known[rows] = rematcher.together(rows)
             one = known[rows]
-            apart = max((piece.odds for i in rows if (piece := alone[i]) is not None), default=0.0)
-            # Odd as it may be, it is one thing where the pieces are odder still.
-            if one is not None and (one.odds <= NORMAL or one.odds < apart):
+            apart = max(
+                (piece.z_score for i in rows if (piece := alone[i]) is not None), default=0.0
+            )
+            # Odd as it may be, it is one thing where the pieces are more anomalous still.
+            if one is not None and (one.z_score <= NORMAL or one.z_score < apart):
                 extra[list(rows)] = moved[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one
         displaced = np.flatnonzero(moved).tolist()
-        for mine in displaced if len(displaced) <= DOUBTS else []:
-            place = surveyor.place_of(comparison.reference, int(partner[mine]))
-            if place is not None and place.odds <= NORMAL:  # all is there: it was cut differently
+        for mine in displaced if len(displaced) <= MOST else []:
+            place = rematcher.place_of(comparison.reference, int(partner[mine]))
+            if (
+                place is not None and place.z_score <= NORMAL
+            ):  # all is there: it was cut differently
                 moved[mine] = 0
-        doubted = np.flatnonzero(missing).tolist()
-        for row in doubted if len(doubted) <= DOUBTS else []:
-            place = surveyor.place_of(comparison.reference, row)
-            if place is not None and place.odds <= NORMAL:
+        absences = np.flatnonzero(missing).tolist()
+        for row in absences if len(absences) <= MOST else []:
+            place = rematcher.place_of(comparison.reference, row)
+            if place is not None and place.z_score <= NORMAL:
                 missing[row] = 0
             elif place is not None:
                 absent[row] = place
         kept = replace(comparison, missing=missing, extra=extra, moved=moved)
-        results.append(Revised(kept, joined, absent))
+        results.append(Rematched(kept, joined, absent))
     return results
 
 
