@@ -46,9 +46,8 @@ from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, ren
 from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.methods.sam_lad.affinity import Affinity
-from fmlad.methods.sam_lad.assignment import match
 from fmlad.methods.sam_lad.descriptors import Mode
+from fmlad.methods.sam_lad.matching import Affinity, match
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
 from fmlad.methods.sam_lad.paper import optimal_matching

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.methods.sam_lad.affinity import Affinity
-from fmlad.methods.sam_lad.assignment import Assignment, match
 from fmlad.methods.sam_lad.descriptors import Mode
-from fmlad.methods.sam_lad.match_statistics import UNKNOWN, MatchStatistics
+from fmlad.methods.sam_lad.matching import UNKNOWN, Affinity, Assignment, MatchStatistics, match
 from fmlad.methods.sam_lad.object_maps import Align, Measured, ObjectMaps, compare
 from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, PooledGaussian, brought
 from fmlad.methods.sam_lad.templates import TemplateIndex

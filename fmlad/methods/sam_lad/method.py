@@ -31,7 +31,6 @@ from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.methods.sam_lad import paper
-from fmlad.methods.sam_lad.affinity import Affinity
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
     Matcher,
@@ -40,10 +39,10 @@ from fmlad.methods.sam_lad.comparison import (
     learn_statistics,
 )
 from fmlad.methods.sam_lad.config import SamLadConfig
-from fmlad.methods.sam_lad.confirmation import Confirmation
+from fmlad.methods.sam_lad.matching import Affinity
 from fmlad.methods.sam_lad.object_maps import ObjectMaps, soft_masks
 from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
-from fmlad.methods.sam_lad.rematching import Rematcher, rematched
+from fmlad.methods.sam_lad.rematching import Confirmation, Rematcher, rematched
 from fmlad.methods.sam_lad.report import (
     found_differences,
     labelled,

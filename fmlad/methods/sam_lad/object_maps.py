@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.sam_lad.affinity import ObjectDescriptors
 from fmlad.methods.sam_lad.descriptors import Mode, describe_objects
+from fmlad.methods.sam_lad.matching import ObjectDescriptors
 from fmlad.methods.sam_lad.measurement import measure
 from fmlad.objects.appearance import Objects
 

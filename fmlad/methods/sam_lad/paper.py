@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.methods.sam_lad.assignment import transport
+from fmlad.methods.sam_lad.matching import transport
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 

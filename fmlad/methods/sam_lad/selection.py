@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from fmlad.objects.appearance import Proposals
 
 Grain = Literal["own", "wholes", "parts"]
+Share = Annotated[float, Field(ge=0, le=1)]
 Bools = npt.NDArray[np.bool_]
 
 LEAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # shares of the image
@@ -43,8 +45,8 @@ class Selection:
     """
 
     grain: Grain = "own"
-    least: float = NORMAL[0]
-    most: float = NORMAL[1]
+    least: Share = NORMAL[0]
+    most: Share = NORMAL[1]
 
     @classmethod
     def learn(
@@ -94,24 +96,6 @@ class Selection:
         result = np.zeros(len(fits), bool)
         result[kept] = True
         return result
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"grain": self.grain, "least": self.least, "most": self.most}
-
-    @classmethod
-    def from_dict(cls, data: Any) -> Selection:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            KeyError, TypeError, ValueError: The description is unusable.
-        """
-        if data["grain"] not in get_args(Grain):
-            raise ValueError(f"grain is {data['grain']!r}")
-        least, most = float(data["least"]), float(data["most"])
-        if not 0 <= least <= most <= 1:
-            raise ValueError(f"areas are {least} and {most}")
-        return cls(data["grain"], least, most)
 
 
 def _similarity(shots: Sequence[Proposals], selection: Selection) -> float:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.sam_lad.affinity import Affinity
-from fmlad.methods.sam_lad.match_statistics import MatchStatistics
+from fmlad.methods.sam_lad.matching import Affinity, MatchStatistics
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
 from fmlad.methods.sam_lad.selection import Selection
 from fmlad.methods.sam_lad.templates import TemplateIndex
+
+
+def _filled(kind: type[Any], data: Mapping[str, Any]) -> Any:
+    """A checked dataclass, every field of which must have been saved."""
+    return kind(**{one.name: data[one.name] for one in fields(kind)})
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Learned:
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts."""
         return {
-            "affinity": self.affinity.to_dict(),
+            "affinity": asdict(self.affinity),
             "baseline": self.baseline,
             "gaussian": self.gaussian is not None,
         }
@@ -61,7 +65,7 @@ class Learned:
             CorruptDetectorError: A tensor is missing or of another shape.
             LookupError, TypeError, ValueError: The description is unusable.
         """
-        affinity, baseline = Affinity.from_dict(meta["affinity"]), float(meta["baseline"])
+        affinity, baseline = _filled(Affinity, meta["affinity"]), float(meta["baseline"])
         if not 0 < baseline < float("inf"):
             raise ValueError(f"the normal distance is {baseline}")
         statistics = MatchStatistics.restore(reader, [len(template) for template in templates])
@@ -124,7 +128,7 @@ class SamLadState:
             "shared": all(self._shared(number) for number in range(len(self.templates))),
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
-            "selection": self.selection.to_dict(),
+            "selection": asdict(self.selection),
             "learned": None if self.learned is None else self.learned.meta(),
             "bank": None if self.bank is None else self.bank.meta(),
         }
@@ -161,5 +165,5 @@ class SamLadState:
             ):
                 raise ValueError("the templates contradict each other")
             known = None if learned is None else Learned.restore(reader, learned, templates)
-            selection = Selection.from_dict(meta["selection"])
+            selection = _filled(Selection, meta["selection"])
         return cls(shots, numbers, templates, selection, known, bank)

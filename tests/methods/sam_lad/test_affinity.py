@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from fmlad.methods.sam_lad.affinity import Affinity, ObjectDescriptors
-from fmlad.methods.sam_lad.assignment import match
+from fmlad.methods.sam_lad.matching import Affinity, ObjectDescriptors, match
 
 
 def described(seed: int, places: np.ndarray, jitter: float, kinds: int = 1) -> ObjectDescriptors:
@@ -78,7 +79,7 @@ def test_nothing_to_learn_from() -> None:
 
 def test_round_trip_and_refusal() -> None:
     like = Affinity.learn([described(seed, GRID, 0.01) for seed in range(3)])
-    assert Affinity.from_dict(like.to_dict()) == like
+    assert Affinity(**asdict(like)) == like
     for key, value in (("shortfall", 0.0), ("units", [1, -1]), ("stray", 2), ("dustbin", "low")):
         with pytest.raises((ValueError, TypeError)):
-            Affinity.from_dict({**like.to_dict(), key: value})
+            Affinity(**{**asdict(like), key: value})

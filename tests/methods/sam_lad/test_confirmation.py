@@ -8,7 +8,7 @@ from torch import Tensor
 
 import fmlad
 from fmlad.backbones.roles import Masks
-from fmlad.methods.sam_lad.confirmation import Confirmation
+from fmlad.methods.sam_lad.rematching import Confirmation
 from tests.methods.sam_lad.test_method import BLUE, TRAY, Blobs, draw, kinds, without
 
 

@@ -298,6 +298,7 @@ def test_every_broken_state_is_refused(tray: fmlad.Detector) -> None:
         ("sizes", [[0, 1]] * 4),
         ("selection", {"grain": "crumbs", "least": 0.1, "most": 0.2}),
         ("learned", {**meta["learned"], "affinity": {}}),
+        ("selection", {"grain": "own", "least": 0.1}),
         ("bank", None),
     ):
         with pytest.raises(CorruptDetectorError):

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from fmlad.methods.sam_lad.affinity import Affinity
-from fmlad.methods.sam_lad.assignment import Assignment
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
     Matcher,
@@ -18,7 +16,7 @@ from fmlad.methods.sam_lad.comparison import (
     before,
     learn_statistics,
 )
-from fmlad.methods.sam_lad.match_statistics import MatchStatistics
+from fmlad.methods.sam_lad.matching import Affinity, Assignment, MatchStatistics
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
 from fmlad.methods.sam_lad.rematching import Rematcher, rematched

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmlad.methods.sam_lad.match_statistics import UNKNOWN, MatchStatistics
+from fmlad.methods.sam_lad.matching import UNKNOWN, MatchStatistics
 from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
 
 
