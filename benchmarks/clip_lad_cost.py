@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["FMLAD_CACHE_LIMIT_MB"] = "0"  # a cached answer would cost nothing
 
 import fmlad
-from fmlad.backbones import clip, clip_open
+from fmlad.backbones.clip import clip, clip_open
 from fmlad.datasets import render_scene
 from fmlad.pipeline import open_view
 from fmlad.profiles import PROFILES

@@ -22,7 +22,8 @@ from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
-from fmlad.methods.clip_lad.method import BRANCHES, ClipLad, ClipLadConfig
+from fmlad.methods.clip_lad.config import BRANCHES, ClipLadConfig
+from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.protocol import FitContext
 from fmlad.prompts import PromptSet
@@ -263,7 +264,7 @@ def called_anomalous(raw: dict[str, Scores], options: Options, shots: int = 4) -
     fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
     normal = [fusion.fused(scores) for scores in raw["left_out"]]
     source: Source = "leave-one-out" if shots > 1 else "augmentations"
-    calibration = Calibration.fit(normal, source, fusion.usual)
+    calibration = Calibration.fit(normal, source, fusion.baseline)
     return {
         group.partition("_")[0]: float(
             np.mean([bool(calibration.decide(fusion.fused(scores))) for scores in raw[group]])

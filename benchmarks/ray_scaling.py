@@ -30,20 +30,21 @@ import fmlad
 from benchmarks.common import keep
 from benchmarks.cost import SIDE, pictures
 from fmlad.engines import cluster, predict, predict_ray
+from fmlad.engines.threads import Threads
 
 BATCH = 8  # as predict has it
 SHOTS = 4
 EMPTY = 400  # pictures of the runs in which workers do nothing
 
 
-class Idle(predict.Judge):
+class Idle(predict.BatchWorker):
     """A worker that gives every picture the verdict of the first one: what is left is Ray."""
 
     def __call__(self, rows: Any) -> Iterator[Any]:
         batch = rows["batch"][0]
         if self._detector is None:
-            self._verdict = self.load().predict(batch.sources[0])
-        for place in range(batch.first, batch.first + len(batch.sources)):
+            self._verdict = self.load().predict(batch.images[0])
+        for place in range(batch.first, batch.first + len(batch.images)):
             yield predict._row(place, self._verdict)
 
 
@@ -93,19 +94,19 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
             empty: list[float] = []
             fitted = fmlad.Detector.load(detector)
             list(fitted.predict_many(paths[:1]))
-            judge = predict.Judge
+            judge = predict.BatchWorker
             for _ in range(rounds):
                 alone.append(timed(fitted.predict_many(paths, BATCH))[1])
                 for workers, took in ((1, ones), (2, twos)):
                     took.append(
                         timed(predict_ray(detector, paths, workers=workers, batch_size=BATCH))[1]
                     )
-                predict.Judge = Idle
+                predict.BatchWorker = Idle
                 many = (paths * ceil(EMPTY / images))[:EMPTY]
                 to_first, whole = timed(predict_ray(detector, many, workers=1, batch_size=BATCH))
                 first.append(to_first)  # with one image judged, as idle as it is otherwise
                 empty.append((whole - to_first) / (EMPTY / BATCH - 1))
-                predict.Judge = judge
+                predict.BatchWorker = judge
     one, pipe = statistics.median(alone) / images, statistics.median(empty)
     up = statistics.median(first) - one
     figures: dict[str, Any] = {
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     figures = measure(options.images, options.rounds)
-    count = cluster.threads_here().torch
+    count = Threads.current().torch
     threads = f"{count} thread{'' if count == 1 else 's'}"
     keep(
         "ray",

@@ -32,9 +32,9 @@ from benchmarks.sam_lad import scene
 from benchmarks.scenes import open_all
 from benchmarks.squeezenet import SqueezeNet
 from benchmarks.upsampling import operations
-from fmlad.backbones.bilateral import JointBilateral
-from fmlad.backbones.builtin import HandmadeFeatures
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.bilateral import JointBilateral
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Backbone, Pyramid
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.datasets import SCENE_CATEGORIES

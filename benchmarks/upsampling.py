@@ -30,7 +30,7 @@ from torch import Tensor
 
 from benchmarks.common import keep
 from fmlad.backbones import featup
-from fmlad.backbones.bilateral import JointBilateral
+from fmlad.backbones.embedded.bilateral import JointBilateral
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import fmlad
 from fmlad.io.inputs import list_images
 
-PAUSE = 1.0  # seconds between two looks into the inbox
+PAUSE = 1.0  # seconds between two readings of the inbox
 
 
 def main() -> None:

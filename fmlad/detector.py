@@ -142,20 +142,13 @@ class Detector:
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, where the training left off.")
         profile = _profile_name(profile)
-        chosen = profiles.resolve(
-            method_roles(chosen_method, profile, backbones),
-            profile,
-            chosen_method.declared.get(profile),
-            backbones,
-        )
+        chosen = method_choice(chosen_method, profile, backbones)
         device = profiles.pick_device(device)
         # Images first: a typo in a path should not cost the loading of a network.
         pictures = _load_all(shots, "shots")
         held_out = _load_all(validation, "validation") if _given(validation) else []
         extra = _load_all(unlabeled, "unlabeled") if _given(unlabeled) else []
-        backbone_set = BackboneSet(
-            profiles.load_backbones(chosen, device), DiskCache.default(), device
-        )
+        backbone_set = _load_backbones(chosen, device)
         views = [backbone_set.view(pixels, label) for label, pixels in pictures]
         context = FitContext(
             labels=None if labels is None else _checked_labels(labels, views),
@@ -205,16 +198,9 @@ class Detector:
         method = create_method(ZERO_SHOT, options)
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
         profile = _profile_name(profile)
-        chosen = profiles.resolve(
-            method_roles(method, profile, backbones),
-            profile,
-            method.declared.get(profile),
-            backbones,
-        )
+        chosen = method_choice(method, profile, backbones)
         device = profiles.pick_device(device)
-        backbone_set = BackboneSet(
-            profiles.load_backbones(chosen, device), DiskCache.default(), device
-        )
+        backbone_set = _load_backbones(chosen, device)
         fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)
         return cls(fitted, backbone_set, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
@@ -303,7 +289,7 @@ class Detector:
         scores = self._fitted.shot_scores
         known = [score for score in scores if score is not None]
         # With two shots each is as far from the other as the other from it: nothing can be said.
-        limit = far_odder(known, self._fitted.fusion.usual)
+        limit = far_odder(known, self._fitted.fusion.baseline)
         keys = self._shot_keys()
         return [
             ShotReport(
@@ -390,9 +376,8 @@ class Detector:
             roles = list(saved.record.backbones)
             chosen = profiles.resolve(roles, profile, method.declared.get(profile))
         device = profiles.pick_device(device)
-        backbones = profiles.load_backbones(chosen, device)
-        storage.check_backbones(saved, backbones)
-        backbone_set = BackboneSet(backbones, DiskCache.default(), device)
+        backbone_set = _load_backbones(chosen, device)
+        storage.check_backbones(saved, backbone_set.backbones)
         return cls(
             storage.restore(saved, device),
             backbone_set,
@@ -506,11 +491,19 @@ def method_backbones(
         OptionError: Nobody offers a needed role, or the device is not usable.
         WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
     """
-    built = create_method(method, {})
-    profile = profiles.profile_name(profile)
-    roles = method_roles(built, profile, backbones)
-    chosen = profiles.resolve(roles, profile, built.declared.get(profile), backbones)
-    device = profiles.pick_device(device)
+    chosen = method_choice(create_method(method, {}), profiles.profile_name(profile), backbones)
+    return _load_backbones(chosen, profiles.pick_device(device))
+
+
+def method_choice(
+    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None = None
+) -> dict[str, str | Backbone]:
+    """Role -> backbone of a method on a profile, nothing loaded yet; see ``profiles.resolve``."""
+    roles = method_roles(method, profile, backbones)
+    return profiles.resolve(roles, profile, method.declared.get(profile), backbones)
+
+
+def _load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> BackboneSet:
     return BackboneSet(profiles.load_backbones(chosen, device), DiskCache.default(), device)
 
 

@@ -1,18 +1,15 @@
-"""Pictures from predictions. Everything here returns a new image and leaves its input alone."""
+"""Pictures from plain arrays. Every function returns a new image and leaves its input alone."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from fmlad.findings import Finding
-    from fmlad.prediction import Prediction, Segmentation
+from fmlad.findings import Finding
 
 BOX_COLOUR = (255, 255, 255)
 LEGEND = 12  # parts listed at most
@@ -22,90 +19,56 @@ BOX_EDGE = (20, 20, 20)
 _HEAT = np.array([[40, 10, 90], [190, 30, 90], [250, 140, 20], [255, 245, 160]], dtype=np.float32)
 
 
-def overlay(prediction: Prediction) -> Image.Image:
-    """The query with its heat layer and its findings' numbered boxes."""
-    top = prediction.threshold if prediction.threshold else 1.0
-    picture = heat(prediction.pixels, prediction.anomaly_map, start=0.5 * top, full=2.0 * top)
-    return boxes(picture, prediction.findings)
-
-
-def parts(prediction: Prediction) -> Image.Image:
-    """The query with its parts outlined, a legend with their counts, and the findings' boxes.
-
-    The same picture with boxes alone where the method tells no parts apart.
-    """
-    picture = Image.fromarray(np.array(prediction.pixels))
-    if prediction.segmentation is not None:
-        picture = outlines(picture, prediction.segmentation)
-    return boxes(picture, prediction.findings)
-
-
-def outlines(picture: Image.Image, segmentation: Segmentation, legend: bool = True) -> Image.Image:
+def outlines(
+    picture: Image.Image,
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    counts: Mapping[str, int] | None = None,
+) -> Image.Image:
     """Outlines parts in their colours and lists them with their counts.
 
     Args:
-        picture: RGB, of the size of ``segmentation.labels``.
-        segmentation: Parts; label 0 is the background.
-        legend: Whether they are listed, over the upper left corner.
+        picture: RGB, ``W`` x ``H`` pixels.
+        labels: int ``(H, W)``; an index into ``names``, 0 is the background.
+        names: Of the parts; :data:`UNMATCHED` ones are drawn in white.
+        counts: Objects of each part, listed over the upper left corner; None lists nothing.
     """
     unit = max(1, round(max(picture.size) / 400))
-    labels = np.asarray(segmentation.labels)
     pixels = np.array(picture.convert("RGB"))
     edge = np.zeros(labels.shape, bool)
     for axis in (0, 1):
-        for step in range(1, unit + 1):
-            for sign in (step, -step):
-                edge |= np.roll(labels, sign, axis) != labels
+        for step in (*range(-unit, 0), *range(1, unit + 1)):
+            edge |= np.roll(labels, step, axis) != labels
     edge &= labels > 0
     colours = [
         BOX_COLOUR if name == UNMATCHED else part_colour(number)
-        for number, name in enumerate(segmentation.names)
+        for number, name in enumerate(names)
     ]
-    palette = np.array(colours, np.uint8)
-    pixels[edge] = palette[labels[edge]]
+    pixels[edge] = np.array(colours, np.uint8)[labels[edge]]
     result = Image.fromarray(pixels)
     draw = ImageDraw.Draw(result)
     font = ImageFont.load_default(size=max(10, 8 * unit))
-    shown = [
-        (segmentation.names.index(name), f"{count} x {name}")
-        for name, count in segmentation.counts().items()
-        if count and legend
-    ][:LEGEND]
     y = 2.0 * unit
-    for label, text in shown:
+    for name, count in [(n, c) for n, c in (counts or {}).items() if c][:LEGEND]:
+        text = f"{count} x {name}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         high = bottom - top + 4 * unit
         width = high + right - left + 6 * unit
         draw.rectangle((2 * unit, y, 2 * unit + width, y + high), fill=BOX_EDGE)
         swatch = (3 * unit, y + unit, 2 * unit + high - unit, y + high - unit)
-        draw.rectangle(swatch, fill=colours[label])
+        draw.rectangle(swatch, fill=colours[list(names).index(name)])
         where = (2 * unit + high + 2 * unit - left, y + 2 * unit - top)
         draw.text(where, text, fill=BOX_COLOUR, font=font)
         y += high
     return result
 
 
-def pairs(
-    query: npt.NDArray[np.uint8],
-    matched: Segmentation,
-    reference: npt.NDArray[np.uint8],
-    theirs: Segmentation,
-) -> Image.Image:
-    """A query beside a reference, matched objects in one colour, the others in white.
-
-    Without a legend, which would hide a corner: the colours say who belongs to whom.
-
-    Args:
-        query: uint8 ``(H, W, 3)``.
-        matched: Its objects, under the labels of their partners.
-        reference: uint8 ``(H', W', 3)``.
-        theirs: Its objects, under the same labels.
-    """
-    left = outlines(Image.fromarray(np.array(query)), matched, legend=False)
-    right = outlines(Image.fromarray(np.array(reference)), theirs, legend=False)
-    height = max(left.height, right.height)
+def pairs(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures side by side on white, a gap between them."""
     gap = max(4, left.width // 50)
-    sheet = Image.new("RGB", (left.width + gap + right.width, height), BOX_COLOUR)
+    sheet = Image.new(
+        "RGB", (left.width + gap + right.width, max(left.height, right.height)), BOX_COLOUR
+    )
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + gap, 0))
     return sheet

@@ -11,6 +11,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean ...?``, for a message; nothing where no known name is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
 class FmladError(Exception):
     """Root of all errors that a user can cause and mend."""
 
@@ -40,9 +46,7 @@ class UnknownNameError(OptionError):
             known: All valid names.
         """
         names = sorted(known)
-        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(names) or "none"
+        hint, listed = nearest(str(name), names), ", ".join(names) or "none"
         return cls(f"There is no {kind} named {name!r}.{hint} Known ones: {listed}.")
 
 
@@ -72,6 +76,14 @@ class CorruptDetectorError(FmladError):
 
 class BackboneMismatchError(FmladError):
     """A saved detector asked to score with other weights than it was fitted with."""
+
+
+class TrainingError(FmladError):
+    """A training that came to no usable weights."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that is damaged, of another training, or cannot be written."""
 
 
 class CorruptResultsError(FmladError):

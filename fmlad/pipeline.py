@@ -74,6 +74,8 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         views: The shots, at least one.
         context: What else it may use; its ``validation`` images are never shots.
     """
+    from fmlad.training.loop import seeded
+
     progress = context.progress
     for done, view in enumerate(views, start=1):
         prepare([view], method.needs)
@@ -83,7 +85,8 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     given = context.validation
     if aside:
         context = _without(context, aside, [views[index] for index in aside])
-    state = _seeded(method, kept, context)
+    with seeded(context.seed, context.device):
+        state = method.fit(kept, context)
 
     trials: dict[int, Evidence] = {}
     source: Source
@@ -112,7 +115,7 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         held_out if by_validation else [trial.scores for trial in trials.values()], state
     )
     fused = {index: fusion.fused(trial.scores) for index, trial in trials.items()}
-    calibration = Calibration.fit(list(fused.values()), source, fusion.usual)
+    calibration = Calibration.fit(list(fused.values()), source, fusion.baseline)
     if held_out:
         calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
     names = tuple(view.name for view in views)
@@ -135,15 +138,6 @@ def _without(context: FitContext, aside: Sequence[int], views: Sequence[ImageVie
     if labels is not None:
         labels = [label for index, label in enumerate(labels) if index not in aside]
     return replace(context, labels=labels, validation=views)
-
-
-def _seeded(method: Method, views: Sequence[ImageView], context: FitContext) -> State:
-    """Fits with torch seeded; the caller's generators are left as they were."""
-    import torch
-
-    with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
-        return method.fit(views, context)
 
 
 def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageView]) -> Fitted:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from fmlad import draw
 from fmlad.errors import FmladError
+from fmlad.explain import explain
 from fmlad.findings import Finding
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Prediction:
 
     def explain(self) -> str:
         """The verdict and its findings in words."""
-        from fmlad.explain import explain
-
-        return explain(self)
+        return explain(
+            self.name, self.score, self.threshold, self.is_anomalous, self.findings, self.notes
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; without the map and the pixels."""
@@ -97,15 +97,19 @@ class Prediction:
 
     def overlay(self) -> Image.Image:
         """The query with its map as a heat layer and numbered boxes, at the input's size."""
-        from fmlad.draw import overlay
-
-        return overlay(self)
+        top = self.threshold or 1.0
+        heat = draw.heat(self.pixels, self.anomaly_map, start=0.5 * top, full=2.0 * top)
+        return draw.boxes(heat, self.findings)
 
     def parts_overlay(self) -> Image.Image:
-        """The query with its parts outlined, a legend with counts, and numbered boxes."""
-        from fmlad.draw import parts
+        """The query with its parts outlined, a legend with counts, and numbered boxes.
 
-        return parts(self)
+        The query with boxes alone where the method tells no parts apart.
+        """
+        picture = Image.fromarray(self.pixels)
+        if (parts := self.segmentation) is not None:
+            picture = draw.outlines(picture, parts.labels, parts.names, parts.objects)
+        return draw.boxes(picture, self.findings)
 
 
 @dataclass(frozen=True)

@@ -53,25 +53,19 @@ _BACKBONES = (
     BackboneEntry(
         "builtin:handmade@1",
         ("feature_extractor",),
-        "fmlad.backbones.builtin:HandmadeFeatures",
+        "fmlad.backbones.embedded.builtin:HandmadeFeatures",
         "colour, oriented gradients and texture energy; no weights",
-    ),
-    BackboneEntry(
-        "builtin:regions@1",
-        ("mask_proposer",),
-        "fmlad.backbones.regions:RegionProposer",
-        "objects that stand out from the background; no weights",
     ),
     BackboneEntry(
         "builtin:regions@2",
         ("mask_proposer",),
-        "fmlad.backbones.objects:ObjectProposer",
+        "fmlad.backbones.embedded.objects:ObjectProposer",
         "objects at the threshold where they look most like one, nested; no weights",
     ),
     BackboneEntry(
         "builtin:lexicon@1",
         ("text_aligner",),
-        "fmlad.backbones.lexicon:LexiconAligner",
+        "fmlad.backbones.embedded.lexicon:LexiconAligner",
         "grounds phrases by their words for colour, size, shape and texture; no weights",
     ),
     BackboneEntry(
@@ -84,25 +78,25 @@ _BACKBONES = (
     BackboneEntry(
         "sam:*",
         ("mask_proposer",),
-        "fmlad.backbones.sam:load",
+        "fmlad.backbones.sam.sam:load",
         "SAM through transformers (hub identifier or folder), or an original .pth checkpoint",
     ),
     BackboneEntry(
         "sam-hq:*",
         ("mask_proposer",),
-        "fmlad.backbones.sam:load",
+        "fmlad.backbones.sam.sam:load",
         "SAM-HQ through transformers (hub identifier or folder), or an original .pth checkpoint",
     ),
     BackboneEntry(
         "sam2:*",
         ("mask_proposer",),
-        "fmlad.backbones.sam:load",
+        "fmlad.backbones.sam.sam:load",
         "SAM 2 through transformers: a hub identifier or a local folder",
     ),
     BackboneEntry(
         "builtin:bilateral@1",
         ("upsampler",),
-        "fmlad.backbones.bilateral:JointBilateral",
+        "fmlad.backbones.embedded.bilateral:JointBilateral",
         "joint bilateral upsampling by the picture's colours; no weights",
     ),
     BackboneEntry(
@@ -114,7 +108,7 @@ _BACKBONES = (
     BackboneEntry(
         "clip:*",
         ("text_aligner", "feature_extractor"),
-        "fmlad.backbones.clip:load",
+        "fmlad.backbones.clip.clip:load",
         "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
         "transformers (folder or hub identifier), dense by NACLIP",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
 
 
+Packed = dict[str, npt.NDArray[Any]]  # masks, eight pixels a byte
+
+
 @dataclass(frozen=True)
 class BackboneSet:
     """The backbones in use, by role, and where their results go.
@@ -47,6 +50,17 @@ class BackboneSet:
     backbones: Mapping[str, Backbone]
     cache: DiskCache | None = None
     device: str = "cpu"
+    _latest: list[tuple[Packed, Masks]] = field(default_factory=list, repr=False, compare=False)
+
+    def unpacked(self, packed: Packed) -> Masks:
+        """Masks out of their packed form; those asked for last stay unpacked.
+
+        The steps of a method ask for one image's masks in turn, and all images' would fill the
+        memory.
+        """
+        if not self._latest or self._latest[0][0] is not packed:
+            self._latest[:] = [(packed, _unpacked(packed))]
+        return self._latest[0][1]
 
     def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
         """A view on ``uint8 (H, W, 3)`` RGB pixels."""
@@ -69,7 +83,7 @@ class ImageView:
         self.name = name
         self._backbones = backbone_set
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, dict[str, npt.NDArray[Any]]] = {}  # packed: shots are many
+        self._masks: dict[str, Packed] = {}  # packed: shots are many
         self.memo: dict[str, Any] = {}
         self.of_pixels: dict[str, Any] = {}
 
@@ -117,7 +131,7 @@ class ImageView:
         backbone = cast(MaskProposer, self._backbones.backbones[role])
         if backbone.fingerprint not in self._masks:
             self._masks[backbone.fingerprint] = self._propose(backbone)
-        return _unpacked(self._masks[backbone.fingerprint])
+        return self._backbones.unpacked(self._masks[backbone.fingerprint])
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role that a method can do without."""
@@ -179,7 +193,7 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> dict[str, npt.NDArray[Any]]:
+    def _propose(self, backbone: MaskProposer) -> Packed:
         cache = self._backbones.cache if backbone.expensive else None
         key = f"masks {backbone.fingerprint} {self.key}"
         stored = cache.get(key) if cache else None
@@ -198,10 +212,10 @@ def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
+def _packed(masks: Masks) -> Packed:
     """For memory and the disk cache: eight pixels of a mask a byte."""
     height, width = masks.masks.shape[1:]
-    parts: dict[str, npt.NDArray[Any]] = {
+    parts: Packed = {
         "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
         "size": np.array([height, width], np.int64),
         "boxes": masks.boxes,
@@ -210,11 +224,12 @@ def _packed(masks: Masks) -> dict[str, npt.NDArray[Any]]:
     return parts if masks.preferred is None else parts | {"preferred": masks.preferred}
 
 
-def _unpacked(parts: Mapping[str, npt.NDArray[Any]]) -> Masks:
+def _unpacked(parts: Packed) -> Masks:
     """Inverse of :func:`_packed`."""
     height, width = parts["size"].tolist()
     flat = np.unpackbits(parts["bits"], axis=1, count=height * width).view(bool)
     masks = flat.reshape(len(flat), height, width)
+    masks.flags.writeable = False
     return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 

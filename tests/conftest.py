@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fmlad.backbones.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.roles import Pyramid
 
 Pixels = npt.NDArray[np.uint8]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import fmlad
 from fmlad import profiles
+from fmlad.errors import OptionError
 from fmlad.methods import registry
+from tests.commands.test_main import fmlad_cli
 from tests.conftest import picture
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +41,10 @@ def test_the_six_lines_of_the_readme_run(
     assert (tmp_path / "my-detector" / "detector.json").is_file()
 
 
-def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
+def test_the_command_line_of_the_readme_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "normal_images")
     (tmp_path / "incoming").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "incoming" / "a.png")  # a shot: normal for sure
@@ -54,10 +60,7 @@ def test_the_command_line_of_the_readme_runs(folder: Path, tmp_path: Path) -> No
     for words in ours:
         if words[1] in ("app", "demo"):  # a server, and a test of its own
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "fmlad", *words[1:]],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = fmlad_cli(*words[1:])
         assert done.returncode == 0, (words, done.stderr)
     assert (tmp_path / "results" / "report.html").is_file()
 
@@ -81,11 +84,11 @@ def test_links_and_pictures_exist(page: str) -> None:
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
-    from tools.readme_tables import BEGIN, END, PAGES
+    from tools.docs.tables import BEGIN, END, PAGES
 
     for path, content in PAGES.items():
         text = (ROOT / path).read_text()
-        assert text.split(BEGIN)[1].split(END)[0].strip() == content(), path
+        assert text.split(BEGIN)[1].split(END)[0].strip() == "\n".join(content()), path
 
 
 def test_the_code_of_the_metrics_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,26 +96,64 @@ def test_the_code_of_the_metrics_page_runs(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "1.0\n"
 
 
-def test_the_method_of_the_docs_is_a_method(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    module = ModuleType("my_package.brightness")
-    monkeypatch.setitem(sys.modules, "my_package.brightness", module)
-    exec(blocks((ROOT / "docs" / "add-a-method.md").read_text(), "python")[0], module.__dict__)
-    monkeypatch.setattr(registry, "_METHODS", {"brightness": module.METHOD})
+@pytest.fixture
+def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The methods of the page, registered as plug-ins would be."""
+    methods = {}
+    for code in blocks((ROOT / "docs" / "add-a-method.md").read_text(), "python"):
+        name = code.split(".py", 1)[0].split("/")[-1]
+        module = ModuleType(f"my_package.{name}")
+        monkeypatch.setitem(sys.modules, f"my_package.{name}", module)
+        exec(code, module.__dict__)
+        methods[name] = module.METHOD
+    monkeypatch.setattr(registry, "_METHODS", methods)
     registry._homes.cache_clear()
-    try:
-        shots = [picture(i) for i in range(3)]
-        detector = fmlad.Detector.from_shots(
-            shots, method="brightness", profile="builtin", least=0.0
-        )
-        dark = picture(9) // 2
-        score = detector.predict(dark).score
-        assert score > 10
-        assert detector.predict(dark).findings[0].kind == "defect"
-        assert fmlad.Detector.load(detector.save(tmp_path / "d")).predict(dark).score == score
-    finally:
-        registry._homes.cache_clear()
+    yield
+    registry._homes.cache_clear()
+
+
+@pytest.mark.usefixtures("documented")
+def test_the_method_of_the_docs_is_a_method(tmp_path: Path) -> None:
+    shots = [picture(i) for i in range(3)]
+    detector = fmlad.Detector.from_shots(shots, method="brightness", profile="builtin", least=0.0)
+    dark = picture(9) // 2
+    score = detector.predict(dark).score
+    assert score > 10
+    assert detector.predict(dark).findings[0].kind == "defect"
+    assert fmlad.Detector.load(detector.save(tmp_path / "d")).predict(dark).score == score
+
+
+@pytest.mark.usefixtures("documented")
+def test_the_trained_method_of_the_docs_trains(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"method": "reconstruction", "profile": "builtin", "steps": 150}
+    shots = [picture(i) for i in range(6)]
+    told: list[str] = []
+    detector = fmlad.Detector.from_shots(
+        shots,
+        checkpoint=tmp_path / "run",
+        progress=lambda done, total, what: told.append(what),
+        **options,
+    )
+    assert any("loss" in what for what in told)
+    assert detector.calibration.source == "held-out"
+    assert [report.score is None for report in detector.shots].count(False) == 1
+    good, bad = (detector.predict(picture(9, defect=defect)) for defect in (False, True))
+    assert bad.score > 1.5 * good.score
+    assert detector.predict(picture(9)).p_value is not None
+    # The same seed gives the same network, saved or trained again.
+    for other in (
+        fmlad.Detector.load(detector.save(tmp_path / "saved")),
+        fmlad.Detector.from_shots(shots, **options),
+        fmlad.Detector.from_shots(shots, checkpoint=tmp_path / "run", resume=True, **options),
+    ):
+        assert other.predict(picture(9, defect=True)).score == bad.score
+    with pytest.raises(OptionError, match="makes no use of labels"):
+        fmlad.Detector.from_shots(shots, labels=[], **options)
+
+
+def test_the_trained_method_of_the_docs_has_60_lines() -> None:
+    code = blocks((ROOT / "docs" / "add-a-method.md").read_text(), "python")[1]
+    assert len([line for line in code.splitlines() if line and not line.startswith("#")]) <= 60
 
 
 def test_the_backbone_of_the_docs_is_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

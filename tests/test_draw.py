@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.draw import BOX_EDGE, boxes, heat, overlay
+from fmlad.draw import BOX_EDGE, boxes, heat, outlines, pairs
 from fmlad.findings import Box, Finding, defects
 from fmlad.prediction import Prediction
 
@@ -43,14 +43,14 @@ def test_an_overlay_is_a_new_picture_of_the_same_size(height: int, width: int) -
 def test_every_threshold_gives_a_picture(threshold: float | None) -> None:
     pixels = picture(20, 30)
     map_ = np.full((20, 30), 0.2, dtype=np.float32)
-    assert overlay(prediction(pixels, map_, threshold, [])).size == (30, 20)
+    assert prediction(pixels, map_, threshold, []).overlay().size == (30, 20)
 
 
 def test_cold_places_show_the_photograph_as_it_is() -> None:
     pixels = picture(20, 30)
     map_ = np.full((20, 30), 0.5, dtype=np.float32)
     map_[:, 20:] = 2.0
-    got = np.asarray(overlay(prediction(pixels, map_, 1.0, [])))
+    got = np.asarray(prediction(pixels, map_, 1.0, []).overlay())
     assert (got[:, :20] == pixels[:, :20]).all()
     assert (got[:, 20:] != pixels[:, 20:]).any(axis=2).all()
 
@@ -157,3 +157,19 @@ def test_lines_grow_with_the_picture() -> None:
         return float((np.asarray(boxes(blank, [finding(box)])) != 90).any(axis=2).mean())
 
     assert share(2000) == pytest.approx(share(800), rel=0.2)
+
+
+def test_parts_are_outlined_and_listed() -> None:
+    grey = Image.new("RGB", (400, 300), (90, 90, 90))
+    labels = np.zeros((300, 400), np.uint8)
+    labels[150:250, 50:150], labels[150:250, 250:350] = 1, 2
+    names = ["background", "pin", "unmatched"]
+    plain = np.asarray(outlines(grey, labels, names))
+    listed = np.asarray(outlines(grey, labels, names, {"pin": 1, "slot": 0}))
+    assert (plain[155:245, 55:145] == 90).all()  # inside of a part
+    assert (plain[:140] == 90).all()
+    assert (plain[150, 300] == 255).all()  # what has no counterpart is white
+    assert (listed[:140] != 90).any()
+    assert (listed[140:] == plain[140:]).all()
+    sheet = pairs(grey, Image.new("RGB", (100, 500)))
+    assert sheet.size == (400 + 8 + 100, 500)

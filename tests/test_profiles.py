@@ -10,7 +10,7 @@ import torch
 
 import fmlad
 from fmlad import profiles
-from fmlad.backbones.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.roles import ROLES, Backbone, FeatureExtractor, Pyramid
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.profiles import (

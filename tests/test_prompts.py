@@ -421,7 +421,7 @@ def test_the_sets_of_the_docs_are_valid() -> None:
 
 
 def test_the_words_of_the_docs_are_those_of_the_lexicon() -> None:
-    from fmlad.backbones.lexicon import lexicon
+    from fmlad.backbones.embedded.lexicon import lexicon
 
     text = (ROOT / "docs" / "prompts.md").read_text()
     rows = re.findall(r"^\| (?:colour|brightness|texture|size|shape) \| (.*) \|$", text, flags=re.M)

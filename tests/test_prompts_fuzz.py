@@ -18,6 +18,8 @@ from fmlad.errors import PromptError
 from fmlad.prompts import PromptSet, list_prompt_sets
 from fmlad.prompts.sets import bundled_folder
 
+pytestmark = pytest.mark.slow
+
 MUTANTS, GENERATED = 400, 200
 SEEDS = ("example", "dice_six", "scenes/expect/breakfast_box", "mvtec_loco/juice_bottle_cherry")
 KEYS = ("name", "description", "coarse", "background", "foreground", "fine", "decide", "words",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fmlad
-from fmlad.backbones.regions import RegionProposer
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Pyramid
 from fmlad.io.cache import DiskCache
 from fmlad.views import BackboneSet, encode_together
@@ -127,7 +127,7 @@ def test_a_batch_gives_what_single_images_give(counting: Counting) -> None:
 
 
 def test_masks_are_proposed_once_and_cached_when_dear(tmp_path: Path) -> None:
-    class Dear(RegionProposer):
+    class Dear(ObjectProposer):
         expensive = True
         calls = 0
 
@@ -171,7 +171,7 @@ def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
 
 
 def test_other_eyes_share_what_backbones_said_but_no_notes(counting: Counting) -> None:
-    backbone, proposer = counting(), RegionProposer()
+    backbone, proposer = counting(), ObjectProposer()
     view = BackboneSet({"feature_extractor": backbone}).view(picture(0), "a")
     view.pyramid()
     before = view.nbytes

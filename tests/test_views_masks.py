@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Masks
 from fmlad.io.cache import DiskCache
 from fmlad.views import BackboneSet, ImageView, _packed, _unpacked
@@ -116,3 +116,11 @@ def test_another_picture_has_masks_of_its_own(tmp_path: Path) -> None:
     view(backbone, cache, 0).masks()
     view(backbone, cache, 1).masks()
     assert backbone.calls == 2
+
+
+def test_masks_asked_for_twice_are_unpacked_once(tmp_path: Path) -> None:
+    backbone = Dear(some(3, 8, 8, True))
+    one = view(backbone, DiskCache(tmp_path / "cache"))
+    assert one.masks() is one.masks()
+    with pytest.raises(ValueError, match="read-only"):
+        one.masks().masks[0, 0, 0] = True

@@ -320,7 +320,7 @@ def kept(kind: str, plates: list[Plate], size: int, rng: random.Random) -> Tile:
     while True:
         plate = rng.choice(plates)
         window = choose_window(plate, size, rng, kind)
-        pixels, ids = look(plate, window, size)
+        pixels, ids = cropped(plate, window, size)
         kinds = visible(ids, plate, window)
         if kind in kinds:
             return tile(pixels, kinds, kind, rng)
@@ -336,7 +336,7 @@ def moved(
     while True:
         plate, other = rng.choice(plates), rng.choice(others)
         window = choose_window(plate, size, rng, kind)
-        above, ids = look(plate, window, size)
+        above, ids = cropped(plate, window, size)
         chosen = np.isin(ids, [number for number, name in plate.kinds.items() if name == kind])
         if kind not in visible(np.where(chosen, ids, 255), plate, window):
             continue
@@ -345,7 +345,7 @@ def moved(
             pixels = noise(size, rng)
         else:
             below = choose_window(other, size, rng, rng.choice((BACKGROUND, *sorted(other.boxes))))
-            pixels, rest = look(other, below, size)
+            pixels, rest = cropped(other, below, size)
             kinds |= visible(np.where(chosen, 255, rest), other, below)
         soft = Image.fromarray(chosen.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.4))
         share = np.asarray(soft, np.float32)[..., None] / 255
@@ -364,7 +364,7 @@ def tile(pixels: npt.NDArray[np.uint8], kinds: set[str], kind: str, rng: random.
     return Tile(pixels, names, NAMES[kind] if rng.random() < 0.8 else tuple(sorted(names)))
 
 
-def look(
+def cropped(
     plate: Plate, window: Window, size: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Pixels ``(size, size, 3)`` and instances ``(size, size)`` of a window."""

@@ -11,8 +11,6 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from fmlad.errors import MissingDependencyError
-
 __all__ = ["build_page", "launch"]
 
 if TYPE_CHECKING:
@@ -25,11 +23,4 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'fmlad.app' has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module("fmlad.app.page"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise MissingDependencyError(
-            "The page needs the package gradio, which is not installed. Run `pip install gradio`."
-        ) from error
+    return getattr(importlib.import_module("fmlad.app.page"), name)

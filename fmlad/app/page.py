@@ -71,7 +71,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
                     )
                 button = gr.Button("Judge", variant="primary", elem_id="judge")
             with gr.Column(scale=3, min_width=360):
-                headline = gr.HTML(words.EMPTY, elem_id="verdict")
+                headline = gr.HTML(words.say("empty"), elem_id="verdict")
                 problems = gr.HTML(visible=False, elem_id="problems")
                 pictures = gr.Gallery(
                     label="Where it looks odd",
@@ -175,10 +175,10 @@ def _upload(label: str, name: str, role: service.Role) -> gr.File:
     )
     seen = gr.HTML(visible=False, elem_id=f"{name}-seen")
 
-    def look(paths: Files) -> gr.HTML:
-        return _shown(words.strip(service.look(paths or [], role)))
+    def preview(paths: Files) -> gr.HTML:
+        return _shown(words.say("strip", service.thumbnails(paths or [], role)))
 
-    files.change(look, files, seen, show_progress="hidden", api_visibility="private")
+    files.change(preview, files, seen, show_progress="hidden", api_visibility="private")
     return files
 
 
@@ -196,14 +196,10 @@ def _judges(
     ) -> Iterator[list[Any]]:
         with tempfile.TemporaryDirectory(prefix="fmlad-") as folder:
             result = service.judge(
-                shots or [],
-                queries or [],
-                method=method,
-                profile=profile,
-                detectors=detectors,
+                shots or [], queries or [], method=method, profile=profile, detectors=detectors,
                 folder=Path(folder),
                 progress=lambda done, total, what: progress((done, total), desc=what),
-            )
+            )  # fmt: skip
             # Yielded, not returned: gradio copies the files, and then the folder goes.
             yield _show(result, Path(folder))
 
@@ -219,21 +215,21 @@ def _judges(
 def _clear() -> list[Any]:
     """A dead button and an empty right column: old results must not pass for new ones."""
     hidden: list[Any] = [gr.update(visible=False)] * 5
-    return [gr.Button(interactive=False), words.WORKING, *hidden]
+    return [gr.Button(interactive=False), words.say("working"), *hidden]
 
 
 def _show(result: service.Result, folder: Path) -> list[Any]:
     """Values for the results, the shots' table and the details of every query."""
     verdicts = result.verdicts
-    details = [words.details(verdict, several=len(verdicts) > 1) for verdict in verdicts]
+    details = [words.say("details", verdict, len(verdicts) > 1) for verdict in verdicts]
     made = [verdict.map_file for verdict in verdicts if verdict.map_file is not None]
     if verdicts:
         report = folder / "verdicts.json"
         report.write_text(json.dumps(result.to_dict(), indent=2), encoding="utf-8")
         made.insert(0, report)
     return [
-        words.headline(result),
-        _shown(words.problems(result.problems)),
+        words.say("headline", result),
+        _shown(words.say("problems", result.problems)),
         gr.Gallery(
             [(verdict.picture, verdict.name) for verdict in verdicts],
             selected_index=0 if verdicts else None,
@@ -245,7 +241,7 @@ def _show(result: service.Result, folder: Path) -> list[Any]:
             open=any(shot.suspicious or shot.duplicate_of is not None for shot in result.shots),
         ),
         gr.File([str(path) for path in made], visible=bool(made)),
-        words.shots(result),
+        words.say("shots", result),
         details,
     ]
 

@@ -12,7 +12,8 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +23,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from fmlad.detector import Detector, ShotReport
-from fmlad.errors import FmladError, InvalidImageError
+from fmlad.errors import FmladError, InvalidImageError, ShotsError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding
 from fmlad.io.images import load_image, source_name
+from fmlad.progress import Progress
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]
@@ -76,13 +78,13 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Upload:
     """One uploaded file at a glance.
 
     Attributes:
         name: Its file name.
-        picture: It, longest side at most :data:`THUMBNAIL_SIDE`; None if it cannot be read.
-        reason: Why it cannot be read, or None.
+        picture: It, longest side at most :data:`THUMBNAIL_SIDE` pixels; None if it is unreadable.
+        reason: Why it is unreadable, or None.
     """
 
     name: str
@@ -177,11 +179,10 @@ class DetectorCache:
             return self._kept.get(key)
 
     def put(self, key: Key, detector: Detector) -> None:
-        """Keeps a detector; the one unused for longest goes where there are too many."""
+        """Keeps a new detector; the one unused for longest goes where there are too many."""
         with self._lock:
             self._kept[key] = detector
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._limit:
+            if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
 
     def __len__(self) -> int:
@@ -210,26 +211,31 @@ def judge(
         progress: Called as ``progress(done, total, what)``.
     """
     problems: list[Problem] = []
-
-    def failed(message: str) -> Result:
-        return Result(method, profile, error=without_folders(message), problems=problems)
-
     try:
-        if complaint := _wrong_number(shots, queries):
-            return failed(complaint)
-        pictures = _read_all(shots, "normal image", problems)
+        _check_numbers(shots, queries)
+        pictures = []
+        for path in shots:
+            with _reported(path, "normal image", problems):
+                pictures.append(read_file(path))
         if not pictures:
-            return failed(
+            raise ShotsError(
                 "None of the normal images could be read. Upload at least one picture of a product "
                 "that is as it should be."
             )
-        detector, refitted = _fitted(pictures, method, profile, detectors, progress)
+        key = (method, profile, *(picture.key for picture in pictures))
+        detector = detectors.get(key)
+        refitted = detector is None
+        if detector is None:
+            detector = Detector.from_shots(
+                [picture.pixels for picture in pictures], method=method, profile=profile,
+                progress=progress,
+            )  # fmt: skip
+            detectors.put(key, detector)
         verdicts = []
         for number, path in enumerate(queries, start=1):
-            # One at a time: a photograph with its map takes a hundred megabytes.
-            for picture in _read_all([path], "image to judge", problems):
-                verdict = _judge_one(detector, picture, number, folder, problems)
-                verdicts += [verdict] if verdict else []
+            with _reported(path, "image to judge", problems):
+                # One at a time: a photograph with its map takes a hundred megabytes.
+                verdicts.append(_judge_one(detector, read_file(path), number, folder))
             if progress:
                 progress(number, len(queries), "judging images")
         return Result(
@@ -247,26 +253,27 @@ def judge(
             refitted,
         )
     except FmladError as error:
-        return failed(str(error))
+        message = str(error)
     except Exception as error:
         # The page must say something in place of a verdict; the cause goes to the server's log.
         _log.exception("judging failed")
-        return failed(
+        message = (
             f"Something went wrong inside fmlad ({type(error).__name__}), which is not your fault; "
             f"the log of the server says more. Another method or profile may work."
         )
+    return Result(method, profile, without_folders(message), problems)
 
 
-def look(paths: Sequence[str | Path], role: Role) -> list[Seen]:
+def thumbnails(paths: Sequence[str | Path], role: Role) -> list[Upload]:
     """What was uploaded, in order: small pictures of what can be read, and why the rest cannot."""
-    seen = []
+    uploads = []
     for path in paths[: MAX_SHOTS if role == "normal image" else MAX_QUERIES]:
         try:
             small = shrunk(Image.fromarray(read_file(path).pixels), THUMBNAIL_SIDE)
-            seen.append(Seen(Path(path).name, small, None))
+            uploads.append(Upload(Path(path).name, small, None))
         except FmladError as error:
-            seen.append(Seen(Path(path).name, None, without_folders(str(error))))
-    return seen
+            uploads.append(Upload(Path(path).name, None, without_folders(str(error))))
+    return uploads
 
 
 def read_file(path: str | Path) -> Picture:
@@ -320,80 +327,50 @@ def without_folders(message: str) -> str:
     return _FOLDERS.sub("", message)
 
 
-def _wrong_number(shots: Sequence[object], queries: Sequence[object]) -> str | None:
+@contextmanager
+def _reported(path: str | Path, role: Role, problems: list[Problem]) -> Iterator[None]:
+    """Adds what is wrong with a file to ``problems`` and goes on after the block."""
+    try:
+        yield
+    except FmladError as error:
+        problems.append(Problem(role, Path(path).name, without_folders(str(error))))
+
+
+def _check_numbers(shots: Sequence[object], queries: Sequence[object]) -> None:
     if not shots:
-        return "There are no normal images. Upload one or more pictures of good products first."
+        raise ShotsError(
+            "There are no normal images. Upload one or more pictures of good products first."
+        )
     if not queries:
-        return "There is no image to judge. Upload one or more."
+        raise ShotsError("There is no image to judge. Upload one or more.")
     for given, limit, what in (
         (shots, MAX_SHOTS, "normal images"),
         (queries, MAX_QUERIES, "images to judge"),
     ):
         if len(given) > limit:
-            return (
+            raise ShotsError(
                 f"Got {len(given)} {what}; this page takes at most {limit} at a time. "
                 f"Use fewer, or fmlad from Python or the command line."
             )
-    return None
 
 
-def _read_all(paths: Sequence[str | Path], role: Role, problems: list[Problem]) -> list[Picture]:
-    """Decodes what can be decoded and adds the rest to ``problems``."""
-    pictures = []
-    for path in paths:
-        try:
-            pictures.append(read_file(path))
-        except FmladError as error:
-            problems.append(Problem(role, Path(path).name, without_folders(str(error))))
-    return pictures
-
-
-def _fitted(
-    pictures: Sequence[Picture],
-    method: str,
-    profile: str,
-    detectors: DetectorCache,
-    progress: Progress | None,
-) -> tuple[Detector, bool]:
-    """A detector of these shots, and whether it had to be fitted."""
-    key = (method, profile, *(picture.key for picture in pictures))
-    detector = detectors.get(key)
-    if detector is not None:
-        return detector, False
-    detector = Detector.from_shots(
-        [picture.pixels for picture in pictures], method=method, profile=profile, progress=progress
-    )
-    detectors.put(key, detector)
-    return detector, True
-
-
-def _judge_one(
-    detector: Detector,
-    picture: Picture,
-    number: int,
-    folder: Path | None,
-    problems: list[Problem],
-) -> Verdict | None:
-    try:
-        prediction = replace(detector.predict(picture.pixels), name=picture.name)
-    except FmladError as error:
-        problems.append(Problem("image to judge", picture.name, without_folders(str(error))))
-        return None
-    notes = [*prediction.notes, *([picture.remark] if picture.remark else [])]
-    prediction = replace(prediction, notes=notes)
+def _judge_one(detector: Detector, picture: Picture, number: int, folder: Path | None) -> Verdict:
+    found = detector.predict(picture.pixels)
+    notes = [*found.notes, *([picture.remark] if picture.remark else [])]
+    found = replace(found, name=picture.name, notes=notes)
     map_file = None
     if folder is not None:
         # Numbered, since two files of one name may come from different folders.
         map_file = folder / f"map-{number}-{Path(picture.name).stem}.npy"
-        np.save(map_file, prediction.anomaly_map)
+        np.save(map_file, found.anomaly_map)
     return Verdict(
-        picture.name,
-        prediction.score,
-        prediction.threshold,
-        verdict_word(prediction),
-        prediction.findings,
+        found.name,
+        found.score,
+        found.threshold,
+        verdict_word(found.is_anomalous),
+        found.findings,
         notes,
-        prediction.to_dict(),
-        shrunk(prediction.overlay(), PICTURE_SIDE),
+        found.to_dict(),
+        shrunk(found.overlay(), PICTURE_SIDE),
         map_file,
     )

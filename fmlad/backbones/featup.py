@@ -1,7 +1,7 @@
 """FeatUp's stack of learned joint bilateral upsamplers (Fu et al., ICLR 2024) in plain torch.
 
-Each stage doubles the resolution. Its weights for the 49 places around one come from the picture:
-a softmax over the likeness of projected colours, times a Gaussian of the distance, brought to the
+Each stage doubles the resolution. Its weights for the 49 places around one come from the image:
+a softmax over the similarity of projected colours, times a Gaussian of the distance, brought to the
 sum 1, plus a small learned correction that is not normalised again. FeatUp publishes checkpoints
 for several networks; only the projection behind the last stage depends on which.
 """
@@ -9,20 +9,21 @@ for several networks; only the projection behind the last stage depends on which
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors
-from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial, stages
-from fmlad.backbones.weights import CHECKPOINTS, folder_hash, locate, unavailable
+from fmlad.backbones.common import STRICT, loading, normalised, parse
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, locate, read_tensors
+from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
 from fmlad.errors import OptionError, WeightsUnavailableError
 
 COLOURS = 32  # channels of the projected colours
 STAGES = 4
 CORRECTION = 0.1  # share of the learned correction, in the kernel and behind the last stage
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of the guidance
 PREFIX = "upsampler."
 NORM = "model.1.norm."  # LayerNorm over the channels, in front of the stages
 
@@ -43,26 +44,22 @@ class Stage(nn.Module):
             nn.Conv2d(places + 3, places, 1), nn.GELU(), nn.Identity(), nn.Conv2d(places, places, 1)
         )
 
-    def kernel(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights, and the correction to add to them.
+    def kernel(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB on the finer grid -> weights that sum to 1, and the correction to add.
 
-        Args:
-            picture: Normalised RGB ``(B, 3, H, W)`` on the finer grid.
-
-        Returns:
-            Twice ``(B, 49, H, W)``: weights that sum to 1, and the correction.
+        ``(B, 3, H, W)`` -> twice ``(B, 49, H, W)``.
         """
-        colours = self.range_proj(picture)
-        alike = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
-        alike = (self.range_temp.exp().clamp(1e-4, 1e4) * alike).softmax(1)
-        weights = alike * spatial(self.sigma_spatial)[:, None, None]
+        colours = self.range_proj(image)
+        similarity = torch.stack([(other * colours).sum(1) for other in shifts(colours)], 1)
+        similarity = (self.range_temp.exp().clamp(1e-4, 1e4) * similarity).softmax(1)
+        weights = similarity * spatial(self.sigma_spatial)[:, None, None]
         weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-7)
-        return weights, CORRECTION * self.fixup_proj(torch.cat([weights, picture], 1))
+        return weights, CORRECTION * self.fixup_proj(torch.cat([weights, image], 1))
 
-    def forward(self, maps: Tensor, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         """``(B, C, h, w)`` and normalised RGB ``(B, 3, H, W)`` -> ``(B, C, 2 h, 2 w)``."""
         height, width = maps.shape[-2:]
-        pooled = F.adaptive_avg_pool2d(picture, (2 * height, 2 * width))
+        pooled = F.adaptive_avg_pool2d(image, (2 * height, 2 * width))
         weights, correction = self.kernel(pooled)
         return gathered(maps, weights + correction)
 
@@ -71,7 +68,7 @@ class FeatUp:
     """:class:`~fmlad.backbones.roles.Upsampler`: up to four stages, then a linear correction.
 
     Checkpoints for x16; a smaller factor runs the first stages of them and the same correction,
-    which is how SAM-LAD's x8 is read here (its paper says no more). The picture is averaged to each
+    which is how SAM-LAD's x8 is read here (its paper says no more). The image is averaged to each
     stage's grid from its own size.
     """
 
@@ -86,14 +83,7 @@ class FeatUp:
         *,
         fixup: bool = True,
     ) -> None:
-        """Builds the stack.
-
-        Args:
-            name: As users write it.
-            state: Tensors of a checkpoint, whatever else is among them.
-            weights_hash: Of the file.
-            device: Where it runs.
-            fixup: Whether the linear correction behind the stages is applied.
+        """Builds the stack from a checkpoint's tensors; ``fixup``: with the last correction.
 
         Raises:
             KeyError: A tensor is missing.
@@ -117,7 +107,7 @@ class FeatUp:
         """Sharper maps.
 
         Args:
-            features: float ``(B, C, h, w)``, spanning the picture, of the network that the
+            features: float ``(B, C, h, w)``, spanning the image, of the network that the
                 checkpoint was trained for; with ``fixup=off`` of any.
             guidance: uint8 ``(B, 3, H, W)`` of any size.
             factor: 1 (returned as they came), 2, 4, 8 or 16.
@@ -128,8 +118,7 @@ class FeatUp:
         Raises:
             OptionError: Another factor, shapes that do not fit, or features of another network.
         """
-        doublings = stages(factor)
-        check(features, guidance)
+        doublings = check(features, guidance, factor)
         maps = features.to(self._device).float()
         if not doublings:
             return maps
@@ -141,11 +130,9 @@ class FeatUp:
             )
         if self._norm:
             maps = _over_channels(maps, *self._norm)
-        picture = guidance.to(self._device).float() / 255
-        mean, std = picture.new_tensor(MEAN), picture.new_tensor(STD)
-        picture = (picture - mean[:, None, None]) / std[:, None, None]
+        image = normalised(guidance, self._device)
         for stage in self._stages[:doublings]:
-            maps = stage(maps, picture)
+            maps = stage(maps, image)
         return self._corrected(maps) if self._corrects else maps
 
     def _corrected(self, maps: Tensor) -> Tensor:
@@ -155,6 +142,11 @@ class FeatUp:
             part = maps[:, :, start : start + rows]
             part += CORRECTION * F.conv2d(part, *self._fixup)
         return maps
+
+
+@dataclass(frozen=True, config=STRICT)
+class _Options:
+    fixup: Literal["on", "off"] = "on"
 
 
 def load(name: str, device: str = "cpu") -> FeatUp:
@@ -168,22 +160,12 @@ def load(name: str, device: str = "cpu") -> FeatUp:
         WeightsUnavailableError: The checkpoint cannot be had, or is no stack of FeatUp's.
         OptionError: An option that does not exist.
     """
-    source, _, options = name.partition(":")[2].partition("#")
-    if options not in ("", "fixup=on", "fixup=off"):
-        raise OptionError(
-            f"The backbone {name!r} has options {options!r}; expected fixup=on or fixup=off."
-        )
-    place = locate(source, family="featup", configs=())
+    source, options = parse(name, _Options)
+    place = locate(source, family="featup")
     file = _only_checkpoint(place, source)
     state = read_tensors(file, source, "featup")
-    try:
-        return FeatUp(name, state, folder_hash(file), device, fixup=options != "fixup=off")
-    except KeyError as error:
-        why = f"{file} is no JBU stack of FeatUp's: it lacks {error}"
-        raise unavailable(source, why, "featup") from error
-    except (ValueError, RuntimeError) as error:  # load_state_dict raises the latter
-        why = f"{file} is no JBU stack of FeatUp's ({' '.join(str(error).split())[:300]})"
-        raise unavailable(source, why, "featup") from error
+    with loading(source, f"{file} is no JBU stack of FeatUp's: it", "featup"):
+        return FeatUp(name, state, folder_hash(file), device, fixup=options.fixup == "on")
 
 
 def _stage(state: dict[str, Tensor], prefix: str) -> Stage:

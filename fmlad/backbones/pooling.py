@@ -1,4 +1,4 @@
-"""Means of dense maps over regions whose grid is another one."""
+"""Dense maps and regions on different grids over the same image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AT_ONCE = 16  # regions; masks of many objects as floats would fill the memory
+from fmlad.errors import OptionError
+
+AT_ONCE = 16  # regions as floats: all of them at full size would fill the memory
 
 
 def region_means(maps: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
@@ -29,3 +31,37 @@ def region_means(maps: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
         total = shares.sum(dim=(1, 2)).clamp_min(1e-6)
         means.append(torch.einsum("chw,rhw->rc", maps, shares) / total[:, None])
     return torch.cat(means)
+
+
+def area_shares(regions: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
+    """How much of every cell of a grid lies within each region.
+
+    Args:
+        regions: bool ``(R, h, w)`` on any grid that spans the same image.
+        rows: Of the wanted grid.
+        columns: Of the wanted grid.
+
+    Returns:
+        float32 ``(R, rows, columns)`` in [0, 1], exact whichever of the grids is finer.
+
+    Raises:
+        OptionError: ``regions`` is not three-dimensional.
+    """
+    masks = np.asarray(regions)
+    if masks.ndim != 3:
+        raise OptionError(f"regions must be bool (R, h, w), got the shape {masks.shape}.")
+    down, across = _overlap(rows, masks.shape[1]), _overlap(columns, masks.shape[2]).T
+    shares = torch.zeros(len(masks), rows, columns)
+    for start in range(0, len(masks), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        shares[some] = down @ torch.from_numpy(masks[some].astype(np.float32)) @ across
+    return shares.clamp(0, 1)
+
+
+def _overlap(cells: int, pixels: int) -> Tensor:
+    """float32 ``(cells, pixels)``: share of each cell of a line that each pixel covers."""
+    # In whole units, of which a cell has `pixels` and a pixel has `cells`: no rounding.
+    cell = torch.arange(cells)[:, None] * pixels
+    pixel = torch.arange(pixels)[None] * cells
+    ends = torch.minimum(cell + pixels, pixel + cells)
+    return (ends - torch.maximum(cell, pixel)).clamp_min(0) / pixels

@@ -10,7 +10,7 @@ cell ``(r, c)`` of an ``(h, w)`` grid covers rows ``[r / h, (r + 1) / h)`` of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,20 +36,15 @@ class Pyramid:
 
     def __getitem__(self, index: int) -> Pyramid:
         """The pyramid of one image of the batch (batch size 1, memory not shared)."""
-        one = slice(index, index + 1)
-        return Pyramid(
-            {stride: level[one].clone() for stride, level in self.levels.items()},
-            self.pooled[one].clone(),
-            tuple(stage[one].clone() for stage in self.stages),
-        )
+        return self._each(lambda maps: maps[index : index + 1].clone())
 
     def to(self, device: str) -> Pyramid:
         """The same features on a device; nothing is copied that lies there already."""
-        return Pyramid(
-            {stride: level.to(device) for stride, level in self.levels.items()},
-            self.pooled.to(device),
-            tuple(stage.to(device) for stage in self.stages),
-        )
+        return self._each(lambda maps: maps.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Pyramid:
+        levels = {stride: change(level) for stride, level in self.levels.items()}
+        return Pyramid(levels, change(self.pooled), tuple(map(change, self.stages)))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ FeatUp publishes that sum as a compiled extension; the loop over the 49 shifts h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -19,48 +20,36 @@ FACTORS = (1, 2, 4, 8, 16)
 CHUNK = 2**24  # numbers in one piece of work: 64 MiB
 
 
-def stages(factor: int) -> int:
-    """How often a factor doubles.
+def check(features: Tensor, guidance: Tensor, factor: int) -> int:
+    """How often a factor doubles, after a check of what an upsampler was given.
 
     Raises:
-        OptionError: It is not one of :data:`FACTORS`.
+        OptionError: The factor is not one of :data:`FACTORS`, or the tensors are no batch of maps
+            with one image each.
     """
     if not isinstance(factor, int) or factor not in FACTORS:
         known = ", ".join(map(str, FACTORS))
         raise OptionError(f"The factors of upsampling are {known}; {factor!r} was asked for.")
-    return FACTORS.index(factor)
-
-
-def check(features: Tensor, guidance: Tensor) -> None:
-    """Refuses what is no batch of maps with one picture each.
-
-    Raises:
-        OptionError: Saying which shapes came.
-    """
     fits = features.ndim == 4 and guidance.ndim == 4 and guidance.shape[1] == 3
     if not fits or len(features) != len(guidance) or guidance.dtype != torch.uint8:
         raise OptionError(
-            f"An upsampler takes features (B, C, h, w) and pictures uint8 (B, 3, H, W); got "
+            f"An upsampler takes features (B, C, h, w) and images uint8 (B, 3, H, W); got "
             f"{tuple(features.shape)} and {guidance.dtype} {tuple(guidance.shape)}."
         )
+    return FACTORS.index(factor)
 
 
-def padded(maps: Tensor) -> Tensor:
-    """Three more places on each side, mirrored; ``(B, C, H, W) -> (B, C, H + 6, W + 6)``.
+def shifts(maps: Tensor, radius: int = RADIUS) -> Iterator[Tensor]:
+    """The neighbours of each place in row-major order, views ``(B, C, H, W)`` each.
 
-    A side of three places or fewer cannot be mirrored that far: its border is repeated.
+    Beyond the border the maps are mirrored at radius 3, where their sides allow it; at radius 1,
+    and where they do not, the border is repeated.
     """
-    mode = "reflect" if min(maps.shape[-2:]) > RADIUS else "replicate"
-    return F.pad(maps, (RADIUS,) * 4, mode=mode)
-
-
-def shifts(maps: Tensor) -> Iterator[Tensor]:
-    """The 49 neighbours of each place in row-major order, views ``(B, C, H, W)`` each."""
     height, width = maps.shape[-2:]
-    wide = padded(maps)
-    for row in range(SIDE):
-        for column in range(SIDE):
-            yield wide[..., row : row + height, column : column + width]
+    mirrored = radius == RADIUS and min(height, width) > radius
+    wide = F.pad(maps, (radius,) * 4, mode="reflect" if mirrored else "replicate")
+    for row, column in product(range(2 * radius + 1), repeat=2):
+        yield wide[..., row : row + height, column : column + width]
 
 
 def gathered(source: Tensor, kernel: Tensor) -> Tensor:

@@ -1,38 +1,28 @@
-"""``fmlad bench`` and ``fmlad eval``: figures with their protocol, from the command line."""
+"""``fmlad bench``: figures with their protocol, from the command line."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fmlad.commands.engine import Engine, RayAddress, Workers, check_engine
-from fmlad.errors import OptionError
+from fmlad.commands import output
+from fmlad.commands.output import FAILED, Device, Engine, Json, RayAddress, Workers
+from fmlad.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from fmlad.bench.model import Task
     from fmlad.bench.plan import Plan
     from fmlad.bench.results import Results
-    from fmlad.bench.summary import Comparison, Figure, Line
+    from fmlad.bench.summary import Line
 
 SHOWN = ("auroc_logical", "auroc_structural", "auroc_micro", "f1_max", "aupro", "spro@0.05")
-FAILED = 1  # exit code: some cells could not be done
 
-Progress = Callable[[int, int, str], None]
+bench_cli = output.group("Run the few-shot protocol, write reports, compare entries.")
 
-bench_cli = typer.Typer(
-    help="Run the few-shot protocol, write reports, compare contestants.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 Folder = Annotated[Path, typer.Argument(help="Results folder.")]
 
 
@@ -59,7 +49,7 @@ def run_benchmark(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else foundation]"),
+        typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]"),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -98,8 +88,8 @@ def run_benchmark(
     as_json: Json = False,
 ) -> None:
     """Do what a suite, a plan or the options ask for; finished cells are not repeated."""
-    given = [name for name, value in (("suite", suite), ("plan", plan), ("dataset", dataset))
-             if value is not None]  # fmt: skip
+    sources = {"suite": suite, "plan": plan, "dataset": dataset}
+    given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise OptionError(f"Expected one of --suite, --plan and --dataset; got {came}.")
@@ -108,13 +98,18 @@ def run_benchmark(
         "profile": profile, "option": option, "prompts": prompts, "validation": validation,
         "shots": shots, "seeds": seeds, "images": images, "localise": localise,
     }  # fmt: skip
-    extra = [name for name, value in of_datasets.items() if value is not None and value != []]
+    extra = [name for name, value in of_datasets.items() if value not in (None, [])]
     if dataset is None and extra:
         raise OptionError(f"--{extra[0]} goes with --dataset; a {given[0]} says that itself.")
     from fmlad.bench.plan import Plan, load_plan
     from fmlad.bench.results import run
 
-    check_engine(engine, workers, ray_address)
+    output.check_engine(engine, workers, ray_address)
+    chosen: Any = engine
+    if engine == "ray":
+        from fmlad.bench.ray_engine import RayEngine
+
+        chosen = RayEngine(workers, ray_address)
     planned: Plan | str
     if suite is not None:
         planned = suite
@@ -122,15 +117,15 @@ def run_benchmark(
         planned = load_plan(plan)
     else:
         planned = Plan(
-            _entries(method or [], profile, option or [], prompts or [], validation or []),
-            _tasks(str(dataset), root, category or [], subtype, images or 0, localise is not False),
+            _entries(method or [], profile or "", option, prompts, validation or []),
+            _tasks(str(dataset), root, category, subtype, images or 0, localise is not False),
             _numbers(shots or "1,2,4,8"),
             tuple(range(seeds or 5)),
         )
-    with _lines(quiet=as_json) as progress:
+    with output.progress(quiet=as_json, lines=True) as progress:
         results = run(
-            planned, out, engine=_engine(engine, workers, ray_address), device=device,
-            shared=shared, progress=progress, threads=threads,
+            planned, out, engine=chosen, device=device, shared=shared, progress=progress,
+            threads=threads,
         )  # fmt: skip
     _print_results(results, as_json)
     if results.failed:
@@ -156,10 +151,10 @@ def report(
     """Write report.html and report.md into a results folder; for pictures, fit once more."""
     from fmlad.bench.report import write_report
 
-    with _lines(quiet=as_json) as progress:
+    with output.progress(quiet=as_json, lines=True) as progress:
         page, table = write_report(folder, examples=examples, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"html": str(page), "markdown": str(table)}))
+        output.print_json({"html": str(page), "markdown": str(table)})
         return
     typer.echo(f"Report: {page}\nTable: {table}")
 
@@ -173,68 +168,32 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two entries cell against cell: same images, same shots."""
-    from dataclasses import asdict
-
     from fmlad.bench import summary
     from fmlad.bench.results import load
 
     found = summary.compare(load(folder), first, second, figure)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
+        output.print_json([asdict(one) for one in found])
         return
-    _table(
-        ("dataset", "shots", "cells", f"{figure}: {first} - {second}", "95 % interval", "wins"),
-        [_comparison_row(one) for one in found],
-    )
-
-
-def evaluate(
-    detector: Annotated[Path, typer.Argument(help="Folder of a saved detector.")],
-    dataset: Annotated[str, typer.Option(help="A dataset by name (see docs/bench.md).")],
-    root: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    category: Annotated[str, typer.Option(help="Of the dataset.")] = "",
-    subtype: Annotated[str | None, typer.Option(help="Of the category.")] = None,
-    images: Annotated[int, typer.Option(min=0, help="Test images of each kind; 0 means all.")] = 0,
-    localise: Annotated[
-        bool, typer.Option("--localise/--no-localise", help="Measure maps as well.")
-    ] = True,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Judge a dataset's test images with a saved detector and print figures."""
-    from dataclasses import asdict
-
-    from fmlad.bench.evaluation import evaluate as judge
-    from fmlad.bench.model import Task
-
-    task = Task(dataset, str(root), category, subtype, images, localise=localise)
-    with _lines(quiet=as_json) as progress:
-        found = judge(detector, task, device=device, progress=progress)
-    if as_json:
-        facts = {**asdict(found), "task": task.title}
-        typer.echo(json.dumps(facts, indent=1))
-        return
-    typer.echo(f"{task.title}: {len(found.rows)} images")
-    for name, value in found.figures.items():
-        typer.echo(f"  {name}: {value:.3f}")
-    for kind, share in found.alarms.items():
-        typer.echo(f"  called anomalous, {kind}: {share:.3f}")
-    for note in found.notes:
-        typer.echo(f"  note: {note}")
-
-
-def _engine(name: str, workers: int | None, address: str | None) -> Any:
-    if name == "local":
-        return name
-    from fmlad.bench.ray_engine import RayEngine
-
-    return RayEngine(workers, address)
+    rows = [
+        (
+            one.dataset or "all",
+            "all" if one.shots is None else str(one.shots or "all images"),
+            str(one.cells),
+            f"{one.difference:+.3f}",
+            "" if one.low is None else f"{one.low:+.3f} to {one.high:+.3f}",
+            f"{one.wins:.0%}",
+        )
+        for one in found
+    ]
+    difference = f"{figure}: {first} - {second}"
+    output.print_table(("dataset", "shots", "cells", difference, "95 % interval", "wins"), rows)
 
 
 def _tasks(
     dataset: str,
     root: Path | None,
-    categories: Sequence[str],
+    categories: list[str] | None,
     subtype: str | None,
     images: int,
     localise: bool,
@@ -244,65 +203,43 @@ def _tasks(
 
     if root is None:
         raise OptionError(f"--dataset {dataset} needs --root: the folder that it lies in.")
-    names = list(categories) or datasets.categories(dataset, root)
+    names = categories or datasets.categories(dataset, root)
     return tuple(Task(dataset, str(root), c, subtype, images, localise=localise) for c in names)
 
 
 def _entries(
-    methods: Sequence[str],
-    profile: str | None,
-    options: Sequence[str],
-    prompts: Sequence[str],
-    validation: Sequence[str],
+    methods: list[str],
+    profile: str,
+    options: list[str] | None,
+    prompts: list[str] | None,
+    validation: list[str],
 ) -> tuple[Any, ...]:
     from fmlad.bench.model import Entry
     from fmlad.bench.plan import is_peer
-    from fmlad.errors import UnknownNameError
 
     if not methods:
         raise OptionError("--dataset needs --method: who is to take part; see `fmlad methods`.")
-    pairs = [_pair(text) if "=" in text else (text, text) for text in methods]
-    names = dict(pairs)
-    if len(names) < len(pairs):
+    given = [text if "=" in text else f"{text}={text}" for text in methods]
+    names = output.pairs(given, "--method LABEL=METHOD")
+    if len(names) < len(methods):
         raise OptionError("Two --method have one label; give each its own: LABEL=METHOD.")
     chosen: dict[str, dict[str, Any]] = {label: {} for label in names}
-    words = dict(_pair(text) for text in prompts)
-    for text in options:
-        # A peer's label has a colon itself, so the last one before "=" is ours.
-        place, value = _pair(text)
-        label, colon, name = place.rpartition(":")
+    for place, value in output.pairs(options, "--option LABEL:NAME=VALUE").items():
+        label, colon, name = place.rpartition(":")  # a peer's label has a colon of its own
         if not colon:
-            raise OptionError(f"Got --option {text!r}; expected LABEL:NAME=VALUE.")
-        chosen.setdefault(label, {})[name] = _value(value)
-    for label in (*chosen, *words, *validation):
+            raise OptionError(f"Got --option {place}={value}; expected LABEL:NAME=VALUE.")
+        chosen.setdefault(label, {})[name] = output.value(value)
+    sets = output.pairs(prompts, "--prompts LABEL=SET")
+    for label in (*chosen, *sets, *validation):
         if label not in names:
             raise UnknownNameError.of("entry", label, names)
     return tuple(
         Entry(
-            label,
-            name,
-            "" if is_peer(name) else profile or "",
-            chosen[label],
-            words.get(label),
+            label, name, "" if is_peer(name) else profile, chosen[label], sets.get(label),
             label in validation,
         )
         for label, name in names.items()
-    )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise OptionError(f"Got {text!r}; expected NAME=VALUE.")
-    return name.strip(), value.strip()
-
-
-def _value(text: str) -> Any:
-    """A number, true, false, a list: as JSON. Anything else is the text itself."""
-    try:
-        return json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError:
-        return text
+    )  # fmt: skip
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -313,27 +250,26 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _print_results(results: Results, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from fmlad.bench.summary import summarise
 
     lines = summarise(results)
     if as_json:
+        failed = [
+            {"cell": one.cell.key, "error": one.error, "message": one.message}
+            for one in results.failed
+        ]
         facts = {
             "folder": str(results.folder),
             "cells": len(results),
             "missing": results.missing,
-            "failed": [
-                {"cell": one.cell.key, "error": one.error, "message": one.message}
-                for one in results.failed
-            ],
+            "failed": failed,
             "lines": [asdict(line) for line in lines],
         }
-        typer.echo(json.dumps(facts, indent=1))
+        output.print_json(facts)
         return
     shown = [name for name in SHOWN if any(name in line.figures for line in lines)]
     if lines:
-        _table(
+        output.print_table(
             ("task", "entry", "shots", "seeds", *shown, "p50 s"),
             [_line_row(line, shown) for line in lines],
         )
@@ -347,68 +283,17 @@ def _print_results(results: Results, as_json: bool) -> None:
 
 
 def _line_row(line: Line, shown: Sequence[str]) -> tuple[str, ...]:
-    task = line.task or f"{line.dataset}, mean of {line.tasks}"
     marks = "*" * line.category_prompts + f" +{line.normals_beyond_k}" * bool(line.normals_beyond_k)
+    figures = (line.figures.get(name) for name in shown)
     return (
-        task,
+        line.task or f"{line.dataset}, mean of {line.tasks}",
         f"{line.entry.label}{marks}",
         str(line.shots or "all"),
         str(len(line.seeds)),
-        *(_figure(line.figures.get(name)) for name in shown),
-        _number(line.cost, "p50_seconds"),
+        *("" if figure is None else _number(figure.mean, figure.std) for figure in figures),
+        f"{line.cost['p50_seconds']:.3g}" if "p50_seconds" in line.cost else "",
     )
 
 
-def _comparison_row(one: Comparison) -> tuple[str, ...]:
-    interval = "" if one.low is None else f"{one.low:+.3f} to {one.high:+.3f}"
-    return (
-        one.dataset or "all",
-        "all" if one.shots is None else str(one.shots or "all images"),
-        str(one.cells),
-        f"{one.difference:+.3f}",
-        interval,
-        f"{one.wins:.0%}",
-    )
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    return f"{figure.mean:.3f}" + (f" ±{figure.std:.3f}" if figure.std is not None else "")
-
-
-def _number(values: Mapping[str, float], name: str) -> str:
-    return f"{values[name]:.3g}" if name in values else ""
-
-
-def _table(heading: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    # Names are anybody's: what looks like rich's markup is none.
-    table = Table(*map(escape, heading), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    # Into a file or pipe a table must not be cut at some terminal's width.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-@contextmanager
-def _lines(quiet: bool) -> Iterator[Progress]:
-    """A bar on standard error where that is a terminal; elsewhere a line for each step."""
-    if quiet:
-        yield lambda done, total, what: None
-        return
-    if not sys.stderr.isatty():
-        yield lambda done, total, what: typer.echo(f"[{done}/{total}] {what}", err=True)
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("", total=None)
-        yield lambda done, total, what: bars.update(
-            bar, completed=done, total=total, description=escape(what)
-        )
+def _number(mean: float, std: float | None) -> str:
+    return f"{mean:.3f}" if std is None else f"{mean:.3f} ±{std:.3f}"

@@ -1,29 +1,23 @@
-"""``fmlad datasets``: which layouts there are, and what a folder holds of one."""
+"""``fmlad datasets`` and ``fmlad scenes``: what a folder holds, and sample pictures to fill one."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fmlad.commands import output
+from fmlad.commands.output import FAILED, Json, Seed
 from fmlad.errors import FmladError
 
 if TYPE_CHECKING:
     from fmlad.datasets import Dataset
 
-FAILED = 1  # exit code: a category cannot be read
 SPLITS = ("train", "validation")
 KINDS = ("good", "logical", "structural", "anomalous")
 
-datasets_cli = typer.Typer(
-    help="Datasets: the layouts that are known, and what a folder holds of one.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
+datasets_cli = output.group("Datasets: the layouts that are known, and what a folder holds of one.")
 
 
 @datasets_cli.command("list")
@@ -32,7 +26,7 @@ def list_layouts(as_json: Json = False) -> None:
     from fmlad.datasets.catalogue import LAYOUTS
 
     if as_json:
-        typer.echo(json.dumps({name: layout.about for name, layout in sorted(LAYOUTS.items())}))
+        output.print_json({name: layout.about for name, layout in sorted(LAYOUTS.items())})
         return
     for name, layout in sorted(LAYOUTS.items()):
         typer.echo(f"{name}: {layout.about}")
@@ -58,11 +52,36 @@ def show(
     names = categories(name, root) if category is None else [category]
     rows = [_row(name, root, one, subtype) for one in names]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        output.print_json(rows)
     else:
         typer.echo("\n".join(line for row in rows for line in _lines(row)))
     if any("error" in row for row in rows):
         raise typer.Exit(FAILED)
+
+
+def scenes(
+    root: Annotated[Path, typer.Argument(help="Folder to write one category to.")],
+    category: Annotated[str, typer.Option(help="Which one; `all` makes one sub-folder each.")],
+    seed: Seed = 0,
+    count: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--count",
+            help="train=N, validation=N, test_good=N, test_logical=N or test_structural=N.",
+        ),
+    ] = None,
+) -> None:
+    """Make procedural sample pictures with known truth, in MVTec LOCO's folder layout."""
+    from fmlad.datasets import SCENE_CATEGORIES, make_scenes
+
+    given = output.pairs(count, "--count NAME=NUMBER")
+    counts = {name: output.value(number) for name, number in given.items()} or None
+    every = category == "all"
+    with output.progress() as progress:
+        for name in SCENE_CATEGORIES if every else (category,):
+            target = root / name if every else root
+            folder = make_scenes(target, name, seed, counts, progress=progress)
+            typer.echo(f"{name}: {folder}")
 
 
 def _row(name: str, root: Path, category: str, subtype: str | None) -> dict[str, Any]:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fmlad.commands import output
+from fmlad.commands.output import FAILED, Backbones, Device, Json, Profile
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from fmlad.prompts import PromptPart, PromptSet
+    from fmlad.prompts import PromptSet
     from fmlad.views import ImageView
 
-BAD = 1  # exit code: a set is not valid
-
-prompts_cli = typer.Typer(
-    help="Prompt sets: list, show, check and compare them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
+prompts_cli = output.group("Prompt sets: list, show, check and compare them.")
 
 
 @prompts_cli.command("list")
@@ -35,7 +25,7 @@ def list_sets(as_json: Json = False) -> None:
 
     names = list_prompt_sets()
     if as_json:
-        typer.echo(json.dumps(names))
+        output.print_json(names)
         return
     for name in names:
         typer.echo(f"{name}: {PromptSet.load(name).description}")
@@ -46,14 +36,16 @@ def show(
     name: Annotated[str, typer.Argument(help="A bundled set, or a YAML file.")],
     as_json: Json = False,
 ) -> None:
-    """Print a prompt set as it is understood."""
+    """Print a prompt set as it is understood, as a YAML file with everything spelt out."""
+    import yaml
+
     from fmlad.prompts import PromptSet
 
-    prompts = PromptSet.load(name)
+    content = PromptSet.load(name).to_dict()
     if as_json:
-        typer.echo(json.dumps(prompts.to_dict(), indent=1))
-        return
-    typer.echo("\n".join(describe(prompts)))
+        output.print_json(content)
+    else:
+        typer.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100).rstrip())
 
 
 @prompts_cli.command()
@@ -68,26 +60,26 @@ def lint(
     """Check prompt sets; exit with 1 if any is not valid."""
     from fmlad.prompts import PromptSet
 
-    looks_only = _looks_only(profile)
+    attributes_only = _takes_attributes_only(profile)
     outcomes: list[dict[str, str | None]] = []
     for file in files:
+        error = None
         try:
             prompts = PromptSet.load(file)
-            if looks_only:
+            if attributes_only:
                 _check_phrases(file, prompts)
-        except PromptError as error:
-            outcomes.append({"file": file, "error": str(error)})
-            if not as_json:
-                typer.echo(f"error: {error}", err=True)
-        else:
-            outcomes.append({"file": file, "error": None})
-            if not as_json:
-                count = len(prompts.parts)
-                typer.echo(f"{file}: ok ({count} part{'' if count == 1 else 's'})")
+        except PromptError as found:
+            error = str(found)
+        outcomes.append({"file": file, "error": error})
+        if error and not as_json:
+            typer.echo(f"error: {error}", err=True)
+        elif not as_json:
+            count = len(prompts.parts)
+            typer.echo(f"{file}: ok ({count} part{'' if count == 1 else 's'})")
     if as_json:
-        typer.echo(json.dumps(outcomes, indent=1))
+        output.print_json(outcomes)
     if any(outcome["error"] for outcome in outcomes):
-        raise typer.Exit(BAD)
+        raise typer.Exit(FAILED)
 
 
 @prompts_cli.command()
@@ -101,30 +93,21 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Draws of shots, at least 4.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Shots a draw.")] = 4,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="builtin, light or foundation. [default: $FMLAD_PROFILE, else foundation]"
-        ),
-    ] = None,
-    backbone: Annotated[
-        list[str] | None,
-        typer.Option("--backbone", help="Backbone of a role as ROLE=NAME; repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    profile: Profile = None,
+    backbone: Backbones = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Compare prompt sets with each other and with controls; write a report."""
-    from fmlad.commands.main import _pairs
-    from fmlad.compare import compare as run
-    from fmlad.compare import write_comparison
+    from fmlad.commands.prompt_comparison import compare as run
+    from fmlad.commands.prompt_comparison import write_comparison
     from fmlad.detector import method_backbones
     from fmlad.io.images import load_image
     from fmlad.io.inputs import expand_sources
     from fmlad.prompts import PromptSet
 
     chosen = [PromptSet.load(name) for name in sets]
-    override = _pairs(backbone or [], "--backbone ROLE=NAME")
+    override = output.pairs(backbone, "--backbone ROLE=NAME")
     backbone_set = method_backbones("clip-lad", profile, override, device)
 
     def opened(folder: Path) -> list[ImageView]:
@@ -141,11 +124,11 @@ def compare(
         folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
         bad = [view for folder in folders for view in opened(folder)]
     views = opened(shots)
-    with _progress(as_json) as progress:
+    with output.progress(as_json) as progress:
         rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=progress)
     write_comparison(out, rows, views[0].reads)
     if as_json:
-        typer.echo(json.dumps({"report": str(out), "rows": [row.to_dict() for row in rows]}))
+        output.print_json({"report": str(out), "rows": [row.to_dict() for row in rows]})
         return
     for row in rows:
         figures = ", ".join(f"{key} {value:.3f}" for key, value in row.figures.items())
@@ -153,42 +136,7 @@ def compare(
     typer.echo(f"Report with pictures: {out}")
 
 
-def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
-    from fmlad.commands.main import _progress as of_the_command_line
-
-    return of_the_command_line(quiet)
-
-
-def describe(prompts: PromptSet) -> list[str]:
-    """A prompt set in lines that a person can read."""
-    lines = [f"{prompts.name}: {prompts.description}".rstrip(": ")]
-    lines.append(f"  background: {', '.join(prompts.background)}")
-    lines.append(f"  foreground: {', '.join(prompts.foreground) or '(by exemplars)'}")
-    for part in prompts.parts:
-        lines.append(f"  part {part.name!r}, by {part.decide}: {_what(part)}")
-        if part.expect is not None:
-            lines.append(f"    expected: {', '.join(map(str, part.expect.rules()))}")
-    for title, texts in (
-        ("templates", prompts.templates),
-        ("normal states", prompts.normal_states),
-        ("abnormal states", prompts.abnormal_states),
-    ):
-        if texts:
-            lines.append(f"  {title}: {', '.join(texts)}")
-    return lines
-
-
-def _what(part: PromptPart) -> str:
-    if part.words:
-        return ", ".join(part.words)
-    shown = (
-        one.image if one.box is None else f"{one.image} {[round(value) for value in one.box]}"
-        for one in part.exemplars
-    )
-    return "exemplars " + ", ".join(shown)
-
-
-def _looks_only(profile: str | None) -> bool:
+def _takes_attributes_only(profile: str | None) -> bool:
     """Whether the profile's text aligner takes phrases with attributes only; others take any."""
     if profile is None:
         return False
@@ -199,7 +147,7 @@ def _looks_only(profile: str | None) -> bool:
 
 
 def _check_phrases(file: str, prompts: PromptSet) -> None:
-    from fmlad.backbones.lexicon import attributes
+    from fmlad.backbones.embedded.lexicon import attributes
 
     for word in (*prompts.background, *prompts.foreground, *prompts.phrases()[0]):
         try:

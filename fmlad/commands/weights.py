@@ -6,30 +6,23 @@ A profile stands for those of its weights that this version can load and that ar
 
 from __future__ import annotations
 
-import json
-import sys
-from contextlib import AbstractContextManager
+from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fmlad.errors import FmladError, OptionError, UnknownNameError
+from fmlad.commands.output import Json, group, print_json, print_table, progress
+from fmlad.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from fmlad.backbones.catalogue import Weights
 
-    from fmlad.backbones.weights_catalogue import Weights
-
-weights_cli = typer.Typer(
-    help="Pretrained weights: list, fetch, check, and carry to a machine without a network.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+weights_cli = group(
+    "Pretrained weights: list, fetch, check, and carry to a machine without a network."
 )
 
-BUILTIN = "builtin"
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Name = Annotated[
     str,
     typer.Argument(help="A profile (light, foundation), a backbone name, or a local folder."),
@@ -44,35 +37,33 @@ Every = Annotated[
 def list_weights(
     profile: Annotated[str | None, typer.Argument(help="Only those of this profile.")] = None,
     as_json: Json = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the table of docs/weights.md.")
-    ] = False,
 ) -> None:
     """List the weights of the profiles and some others, and which are on this machine."""
-    from fmlad.backbones.weights_catalogue import catalogue, markdown_table, say_size
+    from fmlad.backbones.catalogue import catalogue, say_size
+    from fmlad.backbones.hub import find
 
-    entries = list(catalogue()) if profile is None else _of_profile(profile)
-    if markdown:
-        typer.echo(markdown_table(entries))
-        return
+    if profile is not None and profile not in _profiles():
+        raise UnknownNameError.of("profile", profile, _profiles())
+    entries = [w for w in catalogue() if profile is None or profile in w.profiles]
     if as_json:
-        _print_json(
-            [
-                {**weights.to_dict(), "where": _where(weights), "loads": _loads(weights)}
-                for weights in entries
-            ]
-        )
-        return
-    if not entries:
+        print_json([
+            {
+                **asdict(w), "size_bytes": w.size, "loads": _loads(w),
+                "where": str(place) if (place := find(w)) else None,
+            }
+            for w in entries
+        ])  # fmt: skip
+    elif not entries:
         typer.echo(f"Profile {profile!r} needs no weights.")
-        return
-    rows: list[tuple[str, ...]] = []
-    for weights in entries:
-        here = "here" if _where(weights) else "not here"
-        state = "used" if _loads(weights) else "to come"
-        size = say_size(weights.size).removeprefix("size ")
-        rows.append((weights.name, weights.role, size, weights.licence, here, state, weights.note))
-    _print_table(("backbone", "role", "size", "licence", "", "this version", "note"), rows)
+    else:
+        rows = [
+            (
+                w.name, w.role, say_size(w.size), w.licence, "here" if find(w) else "not here",
+                "used" if _loads(w) else "to come", w.note,
+            )
+            for w in entries
+        ]  # fmt: skip
+        print_table(("backbone", "role", "size", "licence", "", "this version", "note"), rows)
 
 
 @weights_cli.command()
@@ -81,17 +72,16 @@ def where(name: Name, as_json: Json = False) -> None:
 
     Exits with 1 if anything is missing.
     """
-    from fmlad.backbones.weights_check import describe_absence
+    from fmlad.backbones.hub import describe_absence, find
 
     chosen = _choose(name, every=True)
-    places = {weights.name: _where(weights) for weights in chosen}
+    places = {weights.name: find(weights) for weights in chosen}
     if as_json:
-        _print_json(places)
-    else:
-        for weights in chosen:
-            place = places[weights.name]
-            said = place or describe_absence(weights)
-            typer.echo(said if place and len(chosen) == 1 else f"{weights.name}: {said}")
+        print_json({name: place and str(place) for name, place in places.items()})
+    for weights in () if as_json else chosen:
+        place = places[weights.name]
+        said = place or describe_absence(weights)
+        typer.echo(said if place and len(chosen) == 1 else f"{weights.name}: {said}")
     if not all(places.values()):
         raise typer.Exit(1)
 
@@ -103,19 +93,13 @@ def pull(name: Name, every: Every = False) -> None:
     Says first what, how large and under what licence. Into the Hugging Face cache, whose
     environment variables are honoured; offline it fails at once.
     """
-    from fmlad.backbones.weights_fetch import fetch
+    from fmlad.backbones.hub import fetch, find
 
     for weights in _choose(name, every):
-        place = _where(weights)
-        if place:
+        if place := find(weights):
             typer.echo(f"{weights.name}: already here, {place}")
             continue
-        folder = fetch(
-            weights.source,
-            family=weights.family or None,
-            announce=lambda text, label=weights.name: typer.echo(f"{label}: {text}"),  # type: ignore[misc]
-        )
-        typer.echo(f"{weights.name}: {folder}")
+        typer.echo(f"{weights.name}: {fetch(weights, announce=typer.echo)}")
 
 
 @weights_cli.command()
@@ -124,25 +108,26 @@ def check(name: Name, every: Every = False, as_json: Json = False) -> None:
 
     Exits with 1 if anything is missing or wrong.
     """
-    from fmlad.backbones import weights_check
-    from fmlad.backbones.weights_catalogue import say_size
+    from fmlad.backbones import bundle
 
     chosen = _choose(name, every)
-    with _progress(quiet=as_json) as progress:
-        reports = [weights_check.check(weights, progress) for weights in chosen]
+    with progress(quiet=as_json) as told:
+        reports = [bundle.check(weights, told) for weights in chosen]
     if as_json:
-        _print_json([report.to_dict() for report in reports])
-    for report in reports if not as_json else ():
-        verdict = "ok" if report.ok else "WRONG" if report.where else "MISSING"
+        print_json([
+            {**asdict(r), "where": r.where and str(r.where), "ok": not r.problems} for r in reports
+        ])  # fmt: skip
+    for weights, report in () if as_json else zip(chosen, reports, strict=True):
+        verdict = "ok" if not report.problems else "WRONG" if report.where else "MISSING"
         typer.echo(f"{report.name}: {verdict}")
         if report.where:
             typer.echo(f"    {report.where}")
-        for file in report.files:
-            agreed = {None: "not pinned", file.sha256: "as pinned"}.get(file.pinned, "WRONG")
-            typer.echo(f"    {file.sha256}  {file.name} ({say_size(file.size)}, {agreed})")
+        for file, found in report.files.items():
+            pinned = {None: "not pinned", found: "as pinned"}.get(weights.pinned(file), "WRONG")
+            typer.echo(f"    {found}  {file} ({pinned})")
         for problem in report.problems:
             typer.echo(f"    {problem}")
-    if not all(report.ok for report in reports):
+    if any(report.problems for report in reports):
         raise typer.Exit(1)
 
 
@@ -157,19 +142,20 @@ def bundle(
 
     For a machine without a network; they are checked first.
     """
-    from fmlad.backbones import weights_bundle
-    from fmlad.backbones.weights_catalogue import say_size
+    from fmlad.backbones import bundle
+    from fmlad.backbones.catalogue import say_size
 
     chosen = _choose(name, every)
     if not chosen:
         raise OptionError(f"Profile {name!r} needs no weights; there is nothing to bundle.")
-    with _progress(quiet=as_json) as progress:
-        names = weights_bundle.bundle(chosen, out, progress)
+    with progress(quiet=as_json) as told:
+        names = bundle.bundle(chosen, out, told)
+    size = out.stat().st_size
     if as_json:
-        _print_json({"bundle": str(out), "size_bytes": out.stat().st_size, "weights": names})
-        return
-    typer.echo(f"{out} ({say_size(out.stat().st_size)}): {', '.join(names)}")
-    typer.echo(f"On the other machine: fmlad weights unbundle {out.name}")
+        print_json({"bundle": str(out), "size_bytes": size, "weights": names})
+    else:
+        typer.echo(f"{out} ({say_size(size)}): {', '.join(names)}")
+        typer.echo(f"On the other machine: fmlad weights unbundle {out.name}")
 
 
 @weights_cli.command()
@@ -184,31 +170,30 @@ def unbundle(
 
     The same names then find them: in $FMLAD_WEIGHTS, or fmlad's folder in the user's data.
     """
-    from fmlad.backbones import weights, weights_unbundle
+    from fmlad.backbones import bundle, hub
 
-    with _progress(quiet=as_json) as progress:
-        placed = weights_unbundle.unbundle(bundled, to, progress)
+    with progress(quiet=as_json) as told:
+        placed = bundle.unbundle(bundled, to, told)
     if as_json:
-        _print_json({name: str(place) for name, place in placed})
+        print_json({name: str(place) for name, place in placed.items()})
         return
-    for name, place in placed:
+    for name, place in placed.items():
         typer.echo(f"{name}: {place}")
-    if to is not None and to.resolve() != weights.root().resolve():
-        typer.echo(f"To use them: export {weights.FOLDER_VARIABLE}={to.resolve()}")
+    if to is not None and to.resolve() != hub.root().resolve():
+        typer.echo(f"To use them: export {hub.FOLDER_VARIABLE}={to.resolve()}")
 
 
 def _choose(name: str, every: bool) -> list[Weights]:
     """The weights that a profile or a name stands for."""
-    from fmlad.backbones.weights import HUB_IDENTIFIER
-    from fmlad.backbones.weights_catalogue import catalogue, describe
+    from fmlad.backbones.catalogue import catalogue, describe
+    from fmlad.backbones.hub import HUB_IDENTIFIER
 
     if name in _profiles():
-        entries = _of_profile(name)
+        entries = [weights for weights in catalogue() if name in weights.profiles]
         chosen = [w for w in entries if every or (not w.optional and _loads(w))]
         if not chosen:
             typer.echo(f"Profile {name!r} needs no weights.", err=True)
-        elif len(chosen) < len(entries):
-            left = len(entries) - len(chosen)
+        elif left := len(entries) - len(chosen):
             typer.echo(f"{left} optional or not used by this version: left out.", err=True)
         return chosen
     weights = describe(name)
@@ -220,54 +205,13 @@ def _choose(name: str, every: bool) -> list[Weights]:
 
 
 def _profiles() -> list[str]:
-    from fmlad.backbones.weights_catalogue import catalogue
+    from fmlad.profiles import PROFILES
 
-    return sorted({BUILTIN, *(name for weights in catalogue() for name in weights.profiles)})
-
-
-def _of_profile(profile: str) -> list[Weights]:
-    from fmlad.backbones.weights_catalogue import of_profile
-
-    if profile not in _profiles():
-        raise UnknownNameError.of("profile", profile, _profiles())
-    return list(of_profile(profile))
-
-
-def _where(weights: Weights) -> str | None:
-    from fmlad.backbones.weights import find
-
-    try:
-        place = find(weights.source, family=weights.family or None)
-    except FmladError:  # a folder of that name that holds something else
-        return None
-    return str(place) if place else None
+    return sorted(PROFILES)
 
 
 def _loads(weights: Weights) -> bool:
     """Whether this version has a backbone for it."""
-    from fnmatch import fnmatchcase
-
     from fmlad.profiles import list_backbones
 
     return any(fnmatchcase(weights.name, pattern) for pattern in list_backbones())
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=1))
-
-
-def _print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heading, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    # Into a file or pipe a table must not be cut at some terminal's width.
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
-
-
-def _progress(quiet: bool) -> AbstractContextManager[Callable[[int, int, str], None]]:
-    from fmlad.commands.main import _progress as of_the_command_line
-
-    return of_the_command_line(quiet)

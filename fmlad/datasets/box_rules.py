@@ -72,22 +72,17 @@ class BoxRule:
 
     @classmethod
     def parse(cls, text: str) -> BoxRule:
-        """Reads a rule.
-
-        Raises:
-            OptionError: It is none.
-        """
+        """Reads a rule; OptionError where it is none."""
         whole = _RULE.fullmatch(text)
-        parts = whole["conditions"].split(";") if whole else []
-        matches = [_CONDITION.fullmatch(part) for part in parts]
-        if whole is None or not all(matches):
-            raise OptionError(f"{text!r} is no rule about boxes; expected one of: {FORMS}.")
+        parts = [
+            _CONDITION.fullmatch(part) for part in (whole["conditions"] if whole else "").split(";")
+        ]
         conditions = tuple(
-            Condition(_range(m[2], m[3], text), None if m[1] is None else int(m[1]))
-            for m in matches
-            if m is not None
+            Condition(_range(m[2], m[3], text), int(m[1]) if m[1] else None) for m in parts if m
         )
-        considered = None if whole[2] is None else _range(whole[2], whole[3], text)
+        if whole is None or len(conditions) < len(parts):
+            raise OptionError(f"{text!r} is no rule about boxes; expected one of: {FORMS}.")
+        considered = _range(whole[2], whole[3], text) if whole[2] else None
         return cls(conditions, considered, whole[4])
 
     def broken(self, labels: Counter[int]) -> str | None:

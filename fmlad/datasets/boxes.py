@@ -10,10 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 from fmlad.datasets.box_rules import BoxRule
-from fmlad.datasets.files import Lister, check_root, child, need, some, unique_names
+from fmlad.datasets.files import Lister, check_root, child, need, read_lines, some, unique_names
 from fmlad.datasets.model import Dataset, Sample
-from fmlad.datasets.tree import some_images
-from fmlad.datasets.truths import read_lines
+from fmlad.datasets.tree import POOL
 from fmlad.errors import DatasetError
 
 _LAYOUT = "images/ with pictures and boxes/ (or labels/) with one .txt file for each"
@@ -40,14 +39,11 @@ def load_boxes(root: Path, category: str) -> Dataset:
         for path, labels in found.items()
         if path not in left_out and (rule.considered is None or labels.total() in rule.considered)
     }
-    train, test = [], []
+    test = []
     for name, (path, labels) in zip(unique_names(considered), considered.items(), strict=True):
         broken = rule.broken(labels)
-        if broken is None:
-            train.append(Sample(name, path, "good"))
-            test.append(Sample(name, path, "good"))
-        else:
-            test.append(Sample(name, path, "logical", broken))
+        test.append(Sample(name, path, "good" if broken is None else "logical", broken))
+    train = [sample for sample in test if sample.kind == "good"]
     totals = Counter(labels.total() for labels in considered.values())
     if not train or len(train) == len(test):
         numbers = ", ".join(f"{n} ({some(totals[n], 'image')})" for n in sorted(totals)) or "none"
@@ -62,19 +58,16 @@ def load_boxes(root: Path, category: str) -> Dataset:
             f"Left out, since they have other numbers of boxes than {rule.considered}: "
             f"{some(outside, 'image')}."
         )
-    notes.append(
-        "One pool: normal images are tested as well, except those that are drawn as shots."
-    )
     return Dataset(
         "boxes", str(rule), None, root, tuple(train), (), tuple(test), None,
-        (*notes, *lister.notes()),
+        (*notes, POOL, *lister.notes()),
     )  # fmt: skip
 
 
 def _boxes(root: Path, lister: Lister) -> dict[Path, Counter[int]]:
     """Each image and its number of boxes of each class."""
     check_root(root)
-    images = some_images(lister, need(root, "images", layout=_LAYOUT))
+    images = lister.images(need(root, "images", layout=_LAYOUT), needed=True)
     labels = child(root, "boxes", "labels") or need(root, "boxes", "labels", layout=_LAYOUT)
     return {image: _classes(image, labels / f"{image.stem}.txt") for image in images}
 

@@ -7,12 +7,27 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import boxes, deeppcb, folder, loco, mvtec, visa, worlds
-from fmlad.datasets.files import key
+from fmlad.datasets.boxes import box_categories, load_boxes
+from fmlad.datasets.counts import OFFICIAL
+from fmlad.datasets.deeppcb import is_group, load_deeppcb
+from fmlad.datasets.files import categories_in, key, spelled
+from fmlad.datasets.folder import folder_categories, load_folder
+from fmlad.datasets.loco import load_loco
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.product_types import loco_types
-from fmlad.datasets.worlds import Progress
+from fmlad.datasets.synthetic import (
+    load_digits,
+    load_scenes,
+    scene_categories,
+    scene_home,
+    scene_types,
+)
+from fmlad.datasets.tree import is_tree, load_tree
+from fmlad.datasets.visa import is_object, load_visa
 from fmlad.errors import DatasetError, UnknownNameError
+from fmlad.progress import Progress
+
+Load = Callable[[Path, str, str | None, Progress | None], Dataset]
 
 
 @dataclass(frozen=True)
@@ -28,74 +43,64 @@ class Layout:
     """
 
     about: str
-    load: Callable[[Path, str, str | None, Progress | None], Dataset]
+    load: Load
     categories: Callable[[Path], list[str]]
     subtypes: Callable[[str], tuple[str, ...]] = lambda category: ()
     there: Callable[[Path, str], bool] = lambda root, category: True
 
 
-def _scene_categories(root: Path) -> list[str]:
-    from fmlad.datasets.scenes import SCENE_CATEGORIES
+def _whole(load: Callable[[Path, str], Dataset]) -> Load:
+    """The loader of a dataset without sub-types, of which nothing is rendered with progress."""
+    return lambda root, category, subtype, progress: load(root, category)
 
-    only = [name for name in SCENE_CATEGORIES if worlds.is_scene(root, name)]
-    return only or list(SCENE_CATEGORIES)
+
+def _listed(dataset: str, is_category: Callable[[Path], bool]) -> Callable[[Path], list[str]]:
+    """What lists the folders that are categories, under their official names."""
+    official = tuple(OFFICIAL.get(dataset, ()))
+    return lambda root: [spelled(path, official) for path in categories_in(root, is_category)]
+
+
+def _tree(dataset: str, about: str) -> Layout:
+    return Layout(about, _whole(partial(load_tree, dataset)), _listed(dataset, is_tree))
 
 
 LAYOUTS: dict[str, Layout] = {
     "boxes": Layout(
         "any images with YOLO boxes; the category is a rule about their number",
-        lambda root, category, subtype, progress: boxes.load_boxes(root, category),
-        boxes.box_categories,
+        _whole(load_boxes),
+        box_categories,
     ),
-    "btad": Layout(
-        "BTAD, three industrial products",
-        lambda root, category, subtype, progress: mvtec.load_like("btad", root, category),
-        partial(mvtec.categories, "btad"),
-    ),
+    "btad": _tree("btad", "BTAD, three industrial products"),
     "deeppcb": Layout(
         "DeepPCB, scans with templates, judged pair by pair",
-        lambda root, category, subtype, progress: deeppcb.load_deeppcb(root, category),
-        deeppcb.pcb_categories,
+        _whole(load_deeppcb),
+        _listed("deeppcb", is_group),
     ),
     "digits": Layout(
         "DigitAnatomy, nine handwritten digits in order (rendered where missing)",
-        lambda root, category, subtype, progress: worlds.load_digits(root, category, progress),
+        _whole(load_digits),
         lambda root: [""],
         there=lambda root, category: (root / "digits.json").is_file(),
     ),
     "folder": Layout(
-        "a folder of one's own, with or without masks",
-        lambda root, category, subtype, progress: folder.load_folder(root, category),
-        folder.categories,
+        "a folder of one's own, with or without masks", _whole(load_folder), folder_categories
     ),
-    "mpdd": Layout(
-        "MPDD, painted metal parts",
-        lambda root, category, subtype, progress: mvtec.load_like("mpdd", root, category),
-        partial(mvtec.categories, "mpdd"),
-    ),
-    "mvtec_ad": Layout(
-        "MVTec AD, ten objects and five textures",
-        lambda root, category, subtype, progress: mvtec.load_like("mvtec_ad", root, category),
-        partial(mvtec.categories, "mvtec_ad"),
-    ),
+    "mpdd": _tree("mpdd", "MPDD, painted metal parts"),
+    "mvtec_ad": _tree("mvtec_ad", "MVTec AD, ten objects and five textures"),
     "mvtec_loco": Layout(
         "MVTec LOCO AD, logical and structural anomalies",
-        lambda root, category, subtype, progress: loco.load_loco(root, category, subtype),
-        loco.loco_categories,
+        lambda root, category, subtype, progress: load_loco(root, category, subtype),
+        _listed("mvtec_loco", is_tree),
         loco_types,
     ),
     "scenes": Layout(
-        "the sample world of this package (rendered where missing)",
-        worlds.load_scenes,
-        _scene_categories,
-        worlds.scene_types,
-        lambda root, category: (worlds.scene_home(root, category) / "scenes.json").is_file(),
+        "the synthetic scenes of this package (rendered where missing)",
+        load_scenes,
+        scene_categories,
+        scene_types,
+        lambda root, category: (scene_home(root, category) / "scenes.json").is_file(),
     ),
-    "visa": Layout(
-        "VisA, twelve objects",
-        lambda root, category, subtype, progress: visa.load_visa(root, category),
-        visa.categories,
-    ),
+    "visa": Layout("VisA, twelve objects", _whole(load_visa), _listed("visa", is_object)),
 }
 
 
@@ -146,11 +151,10 @@ def categories(name: str, root: str | Path) -> list[str]:
         DatasetError: The root is no folder, or holds none; the message says what it holds.
     """
     layout = layout_of(name)
-    found = layout.categories(Path(root))
-    if not found:
-        layout.load(Path(root), "", None, None)  # whoever reads it says what is wrong
-        raise DatasetError(f"{root} holds no category of {name}.")
-    return found
+    if found := layout.categories(Path(root)):
+        return found
+    layout.load(Path(root), "", None, None)  # the loader says what is wrong
+    raise DatasetError(f"{root} holds no category of {name}.")
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
@@ -164,11 +168,7 @@ def subtypes(name: str, root: str | Path, category: str) -> list[str]:
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of this name.
-
-    Raises:
-        UnknownNameError: There is none.
-    """
+    """The layout of this name; UnknownNameError where there is none."""
     if name not in LAYOUTS:
         raise UnknownNameError.of("dataset", name, LAYOUTS)
     return LAYOUTS[name]

@@ -5,10 +5,9 @@ Counts are facts for a note, never a condition: the folders are what is listed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmlad.datasets.model import Sample
+from fmlad.datasets.model import Dataset
 
 
 @dataclass(frozen=True)
@@ -90,21 +89,15 @@ OFFICIAL: dict[str, dict[str, Counts]] = {
 }
 
 
-def differences(
-    dataset: str,
-    category: str,
-    train: Sequence[Sample],
-    validation: Sequence[Sample],
-    test: Sequence[Sample],
-) -> list[str]:
+def differences(found: Dataset) -> list[str]:
     """One sentence for each number of images that is not the official one."""
-    official = OFFICIAL.get(dataset, {}).get(category)
+    official = OFFICIAL.get(found.name, {}).get(found.category)
     if official is None:
         return []
-    kinds = [sample.kind for sample in test]
+    kinds = [sample.kind for sample in found.test]
     rows: list[tuple[str, int, int | None]] = [
-        ("training images", len(train), official.train),
-        ("validation images", len(validation), official.validation),
+        ("training images", len(found.train), official.train),
+        ("validation images", len(found.validation), official.validation),
         ("good test images", kinds.count("good"), official.good),
     ]
     if official.logical is None:
@@ -114,7 +107,7 @@ def differences(
         rows.append(("logical anomalies", kinds.count("logical"), official.logical))
         rows.append(("structural anomalies", kinds.count("structural"), official.structural))
     return [
-        f"{category} has {here} {what} here, the official dataset {there}."
+        f"{found.category} has {here} {what} here, the official dataset {there}."
         for what, here, there in rows
         if here != there
     ]

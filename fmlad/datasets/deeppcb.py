@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import truths
-from fmlad.datasets.files import Lister, categories_in, check_root, find_category, folders, held
+from fmlad.datasets.annotations import box_regions
+from fmlad.datasets.files import Lister, find_category, folders, held
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError
 
@@ -16,12 +16,6 @@ _SCAN, _TEMPLATE, _BOXES = "_test", "_temp", "_not"
 def is_group(folder: Path) -> bool:
     """Whether a folder holds pairs: ``NNNNN/`` beside ``NNNNN_not/``."""
     return _pairs_folder(folder) is not None
-
-
-def pcb_categories(root: Path) -> list[str]:
-    """The groups on disk."""
-    check_root(root)
-    return [path.name for path in categories_in(root, is_group)]
 
 
 def load_deeppcb(root: Path, category: str) -> Dataset:
@@ -39,7 +33,6 @@ def load_deeppcb(root: Path, category: str) -> Dataset:
             f"{home} holds no pairs; found: {held(home)}. Expected a folder such as 77000/ with "
             "scans and templates, and 77000_not/ with their boxes."
         )
-    boxes = home / (folder.name + _BOXES)
     lister = Lister()
     images = {path.stem: path for path in lister.images(folder)}
     test = []
@@ -47,16 +40,12 @@ def load_deeppcb(root: Path, category: str) -> Dataset:
         if not stem.endswith(_SCAN):
             continue
         name = stem.removesuffix(_SCAN)
-        template, file = images.get(name + _TEMPLATE), boxes / f"{name}.txt"
-        for what, is_there, expected in (
-            ("template", template is not None, folder / f"{name}{_TEMPLATE}{path.suffix}"),
-            ("boxes", file.is_file(), file),
-        ):
-            if not is_there:
-                raise DatasetError(
-                    f"{path} has no {what}; expected {expected}. Copy the group again."
-                )
-        read = partial(truths.boxes, path, file)
+        template = images.get(name + _TEMPLATE, folder / f"{name}{_TEMPLATE}{path.suffix}")
+        boxes = home / (folder.name + _BOXES) / f"{name}.txt"
+        for what, file in (("template", template), ("boxes", boxes)):
+            if not file.is_file():
+                raise DatasetError(f"{path} has no {what}; expected {file}. Copy the group again.")
+        read = partial(box_regions, path, boxes)
         test.append(Sample(name, path, "structural", None, template, read))
     if not test:
         raise DatasetError(

@@ -1,16 +1,14 @@
 """DigitAnatomy: nine handwritten digits whose order is the rule.
 
-After the sample world of SQUID (Xiang et al., CVPR 2023), rebuilt from real handwriting that ships
-with scikit-learn (``load_digits``: 1797 digits of 8 x 8 pixels from 43 writers): the digits 1 to 9
-in reading order on a 3 x 3 grid, white on black, each in a size of its own. One thing at most is
-wrong: a digit is missing, two have changed places, one is a mirror image, or one is a zero.
+After the synthetic images of SQUID (Xiang et al., CVPR 2023), rebuilt from the handwriting that
+ships with scikit-learn (``load_digits``: 1797 digits of 8 x 8 pixels from 43 writers): the digits 1
+to 9 in reading order on a 3 x 3 grid, white on black, each in a size of its own. One thing at most
+is wrong: a digit is missing, two have changed places, one is a mirror image, or one is a zero.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,7 +62,7 @@ def render_digits(
     """Renders one page; its randomness hangs on these arguments alone.
 
     Args:
-        seed: Of the whole world, >= 0.
+        seed: Of all pages, >= 0.
         split: ``"train"`` or ``"test"``; no handwriting sample is in both.
         index: Number of the page, >= 0.
         anomaly: What is to be wrong, test split only; None gives a normal page.
@@ -94,33 +92,32 @@ def render_digits(
         place = int(rng.choice(allowed))
         digits[place] = {"missing": None, "zero": 0}.get(anomaly, digits[place])
         places = (place,)
-    page = np.zeros((SIDE, SIDE))
-    samples: list[int | None] = []
+    page, mask = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool)
+    samples: list[int | None] = [None] * 9
     for place, digit in enumerate(digits):
+        top, left = place // 3 * CELL, place % 3 * CELL
+        mask[top : top + CELL, left : left + CELL] = place in places
         if digit is None:
-            samples.append(None)
             continue
-        sample, ink = _handwriting(digit, split, rng)
-        samples.append(sample)
+        samples[place], ink = _handwriting(digit, split, rng)
         if anomaly == "flipped" and place in places:
             ink = ink[:, ::-1]
-        _write(page, ink, place)
-    mask = np.zeros((SIDE, SIDE), bool)
-    for place in places:
-        mask[_cell(place)] = True
+        side = len(ink)
+        top, left = top + (CELL - side) // 2, left + (CELL - side) // 2
+        page[top : top + side, left : left + side] = ink
     image = np.repeat(page.round().astype(np.uint8)[..., None], 3, axis=-1)
     return DigitPage(image, tuple(digits), tuple(samples), anomaly, places, mask)
 
 
 def make_digits(root: str | Path, seed: int = 0, counts: Mapping[str, int] | None = None) -> Path:
-    """Writes pages to ``train/good``, ``test/good`` and ``test/ANOMALY``, with truths beside them.
+    """Writes pages to ``train/good``, ``test/good`` and ``test/ANOMALY``, with masks beside them.
 
     ``ground_truth/ANOMALY/NNN/000.png`` holds the places concerned. Written beside ``root`` first
     and renamed.
 
     Args:
         root: Folder to make; must not exist yet, or be empty.
-        seed: Of the whole world, >= 0.
+        seed: Of all pages, >= 0.
         counts: How many: ``train``, ``test_good``, and ``test_anomalies`` of each kind; those left
             out keep their default (64, 100, 25).
 
@@ -128,14 +125,9 @@ def make_digits(root: str | Path, seed: int = 0, counts: Mapping[str, int] | Non
         OptionError: Unknown or negative counts, or a negative seed.
         DatasetError: ``root`` is not empty, or cannot be written.
     """
-    numbers = {"train": 64, "test_good": 100, "test_anomalies": 25}
-    for key, value in (counts or {}).items():
-        if key not in numbers or isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise OptionError(
-                f"counts[{key!r}]={value!r} is not possible; "
-                f"whole numbers, 0 or more, for {', '.join(numbers)}."
-            )
-        numbers[key] = value
+    from fmlad.datasets.scenes.write import checked_counts, new_folder
+
+    numbers = checked_counts(counts, {"train": 64, "test_good": 100, "test_anomalies": 25})
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root} is not an empty folder; choose another name.")
@@ -144,23 +136,13 @@ def make_digits(root: str | Path, seed: int = 0, counts: Mapping[str, int] | Non
         ("test", None, numbers["test_good"]),
         *(("test", anomaly, numbers["test_anomalies"]) for anomaly in DIGIT_ANOMALIES),
     ]
-    partial = root.parent / f".{root.name}.{secrets.token_hex(4)}.partial"
-    try:
+    with new_folder(root, "digits") as partial:
         for split, anomaly, count in folders:
             (partial / split / (anomaly or "good")).mkdir(parents=True)
             for index in range(count):
                 _save(partial, render_digits(seed, split, index, anomaly), split, index)
         facts = {"version": DIGITS_VERSION, "seed": seed, "counts": numbers}
         (partial / "digits.json").write_text(json.dumps(facts, indent=1) + "\n")
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
-    except OSError as error:
-        raise DatasetError(
-            f"The digits could not be written to {root}: {error}. Choose a folder that is writable."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return root
 
 
@@ -189,24 +171,11 @@ def _handwriting(
     return sample, np.asarray(large, np.float64).clip(0, 255)
 
 
-def _write(page: npt.NDArray[np.float64], ink: npt.NDArray[np.float64], place: int) -> None:
-    """Puts ink into the middle of its cell."""
-    side = len(ink)
-    top = place // 3 * CELL + (CELL - side) // 2
-    left = place % 3 * CELL + (CELL - side) // 2
-    page[top : top + side, left : left + side] = ink
-
-
-def _cell(place: int) -> tuple[slice, slice]:
-    row, column = divmod(place, 3)
-    return slice(CELL * row, CELL * (row + 1)), slice(CELL * column, CELL * (column + 1))
-
-
 def _save(folder: Path, page: DigitPage, split: str, index: int) -> None:
     from PIL import Image
 
     Image.fromarray(page.image).save(folder / split / (page.anomaly or "good") / f"{index:03d}.png")
     if page.anomaly is not None:
-        truth = folder / "ground_truth" / page.anomaly / f"{index:03d}"
-        truth.mkdir(parents=True)
-        Image.fromarray(page.mask.astype(np.uint8) * 255).save(truth / "000.png")
+        masks = folder / "ground_truth" / page.anomaly / f"{index:03d}"
+        masks.mkdir(parents=True)
+        Image.fromarray(page.mask).convert("L").save(masks / "000.png")

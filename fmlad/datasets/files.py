@@ -1,9 +1,9 @@
-"""Folders as people have them: capital letters, hidden files, things that are no images."""
+"""Folders as people have them: capital letters, hidden files, files that are no images."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from fmlad.errors import DatasetError, UnknownNameError
@@ -24,17 +24,26 @@ class Lister:
     def __init__(self) -> None:
         self.ignored = 0
 
-    def images(self, folder: Path) -> list[Path]:
-        """The images straight in a folder, in order of name; suffixes in either case."""
+    def images(self, folder: Path, needed: bool = False) -> list[Path]:
+        """The images straight in a folder, in order of name; suffixes in either case.
+
+        Raises:
+            DatasetError: It cannot be listed, or holds no image and images are needed.
+        """
         found = []
         for path in entries(folder):
             if path.is_dir():
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-                check_name(path)
+                _check_name(path)
                 found.append(path)
             else:
                 self.ignored += 1
+        if needed and not found:
+            raise DatasetError(
+                f"{folder} holds no images; found: {held(folder)}. Expected .png, .jpg, .bmp, .tif "
+                "or the like straight in it. Was the archive unpacked completely?"
+            )
         return found
 
     def notes(self) -> list[str]:
@@ -44,12 +53,8 @@ class Lister:
         return [f"Passed over: {self.ignored} files that are hidden or no images."]
 
 
-def check_name(path: Path) -> None:
-    """Refuses a file name that is no text: it could stand in no table of results.
-
-    Raises:
-        DatasetError: It is not UTF-8.
-    """
+def _check_name(path: Path) -> None:
+    """Refuses a file name that is not UTF-8: it could stand in no table of results."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -60,11 +65,7 @@ def check_name(path: Path) -> None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """All entries of a folder in order of name.
-
-    Raises:
-        DatasetError: It cannot be listed.
-    """
+    """All entries of a folder in order of name; DatasetError where it cannot be listed."""
     try:
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -100,11 +101,7 @@ def child(folder: Path, *names: str) -> Path | None:
 
 
 def need(folder: Path, *names: str, layout: str) -> Path:
-    """As :func:`child`, for a folder that must be there.
-
-    Raises:
-        DatasetError: It is not.
-    """
+    """As :func:`child`; DatasetError where there is none."""
     if found := child(folder, *names):
         return found
     raise DatasetError(
@@ -136,7 +133,8 @@ def check_root(root: Path) -> None:
 
 
 def categories_in(root: Path, is_category: Callable[[Path], bool]) -> list[Path]:
-    """The sub-folders that are categories."""
+    """The sub-folders of an existing root that are categories."""
+    check_root(root)
     return [path for path in folders(root) if is_category(path)]
 
 
@@ -147,20 +145,12 @@ def find_category(
     official: Sequence[str],
     is_category: Callable[[Path], bool],
 ) -> Path:
-    """The folder of a category.
-
-    Args:
-        dataset: Name of the dataset, for messages.
-        root: The folder that holds the categories.
-        category: As the user wrote it.
-        official: Names of all categories.
-        is_category: Whether a folder is one, by what it holds.
+    """The folder of a category, of whose dataset ``official`` are all names.
 
     Raises:
         DatasetError: The root is wrong in one of the ways people get it wrong.
         UnknownNameError: There are categories, but none of this name.
     """
-    check_root(root)
     found = categories_in(root, is_category)
     for path in found:
         if category and key(path.name) == key(category):
@@ -171,15 +161,17 @@ def find_category(
             f"{root} is itself one category ({held(root)}); expected the folder that holds the "
             f"categories. Pass {root.absolute().parent}."
         )
-    if deeper := _deeper(root, official, is_category):
-        raise DatasetError(
-            f"{root} holds the categories of {dataset} one folder deeper than expected. "
-            f"Pass {deeper}."
-        )
+    known = set(map(key, official))
+    for path in folders(root):
+        if any(key(inner.name) in known for inner in categories_in(path, is_category)):
+            raise DatasetError(
+                f"{root} holds the categories of {dataset} one folder deeper than expected. "
+                f"Pass {path}."
+            )
     half = child(root, category) if category else None
     if half is not None:
         return half  # whoever reads it says what is missing
-    if names and key(category) not in map(key, official):
+    if names and key(category) not in known:
         raise UnknownNameError.of(f"category of {dataset} in {root}", category, names)
     archives = [p.name for p in entries(root) if p.suffix.lower() in _ARCHIVES]
     advice = f"Unpack {archives[0]} first" if archives else "Pass the folder that holds it"
@@ -190,14 +182,14 @@ def find_category(
     )
 
 
-def _deeper(
-    root: Path, official: Sequence[str], is_category: Callable[[Path], bool]
-) -> Path | None:
-    known = set(map(key, official))
-    for path in folders(root):
-        if any(key(inner.name) in known for inner in categories_in(path, is_category)):
-            return path
-    return None
+def read_lines(file: Path) -> list[str]:
+    """Lines of a text file; DatasetError where it is missing or no text."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{file} cannot be read ({reason(error)}); expected a text file."
+        ) from error
 
 
 def some(number: int, noun: str) -> str:
@@ -205,8 +197,7 @@ def some(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def unique_names(paths: Iterable[Path]) -> list[str]:
+def unique_names(paths: Collection[Path]) -> list[str]:
     """Stems; whole file names for those whose stem occurs twice."""
-    paths = list(paths)
     stems = [path.stem for path in paths]
     return [p.name if stems.count(p.stem) > 1 else p.stem for p in paths]

@@ -1,4 +1,4 @@
-"""A folder of one's own: normal images, perhaps others, perhaps masks.
+"""A folder of the user's own: normal images, perhaps others, perhaps masks.
 
 The rules, tried in this order; case, spaces and hyphens make no difference in names.
 
@@ -14,37 +14,17 @@ A folder whose name begins with "logical" or "structural" is of that kind.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import truths
-from fmlad.datasets.files import (
-    Lister,
-    categories_in,
-    check_root,
-    child,
-    folders,
-    held,
-    key,
-)
-from fmlad.datasets.model import Dataset, Kind, Sample
-from fmlad.datasets.tree import MASK_FOLDERS, TreeRules, normals, read_anomalies
+from fmlad.datasets.files import Lister, categories_in, check_root, child, folders, held, key
+from fmlad.datasets.model import Dataset, Sample
+from fmlad.datasets.tree import MASK_FOLDERS, POOL, TreeRules, annotated, normals, read_anomalies
 from fmlad.errors import DatasetError, UnknownNameError
 
 GOOD = ("good", "ok", "normal", "normals")
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
 _LAYOUT = "train/ and test/good, test/..., or good/ with further folders beside it"
-
-
-def _kind(name: str) -> Kind:
-    name = key(name)
-    if name.startswith("logical"):
-        return "logical"
-    return "structural" if name.startswith("structural") else "anomalous"
-
-
-_RULES = TreeRules(good=GOOD, kind=_kind)
+_RULES = TreeRules(good=GOOD, kind="anomalous")
 
 
 def is_folder(folder: Path) -> bool:
@@ -52,12 +32,10 @@ def is_folder(folder: Path) -> bool:
     return child(folder, *TRAIN) is not None or child(folder, *GOOD) is not None
 
 
-def categories(root: Path) -> list[str]:
+def folder_categories(root: Path) -> list[str]:
     """ "" where the root itself is a dataset, else the sub-folders that are one."""
     check_root(root)
-    if is_folder(root):
-        return [""]
-    return [path.name for path in categories_in(root, is_folder)]
+    return [""] if is_folder(root) else [path.name for path in categories_in(root, is_folder)]
 
 
 def load_folder(root: Path, category: str) -> Dataset:
@@ -90,25 +68,20 @@ def load_folder(root: Path, category: str) -> Dataset:
             f"Expected {_LAYOUT}."
         )
     anomalies = read_anomalies(lister, home, bad, _RULES, notes)
-    localised = any(sample.read_truth is not None for sample in anomalies)
-    shots = normals(lister, pool or (train and child(train, *GOOD)) or train or home)
+    shots = normals(lister, pool or (train and child(train, *GOOD)) or train or home, _RULES)
     tested: list[Sample] = []
     if pool is not None:
         tested = shots
-        notes.append(
-            "One pool: normal images are tested as well, except those that are drawn as shots."
-        )
+        notes.append(POOL)
     elif good := child(where, *GOOD):
-        tested = normals(lister, good)
+        tested = normals(lister, good, _RULES)
     else:
         notes.append("There are no normal test images: figures over images cannot be computed.")
-    if localised:
-        tested = [replace(s, read_truth=partial(truths.nothing, s.path)) for s in tested]
     further = child(home, *VALIDATION)
-    validation = normals(lister, child(further, *GOOD) or further) if further else []
+    validation = normals(lister, child(further, *GOOD) or further, _RULES) if further else []
     return Dataset(
         "folder", category and home.name, None, home, tuple(shots), tuple(validation),
-        (*tested, *anomalies), None, (*notes, *lister.notes()),
+        (*annotated(tested, anomalies), *anomalies), None, (*notes, *lister.notes()),
     )  # fmt: skip
 
 

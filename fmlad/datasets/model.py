@@ -1,6 +1,6 @@
-"""What a dataset is: images, what is known of them, and where the known lies on disk.
+"""What a dataset is: images, what is known of them, and where that lies on disk.
 
-Nothing is decoded before it is asked for, so that a dataset of thousands of images loads at once.
+No image is decoded before it is asked for, so that a dataset of thousands of images loads at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kind = Literal["good", "logical", "structural", "anomalous"]
 
 
 @dataclass(frozen=True)
-class Truth:
+class Annotation:
     """Which pixels of one image are anomalous.
 
     Attributes:
@@ -43,7 +43,7 @@ class Sample:
         defect: The defect's name in the dataset (``"broken_large"``), or None.
         reference: The one normal image this sample is to be judged by (pairs as in DeepPCB), or
             None where shots are drawn from the training images.
-        read_truth: Reads its truth; None where nobody drew any.
+        read_annotation: Reads its annotation; None where there is none.
     """
 
     name: str
@@ -51,15 +51,17 @@ class Sample:
     kind: Kind
     defect: str | None = None
     reference: Path | None = None
-    read_truth: Callable[[], Truth] | None = field(default=None, repr=False, compare=False)
+    read_annotation: Callable[[], Annotation] | None = field(
+        default=None, repr=False, compare=False
+    )
 
-    def truth(self) -> Truth | None:
-        """Its regions, read from disk now; None where nobody drew any.
+    def annotation(self) -> Annotation | None:
+        """Its regions, read from disk now; None where it was not annotated.
 
         Raises:
             DatasetError: A mask is unreadable or of another size than the image.
         """
-        return self.read_truth() if self.read_truth else None
+        return self.read_annotation() if self.read_annotation else None
 
 
 @dataclass(frozen=True)
@@ -99,5 +101,5 @@ class Dataset:
 
     @property
     def localised(self) -> bool:
-        """Whether the truth of at least one anomalous test image was drawn."""
-        return any(s.kind != "good" and s.read_truth is not None for s in self.test)
+        """Whether at least one anomalous test image is annotated."""
+        return any(s.kind != "good" and s.read_annotation is not None for s in self.test)

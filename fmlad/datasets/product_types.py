@@ -8,15 +8,19 @@ image that has one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.datasets.files import some
+from fmlad.datasets.model import Dataset, Sample
+from fmlad.errors import DatasetError, UnknownNameError
 from fmlad.io.images import load_image
 
-# Hues were preferred to a layout of colours on scenes of world 0; the numbers were set once.
+# Hues were preferred to a layout of colours on scenes of seed 0; the numbers were set once.
 SIDE = 128  # px to which images are squeezed
 HUES = 24  # bins of the colour circle
 GREY = 15  # CIELAB chroma up to which a pixel has no hue; above, it weighs by its chroma
@@ -50,29 +54,58 @@ def loco_type(category: str, image: Path) -> str | None:
     return known[number] if number < len(known) else None
 
 
+def check_subtype(dataset: str, category: str, subtype: str | None, known: Sequence[str]) -> None:
+    """Raises :class:`UnknownNameError` for a sub-type that the category has not."""
+    if subtype is not None and subtype not in known:
+        raise UnknownNameError.of(f"sub-type of {category} in {dataset}", subtype, known)
+
+
+def keep_type(found: Dataset, subtype: str, types: Mapping[Path, str | None]) -> Dataset:
+    """The images of one sub-type, by the types of the training images (None: not known).
+
+    Raises:
+        DatasetError: No type is known.
+    """
+    known = {path: type_ for path, type_ in types.items() if type_ is not None}
+    if not known:
+        raise DatasetError(
+            "No training image has the number of an official one (000, 001, ...), so no sub-type "
+            "is known. Use the files under their own names, or load without a sub-type."
+        )
+    samples = (*found.train, *found.validation, *found.test)
+    rest = [sample.path for sample in samples if sample.path not in known]
+    all_types = known | dict(zip(rest, nearest_types(known, rest), strict=True))
+
+    def keep(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples if all_types[sample.path] == subtype)
+
+    notes = [
+        f"Sub-type {subtype}: training images by the known assignment, validation and test images "
+        "by the most similar training image."
+    ]
+    if unknown := len(found.train) - len(known):
+        notes.append(
+            f"Assigned in the same way: {some(unknown, 'training image')} without a known type."
+        )
+    return replace(
+        found, subtype=subtype, notes=(*found.notes, *notes), train=keep(found.train),
+        validation=keep(found.validation), test=keep(found.test),
+    )  # fmt: skip
+
+
 def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str]:
     """Gives each image the type of the most similar one of a known type.
 
     Similar means: a small Hellinger distance between the shares of the hues. It does not matter
     where a colour is, as in the pooled features that PSAD compares for the same purpose. No label
-    and no truth is looked at.
-
-    Args:
-        known: Images and their types, not none.
-        images: Those to assign.
+    and no annotation is used.
 
     Raises:
         InvalidImageError: An image cannot be read.
     """
-    if not images:
-        return []
-    references = np.stack([hues(path) for path in known])
-    types = list(known.values())
-    assigned = []
-    for path in images:
-        gaps = ((references - hues(path)) ** 2).sum(1)
-        assigned.append(types[int(gaps.argmin())])
-    return assigned
+    references, types = np.stack([hues(path) for path in known]), list(known.values())
+    gaps = (((references - hues(path)) ** 2).sum(1) for path in images)
+    return [types[int(gap.argmin())] for gap in gaps]
 
 
 def hues(path: Path) -> npt.NDArray[np.float64]:
@@ -90,9 +123,8 @@ def _hues(path: Path, changed: int, size: int) -> npt.NDArray[np.float64]:
     lab = np.asarray(rgb2lab(np.asarray(small)), np.float64).reshape(-1, 3)
     weights = (np.hypot(lab[:, 1], lab[:, 2]) - GREY).clip(0)
     places = np.arctan2(lab[:, 2], lab[:, 1]) / (2 * np.pi) % 1 * HUES
-    lower = places.astype(int)
-    shares = np.zeros(HUES)
+    lower, upper = places.astype(int) % HUES, (places.astype(int) + 1) % HUES
     # Between two bins, so that a hue at their border is not torn apart by noise.
-    np.add.at(shares, lower % HUES, weights * (1 - (places - lower)))
-    np.add.at(shares, (lower + 1) % HUES, weights * (places - lower))
+    shares = np.bincount(lower, weights * (1 - places % 1), HUES)
+    shares += np.bincount(upper, weights * (places % 1), HUES)
     return np.asarray(np.sqrt(shares / max(shares.sum(), 1e-9)))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from fmlad.datasets import truths
+from fmlad.datasets.annotations import MaskFinder, no_regions, read_defects_config
+from fmlad.datasets.counts import OFFICIAL, differences
 from fmlad.datasets.files import (
     Lister,
     child,
     entries,
+    find_category,
     folders,
     held,
     key,
     need,
     some,
+    spelled,
     unique_names,
 )
-from fmlad.datasets.masks import MaskFinder, Reader, settle
 from fmlad.datasets.model import Dataset, Kind, Sample
 from fmlad.errors import DatasetError
 
 CONFIG = "defects_config.json"
 MASK_FOLDERS = ("ground_truth", "masks", "gt")
+POOL = "One pool: normal images are tested as well, except those that are drawn as shots."
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,15 @@ class TreeRules:
 
     Attributes:
         good: Names of folders with normal images.
-        kind: From the name of another folder to the kind of its anomalies.
-        defect: From that name to the name of the defect; None where the folder does not tell.
+        kind: Of anomalies whose folder begins neither with "logical" nor with "structural".
+        defects: Whether the name of a folder is that of the defect.
         validation: Whether there must be ``validation/good``.
-        empty: Whether folders may hold no images, as in a world made with a count of 0.
+        empty: Whether folders may hold no images, as in scenes made with a count of 0.
     """
 
     good: tuple[str, ...] = ("good",)
-    kind: Callable[[str], Kind] = lambda name: "structural"
-    defect: Callable[[str], str | None] = lambda name: name
+    kind: Kind = "structural"
+    defects: bool = True
     validation: bool = False
     empty: bool = False
 
@@ -51,28 +54,23 @@ class TreeRules:
         middle = f"validation/{self.good[0]}, " * self.validation
         return f"train/{self.good[0]}, {middle}test/{self.good[0]}, test/... and ground_truth/..."
 
+    def kind_of(self, folder: Path) -> Kind:
+        """The kind of the anomalies in a folder, by its name."""
+        if key(folder.name).startswith("logical"):
+            return "logical"
+        return "structural" if key(folder.name).startswith("structural") else self.kind
 
-@dataclass
-class Found:
-    """What was found of a category so far."""
 
-    train: list[Sample] = field(default_factory=list)
-    validation: list[Sample] = field(default_factory=list)
-    test: list[Sample] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def dataset(
-        self,
-        name: str,
-        home: Path,
-        category: str,
-        subtype: str | None = None,
-        prompts: str | None = None,
-    ) -> Dataset:
-        """What was found, as a dataset."""
-        train, validation, test = tuple(self.train), tuple(self.validation), tuple(self.test)
-        notes = tuple(self.notes)
-        return Dataset(name, category, subtype, home, train, validation, test, prompts, notes)
+RULES = {
+    "mvtec_ad": TreeRules(),
+    "mpdd": TreeRules(),
+    "btad": TreeRules(good=("ok",), defects=False),
+    "visa": TreeRules(defects=False),  # where it was prepared like MVTec AD
+    # The masks of LOCO tell the defect by their value, the folders do not; no mask is opened here.
+    "mvtec_loco": TreeRules(defects=False, validation=True),
+    "scenes": TreeRules(defects=False, validation=True, empty=True),
+    "digits": TreeRules(kind="logical", empty=True),
+}
 
 
 def is_tree(folder: Path) -> bool:
@@ -80,20 +78,27 @@ def is_tree(folder: Path) -> bool:
     return child(folder, "train") is not None or child(folder, "test") is not None
 
 
-def read_tree(home: Path, rules: TreeRules) -> Found:
-    """Lists a category; no image is decoded.
+def load_tree(dataset: str, root: Path, category: str) -> Dataset:
+    """Reads a category of a dataset that is laid out so."""
+    official = tuple(OFFICIAL[dataset])
+    home = find_category(dataset, root, category, official, is_tree)
+    return read_tree(dataset, home, spelled(home, official))
+
+
+def read_tree(dataset: str, home: Path, category: str) -> Dataset:
+    """Reads the folder of a category by the rules of its dataset; no image is decoded.
 
     Raises:
         DatasetError: A folder is missing or without images, or some masks are missing.
     """
-    lister, found = Lister(), Found()
+    lister, notes, rules = Lister(), list[str](), RULES[dataset]
     train = need(home, "train", layout=rules.layout)
     test = need(home, "test", layout=rules.layout)
-    found.train = normals(lister, need(train, *rules.good, layout=rules.layout), rules.empty)
+    shots = normals(lister, need(train, *rules.good, layout=rules.layout), rules)
+    validation: list[Sample] = []
     if rules.validation:
         place = need(home, "validation", "val", layout=rules.layout)
-        further = need(place, *rules.good, layout=rules.layout)
-        found.validation = normals(lister, further, rules.empty)
+        validation = normals(lister, need(place, *rules.good, layout=rules.layout), rules)
     good = need(test, *rules.good, layout=rules.layout)
     names = set(map(key, rules.good))
     bad = [path for path in folders(test) if key(path.name) not in names]
@@ -102,75 +107,73 @@ def read_tree(home: Path, rules: TreeRules) -> Found:
             f"{test} has no folder with anomalies; found: {held(test)}. Expected {rules.layout}. "
             "Was the archive unpacked completely?"
         )
-    anomalies = read_anomalies(lister, home, bad, rules, found.notes)
-    localised = any(sample.read_truth is not None for sample in anomalies)
-    found.test = normals(lister, good, rules.empty, localised) + anomalies
-    found.notes += lister.notes()
-    return found
-
-
-def normals(
-    lister: Lister, folder: Path, empty: bool = False, with_truth: bool = False
-) -> list[Sample]:
-    """Samples of a folder with normal images.
-
-    Raises:
-        DatasetError: It holds none, and may not be empty.
-    """
-    images = lister.images(folder) if empty else some_images(lister, folder)
-    return [
-        Sample(
-            f"good/{name}",
-            path,
-            "good",
-            read_truth=partial(truths.nothing, path) if with_truth else None,
-        )
-        for name, path in zip(unique_names(images), images, strict=True)
-    ]
-
-
-def some_images(lister: Lister, folder: Path) -> list[Path]:
-    """The images of a folder.
-
-    Raises:
-        DatasetError: It holds none.
-    """
-    if images := lister.images(folder):
-        return images
-    raise DatasetError(
-        f"{folder} holds no images; found: {held(folder)}. Expected .png, .jpg, .bmp, .tif or the "
-        "like straight in it. Was the archive unpacked completely?"
+    anomalies = read_anomalies(lister, home, bad, rules, notes)
+    tested = annotated(normals(lister, good, rules), anomalies)
+    found = Dataset(
+        dataset, category, None, home, tuple(shots), tuple(validation), (*tested, *anomalies)
     )
+    return replace(found, notes=(*differences(found), *notes, *lister.notes()))
+
+
+def normals(lister: Lister, folder: Path, rules: TreeRules, prefix: str = "good") -> list[Sample]:
+    """Samples of a folder with normal images; DatasetError where it holds none, but should."""
+    images = lister.images(folder, needed=not rules.empty)
+    pairs = zip(unique_names(images), images, strict=True)
+    return [Sample(f"{prefix}/{name}", path, "good") for name, path in pairs]
+
+
+def annotated(good: Sequence[Sample], anomalies: Sequence[Sample]) -> list[Sample]:
+    """Normal samples, annotated as without any region where the anomalous ones have masks."""
+    if not any(sample.read_annotation for sample in anomalies):
+        return list(good)
+    return [replace(s, read_annotation=partial(no_regions, s.path)) for s in good]
 
 
 def read_anomalies(
-    lister: Lister, home: Path, bad: list[Path], rules: TreeRules, notes: list[str]
+    lister: Lister, home: Path, bad: Sequence[Path], rules: TreeRules, notes: list[str]
 ) -> list[Sample]:
-    """Samples of the folders with anomalous images, with their truths; notes are added to."""
+    """Samples of the folders with anomalous images, with their masks; notes are added to.
+
+    Raises:
+        DatasetError: A folder holds no images, or some images have a mask and some have none.
+    """
     drawn = child(home, *MASK_FOLDERS)
-    config = _config(home, drawn)
-    readers: dict[Path, Reader | None] = {}
-    places: dict[Path, Path] = {}
-    samples: list[tuple[str, Path, str]] = []
+    config = None
+    if drawn and (file := next((p for p in entries(home) if p.name.lower() == CONFIG), None)):
+        config = read_defects_config(file)
+    samples: list[Sample] = []
+    missing: list[tuple[Path, Path]] = []  # images without a mask, and where it should lie
     spare = 0
     for folder in bad:
-        images = lister.images(folder) if rules.empty else some_images(lister, folder)
-        masks = None if drawn is None else _masks_of(drawn, folder.name, len(bad) == 1)
-        finder = None if masks is None else MaskFinder(masks, lister, config)
+        images = lister.images(folder, needed=not rules.empty)
+        masks = drawn and _masks_of(drawn, folder.name, len(bad) == 1)
+        masks = masks or (drawn or home / MASK_FOLDERS[0]) / folder.name
+        finder = MaskFinder(masks, lister, config)
+        kind, defect = rules.kind_of(folder), folder.name if rules.defects else None
         for name, path in zip(unique_names(images), images, strict=True):
-            readers[path] = finder.reader(path) if finder else None
-            missing = (drawn or home / MASK_FOLDERS[0]) / folder.name / f"{path.stem}_mask.png"
-            places[path] = finder.expected(path) if finder else missing
-            samples.append((f"{folder.name}/{name}", path, folder.name))
-        spare += finder.spare() if finder else 0
-    settled, more = settle(readers, places.__getitem__, drawn)
-    notes += more
+            reader = finder.reader(path)
+            if reader is None:
+                missing.append((path, finder.expected(path)))
+            samples.append(Sample(f"{folder.name}/{name}", path, kind, defect, None, reader))
+        spare += finder.spare()
+    if missing:
+        image, expected = missing[0]
+        if len(missing) < len(samples):
+            raise DatasetError(
+                f"{image} has no mask ({len(missing)} of {len(samples)} anomalous images have "
+                f"none); expected {expected}. Copy the masks again, or take the folder of masks "
+                "away to go without any."
+            )
+        why = "There are no masks: nothing"
+        if drawn is not None:
+            why = (
+                f"No mask in {drawn} bears the name of an image; expected some such as {expected}. "
+                "Nothing"
+            )
+        notes.append(f"{why} can be said about where anomalies are.")
     if spare:
         notes.append(f"There is no image to {some(spare, 'mask')}; are images missing?")
-    return [
-        Sample(name, path, rules.kind(folder), rules.defect(folder), read_truth=settled[path])
-        for name, path, folder in samples
-    ]
+    return samples
 
 
 def _masks_of(drawn: Path, defect: str, only: bool) -> Path | None:
@@ -179,9 +182,3 @@ def _masks_of(drawn: Path, defect: str, only: bool) -> Path | None:
     if found := child(inner, defect):
         return found
     return inner if only and any(path.is_file() for path in entries(inner)) else None
-
-
-def _config(home: Path, drawn: Path | None) -> Mapping[int, truths.Saturation] | None:
-    """LOCO's saturation areas, where the file lies in the category."""
-    file = next((p for p in entries(home) if p.name.lower() == CONFIG), None)
-    return truths.read_defects_config(file) if file is not None and drawn is not None else None

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import csv
-from functools import partial
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-from fmlad.datasets import mvtec, truths
 from fmlad.datasets.counts import OFFICIAL, differences
-from fmlad.datasets.files import (
-    Lister,
-    categories_in,
-    check_root,
-    child,
-    find_category,
-    key,
-    need,
-    some,
-    spelled,
-    unique_names,
+from fmlad.datasets.files import Lister, child, find_category, key, need, read_lines, some, spelled
+from fmlad.datasets.model import Dataset
+from fmlad.datasets.tree import (
+    POOL,
+    RULES,
+    annotated,
+    is_tree,
+    normals,
+    read_anomalies,
+    read_tree,
 )
-from fmlad.datasets.masks import MaskFinder, settle
-from fmlad.datasets.model import Dataset, Sample
-from fmlad.datasets.tree import is_tree, some_images
-from fmlad.datasets.truths import read_lines
 from fmlad.errors import DatasetError
 
 SPLIT = ("split_csv", "1cls.csv")  # the one-class protocol
 _LAYOUT = "Data/Images/Normal, Data/Images/Anomaly and Data/Masks/Anomaly"
-_OFFICIAL = tuple(OFFICIAL["visa"])
 _COLUMNS = ("object", "split", "label", "image")
 
 
@@ -37,69 +31,40 @@ def is_object(folder: Path) -> bool:
     return child(folder, "Data") is not None or is_tree(folder)
 
 
-def categories(root: Path) -> list[str]:
-    """The categories on disk."""
-    check_root(root)
-    return [spelled(path, _OFFICIAL) for path in categories_in(root, is_object)]
-
-
 def load_visa(root: Path, category: str) -> Dataset:
     """Reads a category; the split is that of ``split_csv/1cls.csv``.
 
     Where that table is missing, all normal images are one pool: drawn from, and tested as well.
     """
-    home = find_category("visa", root, category, _OFFICIAL, is_object)
-    category = spelled(home, _OFFICIAL)
+    official = tuple(OFFICIAL["visa"])
+    home = find_category("visa", root, category, official, is_object)
+    category = spelled(home, official)
     data = child(home, "Data")
     if data is None:
-        return mvtec.read_home("visa", home)
+        return read_tree("visa", home, category)
     lister, notes = Lister(), list[str]()
-    pictures = need(data, "Images", layout=_LAYOUT)
-    good = some_images(lister, need(pictures, "Normal", layout=_LAYOUT))
-    bad = some_images(lister, need(pictures, "Anomaly", layout=_LAYOUT))
-    masks = child(data, "Masks")
-    drawn = None if masks is None else child(masks, "Anomaly")
-    finder = None if drawn is None else MaskFinder(drawn, lister)
-    readers = {path: finder.reader(path) if finder else None for path in bad}
-    place = (drawn or data / "Masks" / "Anomaly").joinpath
-    settled, more = settle(readers, lambda path: place(f"{path.stem}.png"), drawn)
-    notes += more
-    localised = any(reader is not None for reader in settled.values())
-    pool = {
-        path: Sample(
-            f"Normal/{name}",
-            path,
-            "good",
-            read_truth=partial(truths.nothing, path) if localised else None,
-        )
-        for name, path in zip(unique_names(good), good, strict=True)
-    }
-    anomalies = {
-        path: Sample(f"Anomaly/{name}", path, "structural", read_truth=settled[path])
-        for name, path in zip(unique_names(bad), bad, strict=True)
-    }
+    images = need(data, "Images", layout=_LAYOUT)
+    good = normals(lister, need(images, "Normal", layout=_LAYOUT), RULES["visa"], "Normal")
+    folder = need(images, "Anomaly", layout=_LAYOUT)
+    bad = read_anomalies(lister, data, [folder], RULES["visa"], notes)
+    good = annotated(good, bad)
+    found = Dataset("visa", category, None, home, tuple(good), (), (*good, *bad))
     table = root.joinpath(*SPLIT)
     if table.is_file():
-        split = _read_split(table, home, [*good, *bad])
-        train = [pool[path] for path in good if split.get(path) == "train"]
-        test = [s for path, s in (pool | anomalies).items() if split.get(path) == "test"]
-        absent = len(good) + len(bad) - len(split)
-        if absent:
+        split = _read_split(table, home, [sample.path for sample in found.test])
+        if absent := len(found.test) - len(split):
             notes.append(f"Left out, since not in {table.name}: {some(absent, 'image')}.")
-        notes = [*differences("visa", category, train, (), test), *notes]
-    else:
-        train, test = list(pool.values()), [*pool.values(), *anomalies.values()]
-        notes.append(
-            f"{'/'.join(SPLIT)} is missing, so this is not the official split but one pool: normal "
-            "images are tested as well, except those that are drawn as shots."
+        train = tuple(s for s in good if split.get(s.path) == "train")
+        found = replace(
+            found, train=train, test=tuple(s for s in found.test if split.get(s.path) == "test")
         )
-    return Dataset(
-        "visa", category, None, home, tuple(train), (), tuple(test), None,
-        (*notes, *lister.notes()),
-    )  # fmt: skip
+        notes = [*differences(found), *notes]
+    else:
+        notes.append(f"{'/'.join(SPLIT)} is missing, so this is not the official split. {POOL}")
+    return replace(found, notes=(*notes, *lister.notes()))
 
 
-def _read_split(table: Path, home: Path, images: list[Path]) -> dict[Path, str]:
+def _read_split(table: Path, home: Path, images: Collection[Path]) -> dict[Path, str]:
     """From image to ``"train"`` or ``"test"``, for those of the category that are in the table.
 
     Images are found by folder and stem, so that a converted file (``.png`` for ``.JPG``) is too.

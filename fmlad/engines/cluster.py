@@ -7,14 +7,14 @@ import os
 import socket
 import sys
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from fmlad._version import __version__
+from fmlad.engines.threads import Threads
 from fmlad.errors import (
     BackboneMismatchError,
     ClusterError,
@@ -23,10 +23,9 @@ from fmlad.errors import (
     OptionError,
 )
 
-ADDRESS_VARIABLE = "RAY_ADDRESS"  # Ray's own
 LOCAL = "local"  # Ray's word for a cluster of one's own
 RETRIES = 2  # of work whose worker died; what kills three workers would kill the fourth, too
-KNOCK = 5.0  # seconds that the head of a cluster has to answer
+TIMEOUT = 5.0  # seconds that the head of a cluster has to answer
 LOST = 3  # pieces of work given up for that until it is the cluster, and not the work
 
 # Read by Ray when it is imported. Nobody is told about runs, Ray Data keeps its log to its files,
@@ -38,19 +37,6 @@ _SETTINGS = {
 }
 # Of the driver's environment, what may change a result or where things are found.
 _CARRIED = ("OMP_WAIT_POLICY", "HF_HUB_OFFLINE", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Threads:
-    """What a process computes with; sums in another order end in other digits.
-
-    Attributes:
-        torch: Threads of PyTorch.
-        blas: Threads of NumPy's and SciPy's linear algebra.
-    """
-
-    torch: int
-    blas: int
 
 
 @dataclass(frozen=True)
@@ -71,30 +57,18 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """Workers that fit on a cluster.
 
     Attributes:
         workers: How many.
-        cpus: That each takes from Ray's count.
-        gpus: That each takes; 0 or 1.
-        environment: Of each.
+        device: That each computes on.
+        options: For Ray: what one worker takes, its environment, and that it is started again.
     """
 
     workers: int
-    cpus: float
-    gpus: float
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    def options(self) -> dict[str, Any]:
-        """For Ray: what one worker takes, and that it is started again if it dies."""
-        return {
-            "num_cpus": self.cpus,
-            "num_gpus": self.gpus or None,
-            "runtime_env": {"env_vars": dict(self.environment)},
-            "max_restarts": -1,  # one whose restarts were used up would be missing from then on
-            "max_task_retries": RETRIES,
-        }
+    device: str
+    options: dict[str, Any]
 
 
 def import_ray(module: str = "ray") -> Any:
@@ -130,7 +104,7 @@ def connected(address: str | None = None) -> Iterator[Any]:
         OptionError: An address was given, and this process is connected already.
     """
     ray = import_ray()
-    with _results_alone_on_stdout():
+    with redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))):
         if ray.is_initialized():
             if address is not None:
                 raise OptionError(
@@ -139,11 +113,11 @@ def connected(address: str | None = None) -> Iterator[Any]:
                 )
             yield ray
             return
-        where = address or os.environ.get(ADDRESS_VARIABLE) or LOCAL
+        where = address or os.environ.get("RAY_ADDRESS") or LOCAL
         # Never ray.init() without an address: it would join whatever cluster ran here last.
         own = {"include_dashboard": False} if where == LOCAL else {}
         try:
-            _knock(where)
+            _check_answer(where)
             ray.init(address=where, log_to_driver=False, logging_level="ERROR", **own)
         except (OSError, OverflowError, RuntimeError, ValueError) as error:
             raise ClusterError(
@@ -156,7 +130,7 @@ def connected(address: str | None = None) -> Iterator[Any]:
             ray.shutdown()
 
 
-def crew(ray: Any, workers: int | None, threads: int, device: str, most: int) -> tuple[Crew, str]:
+def worker_pool(ray: Any, workers: int | None, threads: int, device: str, most: int) -> WorkerPool:
     """Workers that fit on the cluster that is connected.
 
     A worker takes as many CPUs from Ray's count as it computes with threads, and a whole GPU where
@@ -170,20 +144,17 @@ def crew(ray: Any, workers: int | None, threads: int, device: str, most: int) ->
             ``"cpu"``.
         most: No more than these have something to do, at least 1.
 
-    Returns:
-        The crew, and the device of each worker.
-
     Raises:
         OptionError: So many do not fit, or there is no GPU.
     """
-    check_count("workers", workers)
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [machine.get("CPU", 0.0) for machine in machines]
     gpus = [machine.get("GPU", 0.0) for machine in machines]
+    with_gpu = max(gpus, default=0.0) >= 1
     if device == "auto":
-        device = "cuda" if max(gpus, default=0.0) >= 1 else "cpu"
+        device = "cuda" if with_gpu else "cpu"
     on_gpu = device.startswith("cuda")
-    if on_gpu and max(gpus, default=0.0) < 1:
+    if on_gpu and not with_gpu:
         raise OptionError(
             f"Got device={device!r}, but no machine of this Ray cluster has a GPU to give. "
             f"Use 'auto' or 'cpu'."
@@ -196,16 +167,27 @@ def crew(ray: Any, workers: int | None, threads: int, device: str, most: int) ->
     )
     if (workers or 1) > fit:
         raise OptionError(
-            f"{workers or 1} worker{'s' if (workers or 1) > 1 else ''} of {_few(share, 'CPU')}"
+            f"{_few(workers or 1, 'worker')} of {_few(share, 'CPU')}"
             f"{' and a GPU' if on_gpu else ''} do not fit on this Ray cluster, which has "
             f"{_few(sum(cpus), 'CPU')} and {_few(sum(gpus), 'GPU')} on "
             f"{_few(len(machines), 'machine')}: at most {_few(fit, 'worker')}. "
             f"Ask for fewer, or for fewer threads each."
         )
-    return (
-        Crew(min(workers or fit, most), share, float(on_gpu), _environment(threads)),
-        "cuda" if on_gpu else device,  # of the one GPU that Ray shows it
-    )
+    names = [n for n in os.environ if n in _CARRIED or n.startswith("FMLAD_")]
+    environment = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **{name: os.environ[name] for name in names},
+        "OMP_NUM_THREADS": str(threads),
+    }
+    options = {
+        "num_cpus": share,
+        "num_gpus": 1.0 if on_gpu else None,
+        "runtime_env": {"env_vars": environment},
+        "max_restarts": -1,  # one whose restarts were used up would be missing from then on
+        "max_task_retries": RETRIES,
+    }
+    # Ray shows a worker its one GPU under the name "cuda", whichever it is.
+    return WorkerPool(min(workers or fit, most), "cuda" if on_gpu else device, options)
 
 
 def setting(threads: int | None, needed: bool) -> Setting:
@@ -219,7 +201,7 @@ def setting(threads: int | None, needed: bool) -> Setting:
         OptionError: ``threads`` is not a positive whole number.
     """
     check_count("threads", threads)
-    both = threads_here() if threads is None else Threads(threads, threads)
+    both = Threads.current() if threads is None else Threads(threads, threads)
     return Setting(__version__, both, str(Path.cwd()), needed)
 
 
@@ -243,28 +225,7 @@ def settle(there: Setting) -> None:
                 f"A worker has no folder {there.folder}, which relative paths start from. Use "
                 f"paths that all machines of the cluster share, and absolute ones."
             ) from error
-    compute_with(there.threads)
-
-
-def threads_here() -> Threads:
-    """What this process computes with."""
-    import numpy  # noqa: F401 (its library must be there to be asked)
-    import torch
-    from threadpoolctl import threadpool_info
-
-    torch_threads = torch.get_num_threads()
-    pools = [int(p["num_threads"]) for p in threadpool_info() if p["user_api"] == "blas"]
-    return Threads(torch_threads, max(pools, default=torch_threads))
-
-
-def compute_with(threads: Threads) -> None:
-    """Sets what this process computes with from now on."""
-    import numpy  # noqa: F401 (its library must be there to be told)
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(threads.torch)
-    threadpool_limits(limits=threads.blas, user_api="blas")
+    there.threads.apply()
 
 
 def check_count(name: str, value: int | None) -> None:
@@ -281,21 +242,15 @@ def explained(error: Exception, what: str) -> FmladError:
     )
 
 
-def _knock(address: str) -> None:
-    """Sees whether anybody is there; Ray would try for minutes.
+def _check_answer(address: str) -> None:
+    """Sees whether a cluster answers; Ray would try for minutes.
 
     Raises:
-        OSError: Nobody is. (What is no ``HOST:PORT`` is left to Ray to understand.)
+        OSError: None does. (What is no ``HOST:PORT`` is left to Ray to understand.)
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
-
-
-def _environment(threads: int) -> dict[str, str]:
-    carried = {name: os.environ[name] for name in _CARRIED if name in os.environ}
-    ours = {name: value for name, value in os.environ.items() if name.startswith("FMLAD_")}
-    return {"OMP_WAIT_POLICY": "PASSIVE", **carried, **ours, "OMP_NUM_THREADS": str(threads)}
+        socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT).close()
 
 
 def _first_line(error: Exception) -> str:
@@ -307,8 +262,8 @@ def _few(count: float, noun: str) -> str:
     return f"{count:g} {noun}{'' if count == 1 else 's'}"
 
 
-class _Sieve:
-    """Standard output without what Ray's threads say, which goes to standard error."""
+class _WithoutRay:
+    """Standard output for results alone: what Ray's threads print goes to standard error."""
 
     def __init__(self, real: TextIO) -> None:
         self._real = real
@@ -319,28 +274,3 @@ class _Sieve:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
-
-
-@contextmanager
-def _results_alone_on_stdout() -> Iterator[None]:
-    """Ray tells of dead workers on standard output, from threads of its own."""
-    before = sys.stdout
-    sieve = cast(TextIO, _Sieve(before))
-    sys.stdout = sieve
-    try:
-        yield
-    finally:
-        if sys.stdout is sieve:
-            sys.stdout = before
-
-
-@contextmanager
-def no_deprecations() -> Iterator[None]:
-    """Within, Ray does not warn of what it will remove in versions that we do not allow."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with suppress(ImportError):
-            from ray.util.annotations import RayDeprecationWarning
-
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-        yield

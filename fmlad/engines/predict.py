@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,47 +28,11 @@ from fmlad.prediction import Failure, Prediction
 
 
 @dataclass(frozen=True)
-class Order:
-    """What every worker is told once.
-
-    Attributes:
-        detector: Folder of the saved detector.
-        device: To judge on.
-        threshold: Decide at this score, or as saved.
-        setting: How to compute.
-    """
-
-    detector: str
-    device: str
-    threshold: float | None
-    setting: cluster.Setting
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Images that a backbone sees together.
-
-    Attributes:
-        first: Place of the first one among all.
-        sources: The images.
-    """
+    """Images that a backbone sees together; ``first`` is the place of the first one among all."""
 
     first: int
-    sources: tuple[ImageSource, ...]
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """A worker cannot work, for a reason that somebody can mend."""
-
-    error: FmladError
-
-
-@dataclass(frozen=True)
-class _Bug:
-    """A worker met an exception that nobody raised on purpose."""
-
-    trace: str
+    images: list[ImageSource]
 
 
 def predict_ray(
@@ -119,43 +84,38 @@ def predict_ray(
     setting = cluster.setting(threads, needed=any(map(_is_relative, images)))
     folder = Path(detector).absolute()
     storage.read(folder)  # what is wrong with it is said before anything is started
-    order = Order(str(folder), device, threshold, setting)
-    return _outcomes(order, images, batch_size, workers, address)
+
+    def outcomes() -> Iterator[Prediction | Failure]:
+        batches = [
+            Batch(first, images[first : first + batch_size])
+            for first in range(0, len(images), batch_size)
+        ]
+        if not batches:
+            return
+        with cluster.connected(address) as ray:
+            count = setting.threads.torch
+            pool = cluster.worker_pool(ray, workers, count, device, len(batches))
+            arguments = str(folder), pool.device, threshold, setting
+            due = 0
+            try:
+                for place, outcome in _rows(batches, pool, arguments):
+                    if isinstance(outcome, FmladError):
+                        raise outcome
+                    if isinstance(outcome, str):
+                        raise RuntimeError(f"A worker failed:\n{outcome}")
+                    yield from map(_lost, images[due:place])
+                    yield outcome
+                    due = place + 1
+            except ray.exceptions.RayError as error:
+                raise cluster.explained(error, "The workers cannot go on") from error
+            yield from map(_lost, images[due:])
+
+    return outcomes()
 
 
-def _outcomes(
-    order: Order,
-    images: list[ImageSource],
-    batch_size: int,
-    workers: int | None,
-    address: str | None,
-) -> Iterator[Prediction | Failure]:
-    batches = [
-        Batch(first, tuple(images[first : first + batch_size]))
-        for first in range(0, len(images), batch_size)
-    ]
-    if not batches:
-        return
-    with cluster.connected(address) as ray:
-        threads = order.setting.threads.torch
-        crew, device = cluster.crew(ray, workers, threads, order.device, len(batches))
-        order = Order(order.detector, device, order.threshold, order.setting)
-        due = 0
-        try:
-            for place, outcome in _rows(order, batches, crew):
-                if isinstance(outcome, _Refusal):
-                    raise outcome.error
-                if isinstance(outcome, _Bug):
-                    raise RuntimeError(f"A worker failed:\n{outcome.trace}")
-                yield from map(_lost, images[due:place])
-                yield outcome
-                due = place + 1
-        except ray.exceptions.RayError as error:
-            raise cluster.explained(error, "The workers cannot go on") from error
-        yield from map(_lost, images[due:])
-
-
-def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tuple[int, Any]]:
+def _rows(
+    batches: list[Batch], pool: cluster.WorkerPool, arguments: tuple[Any, ...]
+) -> Iterator[tuple[int, Any]]:
     """Place and outcome of each image, in order, without those that were lost."""
     data = cluster.import_ray("ray.data")
     # A batch is a row and a row a block: Ray Data moves and repeats blocks, and never splits rows.
@@ -166,53 +126,61 @@ def _rows(order: Order, batches: list[Batch], crew: cluster.Crew) -> Iterator[tu
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.max_errored_blocks = max(cluster.LOST, len(batches) // 100)
-    with cluster.no_deprecations():
+    with warnings.catch_warnings():
+        # Of what Ray will remove in versions that we do not allow.
+        warnings.simplefilter("ignore", DeprecationWarning)
         judged = rows.map_batches(
-            Judge,
-            fn_constructor_args=(order,),
+            BatchWorker,
+            fn_constructor_args=arguments,
             batch_size=1,
             # One at a time: a batch that waits behind one that kills the worker would die with it.
-            compute=data.ActorPoolStrategy(size=crew.workers, max_tasks_in_flight_per_actor=1),
-            **crew.options(),
+            compute=data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
+            **pool.options,
         )
     for block in judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         yield from zip(map(int, block["place"]), block["outcome"], strict=True)
 
 
-class Judge:
+class BatchWorker:
     """A worker: the detector, loaded once, and what it says about batches."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(
+        self, detector: str, device: str, threshold: float | None, setting: cluster.Setting
+    ) -> None:
         # The detector is loaded by the first batch and not here: a worker that dies of loading it
         # would be started again for ever, while the number of times a batch is tried is limited.
-        self._order = order
+        self._arguments = detector, device, threshold, setting
         self._detector: Detector | None = None
 
     def __call__(
         self, rows: Mapping[str, npt.NDArray[Any]]
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """Yields a row for each image of the one batch it is given."""
+        """Yields a row for each image of the one batch it is given.
+
+        In place of an outcome: an error that stops this worker, or the traceback of a bug.
+        """
         batch: Batch = rows["batch"][0]
         try:
             detector = self.load()
         except FmladError as error:
-            yield _row(batch.first, _Refusal(error))
+            yield _row(batch.first, error)
             return
         try:
-            outcomes = detector.predict_many(list(batch.sources), len(batch.sources))
+            outcomes = detector.predict_many(batch.images, len(batch.images))
             for place, outcome in enumerate(outcomes, start=batch.first):
                 yield _row(place, outcome)
         except Exception:
             # Ray Data would pass over it together with batches that kill their workers.
-            yield _row(batch.first, _Bug(traceback.format_exc()))
+            yield _row(batch.first, traceback.format_exc())
 
     def load(self) -> Detector:
         """The detector, with this process made to compute as its driver would."""
         if self._detector is None:
-            cluster.settle(self._order.setting)
-            self._detector = Detector.load(self._order.detector, device=self._order.device)
-            if self._order.threshold is not None:
-                self._detector.threshold = self._order.threshold
+            folder, device, threshold, setting = self._arguments
+            cluster.settle(setting)
+            self._detector = Detector.load(folder, device=device)
+            if threshold is not None:
+                self._detector.threshold = threshold
         return self._detector
 
 

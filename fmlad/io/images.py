@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -75,17 +75,6 @@ _FOREIGN = (
 )
 _FORMATS = "a PNG, JPEG, BMP, GIF, TIFF, WebP or PPM picture"
 _RAISE = "Scale it down or raise the limit (max_pixels, or environment variable FMLAD_MAX_PIXELS)"
-
-# What an EXIF orientation asks for, on (H, W, 3).
-_TURNS: dict[object, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
-    8: np.rot90,
-}
 
 
 def load_image(source: ImageSource, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
@@ -328,9 +317,8 @@ def _count_frames(image: ImageFile) -> int:
     with suppress(Exception):  # the first frame is there; what follows it is broken
         if not isinstance(image, TiffImageFile):
             return int(getattr(image, "n_frames", 1))
-        while pages <= _PAGES_COUNTED:  # all of them would take quadratic time
+        for pages in range(1, _PAGES_COUNTED + 2):  # all of them would take quadratic time
             image.seek(pages)
-            pages += 1
     return pages
 
 
@@ -339,9 +327,8 @@ def _count_frames(image: ImageFile) -> int:
 
 def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Converts a loaded PIL image of any mode, upright, to ``(H, W, 3)``."""
-    turn = None
     with suppress(Exception):  # corrupt EXIF
-        turn = _TURNS.get(image.getexif().get(0x0112))
+        image = ImageOps.exif_transpose(image)
     values: NDArray[Any]
     if image.mode == "La":
         image = image.convert("LA")  # the one step that Pillow does not take by itself
@@ -359,8 +346,7 @@ def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
             values[values == clear] = 65535
     else:
         values = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    pixels = _to_rgb(values, name)
-    return np.ascontiguousarray(turn(pixels)) if turn else pixels
+    return _to_rgb(values, name)
 
 
 def _from_array(array: NDArray[Any], name: str, limit: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from fmlad.io.images import (
 )
 
 MAX_SOURCES = 1_000_000  # an endless iterator must end somewhere
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview)
 _WANTED = "Pass a folder, one image, or a list of paths, PIL images or arrays"
 
 
@@ -102,8 +103,11 @@ def one_by_one(images: object) -> Iterable[ImageSource]:
     Raises:
         ShotsError: An empty or missing folder, or nothing that could hold images.
     """
-    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
-    if isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable):
+    if (
+        isinstance(images, (*_SINGLE, np.ndarray))
+        or hasattr(images, "read")
+        or not isinstance(images, Iterable)
+    ):
         return expand_sources(images)
     return images
 
@@ -111,8 +115,9 @@ def one_by_one(images: object) -> Iterable[ImageSource]:
 def _is_single(source: object) -> bool:
     if isinstance(source, np.ndarray):
         return not (source.ndim == 1 and source.dtype.kind in "OU")  # an array of paths
-    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
-    return isinstance(source, single) or hasattr(source, "read") or is_tensor(source)
+    return (
+        isinstance(source, (*_SINGLE, Image.Image)) or hasattr(source, "read") or is_tensor(source)
+    )
 
 
 def _expand_one(item: object, *, strict: bool) -> list[ImageSource]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,45 +16,43 @@ def flatten(level: Tensor) -> Tensor:
 
 
 class PatchIndex:
-    """Exact nearest-neighbour search over the patches of some shots.
+    """Exact nearest-neighbour search over the patches of one image.
 
-    faiss on the CPU; torch on an accelerator, and on the CPU where faiss is not installed. Both are
-    exact, so the answer is the same.
+    faiss on the CPU, torch on an accelerator; both are exact, so the answer is the same.
     """
 
-    def __init__(self, shots: Sequence[Tensor]) -> None:
-        """Indexes patches.
-
-        Args:
-            shots: One or more ``(n_i, C)``, float32, on one device.
-        """
-        self._bank = torch.cat(list(shots))
+    def __init__(self, patches: Tensor) -> None:
+        """Indexes patches ``(n, C)``, float32."""
+        self._bank = patches
         self._index = None
-        if self._bank.device.type == "cpu":
-            try:
-                import faiss
-            except ImportError:
-                return
-            self._index = faiss.IndexFlatL2(self._bank.shape[1])
-            self._index.add(self._bank.numpy())
+        if patches.device.type == "cpu":
+            import faiss
 
-    def __len__(self) -> int:
-        return len(self._bank)
+            self._index = faiss.IndexFlatL2(patches.shape[1])
+            self._index.add(patches.numpy())
 
     def distances(self, patches: Tensor) -> Tensor:
         """Euclidean distance of each patch ``(n, C)`` to its nearest neighbour, ``(n,)``."""
-        if self._index is not None:
-            squared, _ = self._index.search(patches.numpy(), 1)
-            return torch.from_numpy(squared[:, 0]).clamp_min(0).sqrt()
-        return torch.cat([self._chunk(block) for block in torch.split(patches, CHUNK)])
+        if self._index is None:
+            return nearest_distances(patches, self._bank)
+        squared, _ = self._index.search(patches.numpy(), 1)
+        return torch.from_numpy(squared[:, 0]).clamp_min(0).sqrt()
 
-    def _chunk(self, patches: Tensor) -> Tensor:
-        best = torch.full((len(patches),), torch.inf, device=patches.device)
-        norms = patches.square().sum(1, keepdim=True)
-        for bank in torch.split(self._bank, BANK_CHUNK):
-            squared = norms - 2 * patches @ bank.T + bank.square().sum(1)
+
+def nearest_distances(patches: Tensor, bank: Tensor) -> Tensor:
+    """Euclidean distance of each patch ``(n, C)`` to the nearest of a bank ``(m, C)``, ``(n,)``.
+
+    On the device of the tensors, block by block.
+    """
+    found = []
+    for block in torch.split(patches, CHUNK):
+        best = torch.full((len(block),), torch.inf, device=block.device)
+        norms = block.square().sum(1, keepdim=True)
+        for part in torch.split(bank, BANK_CHUNK):
+            squared = norms - 2 * block @ part.T + part.square().sum(1)
             best = torch.minimum(best, squared.min(1).values)
-        return best.clamp_min(0).sqrt()
+        found.append(best.clamp_min(0).sqrt())
+    return torch.cat(found)
 
 
 def same_place_distances(query: Tensor, shot: Tensor, grid: Tensor, radius: int) -> Tensor:

@@ -86,7 +86,7 @@ class PatchMemory:
     placed: bool
     ratio: float = 1.0
     baseline: float = 0.0
-    _indices: dict[frozenset[int], list[PatchIndex]] = field(default_factory=dict, repr=False)
+    _indices: dict[tuple[int, int], PatchIndex] = field(default_factory=dict, repr=False)
     _between: dict[tuple[int, int], Registration] = field(default_factory=dict, repr=False)
 
     @property
@@ -161,24 +161,21 @@ class PatchMemory:
         return _mean_map(maps)
 
     def anywhere(self, features: PatchFeatures, exclude: frozenset[int]) -> Tensor:
-        """Distances ``(h, w)`` to the nearest patch of all shots."""
-        return _mean_map(
-            [
-                index.distances(flatten(level)).view(level.shape[-2:])
-                for index, level in zip(self._index(exclude), features.levels, strict=True)
-            ]
-        )
-
-    def _index(self, exclude: frozenset[int]) -> list[PatchIndex]:
-        """One patch index a level; the one over all shots is kept, the others are not."""
-        if exclude in self._indices:
-            return self._indices[exclude]
+        """Distances ``(h, w)`` to the nearest patch of all shots that are not excluded."""
         kept = self.kept(exclude)
-        levels = range(len(kept[0].features.levels))
-        indices = [PatchIndex([flatten(item.features.levels[i]) for item in kept]) for i in levels]
-        if not exclude:
-            self._indices[exclude] = indices
-        return indices
+        maps = []
+        for number, level in enumerate(features.levels):
+            patches = flatten(level)
+            found = [self._index(item, number).distances(patches) for item in kept]
+            maps.append(torch.stack(found).amin(0).view(level.shape[-2:]))
+        return _mean_map(maps)
+
+    def _index(self, item: ShotPatches, level: int) -> PatchIndex:
+        """The index of one shot's level, built once: whichever shots are left out, it serves."""
+        key = (id(item), level)
+        if key not in self._indices:
+            self._indices[key] = PatchIndex(flatten(item.features.levels[level]))
+        return self._indices[key]
 
     def tensors(self) -> dict[str, Tensor]:
         """Features, pooled vectors and edges of everything remembered."""

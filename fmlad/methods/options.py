@@ -23,8 +23,14 @@ SEVERAL = BeforeValidator(_several)
 
 
 def option_error(error: ValidationError) -> OptionError:
-    """The first thing wrong, as one line: option, value, what was expected."""
+    """The first option that is wrong, as one line: its name, its value, what was expected."""
     first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "options"
-    expected = first["msg"].removeprefix("Value error, ")
-    return OptionError(f"{name}={first['input']!r} is not possible: {expected}.")
+    place = first["loc"][:1]
+    # An option of several types has one complaint a type.
+    expected = dict.fromkeys(
+        one["msg"].removeprefix("Input ").removeprefix("Value ")
+        for one in error.errors()
+        if one["loc"][:1] == place
+    )
+    name = "".join(map(str, place)) or "options"
+    return OptionError(f"{name}={first['input']!r} is not possible: it {' or '.join(expected)}.")

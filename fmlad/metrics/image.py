@@ -11,22 +11,31 @@ Labels = npt.ArrayLike
 Scores = npt.ArrayLike
 
 
-def _checked(
-    labels: Labels, scores: Scores
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    truth = np.asarray(labels)
+def finite_scores(scores: Scores) -> npt.NDArray[np.float64]:
+    """Scores as an array.
+
+    Raises:
+        OptionError: They are no finite numbers.
+    """
     try:
         values = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise OptionError(f"scores must be a list of numbers ({error}).") from error
+    if not np.isfinite(values).all():
+        raise OptionError("scores must be finite numbers; found NaN or infinity.")
+    return values
+
+
+def _checked(
+    labels: Labels, scores: Scores
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    truth, values = np.asarray(labels), finite_scores(scores)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise OptionError(
             f"labels {truth.shape} and scores {values.shape} must be two lists of the same length."
         )
     if not np.isin(truth, (0, 1)).all():
         raise OptionError("labels must be 0 (normal) or 1 (anomalous).")
-    if not np.isfinite(values).all():
-        raise OptionError("scores must be finite numbers; found NaN or infinity.")
     truth = truth.astype(bool)
     if truth.all() or not truth.any():
         raise OptionError(

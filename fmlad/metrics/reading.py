@@ -1,19 +1,21 @@
-"""Maps and what is true about them, read one image at a time and checked on the way."""
+"""Maps and their annotations, read one image at a time and checked on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fmlad.errors import OptionError
-from fmlad.metrics.sweep import Region, Values
+from fmlad.metrics.sweep import Images, Pixels, Region, Values
 
 FloatMap = npt.NDArray[np.floating]
 Mask = npt.NDArray[Any]
 Regions = npt.NDArray[np.bool_]
+Split = Callable[[Values, Mask], tuple[Region, ...]]
+"""Makes the regions of one curve of a map ``(H, W)`` and the mask of its anomalous pixels."""
 
 
 def check_lengths(maps: Sized, **others: Sized) -> None:
@@ -24,11 +26,7 @@ def check_lengths(maps: Sized, **others: Sized) -> None:
 
 
 def read_map(maps: Sequence[FloatMap], index: int) -> Values:
-    """Map ``index`` as floats of its own precision.
-
-    Raises:
-        OptionError: It is no ``(H, W)`` array of finite real numbers.
-    """
+    """Map ``index``, ``(H, W)``, finite, as floats of its own precision; else OptionError."""
     found = np.asarray(maps[index])
     if found.ndim != 2:
         raise OptionError(f"map {index} has shape {found.shape}; expected (H, W).")
@@ -43,26 +41,8 @@ def read_map(maps: Sequence[FloatMap], index: int) -> Values:
     return found
 
 
-def read_mask(masks: Sequence[Mask], index: int, map_: Values) -> Mask:
-    """Mask ``index``.
-
-    Raises:
-        OptionError: It has not the shape of its map.
-    """
-    mask = np.asarray(masks[index])
-    if mask.shape != map_.shape:
-        raise OptionError(
-            f"map {index} has shape {map_.shape}, its mask {mask.shape}; expected (H, W)."
-        )
-    return mask
-
-
 def read_regions(regions: Sequence[Regions], index: int, map_: Values, count: int) -> Regions:
-    """Regions of image ``index``, bool ``(count, H, W)``.
-
-    Raises:
-        OptionError: They are no booleans, not ``count``, or not of the shape of their map.
-    """
+    """Regions of image ``index``, bool ``(count, H, W)`` like the map; else OptionError."""
     found = np.asarray(regions[index])
     if count == 0 and len(found) == 0:
         return np.empty((0, *map_.shape), dtype=np.bool_)
@@ -82,11 +62,7 @@ def outside(regions: Regions) -> npt.NDArray[np.bool_] | None:
 def saturating(
     map_: Values, regions: Regions, saturations: Sequence[float], index: int
 ) -> tuple[Region, ...]:
-    """Regions of image ``index`` with the areas that suffice.
-
-    Raises:
-        OptionError: A region is empty, or its saturation not in (0, its area].
-    """
+    """Regions of image ``index``, each with a saturation in (0, its area]; else OptionError."""
     found = []
     for number, (region, saturation) in enumerate(zip(regions, saturations, strict=True)):
         values = map_[region]
@@ -97,6 +73,46 @@ def saturating(
             )
         found.append(Region(values, float(saturation)))
     return tuple(found)
+
+
+def region_images(
+    maps: Sequence[FloatMap],
+    regions: Sequence[Regions],
+    saturations: Sequence[Sequence[float]],
+    splits: Sequence[Split] = (),
+) -> Images:
+    """Images with regions, for one curve a split of their union, and one of the regions themselves.
+
+    Raises:
+        OptionError: There is not one of everything for each map; what is wrong with a single image
+            is told when it is read.
+    """
+    check_lengths(maps, regions=regions, saturations=saturations)
+
+    def read(index: int) -> Pixels:
+        map_, enough = read_map(maps, index), saturations[index]
+        own = read_regions(regions, index, map_, len(enough))
+        normal = outside(own)
+        found = [() if normal is None else split(map_, ~normal) for split in splits]
+        return Pixels(map_, normal, (*found, saturating(map_, own, enough, index)))
+
+    return Images(len(maps), lambda index: len(saturations[index]) == 0, read)
+
+
+def mask_images(maps: Sequence[FloatMap], masks: Sequence[Mask], split: Split) -> Images:
+    """Images with masks, for one curve (errors: :func:`region_images`)."""
+    check_lengths(maps, masks=masks)
+
+    def read(index: int) -> Pixels:
+        map_ = read_map(maps, index)
+        mask = np.asarray(masks[index])
+        if mask.shape != map_.shape:
+            raise OptionError(
+                f"map {index} has shape {map_.shape}, its mask {mask.shape}; expected (H, W)."
+            )
+        return Pixels(map_, ~(mask > 0), (split(map_, mask),))
+
+    return Images(len(maps), lambda index: not (np.asarray(masks[index]) > 0).any(), read)
 
 
 def parts(map_: Values, mask: Mask) -> tuple[Region, ...]:

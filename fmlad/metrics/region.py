@@ -6,7 +6,7 @@ it is asked for; no more than one image at a time is held (see :mod:`fmlad.metri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from fmlad.errors import OptionError
 from fmlad.metrics import reading
 from fmlad.metrics.curve import SproCurve, check_limit
 from fmlad.metrics.reading import FloatMap, Mask, Regions
-from fmlad.metrics.sweep import Images, Pixels, Region, Values, sweep
+from fmlad.metrics.sweep import sweep
 
 
 def saturation_area(area: int, threshold: float, relative: bool) -> float:
@@ -94,16 +94,7 @@ def spro_curve(
         OptionError: Lengths or shapes do not fit, a map is not finite, a region is empty, a
             saturation out of range, or no region or no normal pixel exists.
     """
-    reading.check_lengths(maps, regions=regions, saturations=saturations)
-
-    def read(index: int) -> Pixels:
-        map_, enough = reading.read_map(maps, index), saturations[index]
-        own = reading.read_regions(regions, index, map_, len(enough))
-        found = reading.saturating(map_, own, enough, index)
-        return Pixels(map_, reading.outside(own), (found,))
-
-    images = Images(len(maps), lambda index: len(saturations[index]) == 0, read)
-    return sweep(images, "sPRO").curve()
+    return sweep(reading.region_images(maps, regions, saturations), "sPRO").curve()
 
 
 def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.3) -> float:
@@ -124,7 +115,8 @@ def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.
         OptionError: Shapes do not fit, a map is not finite, or no region or no normal pixel exists.
     """
     check_limit(fpr_limit)
-    return _over_masks(maps, masks, "AUPRO", reading.parts).area(fpr_limit)
+    images = reading.mask_images(maps, masks, reading.parts)
+    return sweep(images, "AUPRO").curve().area(fpr_limit)
 
 
 def pixel_auroc(maps: Sequence[FloatMap], masks: Sequence[Mask]) -> float:
@@ -143,21 +135,5 @@ def pixel_auroc(maps: Sequence[FloatMap], masks: Sequence[Mask]) -> float:
     Raises:
         OptionError: Shapes do not fit, a map is not finite, or one of the two classes is absent.
     """
-    return _over_masks(maps, masks, "pixel AUROC", reading.all_in_one).area(1.0)
-
-
-def _over_masks(
-    maps: Sequence[FloatMap],
-    masks: Sequence[Mask],
-    name: str,
-    regions: Callable[[Values, Mask], tuple[Region, ...]],
-) -> SproCurve:
-    reading.check_lengths(maps, masks=masks)
-
-    def read(index: int) -> Pixels:
-        map_ = reading.read_map(maps, index)
-        mask = reading.read_mask(masks, index, map_)
-        return Pixels(map_, ~(mask > 0), (regions(map_, mask),))
-
-    images = Images(len(maps), lambda index: not (np.asarray(masks[index]) > 0).any(), read)
-    return sweep(images, name).curve()
+    images = reading.mask_images(maps, masks, reading.all_in_one)
+    return sweep(images, "pixel AUROC").curve().area(1.0)

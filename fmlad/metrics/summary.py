@@ -11,10 +11,17 @@ import numpy.typing as npt
 from fmlad.errors import OptionError
 from fmlad.metrics import reading
 from fmlad.metrics.curve import SproCurve
-from fmlad.metrics.image import auroc, average_precision, f1_floor, f1_max, fpr_at_tpr
+from fmlad.metrics.image import (
+    auroc,
+    average_precision,
+    f1_floor,
+    f1_max,
+    finite_scores,
+    fpr_at_tpr,
+)
 from fmlad.metrics.reading import FloatMap, Regions
 from fmlad.metrics.region import spro_curve
-from fmlad.metrics.sweep import Images, Pixels, sweep
+from fmlad.metrics.sweep import sweep
 
 KINDS = ("good", "logical", "structural", "anomalous")
 SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)  # those of MVTec LOCO's evaluator
@@ -43,14 +50,9 @@ def image_metrics(kinds: Sequence[str], scores: npt.ArrayLike) -> dict[str, floa
     if unknown:
         raise OptionError(f"unknown kind of image {unknown[0]!r}; expected one of {KINDS}.")
     names = np.asarray(list(kinds), dtype=str)
-    try:
-        values = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"scores must be a list of numbers ({error}).") from error
+    values = finite_scores(scores)
     if values.shape != names.shape:
         raise OptionError(f"got {len(names)} kinds and scores {values.shape}; expected one each.")
-    if not np.isfinite(values).all():
-        raise OptionError("scores must be finite numbers; found NaN or infinity.")
     good = names == "good"
     if good.all() or not good.any():
         return {}
@@ -126,26 +128,12 @@ def pixel_report(
     Raises:
         OptionError: As :func:`fmlad.metrics.spro_curve`, but for a lack of regions.
     """
-    reading.check_lengths(maps, regions=regions, saturations=saturations)
     if kinds is not None:
         reading.check_lengths(maps, kinds=kinds)
+    splits = (reading.all_in_one, reading.parts)
+    images = reading.region_images(maps, regions, saturations, splits)
     if not any(len(each) for each in saturations):
         return PixelReport({})
-
-    def read(index: int) -> Pixels:
-        map_, enough = reading.read_map(maps, index), saturations[index]
-        own = reading.read_regions(regions, index, map_, len(enough))
-        normal = reading.outside(own)
-        if normal is None:
-            return Pixels(map_, None, ((), (), ()))
-        found = (
-            reading.all_in_one(map_, ~normal),
-            reading.parts(map_, ~normal),
-            reading.saturating(map_, own, enough, index),
-        )
-        return Pixels(map_, normal, found)
-
-    images = Images(len(maps), lambda index: len(saturations[index]) == 0, read)
     swept = sweep(images, "the pixels' metrics", curves=3)
     # One curve after the other: each may take hundreds of megabytes.
     figures = {"pixel_auroc": swept.curve(0).area(1.0), "aupro": swept.curve(1).area(AUPRO_LIMIT)}
@@ -176,10 +164,7 @@ def _by_kind(
         )
         figures |= {f"spro_{kind}@{limit}": curve.area(limit) for limit in SPRO_LIMITS}
     means = {
-        f"spro_mean@{limit}": (
-            figures[f"spro_logical@{limit}"] + figures[f"spro_structural@{limit}"]
-        )
-        / 2
-        for limit in SPRO_LIMITS
+        f"spro_mean@{a}": (figures[f"spro_logical@{a}"] + figures[f"spro_structural@{a}"]) / 2
+        for a in SPRO_LIMITS
     }
     return figures | means

@@ -11,12 +11,9 @@ pixels, and it is enough to know how many there are:
 
 Up to ``MARKS`` region pixels every one is a mark, and the curve is exact. Of more, each region
 gives evenly spaced ones of its sorted pixels, in proportion to its weight, at least about half as
-many in all. The points of the curve
-are still exact; what lies between two neighbours is joined by a straight line, and as both
-coordinates never fall the area is off by at most half of what the two neighbours span.
-``SproCurve.slack`` sums that up.
-
-Values keep the precision of the maps: nothing is rounded, quantised or binned.
+many in all. The points of the curve are still exact, and straight lines join them: as both
+coordinates never fall, the area is off by at most half of what two neighbours span
+(``SproCurve.slack`` sums that up). Values keep the precision of the maps.
 """
 
 from __future__ import annotations
@@ -75,7 +72,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Images:
-    """Where pixels come from; nothing is kept after it was looked at.
+    """Images by index; none is kept after it was read.
 
     Attributes:
         count: How many images there are.
@@ -110,8 +107,9 @@ def sweep(images: Images, name: str, curves: int = 1, marks: int = MARKS) -> Swe
             for mine, regions in zip(collected, images.read(index).regions, strict=True):
                 for region in regions:
                     mine.add(region)
-    tally = Sweep(np.unique(np.concatenate([mine.values() for mine in collected])), curves)
-    del collected
+    kept = [values for mine in collected for values, _ in mine.kept] or [np.empty(0, np.float32)]
+    tally = Sweep(np.unique(np.concatenate(kept)), curves)
+    del collected, kept
     for index in range(images.count):
         pixels = images.read(index)
         for curve, regions in enumerate(pixels.regions):
@@ -139,22 +137,16 @@ class _Marks:
         self.weight += region.weight
         self._keep(top, region.weight / len(top))
         if self.held > self.most:
-            self._thin()
+            old, self.kept, self.held = self.kept, [], 0
+            self.spacing = 2 * self.weight / self.most
+            for values, step in old:
+                self._keep(values, step)
 
     def _keep(self, values: Values, step: float) -> None:
         every = max(1, round(self.spacing / step))
         # A copy, or the slice would hold on to what it leaves out.
         self.kept.append((values[::every].copy(), step * every))
         self.held += len(self.kept[-1][0])
-
-    def _thin(self) -> None:
-        old, self.kept, self.held = self.kept, [], 0
-        self.spacing = 2 * self.weight / self.most
-        for values, step in old:
-            self._keep(values, step)
-
-    def values(self) -> Values:
-        return np.concatenate([values for values, _ in self.kept] or [np.empty(0, np.float32)])
 
 
 class Sweep:
@@ -185,11 +177,7 @@ class Sweep:
             self._count()
 
     def close(self, name: str) -> None:
-        """Takes nothing more.
-
-        Raises:
-            OptionError: There was no region for one of the curves, or no normal pixel.
-        """
+        """Takes nothing more; OptionError where a curve has no region, or no pixel is normal."""
         self._count()
         if not self.gains.any(axis=1).all() or not self.normals.any():
             raise OptionError(f"{name} needs at least one anomalous region and one normal pixel.")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.object_shapes import solidity
+from fmlad.backbones.embedded.object_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +28,7 @@ SOLIDITY_UNIT = 0.1
 # A proposal counts as an object from FULL quality on, and not at all below NONE (ours).
 NONE, FULL = 0.4, 0.6
 COVERED = 0.9  # a mask this much covered by smaller ones says nothing new (CSAD's overlap rule)
+ROWS, AT_ONCE = 64, 32  # rows of all masks, and masks, that are worked on as floats at once
 MOST = 256  # objects an image, best quality first (CSAD keeps 255)
 
 
@@ -102,11 +103,9 @@ def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tenso
     objectness = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     kept = masks.masks[good]
     seen = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
-    thin = kept[:, ::2, ::2]
-    small = thin.reshape(len(good), thin.shape[1] * thin.shape[2]).astype(np.float32)
     # Without a choice of the proposer's, parts win over wholes.
     own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
-    shared = (small @ small.T).astype(float)
+    shared = _shared_pixels(kept[:, ::2, ::2])
     return Proposals(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
 
 
@@ -156,6 +155,16 @@ def described(
         _rounded(objectness),
     )
     return MaskedObjects(objects, masks)
+
+
+def _shared_pixels(masks: npt.NDArray[np.bool_]) -> Floats:
+    """Pixels in common of masks ``(n, h, w)``, float64 ``(n, n)``, a few rows at a time."""
+    shared = np.zeros((len(masks), len(masks)))
+    for top in range(0, masks.shape[1], ROWS):
+        rows = masks[:, top : top + ROWS]
+        flat = rows.reshape(len(masks), rows.shape[1] * rows.shape[2]).astype(np.float32)
+        shared += flat @ flat.T
+    return shared
 
 
 def _rounded(values: Floats) -> Floats:
@@ -219,7 +228,7 @@ def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[
 
 def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     """CIE Lab ``(h, w, 3)`` on the proposer's grid."""
-    from fmlad.backbones.builtin import lab
+    from fmlad.backbones.embedded.builtin import lab
 
     image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].float() / 255
     small = F.interpolate(image, (grid[0], grid[1]), mode="bilinear", antialias=True)
@@ -240,9 +249,15 @@ def _mean_features(
             _cover(mask, place, share, (int(down), int(across)))
         shares = torch.from_numpy(covered).to(level.device)
     else:
-        shares = F.interpolate(
-            torch.from_numpy(masks.astype(np.float32))[:, None], (height, width), mode="area"
-        )[:, 0].to(level.device)
+        blocks = [
+            F.interpolate(
+                torch.from_numpy(masks[start : start + AT_ONCE].astype(np.float32))[:, None],
+                (height, width),
+                mode="area",
+            )[:, 0]
+            for start in range(0, len(masks), AT_ONCE)
+        ]
+        shares = torch.cat(blocks).to(level.device)
     # An object smaller than a cell still owns its share of it.
     shares = shares / shares.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     return torch.einsum("nhw,chw->nc", shares, level[0]).double().cpu().numpy()

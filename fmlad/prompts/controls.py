@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,16 +20,13 @@ def wrong_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> Pr
     On profiles that read the last word of a phrase becomes a thing from elsewhere. Others take no
     notice of nouns: there each attribute becomes one that the set does not use.
     """
-    if reads:
-        names = iter(rng.permutation(_enough(ELSEWHERE, len(prompts.phrases()[0]))).tolist())
-        return _rewritten(prompts, lambda phrase: " ".join([*phrase.split()[:-1], next(names)]))
-    from fmlad.backbones.lexicon import lexicon
+    from fmlad.backbones.embedded.lexicon import lexicon
 
-    used = {word for phrase in prompts.phrases()[0] for word in _attributes(phrase)}
-    free = [word for word in lexicon().words if word not in used] or list(lexicon().words)
-    wanted = sum(len(_attributes(phrase)) for phrase in prompts.phrases()[0])
-    others = iter(rng.permutation(_enough(free, wanted)).tolist())
-    return _rewritten(prompts, lambda phrase: _replaced(phrase, lambda word: next(others)))
+    said = _words(prompts, reads)
+    free = [word for word in lexicon().words if word not in said] or list(lexicon().words)
+    pool = ELSEWHERE if reads else free
+    wrong = [pool[index % len(pool)] for index in range(max(len(said), len(pool)))]
+    return _reworded(prompts, reads, rng.permutation(wrong).tolist())
 
 
 def shuffled_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
@@ -40,7 +36,8 @@ def shuffled_nouns(prompts: PromptSet, reads: bool, rng: np.random.Generator) ->
     several deals the one with the most phrases that the set did not have. Where phrases differ in
     nothing else every deal is the same set under other names (:func:`only_names`).
     """
-    deals = [_dealt(prompts, reads, rng) for _ in range(DEALS)]
+    said = _words(prompts, reads)
+    deals = [_reworded(prompts, reads, rng.permutation(said).tolist()) for _ in range(DEALS)]
     return max(deals, key=lambda deal: len(_meanings(deal, reads) - _meanings(prompts, reads)))
 
 
@@ -55,17 +52,29 @@ def _meanings(prompts: PromptSet, reads: bool) -> set[frozenset[str]]:
     return {frozenset(phrase.split() if reads else _attributes(phrase)) for phrase in phrases}
 
 
-def _dealt(prompts: PromptSet, reads: bool, rng: np.random.Generator) -> PromptSet:
+def _words(prompts: PromptSet, reads: bool) -> list[str]:
+    """What tells the phrases apart: the noun of each, or all attributes."""
     phrases = prompts.phrases()[0]
     if reads:
-        dealt = iter(rng.permutation([phrase.split()[-1] for phrase in phrases]).tolist())
-        return _rewritten(prompts, lambda phrase: " ".join([*phrase.split()[:-1], next(dealt)]))
-    dealt = iter(rng.permutation([w for p in phrases for w in _attributes(p)]).tolist())
-    return _rewritten(prompts, lambda phrase: _replaced(phrase, lambda word: next(dealt)))
+        return [phrase.split()[-1] for phrase in phrases]
+    return [word for phrase in phrases for word in _attributes(phrase)]
 
 
-def _rewritten(prompts: PromptSet, change: Callable[[str], str]) -> PromptSet:
-    """New phrases; the foreground's follow the parts' where they are the same."""
+def _reworded(prompts: PromptSet, reads: bool, words: Sequence[str]) -> PromptSet:
+    """Nouns or attributes replaced in order; the foreground follows where its phrases are the same.
+
+    Attributes stand in front of what is left of a phrase, its noun.
+    """
+    from fmlad.backbones.embedded.lexicon import lexicon
+
+    others = iter(words)
+
+    def change(phrase: str) -> str:
+        if reads:
+            return " ".join([*phrase.split()[:-1], next(others)])
+        noun = [word for word in phrase.split() if word.lower() not in lexicon().spellings]
+        return " ".join([*(next(others) for _ in _attributes(phrase)), *noun])
+
     parts = tuple(
         replace(part, words=tuple(change(word) for word in part.words)) for part in prompts.parts
     )
@@ -76,18 +85,6 @@ def _rewritten(prompts: PromptSet, change: Callable[[str], str]) -> PromptSet:
 
 
 def _attributes(phrase: str) -> tuple[str, ...]:
-    from fmlad.backbones.lexicon import attributes
+    from fmlad.backbones.embedded.lexicon import attributes
 
     return attributes(phrase) or ()
-
-
-def _replaced(phrase: str, other: Callable[[str], str]) -> str:
-    """Attributes in front of what is left of a phrase, its noun."""
-    from fmlad.backbones.lexicon import lexicon
-
-    noun = [word for word in re.findall(r"\S+", phrase) if word.lower() not in lexicon().spellings]
-    return " ".join([*(other(word) for word in _attributes(phrase)), *noun])
-
-
-def _enough(words: Sequence[str], count: int) -> list[str]:
-    return [words[index % len(words)] for index in range(max(count, len(words)))]

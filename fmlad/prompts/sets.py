@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmlad.errors import InvalidImageError, PromptError, UnknownNameError
-from fmlad.prompts import checks, text
+from fmlad.prompts import schema, text
 from fmlad.prompts.model import Decide, Exemplar, PromptPart
 
 if TYPE_CHECKING:
@@ -86,11 +86,15 @@ class PromptSet:
                 place = place[:-1]
             return f"{source}, line {lines[place]}"
 
-        found = cls(**checks.check(data, where), folder=folder)
+        found = cls(**schema.check(data, where), folder=folder)
         if folder is not None:
             for part in found.parts:
                 for index, exemplar in enumerate(part.exemplars):
-                    _check_exemplar(found, exemplar, where(("fine", part.name, "exemplars", index)))
+                    try:
+                        found.exemplar_pixels(exemplar)
+                    except PromptError as error:
+                        place = where(("fine", part.name, "exemplars", index))
+                        raise PromptError(f"{place}: {error}") from error
         return found
 
     @classmethod
@@ -110,28 +114,21 @@ class PromptSet:
             names = (part if part.isprintable() else repr(part) for part in map(str, place))
             return " > ".join(["prompt set", *names])
 
-        return cls(**checks.check(data, where), folder=folder)
+        return cls(**schema.check(data, where), folder=folder)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, laid out as a file is; :meth:`from_dict` makes an equal set of it."""
-        result: dict[str, Any] = {}
-        if self.name:
-            result["name"] = self.name
-        if self.description:
-            result["description"] = self.description
-        result["coarse"] = {"background": list(self.background)}
-        if self.foreground:
-            result["coarse"]["foreground"] = list(self.foreground)
-        result["decide"] = self.decide
-        result["fine"] = {part.name: _part_dict(part, self.decide) for part in self.parts}
-        if self.templates:
-            result["templates"] = list(self.templates)
-        if self.normal_states:
-            result["states"] = {
-                "normal": list(self.normal_states),
-                "abnormal": list(self.abnormal_states),
-            }
-        return result
+        coarse = {"background": list(self.background), "foreground": list(self.foreground)}
+        states = {"normal": list(self.normal_states), "abnormal": list(self.abnormal_states)}
+        return _filled(
+            name=self.name,
+            description=self.description,
+            coarse=_filled(**coarse),
+            decide=self.decide,
+            fine={part.name: _part_dict(part) for part in self.parts},
+            templates=list(self.templates),
+            states=_filled(**states),
+        )
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -144,9 +141,8 @@ class PromptSet:
         Raises:
             PromptError: There is no such part.
         """
-        for part in self.parts:
-            if part.name == name:
-                return part
+        if name in self.part_names:
+            return self.parts[self.part_names.index(name)]
         raise PromptError(str(UnknownNameError.of("part", name, self.part_names)))
 
     def phrases(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -218,27 +214,19 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     return path, path.stem
 
 
-def _check_exemplar(prompts: PromptSet, exemplar: Exemplar, where: str) -> None:
-    try:
-        prompts.exemplar_pixels(exemplar)
-    except PromptError as error:
-        raise PromptError(f"{where}: {error}") from error
+def _part_dict(part: PromptPart) -> dict[str, Any]:
+    exemplars = [
+        {"crop": one.image} if one.box is None else {"image": one.image, "box": list(one.box)}
+        for one in part.exemplars
+    ]
+    return _filled(
+        words=list(part.words),
+        exemplars=exemplars,
+        decide=part.decide,
+        expect=part.expect.rules() if part.expect else [],
+    )
 
 
-def _part_dict(part: PromptPart, decide: Decide) -> Any:
-    if part.words and part.decide == decide and part.expect is None:
-        return list(part.words)
-    result: dict[str, Any] = {}
-    if part.words:
-        result["words"] = list(part.words)
-    else:
-        result["exemplars"] = [
-            {"crop": one.image} if one.box is None else {"image": one.image, "box": list(one.box)}
-            for one in part.exemplars
-        ]
-    if part.decide != decide:
-        result["decide"] = part.decide
-    if part.expect is not None:
-        rules = part.expect.rules()
-        result["expect"] = rules if len(rules) > 1 else rules[0]
-    return result
+def _filled(**entries: Any) -> dict[str, Any]:
+    """The entries that hold something."""
+    return {key: value for key, value in entries.items() if value}

@@ -7,8 +7,9 @@ text is composed.
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ DEEPEST = 12  # the schema needs six levels
 
 Place = tuple[str | int, ...]  # keys and positions from the top of the file
 Lines = dict[Place, int]
+MakeError = Callable[[int | None, str], PromptError]
+"""Makes the error of a line (None: of the whole text) and a message."""
 
 _TAG = "tag:yaml.org,2002:"
+_BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,15}")
 
 
@@ -69,137 +73,83 @@ def parse(text: str, source: str) -> tuple[Any, Lines]:
     """
     import yaml
 
+    def fault(line: int | None, message: str) -> PromptError:
+        where = source if line is None else f"{source}, line {line}"
+        return PromptError(f"{where}: {message}")
+
     try:
-        _check_events(text, source)
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # before anything recursive
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                message = "anchors (&) and aliases (*) are not supported; write the words out, or"
+                raise fault(line, f"{message} put them in quotes if the sign is part of a word.")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                message = f"nested more than {DEEPEST} levels deep; a prompt set needs six."
+                raise fault(line, f"{message} Look for brackets that are never closed.")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise PromptError(
-            f"{source}, line {line}: the character {chr(_code(error))!r} is not allowed in YAML; "
-            f"remove it."
-        ) from None
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        message = f"the character {chr(code)!r} is not allowed in YAML; remove it."
+        raise fault(line, message) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{source}, line {mark.line + 1}" if mark else source
         problem = _shorten(" ".join(str(error.problem or error.context).split()), 120)
-        raise PromptError(
-            f"{where}: not valid YAML ({problem}); check the indentation, the quotes and the "
-            f"brackets there."
-        ) from None
+        message = f"not valid YAML ({problem}); check the indentation, the quotes and the brackets"
+        raise fault(mark.line + 1 if mark else None, f"{message} there.") from None
     except (ValueError, ArithmeticError) as error:  # PyYAML, on "\\UFFFFFFFF"
-        raise PromptError(f"{source} is not valid YAML ({error}); look for a \\U in it.") from None
+        raise fault(None, f"not valid YAML ({error}); look for a \\U in it.") from None
     if root is None:
-        raise PromptError(f"{source} is empty; expected a prompt set with 'coarse' and 'fine'.")
+        raise fault(None, "it is empty; expected a prompt set with 'coarse' and 'fine'.")
     lines: Lines = {(): root.start_mark.line + 1}
-    return _plain(root, (), lines, source), lines
+    return _plain(root, (), lines, fault), lines
 
 
-def _check_events(text: str, source: str) -> None:
-    """Refuses aliases and depth before anything recursive sees the text."""
+def _plain(node: Any, at: Place, lines: Lines, fault: MakeError) -> Any:
+    """A node as plain data; the line of every entry below it is noted."""
     import yaml
 
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise PromptError(
-                f"{source}, line {line}: anchors (&) and aliases (*) are not supported; write the "
-                f"words out, or put them in quotes if the sign is part of a word."
-            )
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            raise PromptError(
-                f"{source}, line {line}: nested more than {DEEPEST} levels deep; a prompt set "
-                f"needs six. Look for brackets that are never closed."
-            )
-
-
-def _plain(node: Any, path: Place, lines: Lines, source: str) -> Any:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, lines, source)
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, line, fault)
+    if node.tag != _TAG + ("seq" if isinstance(node, yaml.SequenceNode) else "map"):
+        raise fault(line, f"the tag {_shorten(str(node.tag))!r} is not supported; remove it.")
     if isinstance(node, yaml.SequenceNode):
-        _check_tag(node, "seq", source)
-        items = []
-        for index, item in enumerate(node.value):
-            lines[(*path, index)] = item.start_mark.line + 1
-            items.append(_plain(item, (*path, index), lines, source))
-        return items
-    return _scalar(node, source)
-
-
-def _mapping(node: Any, path: Place, lines: Lines, source: str) -> dict[str, Any]:
-    import yaml
-
-    _check_tag(node, "map", source)
+        lines |= {(*at, i): item.start_mark.line + 1 for i, item in enumerate(node.value)}
+        return [_plain(item, (*at, i), lines, fault) for i, item in enumerate(node.value)]
     result: dict[str, Any] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
             written = repr(_shorten(key.value)) if isinstance(key, yaml.ScalarNode) else "a list"
-            raise PromptError(
-                f"{source}, line {line}: expected text before the colon, got {written}; put it in "
-                f"quotes."
-            )
+            raise fault(line, f"expected text before the colon, got {written}; put it in quotes.")
+        here = (*at, key.value)
         if key.value in result:
-            first = lines[(*path, key.value)]
-            raise PromptError(
-                f"{source}, line {line}: {_shorten(key.value)!r} stands here a second time (first "
-                f"in line {first}); remove one of the two."
-            )
-        here = (*path, key.value)
+            again = f"{_shorten(key.value)!r} stands here a second time (first in line "
+            raise fault(line, f"{again}{lines[here]}); remove one of the two.")
         lines[here] = line
-        result[key.value] = _plain(value, here, lines, source)
+        result[key.value] = _plain(value, here, lines, fault)
     return result
 
 
-def _scalar(node: Any, source: str) -> str | int | float | bool | None:
+def _scalar(node: Any, line: int, fault: MakeError) -> str | int | float | bool | None:
     text, tag = str(node.value), str(node.tag).removeprefix(_TAG)
     if tag == "str":
         return text
     if tag == "null":
         return None
-    if tag == "bool" and text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
+    if tag == "bool" and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
     if tag == "int" and _INTEGER.fullmatch(text):
         return int(text)
     if tag == "float":
-        number = _number(text)
-        if number is not None:
-            return number
-    raise PromptError(
-        f"{source}, line {node.start_mark.line + 1}: YAML takes {_shorten(text)!r} for "
-        f"{_shorten(tag)!r}, which a prompt set has no use for; put it in quotes if it is a word."
-    )
-
-
-_TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-
-
-def _number(text: str) -> float | None:
-    named = {".nan": math.nan, ".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
-    if text.lower() in named:
-        return named[text.lower()]
-    try:
-        return float(text)
-    except ValueError:  # base 60, say
-        return None
-
-
-def _check_tag(node: Any, kind: str, source: str) -> None:
-    if node.tag != f"{_TAG}{kind}":
-        raise PromptError(
-            f"{source}, line {node.start_mark.line + 1}: the tag {_shorten(str(node.tag))!r} is "
-            f"not supported; remove it."
-        )
-
-
-def _code(error: Any) -> int:
-    return error.character if isinstance(error.character, int) else ord(error.character)
+        with suppress(ValueError):  # base 60, say
+            return float(text.lower().replace(".nan", "nan").replace(".inf", "inf"))
+    message = f"YAML takes {_shorten(text)!r} for {_shorten(tag)!r}, which a prompt set has no use"
+    raise fault(line, f"{message} for; put it in quotes if it is a word.")
 
 
 def _shorten(text: str, most: int = 40) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal, cast
@@ -46,7 +47,7 @@ class Calibration:
     scores: tuple[float, ...]
 
     @classmethod
-    def fit(cls, scores: list[float], source: Source, usual: float = 0.0) -> Calibration:
+    def fit(cls, scores: list[float], source: Source, baseline: float = 0.0) -> Calibration:
         """Takes the largest of some normal scores as the threshold.
 
         Shots that are reported as far odder than the others do not count: one misread or truly
@@ -55,13 +56,11 @@ class Calibration:
         Args:
             scores: Fused scores of normal images.
             source: Where they come from.
-            usual: A score up to which none is odd (``Fusion.usual``).
+            baseline: A score up to which none is odd (``Fusion.baseline``).
         """
-        counted = scores
-        if source == "leave-one-out":
-            limit = far_odder(scores, usual)
-            counted = [score for score in scores if score <= limit]
-        return cls(max(counted) if counted else None, source, tuple(sorted(scores)))
+        limit = far_odder(scores, baseline) if source == "leave-one-out" else math.inf
+        threshold = max((score for score in scores if score <= limit), default=None)
+        return cls(threshold, source, tuple(sorted(scores)))
 
     def with_threshold(self, threshold: float | None) -> Calibration:
         """A copy with a threshold of the user's own.
@@ -103,13 +102,13 @@ class Calibration:
             CorruptDetectorError: A field is missing or of the wrong type.
         """
         threshold, source, scores = (data.get(k) for k in ("threshold", "source", "scores"))
-        if (
-            not {"threshold", "source", "scores"} <= data.keys()
-            or not (threshold is None or _finite(threshold))
-            or not isinstance(source, str)
-            or source not in _HOW
-            or not isinstance(scores, list)
-            or not all(_finite(score) for score in scores)
+        if not (
+            "threshold" in data
+            and (threshold is None or _finite(threshold))
+            and isinstance(source, str)
+            and source in _HOW
+            and isinstance(scores, list)
+            and all(map(_finite, scores))
         ):
             raise CorruptDetectorError(
                 f"The calibration of the saved detector is unreadable: {data!r}."
@@ -117,7 +116,7 @@ class Calibration:
         return cls(threshold, cast(Source, source), tuple(scores))
 
 
-def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
+def far_odder(scores: Sequence[float], baseline: float = 0.0) -> float:
     """Score from which shots are far odder than the others; infinite where none are.
 
     A minority of the shots that a wide gap parts from the rest. Shots of several types differ more
@@ -125,11 +124,11 @@ def far_odder(scores: Sequence[float], usual: float = 0.0) -> float:
 
     Args:
         scores: Of all shots, each judged by the others.
-        usual: A score up to which none is odd (``Fusion.usual``).
+        baseline: A score up to which none is odd (``Fusion.baseline``).
     """
     ordered = sorted(scores)
     for last in range(len(ordered) // 2, len(ordered) - 1):
-        limit = max(GAP * ordered[last], usual)
+        limit = max(GAP * ordered[last], baseline)
         if ordered[last + 1] > limit:
             return limit
     return math.inf
@@ -143,10 +142,9 @@ def _as_float(threshold: object) -> float:
     # Real, so that numpy's numbers are as good as Python's.
     if isinstance(threshold, bool | np.bool_) or not isinstance(threshold, Real):
         raise OptionError(f"threshold must be a number or None, got {threshold!r}.")
-    try:
+    value = math.inf
+    with suppress(OverflowError):
         value = float(threshold)
-    except OverflowError:
-        value = math.inf
     if not math.isfinite(value):
         raise OptionError(f"threshold must be finite, got {value}.")
     return value

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from fmlad.errors import CorruptDetectorError
 
-# A branch that is silent on every shot must not divide by zero: it then counts as it is.
-SILENT = 1e-6
+NEGLIGIBLE = 1e-6  # a branch whose unit is below must not divide by it: it counts as it is
 KIND = "adaptive-scaling"
 
 Combine = Literal["sum", "norm", "maximum"]
@@ -27,7 +26,7 @@ class Fusion(Protocol):
         ...
 
     @property
-    def usual(self) -> float:
+    def baseline(self) -> float:
         """A score up to which no shot is odd, however small those of the others are."""
         ...
 
@@ -70,9 +69,8 @@ class AdaptiveScaling:
 
     Attributes:
         scales: Branch -> its divisor, positive.
-        combine: ``"sum"`` (PSAD), or ``"maximum"`` (ours): the oddest branch speaks alone, so that
-            the noise of the others does not drown it; ``"norm"`` (ours), their Euclidean norm, in
-            between: a loud branch speaks nearly alone, two that both wonder are heard together.
+        combine: ``"sum"`` (PSAD), ``"maximum"`` (ours), so that the noise of the other branches
+            does not hide the greatest, or ``"norm"`` (ours), their Euclidean norm, in between.
     """
 
     scales: Mapping[str, float]
@@ -90,20 +88,25 @@ class AdaptiveScaling:
 
         Args:
             left_out: Raw scores.
-            bounds: Branch -> least and greatest divisor, for branches in natural units: without a
-                floor a branch that is silent on every shot would make the first sound infinite,
-                without a ceiling one failure on a shot would make the branch deaf.
+            bounds: Branch -> least and greatest divisor, for branches in natural units: without
+                the least, scores of 0 on every shot would make any other infinite; without the
+                greatest, one failure on a shot would scale all other scores down to nothing.
             combine: How the branches are joined.
-            by_mean: Branches divided by their mean over the left-out images instead: silent on
-                most and loud on the one that is unlike the others, they would be deaf otherwise.
+            by_mean: Branches divided by their mean over the left-out images instead: those that
+                are 0 on most images and high on one.
         """
-        branches = sorted({name for scores in left_out for name in scores})
-        raw = {b: [scores[b] for scores in left_out if b in scores] for b in branches}
-        usual = {b: float(np.mean(raw[b]) if b in by_mean else max(raw[b])) for b in branches}
-        scales = {b: value if value > SILENT else 1.0 for b, value in usual.items()}
-        for branch, (floor, ceiling) in (bounds or {}).items():
-            if branch in scales:
-                scales[branch] = min(max(usual[branch], floor), ceiling)
+        raw: dict[str, list[float]] = {}
+        for scores in left_out:
+            for branch, score in scores.items():
+                raw.setdefault(branch, []).append(score)
+        scales = {}
+        for branch in sorted(raw):
+            unit = float(np.mean(raw[branch]) if branch in by_mean else max(raw[branch]))
+            if bounds and branch in bounds:
+                floor, ceiling = bounds[branch]
+                scales[branch] = min(max(unit, floor), ceiling)
+            else:
+                scales[branch] = unit if unit > NEGLIGIBLE else 1.0
         return cls(scales, combine)
 
     @classmethod
@@ -112,7 +115,7 @@ class AdaptiveScaling:
         return cls(dict.fromkeys(branches, 1.0))
 
     @property
-    def usual(self) -> float:
+    def baseline(self) -> float:
         """0: ratios to the oddest shot may be compared as they are."""
         return 0.0
 
@@ -131,11 +134,9 @@ class AdaptiveScaling:
 
     def _joined(self, scaled: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Branches ``(b, ...)`` as one; all are 0 or more."""
-        if self.combine == "sum":
-            return np.asarray(scaled.sum(0))
         if self.combine == "norm":
             return np.asarray(np.sqrt(np.square(scaled).sum(0)))
-        return np.asarray(scaled.max(0))
+        return np.asarray(scaled.sum(0) if self.combine == "sum" else scaled.max(0))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

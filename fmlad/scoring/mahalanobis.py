@@ -14,10 +14,12 @@ from fmlad.errors import CorruptDetectorError
 
 KIND = "mahalanobis"
 RIDGE = 1e-6  # of the trace of the correlations: keeps the inverse finite, whatever the units
-SILENT = 1e-6  # a branch that hardly varies over the normal images counts as it is
+NEGLIGIBLE = 1e-6  # a branch that hardly varies over the normal images counts as it is
 ENOUGH = 3  # images a branch from which means and covariance are believed (ours)
-STEADY = 0.1  # of its mean: least standard deviation of a branch, as few images tell it (ours)
-QUIET = 0.25  # of its unit: least standard deviation of a branch that has one (ours)
+LEAST_SPREAD = (
+    0.1  # of its mean: least standard deviation of a branch, as few images tell it (ours)
+)
+LEAST_UNIT = 0.25  # of its unit: least standard deviation of a branch that has one (ours)
 FAR = 1e6  # what an infinite score counts as (Eq. 2 as printed, of a class that no shot has)
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +30,7 @@ class Mahalanobis:
     """Mahalanobis distance of the branch scores from those of normal images.
 
     CLIP-LAD, Eq. 4, with the *inverse* of the covariance; the printed form multiplies by the
-    covariance itself, which makes the noisiest branch the loudest. A score below the mean is no
+    covariance itself, which gives the noisiest branch the most weight. A score below the mean is no
     sign of an anomaly and counts as the mean, unless ``two_sided`` asks for the distance as it is.
 
     Attributes:
@@ -58,7 +60,7 @@ class Mahalanobis:
 
         Args:
             left_out: Raw scores, all of the same branches; at least one.
-            units: Branch -> what is usual for it, for branches in natural units.
+            units: Branch -> its unit, for branches in natural units.
             two_sided: Whether scores below the mean count as well.
         """
         branches = tuple(sorted(left_out[0]))
@@ -74,11 +76,11 @@ class Mahalanobis:
             if few and unit is not None:
                 mean[row], covariance[row, row] = 0.0, unit**2
             elif few:
-                covariance[row, row] = max(covariance[row, row], (STEADY * mean[row]) ** 2)
-            if covariance[row, row] < max(QUIET * (unit or 0.0), SILENT) ** 2:
+                covariance[row, row] = max(covariance[row, row], (LEAST_SPREAD * mean[row]) ** 2)
+            if covariance[row, row] < max(LEAST_UNIT * (unit or 0.0), NEGLIGIBLE) ** 2:
                 # Its scores say nothing about how it goes with the others.
                 covariance[row, :] = covariance[:, row] = 0.0
-                covariance[row, row] = (QUIET * unit) ** 2 if unit else 1.0
+                covariance[row, row] = (LEAST_UNIT * unit) ** 2 if unit else 1.0
         covariance += RIDGE * len(branches) * np.diag(np.diag(covariance))
         return cls(branches, mean, covariance, two_sided)
 
@@ -88,7 +90,7 @@ class Mahalanobis:
         return dict(zip(self.branches, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
 
     @property
-    def usual(self) -> float:
+    def baseline(self) -> float:
         """Three standard deviations; distances from a mean may be small for half of the shots."""
         return 3.0
 
@@ -133,18 +135,18 @@ class Mahalanobis:
             branches = tuple(data["branches"])
             mean = np.array(data["mean"], np.float64)
             covariance = np.array(data["covariance"], np.float64)
+            count = len(branches)
             fits = (
                 data["kind"] == KIND
                 and isinstance(data["two_sided"], bool)
-                and bool(branches)
+                and count > 0
                 and all(isinstance(branch, str) for branch in branches)
-                and mean.shape == (len(branches),)
-                and covariance.shape == (len(branches), len(branches))
-                and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())
-                and bool(np.allclose(covariance, covariance.T))
-                and bool((np.linalg.eigvalsh(covariance) > 0).all())
+                and (mean.shape, covariance.shape) == ((count,), (count, count))
+                and np.isfinite([*mean, *covariance.ravel()]).all()
+                and np.allclose(covariance, covariance.T)
+                and (np.linalg.eigvalsh(covariance) > 0).all()
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):  # of NumPy's linear algebra as well
             fits = False
         if not fits:
             raise CorruptDetectorError(f"The fusion of the saved detector is unreadable: {data!r}.")

@@ -42,9 +42,13 @@ def result(files: dict[str, Path], maps: Path) -> Result:
 
 
 def _everything_said(result: Result) -> str:
-    said = [json.dumps(result.to_dict()), words.problems(result.problems), words.shots(result)]
-    said += [words.headline(result)]
-    said += [words.details(verdict, several=True) for verdict in result.verdicts]
+    said = [
+        json.dumps(result.to_dict()),
+        words.say("problems", result.problems),
+        words.say("shots", result),
+    ]
+    said += [words.say("headline", result)]
+    said += [words.say("details", verdict, True) for verdict in result.verdicts]
     return "\n".join(said)
 
 
@@ -101,10 +105,10 @@ def test_json_is_plain(result: Result) -> None:
 
 
 def test_numbers_of_findings_are_those_of_the_boxes(result: Result) -> None:
-    html = words.details(result.verdicts[0], several=False)
+    html = words.say("details", result.verdicts[0], False)
     for number, finding in enumerate(result.verdicts[0].findings, start=1):
         assert f"<td>{number}</td><td>{finding.kind}</td>" in html
-        assert words.place(finding.box) in html
+        assert words.say("place", finding.box) in html
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_nothing_to_do_is_one_clear_message(
     assert result.error is not None
     assert expected in result.error
     assert result.verdicts == []
-    assert expected in words.headline(result)
+    assert expected in words.say("headline", result)
 
 
 def test_unknown_method_and_missing_weights_are_told(
@@ -174,8 +178,8 @@ def test_one_bad_query_at_judging_time_does_not_stop_the_rest(
     )
     assert [verdict.name for verdict in result.verdicts] == ["fine.png"]
     assert result.problems == [Problem("image to judge", "scratched.png", "too red")]
-    assert "<b>scratched.png</b> (image to judge) was left out: too red" in words.problems(
-        result.problems
+    assert "<b>scratched.png</b> (image to judge) was left out: too red" in words.say(
+        "problems", result.problems
     )
 
 
@@ -219,19 +223,19 @@ def test_odd_shots_are_marked(files: dict[str, Path]) -> None:
         **HOW,
     )
     assert result.shots[2].duplicate_of == 0
-    assert "Same picture as no. 1 (good-1.png)" in words.shots(result)
+    assert "Same picture as no. 1 (good-1.png)" in words.say("shots", result)
     odd = Result("banks", "builtin", shots=[ShotReport("a", 3.0, None, True)])
-    assert 'class="odd"' in words.shots(odd)
-    assert "is it really normal?" in words.shots(odd)
+    assert 'class="odd"' in words.say("shots", odd)
+    assert "is it really normal?" in words.say("shots", odd)
 
 
 def test_names_cannot_bring_markup() -> None:
     name = '<img src="http://evil.example/x">.png'
     said = [
-        words.problems([Problem("normal image", name, f"{name} is text")]),
-        words.shots(Result("banks", "builtin", shots=[ShotReport(name, None, None, False)])),
-        words.strip([service.Seen(name, None, f"{name} is text")]),
-        words.headline(Result("banks", "builtin", error=name)),
+        words.say("problems", [Problem("normal image", name, f"{name} is text")]),
+        words.say("shots", Result("banks", "builtin", shots=[ShotReport(name, None, None, False)])),
+        words.say("strip", [service.Upload(name, None, f"{name} is text")]),
+        words.say("headline", Result("banks", "builtin", error=name)),
     ]
     assert all("<img" not in html and "&lt;img" in html for html in said)
 
@@ -248,20 +252,22 @@ def test_a_large_file_is_told_like_any_other(
 ) -> None:
     monkeypatch.setattr(service, "MAX_FILE_BYTES", 2**20)
     (tmp_path / "large.png").write_bytes(bytes(3 * 2**20))
-    seen = service.look([tmp_path / "large.png", files["fine"]], "image to judge")
+    seen = service.thumbnails([tmp_path / "large.png", files["fine"]], "image to judge")
     assert str(seen[0].reason).startswith("large.png has 3 MB; expected at most 1 MB.")
     assert seen[1].picture is not None
 
 
-def test_look_keeps_the_order_and_says_why(files: dict[str, Path], tmp_path: Path) -> None:
-    seen = service.look([files["good-1"], files["torn"], tmp_path / "gone.png"], "normal image")
+def test_thumbnails_keep_the_order_and_say_why(files: dict[str, Path], tmp_path: Path) -> None:
+    seen = service.thumbnails(
+        [files["good-1"], files["torn"], tmp_path / "gone.png"], "normal image"
+    )
     assert [one.name for one in seen] == ["good-1.png", "torn.png", "gone.png"]
     assert [one.picture is None for one in seen] == [False, True, True]
     assert seen[2].reason is not None
     assert seen[2].reason.startswith("gone.png could not be opened (No such file or directory)")
-    html = words.strip(seen)
+    html = words.say("strip", seen)
     assert html.index("good-1.png") < html.index("unusable") < html.index("gone.png")
-    assert words.strip([]) == ""
+    assert words.say("strip", []) == ""
 
 
 @pytest.mark.parametrize(

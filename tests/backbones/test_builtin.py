@@ -10,7 +10,7 @@ import torch
 from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor
 
-from fmlad.backbones.builtin import DIRECTIONS, LEVELS, HandmadeFeatures, lab, working_size
+from fmlad.backbones.embedded.builtin import DIRECTIONS, LEVELS, HandmadeFeatures, lab, working_size
 from fmlad.backbones.roles import FeatureExtractor
 
 FEATURES = HandmadeFeatures()

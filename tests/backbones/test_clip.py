@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import best_of_synonyms
-from fmlad.backbones.clip_towers import quarters, resize_positions
-from fmlad.backbones.naclip import neighbourhood_bias
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_towers import quarters, resize_positions
+from fmlad.backbones.clip.naclip import neighbourhood_bias
+from fmlad.backbones.pooling import area_shares
 from fmlad.backbones.roles import FeatureExtractor, TextAligner
 from fmlad.errors import OptionError, PromptError
 from tests.backbones import tiny_clip_models as tiny
@@ -98,7 +98,7 @@ def test_plain_attention_projects_the_class_token_to_the_image_embedding(
     pixels = tiny.native_pixels(image())
     backbone = clip.load(f"clip:local-dir:{folder}#side={tiny.SIDE},attention=plain")
     vision = backbone._vision
-    projected = vision.project(vision.look(pixels).stages[-1])
+    projected = vision.project(vision.encode(pixels).stages[-1])
     torch.testing.assert_close(projected[:, 0], model.encode_image(pixels), atol=1e-5, rtol=0)
     level = backbone.encode(image()).levels[tiny.PATCH]
     torch.testing.assert_close(
@@ -179,11 +179,11 @@ def test_words_are_read_once_and_kept_on_disk(
     second = clip.load(f"clip:local-dir:{folder}")
 
     def refuse(*args: object) -> Tensor:
-        raise AssertionError("read again")
+        raise AssertionError("embedded again")
 
-    monkeypatch.setattr(second._towers.text, "read", refuse)
+    monkeypatch.setattr(second._towers.text, "embed", refuse)
     torch.testing.assert_close(second.text(["screw", "red"]), embeddings.flip(0), atol=0, rtol=0)
-    with pytest.raises(AssertionError, match="read again"):
+    with pytest.raises(AssertionError, match="embedded again"):
         second.text(["red"], templates=["{}"])  # other templates, another embedding
 
 
@@ -233,30 +233,14 @@ def test_regions_get_the_mean_of_their_tokens(folder: Path) -> None:
 def test_area_shares_are_exact_on_coarser_and_finer_grids() -> None:
     rng = np.random.default_rng(0)
     masks = rng.random((2, 15, 20)) < 0.4
-    shares = clip.area_shares(masks, 4, 6)
+    shares = area_shares(masks, 4, 6)
     assert shares.shape == (2, 4, 6)
     fine = torch.from_numpy(np.kron(masks, np.ones((1, 4, 6))))  # lcm grid: 60 x 120
     expected = F.avg_pool2d(fine, (15, 20)).float()
     torch.testing.assert_close(shares, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(clip.area_shares(masks, 15, 20).bool(), torch.from_numpy(masks))
+    torch.testing.assert_close(area_shares(masks, 15, 20).bool(), torch.from_numpy(masks))
     doubled = torch.from_numpy(np.kron(masks, np.ones((1, 2, 2)))).float()
-    torch.testing.assert_close(clip.area_shares(masks, 30, 40), doubled, atol=0, rtol=0)
-
-
-def test_synonyms_count_by_their_best(folder: Path) -> None:
-    backbone = clip.load(f"clip:local-dir:{folder}")
-    pyramid = backbone.encode(image())
-    classes = [["red", "orange"], ["screw"]]
-    maps = backbone.ground(pyramid, ["red", "orange", "screw"])
-    both = best_of_synonyms(backbone, pyramid, classes)
-    torch.testing.assert_close(both[0], torch.maximum(maps[0], maps[1]))
-    torch.testing.assert_close(both[1], maps[2])
-    regions = np.ones((1, 4, 4), bool)
-    assert best_of_synonyms(backbone, pyramid, classes, regions).shape == (2, 1)
-    with pytest.raises(PromptError, match="at least one word"):
-        best_of_synonyms(backbone, pyramid, [["red"], []])
-    with pytest.raises(PromptError, match="at least one word"):
-        best_of_synonyms(backbone, pyramid, ["red"])
+    torch.testing.assert_close(area_shares(masks, 30, 40), doubled, atol=0, rtol=0)
 
 
 def test_bad_regions_and_pyramids_are_refused(folder: Path) -> None:
@@ -309,7 +293,7 @@ def test_the_side_is_rounded_down_to_whole_patches(folder: Path) -> None:
 
 TRUE_SIZE = """
 import resource, open_clip, torch
-from fmlad.backbones import clip, clip_open
+from fmlad.backbones.clip import clip, clip_open
 from fmlad.profiles import PROFILES
 
 model_name = PROFILES["foundation"]["text_aligner"].removeprefix("clip:").partition("@")[0]

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import imagenet_templates
-from fmlad.backbones.naclip import neighbourhood_bias
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_text import imagenet_templates
+from fmlad.backbones.clip.naclip import neighbourhood_bias
 from fmlad.backbones.roles import TextAligner
 from fmlad.errors import PromptError, WeightsUnavailableError
 from tests.backbones import tiny_clip_models as tiny
@@ -104,7 +104,7 @@ def test_plain_attention_projects_the_class_token_to_the_image_embedding(
 ) -> None:
     backbone = clip.load(f"clip:{folders['clip']}#side={tiny.SIDE},attention=plain")
     vision = backbone._vision
-    projected = vision.project(vision.look(tiny.native_pixels(image())).stages[-1])
+    projected = vision.project(vision.encode(tiny.native_pixels(image())).stages[-1])
     pooled = backbone.encode(image()).pooled
     torch.testing.assert_close(F.normalize(projected[:, 0], dim=-1), pooled, atol=1e-5, rtol=0)
 
@@ -155,9 +155,9 @@ def refused(folder: Path, match: str) -> None:
 
 def test_a_folder_of_something_else(copy: Path) -> None:
     (copy / "config.json").write_text('{"model_type": "bert"}')
-    refused(copy, "'bert' model, not a CLIP")
+    refused(copy, "'bert' model, and 'clip' or 'siglip' was expected")
     (copy / "config.json").write_text("{")
-    refused(copy, "cannot be read")
+    refused(copy, "'unknown' model")
     (copy / "config.json").unlink()
     refused(copy, r"no config\.json")
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from scipy.special import erf
 
 from fmlad.backbones import featup, upsampling
-from fmlad.backbones.pretrained import read_tensors
+from fmlad.backbones.common import IMAGENET
+from fmlad.backbones.hub import read_tensors
 from fmlad.backbones.roles import Upsampler
 from fmlad.errors import OptionError, WeightsUnavailableError
 from tests.backbones.test_upsampling import half_and_half, photo
@@ -103,7 +104,7 @@ def test_a_stage_is_its_definition() -> None:
     stage = featup._stage(state, "upsampler.up1.")
     torch.manual_seed(1)
     maps, image = torch.randn(1, 2, 5, 4), photo((40, 32))
-    mean, std = torch.tensor(featup.MEAN), torch.tensor(featup.STD)
+    mean, std = torch.tensor(IMAGENET[0]), torch.tensor(IMAGENET[1])
     picture = (image / 255 - mean[:, None, None]) / std[:, None, None]
     found = stage(maps, picture)[0]
     np.testing.assert_allclose(found, defined(state, maps[0].double().numpy(), image), atol=1e-4)
@@ -127,7 +128,7 @@ def test_the_stack_is_its_stages_in_order(tmp_path: Path, norm: bool) -> None:
     features, image = torch.randn(2, 8, 3, 4), torch.cat([photo(), photo(seed=1)])
     assert torch.equal(upsampler(features, image, 1), features)
 
-    mean, std = torch.tensor(featup.MEAN), torch.tensor(featup.STD)
+    mean, std = torch.tensor(IMAGENET[0]), torch.tensor(IMAGENET[1])
     picture = (image / 255 - mean[:, None, None]) / std[:, None, None]
     maps = features
     if norm:
@@ -168,7 +169,7 @@ def test_features_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="features of 8 channels, and these have 5"):
         featup.load(f"featup:{path}")(features, photo(), 2)
     assert featup.load(f"featup:{path}#fixup=off")(features, photo(), 2).shape == (1, 5, 8, 8)
-    with pytest.raises(OptionError, match="fixup=on or fixup=off"):
+    with pytest.raises(OptionError, match="its options are fixup"):
         featup.load(f"featup:{path}#fix=1")
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import fmlad
-from fmlad.backbones import lexicon as module
-from fmlad.backbones.lexicon import (
+from fmlad.backbones.embedded import lexicon as module
+from fmlad.backbones.embedded.lexicon import (
     LOCAL,
     STRIDES,
     LexiconAligner,
@@ -21,7 +21,7 @@ from fmlad.backbones.lexicon import (
     lexicon,
     membership,
 )
-from fmlad.backbones.region_shapes import QUANTITIES
+from fmlad.backbones.embedded.region_shapes import QUANTITIES
 from fmlad.backbones.roles import TextAligner
 from fmlad.errors import PromptError
 from fmlad.prompts import PromptSet, list_prompt_sets

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fmlad.backbones.lexicon import LexiconAligner
+from fmlad.backbones.embedded.lexicon import LexiconAligner
 from fmlad.datasets import render_scene
 from fmlad.datasets.scenes import Scene
 from fmlad.prompts import PromptSet, Relation
@@ -135,6 +135,7 @@ def test_normal_scenes_obey_the_declared_rules(name: str) -> None:
     assert all(obeys(scene, prompts) for scene in normal_scenes(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "defects"),
     [

@@ -10,15 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.backbones.mask_generator import (
+from fmlad.backbones.sam.mask_generator import (
     GeneratorSettings,
-    crop_boxes,
     generate,
-    point_grid,
     remove_specks,
 )
-from fmlad.backbones.sam import SAM
-from fmlad.backbones.sam_models import Seen, TransformersSam
+from fmlad.backbones.sam.sam import SAM
+from fmlad.backbones.sam.sam_models import EncodedImage, TransformersSam
 from tests.backbones.test_sam import fake_cv2
 
 SHAPES = [  # colour, centre x, centre y, half width, half height, in the unit square
@@ -50,31 +48,31 @@ class Blobs(TransformersSam):
     """
 
     def __init__(self, side: int = 256, grid: int = 128, kind: str = "sam") -> None:
-        self._side, self._grid, self.kind, self._device = side, grid, kind, "cpu"
-        self.looks: list[tuple[int, int]] = []
+        self.side, self._grid, self.kind, self._device = side, grid, kind, "cpu"
+        self.encoded_sizes: list[tuple[int, int]] = []
 
-    def look(self, pixels: np.ndarray) -> Seen:
+    def encode(self, pixels: np.ndarray) -> EncodedImage:
         size = (pixels.shape[0], pixels.shape[1])
-        self.looks.append(size)
+        self.encoded_sizes.append(size)
         inner = self._inner(size)
         canvas = torch.full((1, 3, self.side, self.side), -1.0)
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
         canvas[..., : inner[0], : inner[1]] = torch.nn.functional.interpolate(image, inner)
-        return Seen(size, inner, (canvas,))
+        return EncodedImage(size, inner, (canvas,))
 
-    def answer(
+    def decode(
         self,
-        seen: Seen,
+        encoded: EncodedImage,
         *,
         points: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
         several: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        canvas = seen.maps[0][0]
+        canvas = encoded.maps[0][0]
         if boxes is not None:
             points = (boxes[:, :2] + boxes[:, 2:]) / 2
         assert points is not None
-        places = self._to_input(points, seen)
+        places = self._to_input(points, encoded)
         logits, quality = [], []
         for x, y in places.floor().long().tolist():
             colour = canvas[:, y, x]
@@ -87,6 +85,11 @@ class Blobs(TransformersSam):
             quality.append(torch.tensor([0.9 + float(y) / 1e4, 0.95, 0.5]))
         kept = slice(None) if several else slice(1)
         return torch.stack(logits)[:, kept], torch.stack(quality)[:, kept]
+
+
+def masks_of(image: np.ndarray, settings: GeneratorSettings) -> tuple[np.ndarray, np.ndarray]:
+    model = Blobs()
+    return generate(model, image, settings, model.encode(image))
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
@@ -105,7 +108,7 @@ def test_blobs_are_found_where_they_are(size: tuple[int, int], kind: str) -> Non
     assert found.masks.shape[1:] == (
         size if longest <= 256 else tuple(round(s * 256 / longest) for s in size)
     )
-    assert model.looks == [found.masks.shape[1:]]
+    assert model.encoded_sizes == [found.masks.shape[1:]]
     y, x = np.mgrid[: size[0], : size[1]]
     for mask in truth:
         rows, columns = (
@@ -136,6 +139,7 @@ def test_prompts_are_in_input_pixels(size: tuple[int, int]) -> None:
     assert ground.boxes.tolist() == [[0, 0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_crops_find_what_the_whole_is_too_coarse_for() -> None:
     image = np.full((256, 256, 3), GROUND, np.uint8)
     dots = [(33, 40), (97, 200), (180, 60), (200, 221)]
@@ -143,10 +147,10 @@ def test_crops_find_what_the_whole_is_too_coarse_for() -> None:
         image[row - 4 : row + 5, column - 4 : column + 5] = (220, 220, 220)
     # One colour for all: the network would return the four together, or a crop's one.
     wide = GeneratorSettings(points=12, specks=0)
-    whole, _ = generate(Blobs(), image, wide)
+    whole, _ = masks_of(image, wide)
     assert len(whole) == 1
     assert whole[0].sum() > 3 * 81
-    masks, _ = generate(Blobs(), image, GeneratorSettings(points=12, crops=2, specks=0))
+    masks, _ = masks_of(image, GeneratorSettings(points=12, crops=2, specks=0))
     for row, column in dots:
         truth = np.zeros((256, 256), bool)
         truth[row - 4 : row + 5, column - 4 : column + 5] = True
@@ -164,13 +168,13 @@ class Predictor:
         self.transform = SimpleNamespace(apply_coords=lambda points, size: points)
 
     def set_image(self, image: np.ndarray) -> None:
-        self.seen = self.blobs.look(image)
+        self.encoded = self.blobs.encode(image)
 
     def predict_torch(
         self, points: torch.Tensor, labels: torch.Tensor, **_: bool
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        logits, quality = self.blobs.answer(self.seen, points=points[:, 0].numpy())
-        full = self.blobs.enlarge(logits.flatten(0, 1), self.seen)
+        logits, quality = self.blobs.decode(self.encoded, points=points[:, 0].numpy())
+        full = self.blobs.enlarge(logits.flatten(0, 1), self.encoded)
         return full.view(*logits.shape[:2], *full.shape[1:]), quality, None
 
     def reset_image(self) -> None:
@@ -178,7 +182,14 @@ class Predictor:
 
 
 @pytest.mark.parametrize(
-    ("crops", "specks", "nms"), [(0, 0, 0.7), (0, 80, 0.7), (1, 0, 0.3), (1, 80, 0.7), (2, 80, 0.7)]
+    ("crops", "specks", "nms"),
+    [
+        (0, 0, 0.7),
+        (0, 80, 0.7),
+        (1, 0, 0.3),
+        (1, 80, 0.7),
+        pytest.param(2, 80, 0.7, marks=pytest.mark.slow),
+    ],
 )
 def test_segment_anythings_generator_finds_the_same_blobs(
     monkeypatch: pytest.MonkeyPatch, crops: int, specks: int, nms: float
@@ -207,7 +218,7 @@ def test_segment_anythings_generator_finds_the_same_blobs(
     generator.predictor = Predictor(Blobs())
     expected = sorted(generator.generate(image), key=lambda one: -one["predicted_iou"])
     chosen = GeneratorSettings(points=8, batch=20, nms=nms, crops=crops, specks=specks)
-    masks, quality = generate(Blobs(), image, chosen)
+    masks, quality = masks_of(image, chosen)
     assert len(masks) == len(expected) >= 3
     np.testing.assert_array_equal(quality, np.float32([one["predicted_iou"] for one in expected]))
     theirs = {one["segmentation"].tobytes() for one in expected}
@@ -216,16 +227,16 @@ def test_segment_anythings_generator_finds_the_same_blobs(
 
 def test_low_quality_instability_and_duplicates_go() -> None:
     image, truth = board(200, 250)
-    strict, _ = generate(Blobs(), image, GeneratorSettings(points=8))
+    strict, _ = masks_of(image, GeneratorSettings(points=8))
     assert len(strict) == len(truth)
-    loose, _ = generate(Blobs(), image, GeneratorSettings(points=8, stability=0.0, iou=0, nms=1))
+    loose, _ = masks_of(image, GeneratorSettings(points=8, stability=0.0, iou=0, nms=1))
     assert len(loose) > 3 * len(truth)
-    none, quality = generate(Blobs(), image, GeneratorSettings(points=8, iou=0.99))
+    none, quality = masks_of(image, GeneratorSettings(points=8, iou=0.99))
     assert none.shape == (0, 200, 250)
     assert quality.shape == (0,)
 
 
-def test_a_picture_without_anything() -> None:
+def test_an_image_without_anything() -> None:
     black = np.zeros((90, 130, 3), np.uint8)
     backbone = SAM("test:blobs@1", Blobs(), "none", GeneratorSettings(points=4))
     found = backbone.propose(torch.from_numpy(black).permute(2, 0, 1)[None])
@@ -234,33 +245,13 @@ def test_a_picture_without_anything() -> None:
     assert found.boxes.shape == (0, 4)
 
 
-def test_the_whole_picture_is_looked_at_once_with_crops() -> None:
+def test_the_whole_picture_is_encoded_once_with_crops() -> None:
     model = Blobs()
     backbone = SAM("test:blobs@1", model, "none", GeneratorSettings(points=4, crops=1))
     pixels = torch.from_numpy(board(200, 250)[0]).permute(2, 0, 1)[None]
     backbone.propose(pixels)
     backbone.prompt(pixels, points=np.array([[5, 5]], np.float32))
-    assert len(model.looks) == 5
-
-
-@given(st.integers(40, 900), st.integers(40, 900), st.integers(0, 2))
-def test_crops_cover_the_picture(height: int, width: int, layers: int) -> None:
-    boxes = list(crop_boxes((height, width), layers))
-    assert boxes[0] == (0, 0, width, height)
-    assert len(boxes) == sum(4**layer for layer in range(layers + 1))
-    start = 1
-    for layer in range(1, layers + 1):
-        covered = np.zeros((height, width), bool)
-        for left, top, right, bottom in boxes[start : start + 4**layer]:
-            assert 0 <= left < right <= width
-            assert 0 <= top < bottom <= height
-            covered[top:bottom, left:right] = True
-        assert covered.all()
-        start += 4**layer
-
-
-def test_the_grid_is_row_by_row() -> None:
-    assert point_grid(2).tolist() == [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+    assert len(model.encoded_sizes) == 5
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.naclip import LastBlock, last_block, neighbourhood_bias
+from fmlad.backbones.clip.naclip import LastBlock, last_block, neighbourhood_bias
 
 
 def by_convolution(rows: int, columns: int, sigma: float) -> Tensor:

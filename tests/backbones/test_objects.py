@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import MaskProposer, Masks
 
 SURE = 0.5

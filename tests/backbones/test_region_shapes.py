@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fmlad.backbones.region_shapes import PRIOR_SHARE, QUANTITIES, measure
+from fmlad.backbones.embedded.region_shapes import PRIOR_SHARE, QUANTITIES, measure
 from tests.backbones.test_lexicon import disc, grid, rectangle
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fmlad.backbones import sam
 from fmlad.backbones.roles import MaskProposer
-from fmlad.backbones.sam_original import renamed
+from fmlad.backbones.sam import sam
+from fmlad.backbones.sam.sam_original import renamed
 from fmlad.errors import OptionError, WeightsUnavailableError
 from fmlad.io.cache import DiskCache
 from fmlad.views import BackboneSet
@@ -253,36 +253,38 @@ def test_prompts_are_in_input_pixels_and_boxes_are_prompts(tmp_path: Path) -> No
 
 def test_the_image_encoder_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = sam.load(f"sam:{save_original(tmp_path / 'sam.pth')}#{OPEN}")
-    looks = []
-    look = backbone._model.look
-    monkeypatch.setattr(backbone._model, "look", lambda pixels: looks.append(1) or look(pixels))
+    encodings = []
+    encode = backbone._model.encode
+    monkeypatch.setattr(
+        backbone._model, "encode", lambda pixels: encodings.append(1) or encode(pixels)
+    )
     backbone.propose(photo())
     backbone.prompt(photo(), points=np.array([[5, 5]], np.float32))
     backbone.propose(photo())
-    assert len(looks) == 1
+    assert len(encodings) == 1
     backbone.propose(photo(1))
-    assert len(looks) == 2
+    assert len(encodings) == 2
 
 
 def test_masks_come_from_the_disk_until_picture_weights_or_settings_change(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path / "cache")
     path = save_original(tmp_path / "sam.pth")
 
-    def looks(name: str, seed: int = 0) -> int:
+    def encodings(name: str, seed: int = 0) -> int:
         backbone = sam.load(name)
         count = []
-        look = backbone._model.look
-        backbone._model.look = lambda pixels: count.append(1) or look(pixels)  # type: ignore[method-assign]
+        encode = backbone._model.encode
+        backbone._model.encode = lambda pixels: count.append(1) or encode(pixels)  # type: ignore[method-assign]
         BackboneSet({"mask_proposer": backbone}, cache).view(picture(seed, (150, 200))).masks()
         return len(count)
 
-    assert looks(f"sam:{path}#{OPEN}") == 1
-    assert looks(f"sam:{path}#{OPEN}") == 0
-    assert looks(f"sam:{path.rename(tmp_path / 'moved.pth')}#{OPEN}") == 0
+    assert encodings(f"sam:{path}#{OPEN}") == 1
+    assert encodings(f"sam:{path}#{OPEN}") == 0
+    assert encodings(f"sam:{path.rename(tmp_path / 'moved.pth')}#{OPEN}") == 0
     path = tmp_path / "moved.pth"
-    assert looks(f"sam:{path}#{OPEN}", seed=1) == 1
-    assert looks(f"sam:{path}#{OPEN},stability=0.7") == 1
-    assert looks(f"sam:{save_original(tmp_path / 'other.pth', seed=1)}#{OPEN}") == 1
+    assert encodings(f"sam:{path}#{OPEN}", seed=1) == 1
+    assert encodings(f"sam:{path}#{OPEN},stability=0.7") == 1
+    assert encodings(f"sam:{save_original(tmp_path / 'other.pth', seed=1)}#{OPEN}") == 1
 
 
 def test_weights_and_settings_make_the_fingerprint(tmp_path: Path) -> None:

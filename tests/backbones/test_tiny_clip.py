@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones import clip
-from fmlad.backbones.clip_text import imagenet_templates
+from fmlad.backbones.clip import clip
+from fmlad.backbones.clip.clip_text import imagenet_templates
 from fmlad.datasets import SCENE_CATEGORIES, render_scene
-from fmlad.datasets.scenes.truth import Scene, SceneObject
+from fmlad.datasets.scenes.model import Scene, SceneObject
 from fmlad.errors import PromptError
-from fmlad.methods.clip_lad.clusters import Clusters
 from fmlad.methods.clip_lad.coarse_to_fine import Stages, Wording, parse
-from fmlad.methods.clip_lad.instances import GRID
+from fmlad.objects.clusters import Clusters
+from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet
 
@@ -118,6 +118,7 @@ def test_right_nouns_beat_wrong_and_shuffled_nouns() -> None:
     assert other < accuracy / 3
 
 
+@pytest.mark.slow
 def test_an_ensemble_means_what_its_templates_mean() -> None:
     kinds, pooled, truth, _ = crops()
     model = backbone(side=64)

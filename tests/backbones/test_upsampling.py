@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.backbones import bilateral, upsampling
-from fmlad.backbones.bilateral import JointBilateral
+from fmlad.backbones import upsampling
+from fmlad.backbones.embedded import bilateral
+from fmlad.backbones.embedded.bilateral import JointBilateral
 from fmlad.backbones.roles import Upsampler
 from fmlad.errors import OptionError
 from tests.conftest import picture

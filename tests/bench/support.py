@@ -1,4 +1,4 @@
-"""A small dataset on disk, a contestant that counts, and both put in place of the real ones."""
+"""A small dataset on disk, an estimator that counts, and both put in place of the real ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from fmlad import datasets
-from fmlad.bench import engine as engine_module
 from fmlad.bench import plan as plan_module
+from fmlad.bench import worker
 from fmlad.bench.model import Entry, Scored, Task
 from fmlad.bench.plan import Plan
-from fmlad.datasets.model import Dataset, Sample, Truth
+from fmlad.datasets.model import Annotation, Dataset, Sample
 from fmlad.errors import WeightsUnavailableError
 from fmlad.io.images import load_image
 from tests.conftest import picture
@@ -40,14 +40,14 @@ def write_pictures(root: Path, train: int = 9) -> Path:
     return root
 
 
-def truth_of(kind: str) -> Truth:
+def truth_of(kind: str) -> Annotation:
     """The right half for logical anomalies, a square for structural ones."""
     regions = np.zeros((0 if kind == "good" else 1, *SIZE), bool)
     if kind == "logical":
         regions[:, :, SIZE[1] // 2 :] = True
     if kind == "structural":
         regions[:, 10:30, 10:30] = True
-    return Truth(regions, tuple(float(region.sum()) for region in regions))
+    return Annotation(regions, tuple(float(region.sum()) for region in regions))
 
 
 def load(
@@ -134,10 +134,10 @@ def make_fake(name: str, options: Mapping[str, Any], device: str) -> Fake:
 
 
 def install() -> None:
-    """Puts dataset and contestant in place for this process."""
+    """Puts dataset and estimator in place for this process."""
     datasets.load = load  # type: ignore[attr-defined]
     plan_module.PEERS = {**plan_module.PEERS, "fake": "tests.bench.support:make_fake"}
-    engine_module.forget()
+    worker.forget()
     made.clear()
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import common, suite_runs
 from fmlad.bench.results import Results, load
 from tests.bench.report_support import write_results
-from tools import bench_tables
+from tools.docs import markdown, suites
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -37,4 +37,5 @@ def test_a_run_is_condensed_unless_cells_failed(
         kept = json.loads(file.read_text())
         assert kept["seeds"] == [0, 1, 2]
         assert kept["protocol"].startswith("suite training-free: 5 tasks, k 1, 4, seeds 0, 1, 2")
-        assert len(bench_tables.tables(file, "Any")) > 10
+        monkeypatch.setattr(markdown, "RESULTS", tmp_path / "results")
+        assert len(suites.tables("bench-training-free", "Any")) > 10

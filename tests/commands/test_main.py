@@ -1,30 +1,54 @@
-"""The command line as a user meets it: real processes, exit codes, no traceback."""
+"""The command line as a user meets it: exit codes, one clear line, no traceback."""
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import fmlad
+from fmlad.commands.main import main
 from tests.conftest import picture
 
 
-def fmlad_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fmlad_cli(*arguments: object) -> Done:
+    """Runs a command in this process, through the entry point."""
+    code: object = 0
+    before, sys.argv = sys.argv, ["fmlad", *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        sys.argv = before
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def fmlad_process(*arguments: object) -> Done:
+    """Runs a command in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "fmlad", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
     assert "Traceback" not in done.stderr
-    return done
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +68,13 @@ def queries(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom fmlad.commands.main import cli\nfrom typer.testing import CliRunner\n"
         "print(CliRunner().invoke(cli, ['--help']).output)\n"
-        "print(sorted({'torch', 'numpy', 'gradio', 'PIL', 'scipy'} & set(sys.modules)))"
+        "heavy = {'torch', 'numpy', 'gradio', 'PIL', 'scipy', 'jinja2', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -60,6 +86,16 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
 def test_version() -> None:
     assert fmlad_cli("--version").stdout.strip() == f"fmlad {fmlad.__version__}"
+
+
+@pytest.mark.slow
+def test_a_process_has_the_exit_codes_of_the_entry_point(saved: Path, queries: Path) -> None:
+    done = fmlad_process("predict", saved, queries)
+    here = fmlad_cli("predict", saved, queries)
+    assert done == here
+    assert fmlad_process("predict", saved, queries, "--fail-on-anomaly").returncode == 3
+    assert fmlad_process("predict", "no-such-detector", queries).returncode == 1
+    assert fmlad_process("nonsense").returncode == 2
 
 
 def test_fit_then_predict(folder: Path, queries: Path, tmp_path: Path) -> None:
@@ -118,7 +154,7 @@ def test_overlays_and_maps_are_written(saved: Path, queries: Path, tmp_path: Pat
         (("fit", "no-such-folder", "--out", "x", "--profile", "builtin"), "does not exist"),
         (("fit", "{shots}", "--out", "x", "--method", "bnaks"), "Did you mean 'banks'"),
         (("fit", "{shots}", "--out", "x", "--profile", "bultin"), "Did you mean 'builtin'"),
-        (("fit", "{shots}", "--out", "x"), "--profile builtin"),
+        (("fit", "{shots}", "--out", "x", "--profile", "foundation"), "--profile builtin"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w=1"), "no option"),
         (("fit", "{shots}", "--out", "x", "--profile", "builtin", "--option", "w"), "NAME=VALUE"),
         (("fit", "{shots}", "--out", "x", "--option", "seed=1"), "no option of a method"),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fmlad.prompts import PromptSet, list_prompt_sets
 from tests.commands.test_main import fmlad_cli
@@ -24,14 +25,12 @@ def test_list() -> None:
 
 
 def test_show() -> None:
-    done = fmlad_cli("prompts", "show", "example")
-    assert done.returncode == 0
-    for piece in ("background: background", "'short screw', by region: short thin elongated screw",
-                  "expected: 1, 2%..30%", "example.jpg [103, 41, 157, 94]", "example-nut.jpg",
-                  "a photo of a {}.", "scratched {}"):  # fmt: skip
-        assert piece in done.stdout
-    done = fmlad_cli("prompts", "show", "dice_six", "--json")
-    assert PromptSet.from_dict(json.loads(done.stdout)) == PromptSet.load("dice_six")
+    for name in ("example", "dice_six"):
+        shown = fmlad_cli("prompts", "show", name)
+        assert shown.returncode == 0
+        as_json = fmlad_cli("prompts", "show", name, "--json").stdout
+        for content in (yaml.safe_load(shown.stdout), json.loads(as_json)):
+            assert PromptSet.from_dict(content) == PromptSet.load(name)
 
 
 def test_lint(tmp_path: Path) -> None:
@@ -82,6 +81,7 @@ def test_wrong_input(arguments: tuple[str, ...], code: int, said: str) -> None:
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_listing_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom fmlad.commands.main import cli\nfrom typer.testing import CliRunner\n"

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 import fmlad.commands.main
-from fmlad.backbones import weights as locating
-from fmlad.backbones.weights_catalogue import catalogue
+from fmlad.backbones import hub
+from fmlad.backbones.catalogue import catalogue
 from fmlad.profiles import PROFILES
 from tests.backbones.weights_models import hub_of, into_hub_cache, tiny_dinov2
 
@@ -74,7 +74,7 @@ def test_list_shows_all_with_size_licence_and_presence(weights: Run, tmp_path: P
     assert done.code == 0
     lines = done.out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == [entry.name for entry in catalogue()]
-    for word in ("feature_extractor", "88 MB", "Apache-2.0", " here ", "used"):
+    for word in ("feature_extractor", "88.2 MB", "Apache-2.0", " here ", "used"):
         assert word in lines[0]
     assert "not here" in lines[3]
 
@@ -86,7 +86,7 @@ def test_list_of_a_profile_as_json(weights: Run, tmp_path: Path) -> None:
     first = found[0]
     assert (first["name"], first["where"]) == ("dinov2:facebook/dinov2-small", str(own))
     assert first["size_bytes"] == 88_200_000
-    assert first["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert first["input"]["normalise"] == "imagenet"
     assert {entry["where"] for entry in found[1:]} == {None}
     for entry in found:
         assert entry["loads"] or entry["name"] not in PROFILES["light"].values()
@@ -134,17 +134,14 @@ def test_where_says_what_is_missing(weights: Run, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [("where",), ("pull",), ("check",), ("bundle", "x.tar")])
 @pytest.mark.parametrize("name", ["fondation", "dinov2:", "dinov2:/no/such/folder", "../x", ""])
-def test_a_name_of_nothing_is_one_line(
-    command: tuple[str, ...], name: str, weights: Run, tmp_path: Path
-) -> None:
-    first, *more = command
-    done = weights(first, name, *(tmp_path / path for path in more))
-    assert done.code == 1
-    assert done.err.startswith("error: There is no profile, backbone or folder named")
-    assert done.err.count("\n") == 1
-    assert ("Did you mean 'foundation'?" in done.err) == (name == "fondation")
+def test_a_name_of_nothing_is_one_line(name: str, weights: Run, tmp_path: Path) -> None:
+    for command, *more in (["where"], ["pull"], ["check"], ["bundle", tmp_path / "x.tar"]):
+        done = weights(command, name, *more)
+        assert done.code == 1
+        assert done.err.startswith("error: There is no profile, backbone or folder named")
+        assert done.err.count("\n") == 1
+        assert ("Did you mean 'foundation'?" in done.err) == (name == "fondation")
 
 
 def test_list_of_an_unknown_profile(weights: Run) -> None:
@@ -161,7 +158,7 @@ def test_check_prints_the_hash_it_found(weights: Run, tmp_path: Path) -> None:
     done = weights("check", f"dinov2:{folder}")
     assert done.code == 0
     assert done.out.startswith(f"dinov2:{folder}: ok\n    {folder}\n")
-    assert f"{locating.file_hash(folder / 'model.safetensors')}  model.safetensors" in done.out
+    assert f"{hub.file_hash(folder / 'model.safetensors')}  model.safetensors" in done.out
     assert "not pinned" in done.out
 
 
@@ -177,7 +174,7 @@ def test_check_of_a_profile_exits_with_one_when_something_is_wrong(
     (report, *_) = json.loads(done.out)
     assert report["ok"] is False
     assert "expected ae1e99fc" in report["problems"][0]
-    assert report["files"][1]["pinned"].startswith("ae1e99fc")
+    assert list(report["files"]) == ["config.json", "model.safetensors"]
 
 
 def test_a_profile_means_what_this_version_can_load(weights: Run) -> None:
@@ -195,9 +192,7 @@ def test_a_profile_means_what_this_version_can_load(weights: Run) -> None:
 
 
 def test_pull_offline_is_refused_at_once(weights: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fmlad.backbones import weights_fetch
-
-    monkeypatch.setattr(weights_fetch, "_files_on_hub", lambda _: pytest.fail("asked the hub"))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("asked"))
     done = weights("pull", "light")
     assert done.code == 1
     assert "HF_HUB_OFFLINE is set" in done.err
@@ -221,6 +216,7 @@ def an_address(listening: bool) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("listening", "words"),
     [(True, "the hub did not answer within 3 s"), (False, "ConnectError")],
@@ -238,6 +234,7 @@ def test_a_hub_that_does_not_answer_is_one_line(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_from_a_hub_over_a_bundle_to_a_machine_without_one(tmp_path: Path) -> None:
     model = tiny_dinov2(tmp_path / "model")
     (model / "README.md").write_text("not needed")
@@ -294,7 +291,7 @@ def test_unbundle_of_something_else(weights: Run, tmp_path: Path) -> None:
     done = weights("unbundle", tmp_path / "w.tar")
     assert done.code == 1
     assert done.err.startswith("error: ")
-    assert "it is no plain tar file" in done.err
+    assert "w.tar cannot be trusted" in done.err
     assert weights("unbundle", tmp_path / "none.tar").code == 1
 
 
@@ -304,6 +301,7 @@ def test_usage_errors_exit_with_two(weights: Run) -> None:
     assert weights("fetch", "light").code == 2
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom fmlad.commands.main import cli\nfrom typer.testing import CliRunner\n"
@@ -314,16 +312,6 @@ def test_help_loads_nothing_heavy() -> None:
     for command in ("list", "where", "pull", "check", "bundle", "unbundle"):
         assert command in done.stdout
     assert done.stdout.rstrip().endswith("[]")
-
-
-# --- the docs ------------------------------------------------------------------------------------
-
-
-def test_the_table_of_the_docs_is_the_catalogue(weights: Run) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
-    begin, end = "<!-- fmlad weights list --markdown -->", "<!-- end -->"
-    table = page.split(begin)[1].split(end)[0]
-    assert table.strip() == weights("list", "--markdown").out.strip()
 
 
 def test_the_page_names_every_variable_and_command() -> None:

@@ -107,7 +107,7 @@ def names(root: Path, rule: str) -> tuple[list[str], list[str], dict[str, str | 
     test = {s.name: s.defect for s in found.test}
     for sample in found.test:
         assert sample.kind == ("good" if sample.defect is None else "logical")
-        assert sample.truth() is None
+        assert sample.annotation() is None
     return [s.name for s in found.train], sorted(test), test
 
 

@@ -48,9 +48,10 @@ def test_paths_may_be_text(tmp_path: Path) -> None:
     found = fmlad.datasets.load("mvtec_ad", str(tmp_path), "bottle")
     assert isinstance(found, fmlad.datasets.Dataset)
     assert isinstance(found.test[0], fmlad.datasets.Sample)
-    assert isinstance(found.test[0].truth(), fmlad.datasets.Truth)
+    assert isinstance(found.test[0].annotation(), fmlad.datasets.Annotation)
 
 
+@pytest.mark.slow
 def test_listing_needs_no_heavy_package() -> None:
     code = (
         "import sys, fmlad; fmlad.datasets.list_datasets(); "

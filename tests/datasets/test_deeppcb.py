@@ -21,7 +21,7 @@ def test_pairs(tmp_path: Path) -> None:
     for sample in found.test:
         assert sample.reference == sample.path.with_name(f"{sample.name}_temp.jpg")
         assert sample.reference.is_file()
-    truth = found.test[0].truth()
+    truth = found.test[0].annotation()
     assert truth is not None
     assert truth.saturations == (36.0, 25.0)
     assert truth.regions[0][3:9, 2:8].all()
@@ -43,7 +43,7 @@ def test_a_line_that_is_no_box(tmp_path: Path, line: str) -> None:
     (tmp_path / "group77000" / "77000_not" / "77000000.txt").write_text(f"1,2,3,4,1\n{line}\n")
     sample = load("deeppcb", tmp_path, "group77000").test[0]
     with pytest.raises(DatasetError, match=r"line 2: .* is no box in an image of 24 x 16"):
-        sample.truth()
+        sample.annotation()
 
 
 def test_the_group_instead_of_its_folder(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_real_pairs_are_those_of_the_benchmark(shared: Callable[..., Path]) 
     assert len(found.test) == 107
     for sample, (template, scan, labels) in zip(found.test[PAIRS], pairs(PAIRS), strict=True):
         assert (sample.reference, sample.path) == (template, scan)
-        truth = sample.truth()
+        truth = sample.annotation()
         assert truth is not None
         assert len(truth.regions) == labels.max()
         assert (truth.regions.any(0) == (labels > 0)).all()

@@ -54,7 +54,7 @@ def test_masks_straight_or_by_kind(tmp_path: Path) -> None:
     fill(tmp_path, good=2, bad=1)
     trees.mask(tmp_path / "masks" / "0.png")
     flat = load("folder", tmp_path)
-    assert [truth and truth.saturations for truth in (s.truth() for s in flat.test)] == [
+    assert [truth and truth.saturations for truth in (s.annotation() for s in flat.test)] == [
         (), (), (20.0,),
     ]  # fmt: skip
     (tmp_path / "masks" / "bad").mkdir()
@@ -66,7 +66,7 @@ def test_jpeg_masks_are_cut_in_the_middle(tmp_path: Path) -> None:
     fill(tmp_path, good=1, bad=1)
     spot = (slice(0, 8), slice(0, 16))
     trees.mask(tmp_path / "masks" / "0.jpg", [spot])
-    truth = load("folder", tmp_path).test[1].truth()
+    truth = load("folder", tmp_path).test[1].annotation()
     assert truth is not None
     assert truth.saturations == (128.0,)
 

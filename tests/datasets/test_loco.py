@@ -1,4 +1,4 @@
-"""MVTec LOCO: several masks an image, saturation areas, sub-types; and worlds in its layout."""
+"""MVTec LOCO: several masks an image, saturation areas, sub-types; and scenes in its layout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from fmlad.datasets import categories, load, make_digits, make_scenes, subtypes
-from fmlad.datasets import scenes as world
+from fmlad.datasets import categories, load, make_digits, make_scenes, scenes, subtypes
 from fmlad.datasets.product_types import loco_type, loco_types, nearest_types
 from fmlad.errors import DatasetError, OptionError, UnknownNameError
 from fmlad.prompts import list_prompt_sets
@@ -33,7 +32,7 @@ def test_kinds_and_splits(tmp_path: Path) -> None:
 def test_each_mask_is_a_region_with_its_saturation(tmp_path: Path) -> None:
     """20 pixels of which 6 suffice; 8 pixels of which half suffices; two spots in one file."""
     trees.loco(tmp_path / "pushpins")
-    truths = [s.truth() for s in load("mvtec_loco", tmp_path, "pushpins").test]
+    truths = [s.annotation() for s in load("mvtec_loco", tmp_path, "pushpins").test]
     assert all(truth is not None for truth in truths)
     assert [truth.saturations for truth in truths if truth] == [
         (), (), (6.0, 4.0), (6.0,), (14.0,),
@@ -46,7 +45,7 @@ def test_an_absolute_saturation_is_never_above_the_region(tmp_path: Path) -> Non
     config = [dict(entry) for entry in trees.CONFIG]
     config[0]["saturation_threshold"] = 5000
     (home / "defects_config.json").write_text(json.dumps(config))
-    truth = load("mvtec_loco", tmp_path, "pushpins").test[3].truth()
+    truth = load("mvtec_loco", tmp_path, "pushpins").test[3].annotation()
     assert truth is not None
     assert truth.saturations == (20.0,)
 
@@ -56,7 +55,7 @@ def test_without_the_config_regions_saturate_whole(tmp_path: Path) -> None:
     (home / "defects_config.json").unlink()
     found = load("mvtec_loco", tmp_path, "pushpins")
     assert any("defects_config.json is missing" in note for note in found.notes)
-    truth = found.test[2].truth()
+    truth = found.test[2].annotation()
     assert truth is not None
     assert truth.saturations == (20.0, 8.0)
 
@@ -65,7 +64,7 @@ def test_a_value_that_the_config_does_not_know(tmp_path: Path) -> None:
     home = trees.loco(tmp_path / "pushpins")
     trees.mask(home / "ground_truth" / "structural_anomalies" / "000" / "000.png", value=7)
     with pytest.raises(DatasetError, match=r"holds the value 7, .* one of 254, 255"):
-        load("mvtec_loco", tmp_path, "pushpins").test[4].truth()
+        load("mvtec_loco", tmp_path, "pushpins").test[4].annotation()
 
 
 @pytest.mark.parametrize(
@@ -193,19 +192,19 @@ def test_only_two_categories_have_types() -> None:
 def test_scenes_know_their_defects(tmp_path: Path) -> None:
     make_scenes(tmp_path / "pushpins", "pushpins", counts=FEW)
     found = load("scenes", tmp_path, "pushpins")
-    spec = world.scene_spec("pushpins")
+    spec = scenes.scene_spec("pushpins")
     names = [s.defect for s in found.test]
     assert names[:3] == [None] * 3
     assert names[3:5] == [kind.name for kind in spec.logical[:2]]
     assert found.notes == ("Scenes scenes-v1, seed 0.",)
     for sample in found.test[3:]:
-        truth = sample.truth()
+        truth = sample.annotation()
         assert truth is not None
         assert truth.regions.shape[0] == 1
         assert 0 < truth.saturations[0] <= truth.regions.sum()
     assert load("scenes", tmp_path / "pushpins", "pushpins") == found
     assert categories("scenes", tmp_path / "pushpins") == ["pushpins"]
-    assert categories("scenes", tmp_path) == list(world.SCENE_CATEGORIES)
+    assert categories("scenes", tmp_path) == list(scenes.SCENE_CATEGORIES)
 
 
 def test_scenes_are_rendered_where_they_are_missing(
@@ -217,7 +216,7 @@ def test_scenes_are_rendered_where_they_are_missing(
         calls.append(category)
         return make_scenes(root, category, counts=FEW)
 
-    monkeypatch.setattr(world, "make_scenes", few)
+    monkeypatch.setattr(scenes, "make_scenes", few)
     found = load("scenes", tmp_path / "new", "pushpins")
     assert "Rendered just now, with the default seed and counts." in found.notes
     again = load("scenes", tmp_path / "new", "pushpins")
@@ -281,7 +280,7 @@ def test_digits(tmp_path: Path) -> None:
     assert (found.category, len(found.train)) == ("", 4)
     assert [s.kind for s in found.test] == ["good"] * 3 + ["logical"] * 8
     assert {s.defect for s in found.test} == {None, "flipped", "missing", "swapped", "zero"}
-    swapped = next(s for s in found.test if s.defect == "swapped").truth()
+    swapped = next(s for s in found.test if s.defect == "swapped").annotation()
     assert swapped is not None
     assert swapped.saturations == (2 * 32 * 32,)
     assert categories("digits", root) == [""]

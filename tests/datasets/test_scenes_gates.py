@@ -25,7 +25,7 @@ FOLDERS = ("train/good", "test/good", "test/logical_anomalies", "test/structural
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("scenes")
     return {name: make_scenes(root / name, name, seed=0) for name in SCENE_CATEGORIES}
 
@@ -150,10 +150,10 @@ def count_scores(root: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_gates(world: dict[str, Path]) -> None:
+def test_gates(homes: dict[str, Path]) -> None:
     good, logical, structural = FOLDERS[1:]
     rows = {}
-    for name, root in world.items():
+    for name, root in homes.items():
         colour, patch, count = histogram_scores(root), patch_scores(root), count_scores(root)
         rows[name] = (
             auroc(colour[good], colour[logical]),

@@ -32,7 +32,7 @@ def test_a_category_is_listed_in_order(tmp_path: Path) -> None:
 def test_regions_are_connected_components(tmp_path: Path) -> None:
     trees.mvtec(tmp_path / "bottle")
     found = load("mvtec_ad", tmp_path, "bottle")
-    good, _, one, two = [s.truth() for s in found.test[:4]]
+    good, _, one, two = [s.annotation() for s in found.test[:4]]
     assert good is not None
     assert good.regions.shape == (0, trees.HEIGHT, trees.WIDTH)
     assert one is not None
@@ -63,14 +63,14 @@ def test_btad_has_its_own_names(tmp_path: Path) -> None:
     found = load("btad", tmp_path, "01")
     assert [s.kind for s in found.test] == ["good"] * 2 + ["structural"] * 3
     assert {s.defect for s in found.test} == {None}
-    assert all(s.truth() is not None for s in found.test)
+    assert all(s.annotation() is not None for s in found.test)
 
 
 def test_an_anomaly_with_an_empty_mask_has_no_region(tmp_path: Path) -> None:
     """BTAD has some."""
     trees.mvtec(tmp_path / "01", "ok", {"ko": 2}, ".bmp", "{stem}.png")
     trees.mask(tmp_path / "01" / "ground_truth" / "ko" / "001.png", [])
-    truth = load("btad", tmp_path, "01").test[-1].truth()
+    truth = load("btad", tmp_path, "01").test[-1].annotation()
     assert truth is not None
     assert truth.regions.shape == (0, trees.HEIGHT, trees.WIDTH)
     assert truth.saturations == ()
@@ -104,7 +104,7 @@ def test_without_masks_there_is_a_note_and_no_truth(tmp_path: Path) -> None:
     shutil.rmtree(home / "ground_truth")
     found = load("mvtec_ad", tmp_path, "bottle")
     assert not found.localised
-    assert all(sample.truth() is None for sample in found.test)
+    assert all(sample.annotation() is None for sample in found.test)
     assert any("There are no masks" in note for note in found.notes)
 
 
@@ -247,7 +247,7 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     home = trees.mvtec(tmp_path / "bottle")
     bad = trees.mask(home / "ground_truth" / "crack" / "000_mask.png", size=(32, 48))
     with pytest.raises(DatasetError, match=f"{bad} is 48 x 32 pixels .* 24 x 16"):
-        load("mvtec_ad", tmp_path, "bottle").test[2].truth()
+        load("mvtec_ad", tmp_path, "bottle").test[2].annotation()
 
 
 def test_a_broken_mask_is_named(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_broken_mask_is_named(tmp_path: Path) -> None:
     bad = home / "ground_truth" / "crack" / "000_mask.png"
     bad.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=f"{bad} cannot be read as a mask"):
-        load("mvtec_ad", tmp_path, "bottle").test[2].truth()
+        load("mvtec_ad", tmp_path, "bottle").test[2].annotation()
 
 
 def test_names_stay_unique_where_stems_are_not(tmp_path: Path) -> None:
@@ -279,5 +279,5 @@ def test_samples_can_be_sent_to_other_processes(tmp_path: Path) -> None:
     found = load("mvtec_ad", tmp_path, "bottle")
     again = pickle.loads(pickle.dumps(found))  # noqa: S301
     assert again == found
-    first, second = found.test[3].truth(), again.test[3].truth()
+    first, second = found.test[3].annotation(), again.test[3].annotation()
     assert np.array_equal(first.regions, second.regions)

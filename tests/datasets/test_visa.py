@@ -21,7 +21,7 @@ def test_the_table_splits(tmp_path: Path) -> None:
         ("Anomaly/000", "structural"),
         ("Anomaly/001", "structural"),
     ]
-    truth = found.test[1].truth()
+    truth = found.test[1].annotation()
     assert truth is not None
     assert truth.saturations == (20.0,)
     assert categories("visa", tmp_path) == ["candle"]

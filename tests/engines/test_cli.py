@@ -14,27 +14,11 @@ import pytest
 from PIL import Image
 
 import fmlad
-from tests.commands.test_main import fmlad_cli
+from tests.commands.test_main import fmlad_process
 from tests.conftest import picture
+from tests.engines.conftest import SIZE
 
-SIZE = (48, 64)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shots = [picture(i, SIZE) for i in range(3)]
-    detector = fmlad.Detector.from_shots(shots, profile="builtin", banks=("patch",))
-    return detector.save(tmp_path_factory.mktemp("detectors") / "board")
-
-
-@pytest.fixture
-def queries(tmp_path: Path) -> Path:
-    home = tmp_path / "queries"
-    home.mkdir()
-    for i in range(10):
-        Image.fromarray(picture(i, SIZE, defect=i % 2 == 1)).save(home / f"{i}.png")
-    (home / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    return home
+pytestmark = pytest.mark.slow  # processes and a cluster
 
 
 @pytest.fixture
@@ -48,7 +32,7 @@ def test_a_cluster_is_joined_and_left_running(
     outputs = []
     for engine in (("local",), ("ray", "--workers", "2", "--ray-address", address)):
         out = tmp_path / engine[0]
-        done = fmlad_cli(
+        done = fmlad_process(
             "predict", saved, queries, "--threads", "1", "--json", "--overlays", out / "o",
             "--maps", out / "m", "--engine", *engine,
         )  # fmt: skip
@@ -62,7 +46,7 @@ def test_a_cluster_is_joined_and_left_running(
 
 def test_the_table_and_the_exit_code_are_the_same(address: str, saved: Path, queries: Path) -> None:
     here, there = (
-        fmlad_cli("predict", saved, queries, "--threads", "1", "--fail-on-anomaly", *engine)
+        fmlad_process("predict", saved, queries, "--threads", "1", "--fail-on-anomaly", *engine)
         for engine in ((), ("--engine", "ray", "--ray-address", address))
     )
     assert (here.returncode, here.stdout) == (there.returncode, there.stdout)
@@ -76,7 +60,7 @@ def test_benchmarks_take_the_same_options(address: str, tmp_path: Path) -> None:
         for i in range(3):
             pixels = picture(i + 10 * len(kind), SIZE, defect="scratched" in kind)
             Image.fromarray(pixels).save(tmp_path / "line" / kind / f"{i}.png")
-    done = fmlad_cli(
+    done = fmlad_process(
         "bench", "run", "--dataset", "folder", "--root", tmp_path / "line", "--method", "banks",
         "--profile", "builtin", "--shots", "1", "--seeds", "2", "--threads", "1",
         "--out", tmp_path / "r", "--engine", "ray", "--workers", "1", "--ray-address", address,
@@ -98,7 +82,7 @@ def test_benchmarks_take_the_same_options(address: str, tmp_path: Path) -> None:
 def test_wrong_input_is_one_clear_line(
     options: tuple[str, ...], words: str, saved: Path, queries: Path
 ) -> None:
-    done = fmlad_cli("predict", saved, queries, *options)
+    done = fmlad_process("predict", saved, queries, *options)
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fmlad.engines import cluster
+from fmlad.engines.threads import Threads
 from fmlad.errors import ClusterError, OptionError
 
 
@@ -38,28 +39,29 @@ def machines(*sizes: tuple[float, float]) -> Any:
 def test_as_many_workers_as_fit_and_not_one_more(
     sizes: list[tuple[float, float]], threads: int, device: str, fit: int, taken: Any
 ) -> None:
-    found, where = cluster.crew(machines(*sizes), None, threads, device, 1000)
+    found = cluster.worker_pool(machines(*sizes), None, threads, device, 1000)
     assert found.workers == fit
-    assert (found.cpus, found.gpus, where) == taken
-    assert cluster.crew(machines(*sizes), fit, threads, device, 1000)[0].workers == fit
+    options = found.options
+    assert (options["num_cpus"], options["num_gpus"] or 0.0, found.device) == taken
+    assert cluster.worker_pool(machines(*sizes), fit, threads, device, 1000).workers == fit
     with pytest.raises(OptionError, match=f"at most {fit} worker"):
-        cluster.crew(machines(*sizes), fit + 1, threads, device, 1000)
+        cluster.worker_pool(machines(*sizes), fit + 1, threads, device, 1000)
 
 
 def test_no_more_workers_than_there_is_work() -> None:
-    assert cluster.crew(machines((64, 0)), 9, 1, "cpu", 2)[0].workers == 2
+    assert cluster.worker_pool(machines((64, 0)), 9, 1, "cpu", 2).workers == 2
 
 
 def test_no_machine_no_worker() -> None:
     with pytest.raises(OptionError, match="at most 0 workers"):
-        cluster.crew(machines(), None, 1, "cpu", 2)
+        cluster.worker_pool(machines(), None, 1, "cpu", 2)
 
 
 def test_workers_are_told_what_may_change_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FMLAD_MAX_PIXELS", "123")
     monkeypatch.setenv("OMP_NUM_THREADS", "9")
     monkeypatch.setenv("SECRET", "1")
-    told = cluster.crew(machines((8, 0)), 1, 3, "cpu", 1)[0].environment
+    told = cluster.worker_pool(machines((8, 0)), 1, 3, "cpu", 1).options["runtime_env"]["env_vars"]
     assert told["FMLAD_MAX_PIXELS"] == "123"
     assert told["OMP_NUM_THREADS"] == "3"
     assert "SECRET" not in told
@@ -68,26 +70,30 @@ def test_workers_are_told_what_may_change_a_result(monkeypatch: pytest.MonkeyPat
 def test_settling_computes_as_told_and_in_the_folder_of_the_driver(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = cluster.threads_here()
+    before = Threads.current()
     monkeypatch.chdir(tmp_path)
     there = cluster.setting(1, needed=True)
     monkeypatch.chdir("/")
     try:
         cluster.settle(there)
         assert torch.get_num_threads() == 1
-        assert cluster.threads_here() == cluster.Threads(1, 1)
+        assert Threads.current() == Threads(1, 1)
         assert tmp_path.samefile(".")
         gone = cluster.Setting(there.version, there.threads, str(tmp_path / "gone"), True)
         with pytest.raises(ClusterError, match=r"no folder .*gone"):
             cluster.settle(gone)
         cluster.settle(cluster.Setting(gone.version, gone.threads, gone.folder, False))
     finally:
-        cluster.compute_with(before)
+        before.apply()
 
 
-def test_what_rays_threads_say_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_rays_threads_print_is_no_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     outer = sys.stdout
-    with cluster._results_alone_on_stdout():
+    connected = SimpleNamespace(is_initialized=lambda: True)
+    monkeypatch.setattr(cluster, "import_ray", lambda: connected)
+    with cluster.connected():
         print("a result")
         speaker = threading.Thread(
             target=print, args=("a worker died",), name="ray_listen_error_messages"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,41 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import fmlad
 from fmlad.engines import cluster, predict, predict_ray
 from fmlad.errors import (
     BackboneMismatchError,
     ClusterError,
-    CorruptDetectorError,
-    MissingDependencyError,
     OptionError,
 )
 from fmlad.prediction import Failure, Prediction
 from tests.conftest import picture
+from tests.engines.conftest import SIZE
 
-SIZE = (48, 64)
+pytestmark = pytest.mark.slow  # a cluster of its own
+
 MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
 Outcome = Prediction | Failure
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shots = [picture(i, SIZE) for i in range(3)]
-    detector = fmlad.Detector.from_shots(shots, profile="builtin", banks=("patch",))
-    return detector.save(tmp_path_factory.mktemp("detectors") / "board")
-
-
-@pytest.fixture(scope="module")
-def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of two sizes, the fourth torn."""
-    home = tmp_path_factory.mktemp("queries")
-    for i in range(10):
-        size = SIZE if i % 4 else (56, 64)
-        Image.fromarray(picture(i, size, defect=i % 2 == 1)).save(home / f"{i}.png")
-    (home / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    return home
 
 
 def same(left: Outcome, right: Outcome) -> bool:
@@ -88,7 +68,7 @@ def test_a_threshold_and_nothing_to_do(ray: Any, saved: Path, queries: Path) -> 
     assert list(predict_ray(saved, [])) == []
 
 
-class DiesOnce(predict.Judge):
+class DiesOnce(predict.BatchWorker):
     """The first worker that comes to the fifth image dies."""
 
     def __call__(self, rows: Any) -> Iterator[Any]:
@@ -99,7 +79,7 @@ class DiesOnce(predict.Judge):
         return super().__call__(rows)
 
 
-class DiesAtIt(predict.Judge):
+class DiesAtIt(predict.BatchWorker):
     """Every worker dies in the middle of the batch with the fifth image."""
 
     def __call__(self, rows: Any) -> Iterator[Any]:
@@ -109,14 +89,14 @@ class DiesAtIt(predict.Judge):
             yield row
 
 
-class NeverStarts(predict.Judge):
+class NeverStarts(predict.BatchWorker):
     """As one whose detector is too large for the memory."""
 
     def load(self) -> fmlad.Detector:
         os._exit(1)
 
 
-class Breaks(predict.Judge):
+class Breaks(predict.BatchWorker):
     def load(self) -> fmlad.Detector:
         return None  # type: ignore[return-value]
 
@@ -124,7 +104,7 @@ class Breaks(predict.Judge):
 def test_a_worker_that_dies_costs_a_retry_and_not_the_run(
     ray: Any, saved: Path, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "Judge", DiesOnce)
+    monkeypatch.setattr(predict, "BatchWorker", DiesOnce)
     monkeypatch.setenv(MARK, str(tmp_path / "died"))
     found = list(predict_ray(saved, queries, workers=2, batch_size=2))
     assert (tmp_path / "died").exists()
@@ -135,7 +115,7 @@ def test_a_worker_that_dies_costs_a_retry_and_not_the_run(
 def test_images_that_kill_every_worker_are_failures_and_the_rest_goes_on(
     ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "Judge", DiesAtIt)
+    monkeypatch.setattr(predict, "BatchWorker", DiesAtIt)
     found = list(predict_ray(saved, queries, workers=1, batch_size=2))
     expected = local(saved, queries, 2)
     assert len(found) == 10
@@ -153,7 +133,7 @@ def test_images_that_kill_every_worker_are_failures_and_the_rest_goes_on(
 def test_workers_that_never_start_end_the_run(
     ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "Judge", NeverStarts)
+    monkeypatch.setattr(predict, "BatchWorker", NeverStarts)
     monkeypatch.setattr(cluster, "LOST", 1)  # each takes three workers, and each of them seconds
     with pytest.raises(ClusterError, match="cannot go on"):
         list(predict_ray(saved, queries, workers=2, batch_size=1))
@@ -162,7 +142,7 @@ def test_workers_that_never_start_end_the_run(
 def test_a_bug_shows_itself(
     ray: Any, saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "Judge", Breaks)
+    monkeypatch.setattr(predict, "BatchWorker", Breaks)
     with pytest.raises(RuntimeError, match="'NoneType' object has no attribute 'predict_many'"):
         list(predict_ray(saved, queries, workers=1))
 
@@ -193,21 +173,3 @@ def test_what_does_not_fit_is_refused_at_once(ray: Any, saved: Path, queries: Pa
         list(predict_ray(saved, queries, device="cuda"))
     with pytest.raises(OptionError, match="connected to Ray already"):
         list(predict_ray(saved, queries, address="127.0.0.1:1"))
-
-
-def test_wrong_arguments_are_refused_before_anything_is_started(saved: Path, queries: Path) -> None:
-    for name in ("workers", "batch_size", "threads"):
-        with pytest.raises(OptionError, match=f"{name} must be a positive whole number"):
-            predict_ray(saved, queries, **{name: 0})  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="open file"):
-        predict_ray(saved, [io.BytesIO(b"")])
-    with pytest.raises(CorruptDetectorError, match="no saved detector"):
-        predict_ray(queries, queries)
-
-
-def test_without_ray_it_says_what_to_install(
-    saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray.data", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "fmlad\[ray\]"'):
-        predict_ray(saved, queries)

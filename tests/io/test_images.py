@@ -819,6 +819,7 @@ def test_a_tensor_of_torch_is_explained() -> None:
         load_image(tensor)
 
 
+@pytest.mark.slow
 def test_a_bare_import_stays_light() -> None:
     for module, heavy in (("fmlad", "numpy PIL"), ("fmlad.io.images", "torch scipy skimage")):
         code = f"import sys, {module}; print({{*{heavy.split()}}} & {{*sys.modules}})"

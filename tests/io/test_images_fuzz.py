@@ -18,6 +18,7 @@ from pathlib import Path
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,6 +27,8 @@ from fmlad.errors import FmladError
 from fmlad.io.images import MIN_SIDE, load_image
 from fmlad.io.inputs import expand_sources
 from tests.image_corpus import mutate, valid_files
+
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("FMLAD_FUZZ_SEED", "0"))
 FILES = int(os.environ.get("FMLAD_FUZZ_FILES", "4000"))

@@ -15,7 +15,7 @@ import fmlad
 from fmlad import profiles
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.methods import registry
-from fmlad.methods.protocol import Difference, Evidence
+from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
 from fmlad.scoring.fusion import AdaptiveScaling
 from tests.conftest import CountingFeatures, picture
 
@@ -48,13 +48,13 @@ class Brightness:
     needs: ClassVar[tuple[str, ...]] = ("feature_extractor",)
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[dict[str, dict[str, str]]] = {}
-
+    calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     branches: ClassVar[tuple[str, ...]] = ("light",)
 
     def __init__(self, config: BrightnessConfig) -> None:
         self.config = config
 
-    def fit(self, views: Any, **rest: Any) -> BrightnessState:
+    def fit(self, views: Any, context: FitContext) -> BrightnessState:
         return BrightnessState(torch.tensor([float(v.pixels.mean()) for v in views]))
 
     def evidence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import numpy.typing as npt
@@ -269,3 +270,16 @@ def test_offers_know_areas_and_what_is_shared() -> None:
     taken = proposals.taken(np.array([True, False, True]), masks)
     np.testing.assert_array_equal(taken.masks, [whole, other])
     np.testing.assert_array_equal(taken.objects.appearance, proposals.objects.appearance[[0, 2]])
+
+
+def test_masks_never_become_floats_all_at_once() -> None:
+    many = np.zeros((128, 301, 203), bool)  # 8 MB; no whole number of pixels a cell
+    for number, mask in enumerate(many):
+        mask[number : number + 60, number : number + 40] = True
+    pixels = np.full((301, 203, 3), 90, np.uint8)
+    masks = Masks(many, np.zeros((128, 4), np.float32), np.full(128, 0.9, np.float32))
+    tracemalloc.start()
+    describe_proposals(pixels, masks, torch.zeros(1, 4, 10, 10))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3.5 * many.nbytes  # as floats they would take four times as much beside it

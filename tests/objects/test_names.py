@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fmlad.backbones.builtin import lab
+from fmlad.backbones.embedded.builtin import lab
 from fmlad.objects.appearance import (
     COLOUR_UNIT,
     ELONGATION_UNIT,

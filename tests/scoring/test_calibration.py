@@ -198,11 +198,11 @@ def test_one_shot_far_odder_than_the_others_does_not_hide_every_anomaly() -> Non
     assert Calibration.fit([0.1, 4.0], "leave-one-out").threshold == 4.0
 
 
-def test_small_scores_are_usual_where_the_fusion_says_so() -> None:
+def test_scores_below_the_baseline_of_the_fusion_are_never_odd() -> None:
     scores = [0.0, 0.1, 0.2, 1.5]
     assert Calibration.fit(scores, "leave-one-out").threshold == 0.2
-    assert Calibration.fit(scores, "leave-one-out", usual=3.0).threshold == 1.5
-    assert Calibration.fit([*scores, 9.0], "leave-one-out", usual=3.0).threshold == 1.5
+    assert Calibration.fit(scores, "leave-one-out", baseline=3.0).threshold == 1.5
+    assert Calibration.fit([*scores, 9.0], "leave-one-out", baseline=3.0).threshold == 1.5
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.scoring.fusion import SILENT, AdaptiveScaling, Combine
+from fmlad.scoring.fusion import NEGLIGIBLE, AdaptiveScaling, Combine
 
 SCORES = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1e6), min_size=3, max_size=3)
 
@@ -23,10 +23,10 @@ def test_no_left_out_image_is_above_one_and_the_oddest_is_at_one(
     fusion = AdaptiveScaling.fit(left_out)
     for branch in "abc":
         scaled = [fusion.scaled(scores)[branch] for scores in left_out]
-        if max(scores[branch] for scores in left_out) > SILENT:
+        if max(scores[branch] for scores in left_out) > NEGLIGIBLE:
             assert max(scaled) == 1
-        else:  # silent: raw values, near zero
-            assert max(scaled) <= SILENT
+        else:  # raw values, near zero
+            assert max(scaled) <= NEGLIGIBLE
 
 
 def test_the_score_is_the_sum_of_scaled_branches() -> None:
@@ -37,23 +37,23 @@ def test_the_score_is_the_sum_of_scaled_branches() -> None:
     assert type(fusion.fused({"a": np.float32(6), "b": np.float32(5)})) is float
 
 
-def test_the_maximum_lets_the_oddest_branch_speak_alone() -> None:
+def test_the_maximum_is_that_of_the_greatest_branch() -> None:
     fusion = AdaptiveScaling({"a": 2.0, "b": 1.0}, "maximum")
     assert fusion.fused({"a": 6.0, "b": 2.0}) == 3
     maps = {"a": np.array([[2.0, 0.0]], np.float32), "b": np.array([[0.5, 0.25]], np.float32)}
     np.testing.assert_array_equal(fusion.fused_map(maps), [[1.0, 0.25]])
 
 
-def test_the_norm_hears_two_that_wonder_and_little_beside_one_that_is_loud() -> None:
+def test_the_norm_joins_two_of_a_size_and_follows_the_greatest() -> None:
     fusion = AdaptiveScaling({"a": 2.0, "b": 1.0}, "norm")
     assert fusion.fused({"a": 2.0, "b": 1.0}) == pytest.approx(2**0.5)
     assert fusion.fused({"a": 10.0, "b": 1.0}) == pytest.approx(26**0.5)
     assert fusion.fused({"a": 0.0, "b": 3.0}) == pytest.approx(3.0)
 
 
-def test_a_branch_silent_on_every_shot_counts_as_it_is() -> None:
-    fusion = AdaptiveScaling.fit([{"loud": 3.0, "silent": 0.0}, {"loud": 1.0, "silent": 0.0}])
-    assert fusion.scaled({"loud": 3.0, "silent": 0.25}) == {"loud": 1.0, "silent": 0.25}
+def test_a_branch_that_is_zero_on_every_shot_counts_as_it_is() -> None:
+    fusion = AdaptiveScaling.fit([{"high": 3.0, "zero": 0.0}, {"high": 1.0, "zero": 0.0}])
+    assert fusion.scaled({"high": 3.0, "zero": 0.25}) == {"high": 1.0, "zero": 0.25}
 
 
 def test_a_branch_seen_on_some_shots_only_is_scaled_by_those() -> None:

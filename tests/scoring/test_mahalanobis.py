@@ -45,7 +45,7 @@ def test_one_sided_by_default() -> None:
     assert Mahalanobis.fit(normals()).scaled(low) == {"a": 0.0, "b": 0.0}
 
 
-def test_silent_branches_and_few_images_stay_finite() -> None:
+def test_constant_branches_and_few_images_stay_finite() -> None:
     images = [{"a": 1.0, "b": 0.0}, {"a": 1.2, "b": 0.0}]
     fitted = Mahalanobis.fit(images)
     assert fitted.covariance[0, 1] == 0  # two images say nothing about how branches go together
@@ -64,8 +64,8 @@ def test_few_images_scale_only_what_has_no_unit() -> None:
     assert many.mean.tolist() == pytest.approx([2.0, 10.0])
     assert many.scaled({"count": 2.0, "patch": 10.1})["patch"] > 1
     assert many.covariance[0, 1] != 0
-    silent = Mahalanobis.fit([{"count": 0.0, "patch": 10.0}] * 30, {"count": 1.0})
-    assert silent.scaled({"count": 1.0})["count"] == pytest.approx(4.0, rel=1e-3)
+    constant = Mahalanobis.fit([{"count": 0.0, "patch": 10.0}] * 30, {"count": 1.0})
+    assert constant.scaled({"count": 1.0})["count"] == pytest.approx(4.0, rel=1e-3)
 
 
 def test_the_map_is_on_the_scores_scale() -> None:

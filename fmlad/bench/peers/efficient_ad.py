@@ -1,12 +1,12 @@
 """EfficientAD (Batzner et al., WACV 2024) as anomalib has it: networks and losses.
 
-The loop around them is ours, with anomalib's settings: one picture a step, Adam, the rate a tenth
-after 95 % of the steps.
+The loop around them is :func:`fmlad.training.loop.train`, with anomalib's settings: one picture a
+step, Adam, a tenth of the rate after 95 % of the steps, float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlad.backbones.pretrained import read_tensors
-from fmlad.bench.peers.base import (
-    Peer,
-    anomalib,
-    blaming,
-    no_weights,
-    seeded,
-)
+from fmlad.backbones.hub import read_tensors
+from fmlad.bench.peers.base import Peer, anomalib, blaming, no_weights
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import IMAGE_SUFFIXES, load_image
+from fmlad.training.loop import Shuffled, late_drop, seeded, train
 
 SIDE = 256
 STEPS = 70_000  # paper, Algorithm 1
 RATE, DECAY = 1e-4, 1e-5  # paper, Algorithm 1
-DROP_AT, DROP = 0.95, 0.1  # paper, Algorithm 1
 GREY = 0.3  # paper, Algorithm 1: share of penalty pictures without colour
 PASS = "FILE: pretrained_teacher_small.pth or _medium.pth of anomalib's release of weights"
 
@@ -76,19 +70,21 @@ class EfficientAd(Peer):
         model = model.to(self._device)
         with torch.no_grad():
             model.mean_std.update(_channel_statistics(model.teacher, shots))
-        model.train()
+        seed = int(torch.randint(2**31, ()))  # ``fit`` has seeded the generator it comes from
+        order = Shuffled(len(shots), 1, seed)
+        others = Shuffled(len(self._penalty), 1, seed, stream=1)
+
+        def loss(step: int, rng: np.random.Generator) -> Tensor:
+            (shot,), (other,) = order(step), others(step)
+            losses = model(shots[shot], self._penalty_pixels(self._penalty[other], rng))
+            return torch.stack(losses).sum()
+
         learning = [*model.student.parameters(), *model.ae.parameters()]
-        optimizer = torch.optim.Adam(learning, lr=RATE, weight_decay=DECAY)
-        drop = max(1, int(DROP_AT * self._options.steps))
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, drop, DROP)
-        order, others = _endless(len(shots)), _endless(len(self._penalty))
-        for _ in range(self._options.steps):
-            losses = model(shots[next(order)], self._penalty_pixels(self._penalty[next(others)]))
-            optimizer.zero_grad()
-            sum(losses).backward()
-            optimizer.step()
-            schedule.step()
-        model.eval()
+        adam = torch.optim.Adam(learning, lr=RATE, weight_decay=DECAY)
+        steps = self._options.steps
+        train(
+            loss, {"model": model}, [adam], steps=steps, seed=seed, schedule=late_drop, mixed=False
+        )
         # anomalib and the paper take validation images; without any the shots must do.
         model.quantiles.update(_quantiles(model, held_out or shots))
 
@@ -115,22 +111,16 @@ class EfficientAd(Peer):
             why = f"{file} is no teacher of size {self._options.size!r}"
             raise no_weights(self.name, why, PASS) from error
 
-    def _penalty_pixels(self, file: Path) -> Tensor:
+    def _penalty_pixels(self, file: Path, rng: np.random.Generator) -> Tensor:
         """A picture of something else ``(1, 3, side, side)``: the middle of twice the size."""
         from torchvision.transforms.v2 import functional as V
 
         side = self._options.side
         pixels: Tensor = torch.from_numpy(load_image(file)).permute(2, 0, 1).float() / 255
         pixels = V.center_crop(V.resize(pixels, [2 * side, 2 * side], antialias=True), [side, side])
-        if torch.rand(()) < GREY:
+        if rng.random() < GREY:
             pixels = V.rgb_to_grayscale(pixels, num_output_channels=3)
         return pixels[None].to(self._device)
-
-
-def _endless(count: int) -> Iterator[int]:
-    """Indices for ever, in a new random order each time round."""
-    while True:
-        yield from torch.randperm(count).tolist()
 
 
 def _channel_statistics(teacher: nn.Module, shots: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from fmlad.datasets.scenes.canvas import (
     value_noise,
 )
 from fmlad.datasets.scenes.defects import LOOSE, STRUCTURAL
-from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
+from fmlad.datasets.scenes.model import CategorySpec, DefectKind, Mark
 
 HALF_U, HALF_V, RIM = 226.0, 176.0, 13.0  # half size of the box and its rim, pixels
 LEFT, RIGHT = (-112.0, 97.0), (108.0, 101.0)  # centre u, half width of the two compartments

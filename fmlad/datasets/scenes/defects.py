@@ -21,7 +21,7 @@ from fmlad.datasets.scenes.canvas import (
     stroke_distance,
     value_noise,
 )
-from fmlad.datasets.scenes.truth import DefectKind, Mark
+from fmlad.datasets.scenes.model import DefectKind, Mark
 
 STRUCTURAL = (
     DefectKind("scratch", "defect"),

@@ -26,7 +26,7 @@ from fmlad.datasets.scenes.canvas import (
     value_noise,
 )
 from fmlad.datasets.scenes.defects import STRUCTURAL
-from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
+from fmlad.datasets.scenes.model import CategorySpec, DefectKind, Mark
 
 FRUITS = ("banana", "orange", "cherry")
 JUICES: dict[str, tuple[Colour, Colour]] = {

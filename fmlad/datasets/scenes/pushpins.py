@@ -25,7 +25,7 @@ from fmlad.datasets.scenes.canvas import (
     value_noise,
 )
 from fmlad.datasets.scenes.defects import STRUCTURAL
-from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
+from fmlad.datasets.scenes.model import CategorySpec, DefectKind, Mark
 
 ROWS, COLUMNS = 3, 5
 COLOURS = ("red", "yellow", "blue")

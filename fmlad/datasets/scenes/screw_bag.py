@@ -27,7 +27,7 @@ from fmlad.datasets.scenes.canvas import (
     value_noise,
 )
 from fmlad.datasets.scenes.defects import STRUCTURAL
-from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
+from fmlad.datasets.scenes.model import CategorySpec, DefectKind, Mark
 
 NORMAL = {"washer": 2, "nut": 2, "long screw": 1, "short screw": 1}
 AREAS = {"washer": 1660.0, "nut": 980.0, "long screw": 2040.0, "short screw": 1320.0}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from fmlad.datasets.scenes.truth import Scene
-from fmlad.datasets.scenes.world import SCENE_CATEGORIES, render_scene, scene_spec
+from fmlad.datasets.scenes.model import Scene
+from fmlad.datasets.scenes.render import SCENE_CATEGORIES, render_scene, scene_spec
 
 OUTLINE = (255, 0, 200)
 PAPER, INK, FAINT = (250, 250, 248), (30, 30, 34), (110, 110, 116)
@@ -39,7 +39,7 @@ def contact_sheet(
 
     Args:
         categories: Which, in this order.
-        seed: Of the world.
+        seed: Of all scenes.
         width: Of the page, pixels.
         tile: Height of a picture, pixels; upright pictures get twice as much.
         normals: How many normal scenes to show first.

@@ -25,7 +25,7 @@ from fmlad.datasets.scenes.canvas import (
     value_noise,
 )
 from fmlad.datasets.scenes.defects import STRUCTURAL
-from fmlad.datasets.scenes.truth import CategorySpec, DefectKind, Mark
+from fmlad.datasets.scenes.model import CategorySpec, DefectKind, Mark
 
 CLAMPS = (2, 3, 5)
 CABLES = {2: "yellow cable", 3: "blue cable", 5: "red cable"}

@@ -1,12 +1,13 @@
-"""Writes a category to disk in MVTec LOCO's layout, with the truth beside it."""
+"""Writes a category to disk in MVTec LOCO's layout, with the annotations beside it."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.datasets.scenes.truth import CategorySpec, Scene
-from fmlad.datasets.scenes.world import FOLDERS, SCENES_VERSION, render_scene, scene_spec
+from fmlad.datasets.scenes.model import CategorySpec, Scene
+from fmlad.datasets.scenes.render import FOLDERS, SCENES_VERSION, render_scene, scene_spec
 from fmlad.errors import DatasetError, OptionError
+from fmlad.progress import Progress
 
 DEFAULT_COUNTS: dict[str, int] = {
     "train": 60,
@@ -25,7 +27,6 @@ DEFAULT_COUNTS: dict[str, int] = {
     "test_logical": 40,
     "test_structural": 40,
 }
-Progress = Callable[[int, int, str], None]
 
 
 def make_scenes(
@@ -35,7 +36,7 @@ def make_scenes(
     counts: Mapping[str, int] | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Makes one category of the sample world, in the layout of MVTec LOCO straight under `root`.
+    """Makes one category of the scenes, in the layout of MVTec LOCO straight under `root`.
 
     The same arguments give the same pixels. Every image depends on its own number alone, so that
     smaller counts give the first images of larger ones. An identical earlier result is reused. All
@@ -44,7 +45,7 @@ def make_scenes(
     Args:
         root: Folder to make; absent, empty, or an identical earlier result.
         category: One of `SCENE_CATEGORIES`.
-        seed: Of the whole world, >= 0.
+        seed: Of all scenes, >= 0.
         counts: How many images: keys `train`, `validation`, `test_good`, `test_logical`,
             `test_structural`; those left out keep their default (60, 20, 40, 40, 40).
         progress: Called after each image as `progress(done, total, folder)`.
@@ -60,41 +61,51 @@ def make_scenes(
     spec = scene_spec(category)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise OptionError(f"seed={seed!r} must be a whole number, 0 or more.")
-    numbers = _counts(counts)
+    numbers = checked_counts(counts, DEFAULT_COUNTS)
     manifest = _manifest(spec, int(seed), numbers)
     root = Path(root)
     if _reusable(root, manifest):
         return root
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        partial = root.parent / f".{root.name}.{secrets.token_hex(4)}.partial"
-        partial.mkdir()
-    except OSError as error:
-        raise DatasetError(
-            f"The scenes cannot be written to {root}: {error}. Choose a folder that is writable."
-        ) from error
-    try:
+    # Somebody else may make the same scenes in the meantime.
+    with new_folder(root, "scenes", lambda: _reusable(root, manifest)) as partial:
         _fill(partial, spec, int(seed), numbers, manifest, progress)
+    return root
+
+
+@contextmanager
+def new_folder(root: Path, what: str, done: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """A hidden sibling of `root` to be filled; renamed to it at the end, removed after an error.
+
+    Raises:
+        DatasetError: It cannot be written, and `done` does not say that `root` is there anyway.
+    """
+    partial = root.parent / f".{root.name}.{secrets.token_hex(4)}.partial"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
         if root.exists():
             root.rmdir()
         partial.rename(root)
     except OSError as error:
-        # Somebody else may have made the same scenes in the meantime.
-        if not _reusable(root, manifest):
+        if not done():
             raise DatasetError(
-                f"The scenes could not be written to {root}: {error}. "
-                "Check the free space and the permissions, or choose another folder."
+                f"The {what} could not be written to {root}: {error}. Choose a folder that is "
+                "writable, on a disk with free space."
             ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return root
 
 
-def _counts(counts: Mapping[str, int] | None) -> dict[str, int]:
-    known = ", ".join(DEFAULT_COUNTS)
+def checked_counts(counts: Mapping[str, int] | None, defaults: Mapping[str, int]) -> dict[str, int]:
+    """How many images of each sort; defaults for those left out.
+
+    Raises:
+        OptionError: A key is unknown, or a number is none that is possible.
+    """
+    known = ", ".join(defaults)
     if counts is not None and not isinstance(counts, Mapping):
         raise OptionError(f"counts must be a mapping with keys {known}; got {counts!r}.")
-    numbers = dict(DEFAULT_COUNTS)
+    numbers = dict(defaults)
     for key, value in (counts or {}).items():
         if key not in numbers:
             raise OptionError(f"counts has an unknown key {key!r}; known keys: {known}.")
@@ -195,10 +206,10 @@ def _write_scene(folder: Path, scene: Scene) -> None:
     _write_png(folder / "instances" / place / name, scene.instances)
     _write_json(folder / "objects" / place / f"{scene.stem}.json", scene.sidecar())
     if scene.anomaly is not None:
-        truth = folder / "ground_truth" / scene.type / scene.stem
-        truth.mkdir(parents=True)
+        masks = folder / "ground_truth" / scene.type / scene.stem
+        masks.mkdir(parents=True)
         value = scene.spec.pixel_value(scene.anomaly.name)
-        _write_png(truth / "000.png", np.where(scene.mask, value, 0).astype(np.uint8))
+        _write_png(masks / "000.png", np.where(scene.mask, value, 0).astype(np.uint8))
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Box, Kind
+from fmlad.memory.change import changed
 from fmlad.methods.banks.object_memory import Framed
-from fmlad.methods.banks.parts_model import Deviation
+from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
 from fmlad.objects.appearance import COLOUR, SIZE, Floats, MaskedObjects
 from fmlad.objects.names import describe
@@ -293,3 +294,36 @@ def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: 
     return np.asarray(
         ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2 <= 1, dtype=bool
     )
+
+
+def confirmed(
+    deviations: Sequence[Deviation],
+    scene: Scene,
+    patches: npt.NDArray[np.float32],
+    alone: bool = False,
+) -> list[Deviation]:
+    """Deviations with what no patch confirms taken out, the largest first.
+
+    Args:
+        deviations: Of one image.
+        scene: The image.
+        patches: ``(h, w)``, distances to the same place in the shots, over the largest such
+            distance of a normal image.
+        alone: Whether there is only one shot.
+    """
+    kept = []
+    for deviation in deviations:
+        rows = list(deviation.rows)
+        present = changed(scene.seen.objects.boxes[rows], scene.size, patches, alone)
+        absent = changed(scene.boxes_of_absent(deviation.absent), scene.size, patches, alone)
+        sure = np.concatenate([present, absent])
+        if len(sure):
+            deviation = replace(
+                deviation,
+                rows=tuple(row for row, c in zip(rows, present, strict=True) if c > 0),
+                absent=tuple(a for a, c in zip(deviation.absent, absent, strict=True) if c > 0),
+                score=deviation.score * float(sure.mean()),
+            )
+        if deviation.score > LEAST:
+            kept.append(deviation)
+    return sorted(kept, key=lambda deviation: -deviation.score)

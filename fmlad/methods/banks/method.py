@@ -25,13 +25,12 @@ from fmlad.io.tensors import TensorReader
 from fmlad.memory.change import sureness
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.banks.arrangement import moved
 from fmlad.methods.banks.config import BOUNDS, OF_PARTS, BanksConfig
-from fmlad.methods.banks.confirmation import confirmed
-from fmlad.methods.banks.differences import Scene, differences, paint, segmentation
+from fmlad.methods.banks.differences import Scene, confirmed, differences, paint, segmentation
 from fmlad.methods.banks.object_memory import ObjectMemory
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
+from fmlad.objects.arrangement import moved
 from fmlad.objects.consensus import Kinds, agree
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.banks.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.methods.banks.parts_model import PartsModel
 from fmlad.objects.appearance import Floats, Objects, Proposals
+from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.objects.consensus import Kinds, parse
 
 COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}

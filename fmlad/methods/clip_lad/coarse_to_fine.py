@@ -30,9 +30,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
-from fmlad.methods.clip_lad.clusters import DEFAULT, Clusters
-from fmlad.methods.clip_lad.exemplars import region_embeddings, similarity
-from fmlad.methods.clip_lad.instances import (
+from fmlad.objects.clusters import DEFAULT, Clusters
+from fmlad.objects.exemplars import region_embeddings, similarity
+from fmlad.objects.instances import (
     GRID,
     Instance,
     PartMap,

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Box, Kind
-from fmlad.methods.clip_lad.class_memory import ClassMemory, HistogramComparison
-from fmlad.methods.clip_lad.expectations import Broken
-from fmlad.methods.clip_lad.instances import GRID, PartMap
+from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
+from fmlad.objects.expectations import Broken
+from fmlad.objects.instances import GRID, PartMap
 from fmlad.prediction import Segmentation
 
 LEAST = 0.25  # nats or log ratio below which a class is as it should be (ours)

@@ -16,8 +16,7 @@ red pushpins" is no area), and ``declared``, the rules of a prompt set that has 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,18 +28,15 @@ from fmlad.errors import CorruptDetectorError, OptionError, PromptError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_branch import PatchBranch
 from fmlad.memory.patch_memory import PatchFeatures
-from fmlad.methods.clip_lad import clusters as clustering
-from fmlad.methods.clip_lad.class_memory import ClassMemory, relative
-from fmlad.methods.clip_lad.clusters import Clusters
 from fmlad.methods.clip_lad.coarse_to_fine import (
     ALIGNER,
     PROPOSER,
-    Stages,
     Wording,
     by_clusters,
     foreground_share,
     parse,
 )
+from fmlad.methods.clip_lad.config import BOUNDS, UNITS, ClipLadConfig
 from fmlad.methods.clip_lad.differences import (
     class_maps,
     declared,
@@ -48,100 +44,29 @@ from fmlad.methods.clip_lad.differences import (
     rules_map,
     segmentation,
 )
-from fmlad.methods.clip_lad.expectations import broken, has_rules
-from fmlad.methods.clip_lad.histogram import DISTANCES, Distance
-from fmlad.methods.clip_lad.instances import GRID
+from fmlad.methods.clip_lad.histogram import ClassMemory, relative
 from fmlad.methods.clip_lad.state import ClipLadState
-from fmlad.methods.clip_lad.states import damage
 from fmlad.methods.clip_lad.wording import (
     MakeView,
     check_words,
+    damage,
     make_ready,
 )
 from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
+from fmlad.objects import clusters as clustering
+from fmlad.objects.clusters import Clusters
+from fmlad.objects.expectations import broken, has_rules
+from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
 from fmlad.views import ImageView
 
-Joined = Literal["maximum", "sum", "mahalanobis"]
 Maps = dict[str, npt.NDArray[np.float32]]
 
 EXTRACTOR = "feature_extractor"
 RULES_ALONE = "only the declared composition was judged, not damage"
 STATES_TOO = "the declared composition was judged, and damage by words for it"
-BRANCHES = ("histogram", "count", "patch", "declared")
-# Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
-# one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
-# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A
-# broken rule is worth 1 an object.
-BOUNDS: Mapping[str, tuple[float, float]] = {
-    "histogram": (0.25, np.inf),
-    "count": (1.0, 1.0),
-    "declared": (0.5, 2.0),
-}
-# Areas and counts are in nats, and rules in objects: their own units until there are images enough
-# to learn others from.
-UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "declared": 0.5}
-
-
-@dataclass(frozen=True)
-class ClipLadConfig:
-    """Options of the method.
-
-    Attributes:
-        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground is
-            the steadiest over the shots (ours; the paper tunes it per category, figure 4). Without
-            effect where a mask proposer finds the regions.
-        stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
-        distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.
-        fusion: ``"mahalanobis"`` (Eq. 4, corrected), where few images alone only scale the patches
-            and other branches keep their units (ours; a single shot's branches add up), or
-            ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out score
-            (PSAD). Figures are in ``docs/clip-lad.md``.
-        two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
-        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
-            (ours).
-        levels: Levels of a feature extractor to compare patches on, finest first, where the text
-            aligner has no stages (ours).
-        smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
-            none).
-    """
-
-    clusters: int | str = "auto"
-    stage: Stages = "both"
-    distance: Distance = "log"
-    fusion: Joined = "mahalanobis"
-    two_sided: bool = False
-    branches: Sequence[str] = BRANCHES
-    levels: int = 1
-    smoothing: float = 1.0
-
-    def __post_init__(self) -> None:
-        branches: object = self.branches
-        if isinstance(branches, str | list):  # one name, or what JSON made of the tuple
-            named = (branches,) if isinstance(branches, str) else tuple(branches)
-            object.__setattr__(self, "branches", named)
-        fits = isinstance(self.branches, tuple) and all(one in BRANCHES for one in self.branches)
-        if not fits or not self.branches:
-            raise OptionError(f"branches={self.branches!r} is not possible; available: {BRANCHES}.")
-        for name, known in (
-            ("stage", get_args(Stages)),
-            ("distance", DISTANCES),
-            ("fusion", get_args(Joined)),
-        ):
-            if getattr(self, name) not in known:
-                raise OptionError(f"{name}={getattr(self, name)!r} is not one of {known}.")
-        if not isinstance(self.two_sided, bool):
-            raise OptionError(f"two_sided must be True or False, got {self.two_sided!r}.")
-        if self.clusters != "auto" and not _whole(self.clusters, 2, 256):
-            raise OptionError(f"clusters must be 'auto' or in [2, 256], got {self.clusters!r}.")
-        if not _whole(self.levels, 1, 8):
-            raise OptionError(f"levels must be int in [1, 8], got {self.levels!r}.")
-        smoothing: object = self.smoothing
-        number = isinstance(smoothing, int | float) and not isinstance(smoothing, bool)
-        if not number or not 0 <= self.smoothing <= 16:
-            raise OptionError(f"smoothing must be float in [0, 16], got {smoothing!r}.")
 
 
 class ClipLad:
@@ -318,7 +243,3 @@ def _alike(maps: Maps) -> Maps:
         resized = F.interpolate(torch.from_numpy(one)[None, None], size, mode="nearest")
         result[branch] = resized[0, 0].numpy()
     return result
-
-
-def _whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -11,10 +11,10 @@ from torch import Tensor
 from fmlad.errors import CorruptDetectorError, PromptError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.clip_lad.class_memory import ClassMemory
-from fmlad.methods.clip_lad.clusters import Clusters
 from fmlad.methods.clip_lad.coarse_to_fine import Stages, Wording
+from fmlad.methods.clip_lad.histogram import ClassMemory
 from fmlad.methods.clip_lad.wording import restore_wording, wording_tensors
+from fmlad.objects.clusters import Clusters
 from fmlad.prompts import PromptSet
 
 

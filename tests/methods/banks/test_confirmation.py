@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fmlad.methods.banks.confirmation import confirmed, sureness
-from fmlad.methods.banks.differences import Scene
+from fmlad.memory.change import sureness
+from fmlad.methods.banks.differences import Scene, confirmed
 from fmlad.methods.banks.parts_model import Deviation
 
 SIZE = (80, 160)  # of the image; the map has a tenth of it

@@ -9,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
-from fmlad.backbones.builtin import HandmadeFeatures
-from fmlad.backbones.lexicon import LexiconAligner
-from fmlad.backbones.objects import ObjectProposer
+from fmlad.backbones.embedded.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.lexicon import LexiconAligner
+from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
-from fmlad.methods.clip_lad import clusters as clustering
-from fmlad.methods.clip_lad.clusters import Clusters, early
 from fmlad.methods.clip_lad.coarse_to_fine import (
     Wording,
     foreground_share,
     parse,
 )
-from fmlad.methods.clip_lad.instances import GRID, Instance, joined_pieces
 from fmlad.methods.clip_lad.wording import check_words, make_ready
+from fmlad.objects import clusters as clustering
+from fmlad.objects.clusters import Clusters, early
+from fmlad.objects.instances import GRID, Instance, joined_pieces
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
 

@@ -14,7 +14,6 @@ from PIL import Image
 import fmlad
 from fmlad import Detector
 from fmlad.datasets import make_scenes
-from fmlad.datasets.sampling import one_per_type
 from fmlad.errors import CorruptDetectorError, OptionError, PromptError
 from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet
@@ -266,27 +265,13 @@ def test_clip_in_its_real_layouts(layout: str, tmp_path: Path) -> None:
     assert any("damage by words" in note for note in told.notes)
 
 
-def test_one_per_type() -> None:
-    types = ["a", "b", "a", "c", "b"]
-    drawn = one_per_type(types, np.random.default_rng(0))
-    assert [types[index] for index in drawn] == ["a", "b", "c"]
-    assert len({tuple(one_per_type(types, np.random.default_rng(s))) for s in range(9)}) > 1
-    with pytest.raises(OptionError, match="'c' has 1"):
-        one_per_type(types, np.random.default_rng(0), 2)
-    with pytest.raises(OptionError, match="no images"):
-        one_per_type([], np.random.default_rng(0))
-
-
 def test_one_shot_of_each_type_and_the_nearest_decides() -> None:
     # Two products: two red discs and a blue one, or two blue discs and a red one.
     other = [
         discs(("blue", 50 + i, 50), ("blue", 180, 60), ("red", 60, 180 - i), seed=i)
         for i in range(3)
     ]
-    pool = [*NORMAL[:3], *other]
-    types = ["red"] * 3 + ["blue"] * 3
-    shots = [pool[i] for i in one_per_type(types, np.random.default_rng(1))]
-    fitted = Detector.from_shots(shots, prompts=PROMPTS, profile="builtin")
+    fitted = Detector.from_shots([NORMAL[1], other[1]], prompts=PROMPTS, profile="builtin")
     normal = max(
         fitted.predict(image).branch_scores["histogram"]
         for image in (GOOD, discs(("blue", 51, 52), ("blue", 181, 61), ("red", 61, 181), seed=7))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from typer.testing import CliRunner
@@ -352,7 +353,11 @@ def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
     assert here.names[here.labels[70, 160]] == UNMATCHED
     assert there.names[there.labels[100, 100]] == UNMATCHED
     shot = draw(TRAY, best.number)
-    picture = np.asarray(fmlad.draw.pairs(query, here, shot, there))
+    sides = (
+        fmlad.draw.outlines(Image.fromarray(pixels), parts.labels, parts.names)
+        for pixels, parts in ((query, here), (shot, there))
+    )
+    picture = np.asarray(fmlad.draw.pairs(*sides))
     offset = picture.shape[1] - shot.shape[1]
     colour = part_colour(int(here.labels[40, 160]))
     for shift in (0, offset):

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import fmlad
-from fmlad.backbones.weights import place_of
-from fmlad.backbones.weights_catalogue import describe
+from fmlad.backbones.catalogue import describe
+from fmlad.backbones.hub import place_of
 from fmlad.commands.main import cli
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad

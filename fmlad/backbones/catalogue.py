@@ -1,0 +1,139 @@
+"""What fmlad knows of pretrained weights: source, files, size, licence, hash, input.
+
+The facts are data, in ``catalogue.toml`` beside this file, each with the document it comes from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of a set of weights.
+
+    Attributes:
+        name: File name in the repository or folder.
+        alternative: Another name under which the same may be found, used where ``name`` is absent.
+        size: Bytes, rounded to three digits unless the source gives them all; None: undocumented.
+        sha256: Hexadecimal, or None: no document gives it ("not pinned"). It belongs to ``name``.
+    """
+
+    name: str
+    alternative: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names to look for, best first."""
+        return (self.name,) if self.alternative is None else (self.name, self.alternative)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights. A set that the catalogue does not know has no files and no role.
+
+    Attributes:
+        name: Backbone name as users write it, ``FAMILY:IDENTIFIER``.
+        source: Repository on the Hugging Face hub, the address of a file, or a local path.
+        files: What is needed of it.
+        licence: SPDX identifier.
+        role: Role of the backbone (see ``roles.py``).
+        profiles: Profiles that name it.
+        input: What the network is fed, by fmlad where it can load it, otherwise as its source says:
+            ``side`` in pixels; ``fit``, the side that is: ``"longer"`` or ``"shorter"`` (aspect
+            kept), ``"squash"`` (both); ``normalise``, whose mean and standard deviation:
+            ``"imagenet"`` or ``"clip"``; ``interpolation`` of the resize, if the source says.
+        optional: Its profile works without it.
+        note: Who uses it, in a few words.
+        revision: Commit, tag or branch of the repository; None: the newest of its main branch.
+    """
+
+    name: str
+    source: str
+    files: tuple[WeightFile, ...] = ()
+    licence: str = "not known to fmlad"
+    role: str = ""
+    profiles: tuple[str, ...] = ()
+    input: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
+    note: str = field(default="", compare=False)
+    revision: str | None = None
+
+    @property
+    def family(self) -> str:
+        """What stands before the colon of the name, ``""`` without one."""
+        family, colon, _ = self.name.partition(":")
+        return family if colon else ""
+
+    @property
+    def size(self) -> int | None:
+        """Documented bytes of all files together, None where the weights' own are unknown."""
+        return sum(file.size or 0 for file in self.files) or None
+
+    @property
+    def url(self) -> bool:
+        """Whether the source is the address of a file rather than a repository or a path."""
+        return self.source.startswith(("https://", "http://"))
+
+    def pinned(self, name: str) -> str | None:
+        """The SHA-256 that a file of this name must have, None: not pinned.
+
+        Case is ignored, as some file systems ignore it.
+        """
+        named = (file.sha256 for file in self.files if file.name.lower() == name.lower())
+        return next(named, None)
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Weights, ...]:
+    """All weights that the profiles name and some others, in the order of the file."""
+    from pydantic import TypeAdapter
+
+    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return TypeAdapter(tuple[Weights, ...]).validate_python(tables["weights"])
+
+
+def lookup(text: str, family: str | None = None) -> Weights | None:
+    """The catalogued weights that a name, an identifier or a source stands for.
+
+    Args:
+        text: ``"dinov2:facebook/dinov2-small"``, or either part of what users may write for it:
+            the identifier behind the colon, or the source.
+        family: Only of this family.
+    """
+    for weights in catalogue():
+        names = (weights.name, weights.name.partition(":")[2], weights.source)
+        if text in names and family in (None, weights.family):
+            return weights
+    return None
+
+
+def describe(name: str) -> Weights:
+    """The catalogued weights of a name, or a bare entry for others: a local path, another model."""
+    known = lookup(name)
+    if known is not None:
+        return known
+    family, _, identifier = name.partition(":")
+    if family in OPTIONED and not Path(identifier).expanduser().exists():
+        identifier = identifier.partition("#")[0]
+    if family == "clip":  # its places; see fmlad.backbones.clip.load
+        identifier = identifier.removeprefix("hf-hub:").removeprefix("local-dir:")
+    if identifier and family in {weights.family for weights in catalogue()}:
+        return lookup(identifier, family) or Weights(name, identifier)
+    return Weights(name, name)
+
+
+def say_size(size: int | None) -> str:
+    """A size for people: ``"88.2 MB"``."""
+    return "not documented" if size is None else decimal(size)

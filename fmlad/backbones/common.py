@@ -1,0 +1,88 @@
+"""What several backbones share: options in a name, errors of weights, a network's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import torch.nn.functional as F
+from pydantic import ConfigDict, ValidationError
+from torch import Tensor
+
+from fmlad.backbones.hub import unavailable
+from fmlad.errors import FmladError, OptionError
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of RGB in [0, 1]
+STRICT = ConfigDict(extra="forbid")  # of a dataclass of options: no other keys
+
+Options = TypeVar("Options")
+
+
+def parse(name: str, kind: Callable[..., Options], **defaults: Any) -> tuple[str, Options]:
+    """Source and options of ``"FAMILY:SOURCE#key=value,key=value"``.
+
+    Args:
+        name: Of the backbone, as users write it.
+        kind: A pydantic dataclass of the options, with :data:`STRICT` as its config.
+        defaults: Values that differ from the dataclass's own defaults.
+
+    Raises:
+        OptionError: An option that does not exist, or a value that does not fit.
+    """
+    source, _, text = name.partition(":")[2].partition("#")
+    given = dict(item.partition("=")[::2] for item in text.split(",") if item)
+    try:
+        return source, kind(**{**defaults, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"{first['loc'][0]}={given[str(first['loc'][0])]}"
+        known = ", ".join(field.name for field in fields(kind) if field.init)  # type: ignore[arg-type]
+        raise OptionError(
+            f"The backbone {name!r} has an option {option!r} that does not fit ({first['msg']}); "
+            f"its options are {known}."
+        ) from None
+
+
+@contextmanager
+def loading(source: str, what: object, family: str) -> Iterator[None]:
+    """Turns whatever a library raises about weights into one line that says what to do.
+
+    Args:
+        source: As the user wrote it behind the family.
+        what: The file or folder that is loaded, for the message.
+        family: Prefix of the backbone name.
+
+    Raises:
+        WeightsUnavailableError: In place of any error that is not fmlad's own.
+    """
+    try:
+        yield
+    except FmladError:
+        raise
+    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
+        raise unavailable(source, f"{what} cannot be loaded ({reason})", family) from error
+
+
+def normalised(
+    images: Tensor,
+    device: str,
+    size: tuple[int, int] | None = None,
+    colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET,
+) -> Tensor:
+    """``uint8 (B, 3, H, W)`` RGB as float32, resized and normalised by mean and std.
+
+    Args:
+        images: The images.
+        device: Where the result lies.
+        size: Height and width to resize to (bicubic, antialiased); None: as they are.
+        colours: Mean and std of RGB in [0, 1].
+    """
+    pixels = images.to(device).float() / 255
+    if size is not None:
+        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in colours)
+    return (pixels - mean) / std

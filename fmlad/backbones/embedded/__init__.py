@@ -1,0 +1,1 @@
+"""Backbones without weights: the profile ``builtin``."""

@@ -1,0 +1,88 @@
+"""What can be measured of the shape of regions, one number a region and quantity."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from fmlad.backbones.embedded.object_shapes import corners
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+QUANTITIES = (
+    "size", "length", "width", "elongation", "solidity", "roundness", "rectangularity", "hole",
+    "unity",
+)  # fmt: skip
+PRIOR_SHARE = 0.025  # of the image: the area of a region of which nothing else is known ...
+PRIOR_REGIONS = 1.0  # ... and how many regions that knowledge is worth
+TURNS = 18  # directions in which the smallest rectangle is looked for, over 90 degrees
+
+
+def measure(regions: Bools) -> dict[str, Floats]:
+    """Measures every region against itself and against the typical one.
+
+    The typical area is the geometric mean of the median area of all regions and 2.5 % of the image,
+    the median weighted by the number of regions and the other as one: size is relative where there
+    is something to compare with, and absolute where there is not.
+
+    Args:
+        regions: bool ``(R, h, w)``; square cells, all over the whole image.
+
+    Returns:
+        :data:`QUANTITIES` -> float32 ``(R,)``; units as in ``lexicon.yaml``. NaN for an empty
+        region.
+    """
+    areas = regions.sum(axis=(1, 2))
+    found = areas[areas > 0]
+    result = {name: np.full(len(regions), np.nan, np.float32) for name in QUANTITIES}
+    if not len(found):
+        return result
+    prior = math.log2(PRIOR_SHARE * regions.shape[1] * regions.shape[2])
+    weighted = len(found) * math.log2(float(np.median(found))) + PRIOR_REGIONS * prior
+    typical = weighted / (len(found) + PRIOR_REGIONS)
+    for index in np.flatnonzero(areas > 0):
+        for name, value in _one(regions[index], 2 ** (typical / 2)).items():
+            result[name][index] = value
+        result["size"][index] = math.log2(areas[index]) - typical
+    return result
+
+
+def _one(mask: Bools, side: float) -> dict[str, float]:
+    """All but the size; ``side`` is that of a typical square in cells."""
+    from scipy import ndimage
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import pdist
+    from skimage.measure import regionprops
+
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    cut = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    area = int(cut.sum())
+    pieces, count = ndimage.label(cut, np.ones((3, 3)))
+    filled = ndimage.binary_fill_holes(cut)
+    solid = int(filled.sum())
+    region = regionprops(cut.astype(np.uint8))[0]
+    hull = ConvexHull(corners(filled))
+    outline = hull.points[hull.vertices]
+    length = float(pdist(outline).max())
+    return {
+        "length": length / side,
+        "width": solid / length / side,
+        # Half a cell keeps lines of one cell finite.
+        "elongation": (region.axis_major_length + 0.5) / (region.axis_minor_length + 0.5),
+        "solidity": min(1.0, solid / max(hull.volume, 1.0)),
+        "roundness": min(1.0, solid / (math.pi / 4 * length**2)),
+        "rectangularity": min(1.0, solid / _smallest_rectangle(outline)),
+        "hole": 1 - area / solid,
+        "unity": float(np.bincount(pieces[pieces > 0]).max()) / area if count > 1 else 1.0,
+    }
+
+
+def _smallest_rectangle(hull: npt.NDArray[np.float64]) -> float:
+    """Area of the smallest of the rectangles about a polygon in ``TURNS`` directions."""
+    angles = np.arange(TURNS) * (math.pi / 2 / TURNS)
+    turned = hull @ np.stack([np.cos(angles), np.sin(angles)])
+    across = hull @ np.stack([-np.sin(angles), np.cos(angles)])
+    return float((np.ptp(turned, axis=0) * np.ptp(across, axis=0)).min())

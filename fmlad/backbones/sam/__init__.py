@@ -1,0 +1,1 @@
+"""SAM, SAM-HQ and SAM 2 as mask proposers."""

@@ -1,0 +1,231 @@
+"""Methods of this package as they are entered in the benchmark, and peers by name.
+
+Methods look through the same pipeline as ``Detector``. Their views stay in a cache that all entries
+of a task share, so that a backbone runs once per image over all shots, seeds and entries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from fmlad import pipeline, profiles
+from fmlad.backbones.roles import Backbone
+from fmlad.bench import plan
+from fmlad.bench.model import Entry, Estimator, Scored
+from fmlad.bench.plan import is_peer
+from fmlad.detector import method_roles
+from fmlad.errors import MissingDependencyError, OptionError
+from fmlad.io.cache import DiskCache
+from fmlad.io.images import load_image
+from fmlad.methods.protocol import FitContext
+from fmlad.methods.registry import create_method
+from fmlad.prompts import PromptSet
+from fmlad.views import BackboneSet, ImageView
+
+CACHE_MB = 1024  # of pixels, features and masks; the least recently used view goes first
+TIMED = 5  # queries that are looked at anew after the first fit of each size, to be timed
+
+
+class CountingCache(DiskCache):
+    """A disk cache that counts what it could give, so that nobody takes a hit for speed."""
+
+    hits = 0
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """As the cache itself."""
+        found = super().get(key)
+        self.hits += found is not None
+        return found
+
+
+class ViewCache:
+    """Views by path, the least recently used forgotten first.
+
+    Entries that see through different backbones have views of their own on a picture; what a
+    backbone said about it is shared.
+    """
+
+    def __init__(self, limit_mb: float = CACHE_MB) -> None:
+        self._limit = limit_mb * 2**20
+        self._views: OrderedDict[Path, dict[str, ImageView]] = OrderedDict()
+        self._sizes: dict[Path, int] = {}
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._views
+
+    def view(self, path: Path, backbone_set: BackboneSet, names: str) -> ImageView:
+        """The view on a picture through some backbones.
+
+        Args:
+            path: Of the picture.
+            backbone_set: What it is looked at through, if it is not here yet.
+            names: Of those backbones; views of the same names are the same object.
+
+        Raises:
+            InvalidImageError: The picture cannot be read.
+        """
+        self._shrink()
+        views = self._views.get(path, {})
+        if names not in views:
+            other = next(iter(views.values()), None)
+            views[names] = (
+                backbone_set.view(load_image(path), path.name)
+                if other is None
+                else other.through(backbone_set)
+            )
+        self._views[path] = views
+        self._views.move_to_end(path)
+        return views[names]
+
+    def _shrink(self) -> None:
+        """Views grow after they were handed out, so the last one is weighed before the next."""
+        if self._views:
+            last = next(reversed(self._views))
+            # Backbones' results are shared between the views of one picture.
+            self._sizes[last] = max(view.nbytes for view in self._views[last].values())
+        while sum(self._sizes.values()) > self._limit and len(self._views) > 1:
+            path, _ = self._views.popitem(last=False)
+            self._sizes.pop(path, None)
+
+
+class MethodEstimator:
+    """A method of this package."""
+
+    def __init__(self, entry: Entry, views: ViewCache, device: str = "auto") -> None:
+        """Builds the method and loads its backbones.
+
+        Raises:
+            OptionError: A name or option does not exist or does not fit.
+            WeightsUnavailableError: Weights are not here and cannot be fetched.
+        """
+        self._method = create_method(entry.method, entry.options)
+        roles = method_roles(self._method, entry.profile)
+        declared = self._method.declared.get(entry.profile)
+        chosen = profiles.resolve(roles, entry.profile, declared)
+        device = profiles.pick_device(device)
+        loaded = profiles.load_backbones(chosen, device)
+        default = DiskCache.default()
+        self._cache = CountingCache(default.folder, default.limit / 2**20) if default else None
+        self._backbones = BackboneSet(loaded, self._cache, device)
+        self._names = repr(sorted((role, str(name)) for role, name in chosen.items()))
+        self._views = views
+        self._fitted: pipeline.Fitted | None = None
+        self._weights_mb = _weights_mb(loaded)
+        self._fit_sizes: set[int] = set()
+        self._fit_fresh = True
+        self._timed = 0  # images looked at anew since the first fit of this size
+
+    def fit(
+        self,
+        shots: Sequence[Path],
+        *,
+        seed: int,
+        validation: Sequence[Path] = (),
+        prompts: str | None = None,
+    ) -> None:
+        """See :class:`fmlad.bench.model.Estimator`."""
+        if prompts is not None and "prompts" not in self._method.takes:
+            raise OptionError(f"The method {self._method.name!r} makes no use of prompts.")
+        # The first fit of each size looks at everything anew, so that its time is that of a fit.
+        anew = len(shots) not in self._fit_sizes
+        self._fit_sizes.add(len(shots))
+        self._timed = 0 if anew else self._timed
+        known = {path for path in (*shots, *validation) if path in self._views}
+        before = self._hits
+        self._fitted = pipeline.fit(
+            self._method,
+            [self._view(path, anew, path in known) for path in shots],
+            FitContext(
+                validation=[self._view(path, anew, path in known) for path in validation],
+                prompts=None if prompts is None else PromptSet.load(prompts),
+                device=self._backbones.device,
+                seed=seed,
+            ),
+        )
+        self._fit_fresh = anew or not (known or self._hits > before)
+
+    def score(self, image: Path) -> Scored:
+        """See :class:`fmlad.bench.model.Estimator`."""
+        if self._fitted is None:
+            raise OptionError("An entry is asked before it was fitted; call fit first.")
+        known, before, anew = image in self._views, self._hits, self._timed < TIMED
+        self._timed += anew
+        verdict = pipeline.judge(self._view(image, anew, known), self._fitted)
+        fresh = anew or (not known and self._hits == before)
+        return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh, verdict)
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: methods are what their entry says."""
+        return ()
+
+    def facts(self) -> Mapping[str, float]:
+        """``weights_mb`` of all backbones, ``memory_mb`` of what is remembered of the shots.
+
+        ``fit_fresh`` is 0 where the last fit made use of what was computed before it.
+        """
+        facts = {"weights_mb": self._weights_mb, "fit_fresh": float(self._fit_fresh)}
+        if self._fitted is not None:
+            tensors = self._fitted.state.tensors().values()
+            facts["memory_mb"] = sum(tensor.nbytes for tensor in tensors) / 2**20
+        return facts
+
+    @property
+    def _hits(self) -> int:
+        return self._cache.hits if self._cache else 0
+
+    def _view(self, path: Path, anew: bool, known: bool) -> ImageView:
+        """A view; ``anew`` one that neither earlier looks nor the disk make quick."""
+        if not anew:
+            return self._views.view(path, self._backbones, self._names)
+        fresh = BackboneSet(self._backbones.backbones, device=self._backbones.device)
+        if known:
+            return fresh.view(load_image(path), path.name)
+        return self._views.view(path, fresh, self._names)
+
+
+def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Estimator:
+    """The estimator of an entry.
+
+    Args:
+        entry: Who.
+        views: Of the task's images, shared with the other entries.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+
+    Raises:
+        MissingDependencyError: A peer's package is not installed.
+        OptionError: A name or option does not exist or does not fit.
+        WeightsUnavailableError: Weights are not here and cannot be fetched.
+    """
+    if not is_peer(entry.method):
+        return MethodEstimator(entry, views, device)
+    module, _, function = plan.PEERS[entry.method.partition(":")[0]].partition(":")
+    try:
+        make: Any = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"The peer {entry.method!r} needs the package {error.name!r}; install the extra: "
+            f"pip install 'fmlad[bench]'."
+        ) from None
+    return cast(Estimator, make(entry.method, dict(entry.options), device))
+
+
+def _weights_mb(backbones: Mapping[str, Backbone]) -> float:
+    """MiB of all networks that backbones hold; 0 for those without any."""
+    modules = {
+        id(part): part
+        for backbone in backbones.values()
+        for part in (backbone, *getattr(backbone, "__dict__", {}).values())
+        if isinstance(part, nn.Module)
+    }
+    tensors = {
+        tensor.data_ptr(): tensor.nbytes
+        for module in modules.values()
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    return sum(tensors.values()) / 2**20

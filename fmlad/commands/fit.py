@@ -1,0 +1,135 @@
+"""``fmlad fit``: from images or prompts to a saved detector."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fmlad.commands import output
+from fmlad.commands.output import Backbones, Device, Json, Profile, Seed
+from fmlad.errors import OptionError
+
+if TYPE_CHECKING:
+    from fmlad.detector import Detector
+
+
+def fit(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to save the detector to.")],
+    shots: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Normal images: a folder, or files. None at all, with --prompts: the declared "
+            "rules alone."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="See `fmlad methods`. [default: banks, or clip-lad with --prompts]"),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Prompt set: a bundled one (`fmlad prompts list`) or a YAML file."),
+    ] = None,
+    profile: Profile = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="Option of the method as NAME=VALUE; repeatable."),
+    ] = None,
+    backbone: Backbones = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further normal images, to set the threshold (clip-lad: and scales) by; "
+            "repeatable."
+        ),
+    ] = None,
+    unlabeled: Annotated[
+        list[str] | None,
+        typer.Option(help="Images of unknown state, for methods that learn from them; repeatable."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoints of a method that trains.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint there.")
+    ] = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit a detector to normal images, to the rules of a prompt set, or to both; and save it."""
+    from fmlad import storage
+    from fmlad.detector import Detector
+
+    storage.check_target(out)  # before the work, not after it
+    options = {k: output.value(v) for k, v in output.pairs(option, "--option NAME=VALUE").items()}
+    for name in options.keys() & inspect.signature(Detector.from_shots).parameters.keys():
+        raise OptionError(f"{name!r} is no option of a method; see `fmlad fit --help`.")
+    common: dict[str, Any] = {
+        "prompts": prompts,
+        "profile": profile,
+        "backbones": output.pairs(backbone, "--backbone ROLE=NAME"),
+        "device": device,
+        **options,
+    }
+    beside = {
+        "--validation": validation,
+        "--unlabeled": unlabeled,
+        "--checkpoint": checkpoint or resume,
+    }
+    if shots:
+        with output.interruptible(), output.progress(quiet=as_json) as progress:
+            detector = Detector.from_shots(
+                list(shots),
+                method=method,
+                validation=validation or (),
+                unlabeled=unlabeled or (),
+                checkpoint=checkpoint,
+                resume=resume,
+                seed=seed,
+                progress=progress,
+                **common,
+            )
+    else:
+        detector = _without_shots(method, [name for name, given in beside.items() if given], common)
+    detector.save(out)
+    calibration = detector.calibration
+    reports = detector.shots
+    if as_json:
+        output.print_json(
+            {
+                "detector": str(out),
+                "method": detector.method,
+                "profile": detector.profile,
+                "threshold": calibration.threshold,
+                "threshold_from": calibration.describe(),
+                "shots": [vars(report) for report in reports],
+            }
+        )
+        return
+    for report in reports:
+        if report.duplicate_of is not None:
+            typer.echo(f"{report.name}: same pixels as shot {report.duplicate_of}; it adds nothing")
+        if report.suspicious:
+            typer.echo(f"{report.name}: far odder than the other shots (score {report.score:.2f})")
+    plural = "" if len(reports) == 1 else "s"  # and "0 shots"
+    typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
+    if calibration.threshold is not None:
+        typer.echo(f"Threshold {calibration.threshold:.3g}: {calibration.describe()}.")
+    typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
+
+
+def _without_shots(method: str | None, others: list[str], common: dict[str, Any]) -> Detector:
+    """A detector from prompts alone."""
+    from fmlad.detector import ZERO_SHOT, Detector
+
+    if common["prompts"] is None:
+        raise OptionError("There is nothing to fit to: give normal images, --prompts, or both.")
+    if method not in (None, ZERO_SHOT):
+        raise OptionError(f"The method {method!r} needs normal images; {ZERO_SHOT!r} does without.")
+    if others:
+        raise OptionError(f"{others[0]} needs normal images to fit to beside it.")
+    return Detector.from_prompts(common.pop("prompts"), **common)

@@ -1,0 +1,111 @@
+"""``fmlad predict``: a saved detector on images, here or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fmlad.commands import output
+from fmlad.commands.output import ANOMALOUS, FAILED, Device, Engine, RayAddress, Workers
+from fmlad.errors import OptionError
+
+if TYPE_CHECKING:
+    from fmlad.prediction import Failure, Prediction
+
+
+def predict(
+    detector: Annotated[Path, typer.Argument(help="Folder of a saved detector.")],
+    images: Annotated[list[str], typer.Argument(help="Images to judge: a folder, or files.")],
+    threshold: Annotated[float | None, typer.Option(help="Decide at this score instead.")] = None,
+    overlays: Annotated[
+        Path | None, typer.Option(help="Write a picture with heat and boxes per image here.")
+    ] = None,
+    maps: Annotated[Path | None, typer.Option(help="Write each map as .npy here.")] = None,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous.")
+    ] = False,
+    device: Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="To compute with. [default: what torch would take]")
+    ] = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line and image.")
+    ] = False,
+) -> None:
+    """Judge images with a saved detector; a bad file is reported and the rest goes on."""
+    from fmlad.detector import Detector
+    from fmlad.io.inputs import expand_sources
+    from fmlad.prediction import Prediction
+
+    output.check_engine(engine, workers, ray_address)
+    # A typo in the only path is an error at once; among several it must not stop the others.
+    one = images[0] if len(images) == 1 else images
+    if engine == "local":
+        if threads is not None:
+            from fmlad.engines.threads import Threads
+
+            Threads(threads, threads).apply()
+        fitted = Detector.load(detector, device=device)
+        if threshold is not None:
+            fitted.threshold = threshold
+        inputs = expand_sources(one, strict=False)
+        outcomes = fitted.predict_many(inputs)
+    else:
+        from fmlad.engines import predict_ray
+
+        inputs = expand_sources(one, strict=False)
+        outcomes = predict_ray(
+            detector, inputs, workers=workers, threads=threads, device=device,
+            threshold=threshold, address=ray_address,
+        )  # fmt: skip
+    failed = anomalous = 0
+    # Closed at once when something stops us, so that no workers are left over.
+    work = closing(cast("Generator[Prediction | Failure]", outcomes))
+    with output.progress(quiet=as_json) as progress, work:
+        for number, outcome in enumerate(outcomes, start=1):
+            progress(number, len(inputs), "judging images")
+            if as_json:
+                output.print_json(outcome.to_dict(), indent=None)
+            elif isinstance(outcome, Prediction):
+                typer.echo(outcome.explain())
+            else:
+                typer.echo(f"error: {outcome.error}", err=True)  # names the image itself
+            if isinstance(outcome, Prediction):
+                anomalous += outcome.is_anomalous is True
+                _write_pictures(outcome, number, overlays, maps)
+            else:
+                failed += 1
+    if not as_json and len(inputs) > 1:
+        typer.echo(
+            f"{len(inputs)} images: {anomalous} anomalous, "
+            f"{len(inputs) - anomalous - failed} not, {failed} could not be read"
+        )
+    if fail_on_anomaly and anomalous:
+        raise typer.Exit(ANOMALOUS)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _write_pictures(
+    prediction: Prediction, number: int, overlays: Path | None, maps: Path | None
+) -> None:
+    import numpy as np
+
+    # Numbered, because images of one name may come from different folders.
+    name = f"{number:04d}-{Path(prediction.name).stem}"
+    try:
+        if overlays is not None:
+            overlays.mkdir(parents=True, exist_ok=True)
+            prediction.overlay().save(overlays / f"{name}.png")
+        if maps is not None:
+            maps.mkdir(parents=True, exist_ok=True)
+            np.save(maps / f"{name}.npy", prediction.anomaly_map, allow_pickle=False)
+    except OSError as error:
+        raise OptionError(f"The pictures cannot be written: {error}.") from error
