@@ -1,8 +1,9 @@
-"""From classes beside those of the nearest shot to typed differences and painted maps."""
+"""From classes compared with the nearest shot to typed differences and painted maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,35 +12,35 @@ from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
 from fmlad.objects.expectations import Broken
-from fmlad.objects.instances import GRID, PartMap
+from fmlad.objects.instances import GRID, PartMap, around, resized
 from fmlad.prediction import Segmentation
 
-LEAST = 0.25  # nats or log ratio below which a class is as it should be (ours)
-ABSENT = 4 / GRID**2  # share of the image up to which a class is not there (ours)
+LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
+ABSENT = 4 / GRID**2  # share of the image up to which a class is absent (ours)
 IN_PLACE = 0.3  # of the smaller region that two classes share, from which one replaced the other
 
 Bools = npt.NDArray[np.bool_]
 
 
 def learned(
-    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
+    seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> list[Difference]:
     """Counts and areas that depart from the shots, at most one difference a class.
 
     Args:
         seen: The query.
-        judged: It beside its nearest shot.
+        comparison: The comparison with its nearest shot.
         memory: The shots.
         size: Height and width of the query in pixels.
     """
     found: dict[int, Difference] = {}
-    for row in np.argsort(-judged.surprises, kind="stable"):
-        if judged.surprises[row] >= LEAST:
-            found[int(row)] = _count(int(row), seen, judged, memory, size)
-    for row in np.argsort(-judged.by_class, kind="stable"):
-        if judged.by_class[row] >= LEAST and int(row) not in found:
-            found[int(row)] = _area(int(row), seen, judged, memory, size)
-    _pair(found, seen, memory.shots[judged.shot])
+    for row in np.argsort(-comparison.surprises, kind="stable"):
+        if comparison.surprises[row] >= LEAST:
+            found[int(row)] = _count(int(row), seen, comparison, memory, size)
+    for row in np.argsort(-comparison.by_class, kind="stable"):
+        if comparison.by_class[row] >= LEAST and int(row) not in found:
+            found[int(row)] = _area(int(row), seen, comparison, memory, size)
+    _pair(found, seen, memory.shots[comparison.shot])
     return list(found.values())
 
 
@@ -51,7 +52,7 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
             rule.part,
             rule.expected,
             rule.observed,
-            _around(rule.boxes),
+            around(rule.boxes),
             "declared",
             rule.score,
             f"declared: {rule.text}",
@@ -61,22 +62,22 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
 
 
 def class_maps(
-    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, by_count: bool
+    seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, by_count: bool
 ) -> npt.NDArray[np.float32]:
-    """Map ``(GRID, GRID)`` of what counts, or areas, say of each class.
+    """Map ``(GRID, GRID)`` of the surprise of each count, or of the term of each area.
 
-    A class that is too large or too many lights up where it is, one that is too small or too few
-    where the nearest shot has it; the greatest value is that of the clearest class.
+    A class with too many objects or too large an area is painted where it is, one with too few or
+    too small an area where the nearest shot has it; the maximum is that of the largest class value.
     """
-    values = judged.surprises if by_count else judged.by_class
+    values = comparison.surprises if by_count else comparison.by_class
     result = np.zeros((GRID, GRID), np.float32)
     for row in np.flatnonzero(values > 0):
         here = seen.labels == row + 1
-        there = memory.shots[judged.shot].labels == row + 1
+        there = memory.shots[comparison.shot].labels == row + 1
         if by_count:
-            fewer = judged.counts[row] < judged.laws[row].expected
+            fewer = comparison.counts[row] < comparison.laws[row].expected
         else:
-            fewer = judged.shares[row] < judged.expected[row]
+            fewer = comparison.shares[row] < comparison.expected[row]
         place = _changed(there, here) if fewer else _changed(here, there)
         if not place.any():
             place = here | there if (here | there).any() else np.ones_like(here)
@@ -99,22 +100,24 @@ def rules_map(rules: Sequence[Broken], size: tuple[int, int]) -> npt.NDArray[np.
 
 def segmentation(seen: PartMap, names: Sequence[str], size: tuple[int, int]) -> Segmentation:
     """Classes at the image's size, with their counts."""
-    rows = (np.arange(size[0]) * GRID) // size[0]
-    columns = (np.arange(size[1]) * GRID) // size[1]
-    labels = seen.labels[np.ix_(rows, columns)].astype(np.uint16)
+    labels = resized(seen.labels, size).astype(np.uint16)
     counts = seen.counts(len(names)).astype(int).tolist()
     return Segmentation(labels, ["background", *names], dict(zip(names, counts, strict=True)))
 
 
 def _count(
-    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
+    row: int,
+    seen: PartMap,
+    comparison: HistogramComparison,
+    memory: ClassMemory,
+    size: tuple[int, int],
 ) -> Difference:
-    name, count, wanted = memory.names[row], judged.counts[row], judged.laws[row].expected
+    name, count, wanted = memory.names[row], comparison.counts[row], comparison.laws[row].expected
     kind: Kind = "missing" if count < wanted else "extra"
-    there, here = memory.shots[judged.shot].labels == row + 1, seen.labels == row + 1
+    there, here = memory.shots[comparison.shot].labels == row + 1, seen.labels == row + 1
     box = _box(_changed(there, here) if kind == "missing" else _changed(here, there), size)
     if box is None:
-        box = _around([one.box for one in seen.instances if one.part == row + 1])
+        box = around([one.box for one in seen.instances if one.part == row + 1])
     return Difference(
         kind,
         name,
@@ -122,21 +125,25 @@ def _count(
         float(count),
         box,
         "count",
-        float(judged.surprises[row]),
+        float(comparison.surprises[row]),
         f"learned: expected {wanted:.0f} x {name!r}, found {count:.0f}",
     )
 
 
 def _area(
-    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
+    row: int,
+    seen: PartMap,
+    comparison: HistogramComparison,
+    memory: ClassMemory,
+    size: tuple[int, int],
 ) -> Difference:
-    name, share, wanted = memory.names[row], judged.shares[row], judged.expected[row]
+    name, share, wanted = memory.names[row], comparison.shares[row], comparison.expected[row]
     kind: Kind = "resized"
     if share <= ABSENT < wanted:
         kind = "missing"
     elif wanted <= ABSENT < share:
         kind = "extra"
-    there = memory.shots[judged.shot].labels == row + 1
+    there = memory.shots[comparison.shot].labels == row + 1
     here = seen.labels == row + 1
     less = share < wanted and bool(there.any())
     box = _box(_changed(there, here) if less else _changed(here, there), size)
@@ -147,7 +154,7 @@ def _area(
         float(share),
         box,
         "histogram",
-        float(judged.by_class[row]),
+        float(comparison.by_class[row]),
         f"learned: {name!r} covers {share:.1%} of the image, {wanted:.1%} in the nearest shot",
     )
 
@@ -163,16 +170,8 @@ def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
             if extra.kind != "extra" or int((gone & here).sum()) < IN_PLACE * least:
                 continue
             one = found.pop(row)
-            found[other] = Difference(
-                "recoloured",
-                one.part,
-                one.expected,
-                one.observed,
-                extra.box,
-                one.branch,
-                one.score,
-                f"learned: {extra.part!r} where {one.part!r} was expected",
-            )
+            text = f"learned: {extra.part!r} where {one.part!r} was expected"
+            found[other] = replace(one, kind="recoloured", box=extra.box, text=text)
             break
 
 
@@ -195,12 +194,3 @@ def _box(mask: Bools, size: tuple[int, int]) -> Box | None:
     x, y = size[1] / GRID, size[0] / GRID
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return float(left * x), float(top * y), float(right * x), float(bottom * y)
-
-
-def _around(boxes: Sequence[Box]) -> Box | None:
-    if not boxes:
-        return None
-    corners = np.array(boxes)
-    x1, y1 = corners[:, :2].min(0)
-    x2, y2 = corners[:, 2:].max(0)
-    return float(x1), float(y1), float(x2), float(y2)

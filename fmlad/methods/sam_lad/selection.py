@@ -80,7 +80,7 @@ class Selection:
         """Which proposals are objects, bool ``(n,)``."""
         fits = (proposals.areas >= self.least) & (proposals.areas <= self.most)
         if self.grain == "own":
-            return np.asarray(fits & proposals.own)
+            return np.asarray(fits & proposals.preferred)
         fits &= proposals.quality >= SOLID
         sizes = np.maximum(np.diag(proposals.shared), 1)
         # Wholes first, or parts first: what comes later must be new.
