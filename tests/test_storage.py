@@ -190,6 +190,7 @@ def test_a_loaded_detector_gives_the_same_verdict(detector: Detector, original: 
     assert (loaded.method, loaded.profile) == (detector.method, detector.profile)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_verdict(
     detector: Detector, original: Path, tmp_path: Path
 ) -> None:
