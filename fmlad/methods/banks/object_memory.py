@@ -94,7 +94,9 @@ class ObjectMemory:
         arrays: dict[str, npt.NDArray[Any]] = {}
         for number, (objects, one) in enumerate(zip(self.shots, self.choices, strict=True)):
             for name, tensor in objects.tensors().items():
-                arrays[f"objects.{number}.{name}"] = tensor.reshape(len(objects), -1).numpy()
+                arrays[f"objects.{number}.{name}"] = (
+                    tensor[:, None] if tensor.ndim == 1 else tensor
+                ).numpy()
             table = [one.points, one.quality[:, None], one.kept[:, None]]
             arrays[f"choices.{number}"] = np.concatenate(table, axis=1)
         for number, frame in enumerate(self.frames):
