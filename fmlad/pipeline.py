@@ -68,11 +68,6 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     PSAD's adaptive scaling where shots are left out in turn), or by validation images where it
     wants that (``validation_scales``). The threshold is the largest of those scores, or of the
     validation images' where there are any.
-
-    Args:
-        method: The method.
-        views: The shots, at least one.
-        context: What else it may use; its ``validation`` images are never shots.
     """
     from fmlad.training.loop import seeded
 
@@ -142,11 +137,6 @@ def _without(context: FitContext, aside: Sequence[int], views: Sequence[ImageVie
 
 def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., ImageView]) -> Fitted:
     """Fits a method to a prompt set alone: unscaled branches, a threshold for broken rules.
-
-    Args:
-        method: One with ``from_prompts``.
-        prompts: The set.
-        make_view: Makes a view of an exemplar's picture.
 
     Raises:
         OptionError: The method needs shots.

@@ -51,14 +51,7 @@ class ObjectMemory:
     def learn(
         cls, shots: Sequence[Objects], choices: Sequence[Choices], hierarchy: bool, place: bool
     ) -> ObjectMemory:
-        """Objects of the shots, and their common arrangement if there is one.
-
-        Args:
-            shots: Objects of each shot.
-            choices: Proposals of each shot.
-            hierarchy: Whether to count at all levels of similarity.
-            place: Whether to look for a common arrangement at all.
-        """
+        """Objects of the shots, and their common arrangement if there is one."""
         memory = cls(tuple(shots), tuple(choices), hierarchy)
         return replace(memory, frames=memory._arranged(), _models={}) if place else memory
 

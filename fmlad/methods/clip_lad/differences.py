@@ -25,14 +25,7 @@ Bools = npt.NDArray[np.bool_]
 def learned(
     seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> list[Difference]:
-    """Counts and areas that depart from the shots, at most one difference a class.
-
-    Args:
-        seen: The query.
-        comparison: The comparison with its nearest shot.
-        memory: The shots.
-        size: Height and width of the query in pixels.
-    """
+    """Counts and areas that depart from the shots, at most one difference a class."""
     found: dict[int, Difference] = {}
     for row in np.argsort(-comparison.surprises, kind="stable"):
         if comparison.surprises[row] >= LEAST:
