@@ -279,8 +279,8 @@ def test_the_folder_may_be_given_in_any_way(
     saved: Path, monkeypatch: pytest.MonkeyPatch, detector: Detector
 ) -> None:
     monkeypatch.chdir(saved.parent)
-    for given in ("saved", "./saved/", str(saved), Path("saved")):
-        assert Detector.load(given, device="cpu").threshold == detector.threshold
+    for folder in ("saved", "./saved/", str(saved), Path("saved")):
+        assert Detector.load(folder, device="cpu").threshold == detector.threshold
     detector.save("relative/deep/folder")
     assert outcome(saved.parent / "relative/deep/folder") == "works"
 
