@@ -5,7 +5,7 @@
     python -m benchmarks --only dice pcb --again
 
 A benchmark is left out if its results were written by the code as it is now; so a run that was
-stopped goes on where it was. Afterwards `python tools/readme_tables.py` brings the documents up to
+stopped goes on where it was. Afterwards `python -m tools.docs tables` brings the documents up to
 date. Many hours on two cores; most of all CLIP-LAD's ablations.
 """
 
@@ -99,6 +99,7 @@ BENCHMARKS = (
     ),
     Benchmark("benchmarks.sam_lad_exchange factors --images 12", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
+    Benchmark("benchmarks.sam_lad ablation", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),

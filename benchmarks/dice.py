@@ -58,10 +58,6 @@ def open_views(names: list[str]) -> dict[str, ImageView]:
     return {name: backbone_set.view(load_image(root / name), name) for name in names}
 
 
-def silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""
-
-
 def cell(
     views: dict[str, ImageView], dice: dict[str, int], k: int, seed: int, options: dict[str, Any]
 ) -> dict[str, float]:

@@ -8,7 +8,7 @@
 ``matching``: normal test scenes of known objects (their true masks) before their two most alike of
 8 training scenes of the same product type. A pair is right when both objects are of one part and,
 where parts have slots, in one slot. Precision, recall and F1 by category and descriptor, matched as
-published (cosine) and with learned likeness.
+published (cosine) and with learned affinity.
 
 ``digits``: DigitAnatomy, 5 seeds x 200 test pages (100 normal, 25 of each anomaly), image AUROC.
 
@@ -39,18 +39,18 @@ import torch
 
 import fmlad
 from benchmarks.common import keep, unfinished
+from benchmarks.sam_lad_ablation import DRAWS, ablation
 from benchmarks.scenes import GROUPS, open_all
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import literal_match, match
-from fmlad.methods.sam_lad.comparison import LITERAL_DUSTBIN, LITERAL_TEMPERATURE
 from fmlad.methods.sam_lad.descriptors import Mode
+from fmlad.methods.sam_lad.matching import Affinity, match
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.methods.sam_lad.paper import optimal_matching
 from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.objects.appearance import described
 from fmlad.views import BackboneSet, ImageView
@@ -75,9 +75,11 @@ class Known:
         boxes = np.array([item.box for item in scene.objects], float)
         objects = described(scene.image, masks, boxes, np.ones(len(masks)), level).objects
         size = (level.shape[-2], level.shape[-1])
-        self.maps = ObjectMaps(level, objects, soft_masks(masks, size), scene.image.shape[:2])
+        vector = image_vector(level)
+        self.maps = ObjectMaps(
+            level, objects, soft_masks(masks, size), scene.image.shape[:2], vector
+        )
         self.keys = [(item.kind, item.slot) for item in scene.objects]
-        self.vector = image_vector(level)
 
     @property
     def type(self) -> Counter[tuple[str, str | None]]:
@@ -94,25 +96,28 @@ def matching(world: int, images: int) -> dict[str, Any]:
         pairs = []
         for query in tests:
             alike = [shot for shot in train if shot.type == query.type]
-            alike.sort(key=lambda shot, q=query: float(np.linalg.norm(shot.vector - q.vector)))
+            alike.sort(
+                key=lambda shot, q=query: float(np.linalg.norm(shot.maps.vector - q.maps.vector))
+            )
             pairs += [(query, shot) for shot in alike[:REFERENCES]]
         for mode in MODES:
-            learned = Likeness.learn([shot.maps.things(mode) for shot in train])
+            learned = Affinity.learn([shot.maps.described(mode) for shot in train])
             for how in ("learned", "without place", "published"):
-                likeness = learned
+                affinity = learned
                 if how == "without place":
-                    likeness = Likeness.learn([s.maps.things(mode) for s in train], place=False)
+                    affinity = Affinity.learn([s.maps.described(mode) for s in train], place=False)
                 counted = np.zeros(3)
                 for query, shot in pairs:
-                    here, there = query.maps.things(mode), shot.maps.things(mode)
+                    here, there = query.maps.described(mode), shot.maps.described(mode)
                     if how == "published":
-                        cosine = here.descriptors @ there.descriptors.T / LITERAL_TEMPERATURE
-                        found = literal_match(cosine, LITERAL_DUSTBIN, 1.0)
+                        partner, _ = optimal_matching(here.descriptors, there.descriptors)
                     else:
-                        found = match(likeness.scores(here, there), likeness.dustbin, 1.0)
-                    right = sum(query.keys[i] == shot.keys[j] for i, j in found.pairs)
+                        scores = affinity.scores(here, there)
+                        partner = match(scores, affinity.dustbin, 1.0).partner
+                    pairs_found = [(i, j) for i, j in enumerate(partner) if j >= 0]
+                    right = sum(query.keys[i] == shot.keys[j] for i, j in pairs_found)
                     true = sum((query.type & shot.type).values())
-                    counted += (right, len(found.pairs), true)
+                    counted += (right, len(pairs_found), true)
                 precision = counted[0] / max(counted[1], 1)
                 recall = counted[0] / max(counted[2], 1)
                 f1 = 2 * precision * recall / max(precision + recall, 1e-9)
@@ -240,8 +245,6 @@ def cost() -> dict[str, Any]:
             method.evidence(view, state)  # masks and features are there from now on
 
             def work(query: ImageView = view, method: SamLad = method, state: Any = state) -> None:
-                for known in [key for key in query.memo if key.startswith("object maps")]:
-                    del query.memo[known]
                 method.evidence(query, state)
 
             took = seconds(work)
@@ -255,7 +258,7 @@ def cost() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("matching", "digits", "scenes", "cost"))
+    parser.add_argument("what", choices=("matching", "digits", "scenes", "cost", "ablation"))
     parser.add_argument("--tuning", action="store_true", help="other worlds; writes no result")
     parser.add_argument("--images", type=int, default=12, help="test images per group")
     parser.add_argument("--seeds", type=int, default=None, help="draws, or worlds of digits")
@@ -323,6 +326,16 @@ def main() -> None:
             for kind in ("logical", "structural"):
                 cells = [figures[f"{c}: {way}"][f"fused, {kind}"] for c in SCENE_CATEGORIES]
                 figures[f"mean: {way}, {kind}"] = round(float(np.mean(cells)), 3)
+    elif a.what == "ablation":
+        protocol = "builtin profile; see benchmarks/sam_lad_ablation.py"
+        kept_seeds = range(DRAWS)
+        figures = {} if a.tuning else unfinished(name, protocol)
+
+        def record(now: dict[str, Any]) -> None:
+            if not a.tuning:
+                keep(name, protocol, now, seeds=kept_seeds, finished=False)
+
+        figures = ablation(eyes(), a.root, world, figures, record)
     else:
         protocol = f"random weights, {torch.get_num_threads()} threads, medians"
         figures = cost()

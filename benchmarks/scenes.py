@@ -41,10 +41,6 @@ SWITCHES = ("hierarchy", "place", "scaling", "registration")
 GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 
 
-def silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""
-
-
 def in_place(found: Box | None, truth: Box) -> bool:
     """Whether a box overlaps the truth's by a fifth, or has its centre in it or the reverse."""
     if found is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,21 +50,6 @@ def write(path: Path, name: str, **values: Any) -> Path:
     except OSError as error:
         raise OptionError(f"The report cannot be written to {path}: {error}.") from error
     return path
-
-
-def write_page(path: Path, title: str, parts: Sequence[str], style: str = "") -> Path:
-    """Writes pieces of HTML as one page in the common style, light or dark as the reader has it.
-
-    Args:
-        path: The file.
-        title: Of the page; everything else is taken as it stands.
-        parts: The body.
-        style: CSS beyond the common one.
-
-    Raises:
-        OptionError: The file cannot be written.
-    """
-    return write(path, "page.html", title=title, parts=parts, style=style)
 
 
 def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:

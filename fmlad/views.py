@@ -109,17 +109,20 @@ class ImageView:
         return self._pyramids[self._backbones.backbones[role].fingerprint]
 
     def upsampled(self, factor: int, role: str = "feature_extractor") -> Tensor:
-        """The finest level of :meth:`pyramid`, sharpened: ``(1, C, factor * h, factor * w)``."""
+        """The finest level of :meth:`pyramid`, sharpened: ``(1, C, factor * h, factor * w)``.
+
+        Not kept, because it is up to 64 times as large as the level.
+        """
         levels = self.pyramid(role).levels
         finest = levels[min(levels)]
         if factor == 1:
             return finest
         upsampler = cast(Upsampler, self._backbones.backbones["upsampler"])
-        key = f"upsampled x{factor} {self._backbones.backbones[role].fingerprint}"
-        key = f"{key} {upsampler.fingerprint}"
-        if key not in self.memo:
-            self.memo[key] = upsampler(finest, self.tensor, factor).to(finest.device)
-        return cast(Tensor, self.memo[key])
+        return upsampler(finest, self.tensor, factor).to(finest.device)
+
+    def release(self) -> None:
+        """Drops all features, masks and notes; what is asked for again is computed again."""
+        self._pyramids, self._masks, self.memo = {}, {}, {}
 
     def masks(self, role: str = "mask_proposer") -> Masks:
         """Object proposals, best first."""

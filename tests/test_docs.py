@@ -84,11 +84,11 @@ def test_links_and_pictures_exist(page: str) -> None:
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results() -> None:
-    from tools.readme_tables import BEGIN, END, PAGES
+    from tools.docs.tables import BEGIN, END, PAGES
 
     for path, content in PAGES.items():
         text = (ROOT / path).read_text()
-        assert text.split(BEGIN)[1].split(END)[0].strip() == content(), path
+        assert text.split(BEGIN)[1].split(END)[0].strip() == "\n".join(content()), path
 
 
 def test_the_code_of_the_metrics_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

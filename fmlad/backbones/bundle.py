@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any, Literal
@@ -34,6 +34,7 @@ from fmlad.backbones.hub import (
     whole_file,
 )
 from fmlad.errors import CorruptBundleError, OptionError, WeightsUnavailableError
+from fmlad.progress import Progress, silent
 
 COMPANIONS = (".json", ".txt", ".model")  # endings of what lies beside weights
 # Kinds of model (model_type in config.json) that read words.
@@ -44,12 +45,6 @@ TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 2**20  # bytes; a manifest of all our profiles has a few thousand
 LOCAL = "local"  # stands for the organisation where weights came from a local path
-
-Progress = Callable[[int, int, str], None]
-
-
-def quiet(done: int, total: int, what: str) -> None:
-    """No progress."""
 
 
 # --- examining ------------------------------------------------------------------------------------
@@ -72,7 +67,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def check(weights: Weights, progress: Progress = quiet) -> Report:
+def check(weights: Weights, progress: Progress = silent) -> Report:
     """Looks for weights on this machine and examines them; never raises for what it finds.
 
     ``progress`` is told files done, files in all and what is being read.
@@ -211,7 +206,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
     ]
 
 
-def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = quiet) -> list[str]:
+def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = silent) -> list[str]:
     """Writes a bundle of weights that are on this machine; each is checked first.
 
     ``progress`` is told files done, files in all and what is being done.
@@ -272,7 +267,7 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None
 # --- unpacking ------------------------------------------------------------------------------------
 
 
-def unbundle(bundled: Path, to: Path | None = None, progress: Progress = quiet) -> dict[str, Path]:
+def unbundle(bundled: Path, to: Path | None = None, progress: Progress = silent) -> dict[str, Path]:
     """Verifies a bundle and puts its weights below ``to``, else where ``locate`` finds them.
 
     ``progress`` is told files done, files in all and what is being done.

@@ -1,8 +1,9 @@
 """Bootstrap of AUROC over test images and over seeds, all draws at once.
 
 Test images are drawn with replacement within their kind, so that no draw is without anomalies, and
-the same draw of images serves every seed and every contestant that judged them: what is common to
-two contestants is common in every draw of their difference. Seeds are drawn on top.
+the same draw of images serves every seed and every entry that judged them: what is common to two
+entries is common in every draw of their difference. Seeds are drawn on top. (scipy.stats.bootstrap
+draws each sample for itself and knows no draw that several statistics share.)
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (percentile
 interval) and 16.
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.bench.model import Row
+from fmlad.bench.model import ImageRecord
 
 DRAWS = 1000
 SEED = 0
@@ -38,27 +39,19 @@ class ImageDraws:
 
     @classmethod
     def of(
-        cls, cells: Sequence[Sequence[Row]], rng: np.random.Generator, draws: int = DRAWS
+        cls, cells: Sequence[Sequence[ImageRecord]], rng: np.random.Generator, draws: int = DRAWS
     ) -> ImageDraws:
-        """Draws among all images that any of some cells of one task judged.
-
-        Args:
-            cells: Rows of each cell.
-            rng: For the draws.
-            draws: How many.
-        """
-        kinds: dict[str, dict[str, None]] = {}
-        for rows in cells:
-            for row in rows:
-                kinds.setdefault(row.kind, {})[row.name] = None
+        """``draws`` draws among all images that any of some cells of one task judged."""
+        kinds: dict[str, set[str]] = {}
+        for row in (row for rows in cells for row in rows):
+            kinds.setdefault(row.kind, set()).add(row.name)
         counts: dict[str, Floats] = {}
-        for kind in sorted(kinds):
-            names = sorted(kinds[kind])
+        for _, names in sorted(kinds.items()):
             table = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-            counts |= {name: table[:, i].astype(np.float64) for i, name in enumerate(names)}
+            counts |= zip(sorted(names), table.T.astype(np.float64), strict=True)
         return cls(counts)
 
-    def figure(self, name: str, rows: Sequence[Row]) -> Floats:
+    def figure(self, name: str, rows: Sequence[ImageRecord]) -> Floats:
         """``(draws,)`` values of a figure of one cell; NaN where there is none of a kind.
 
         Args:
@@ -75,26 +68,20 @@ class ImageDraws:
         ]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
 
-    def _auroc(self, normal: Sequence[Row], odd: Sequence[Row]) -> Floats:
+    def _auroc(self, normal: Sequence[ImageRecord], odd: Sequence[ImageRecord]) -> Floats:
         """Share of pairs that are in order, each as often as both its images were drawn."""
         if not normal or not odd:
             return np.full(len(next(iter(self.counts.values()))), np.nan)
         low, high = (np.array([row.score for row in rows]) for rows in (normal, odd))
         in_order = (high[:, None] > low) + 0.5 * (high[:, None] == low)
-        weights = [np.stack([self.counts[row.name] for row in rows]) for rows in (odd, normal)]
-        hits = np.einsum("pd,pn,nd->d", weights[0], in_order, weights[1], optimize=True)
-        pairs = weights[0].sum(axis=0) * weights[1].sum(axis=0)
-        area: Floats = np.divide(hits, pairs, out=np.full(len(hits), np.nan), where=pairs > 0)
-        return area
+        drawn = [np.stack([self.counts[row.name] for row in rows]) for rows in (odd, normal)]
+        hits = np.einsum("pd,pn,nd->d", drawn[0], in_order, drawn[1], optimize=True)
+        pairs = drawn[0].sum(axis=0) * drawn[1].sum(axis=0)
+        return np.divide(hits, pairs, out=np.full(len(hits), np.nan), where=pairs > 0)  # type: ignore[no-any-return]
 
 
 def over_seeds(cells: Sequence[Floats], rng: np.random.Generator) -> Floats:
-    """``(draws,)`` means over seeds drawn with replacement.
-
-    Args:
-        cells: ``(draws,)`` values of each seed's cell.
-        rng: For the draws of seeds.
-    """
+    """``(draws,)`` means over seeds drawn with replacement, of ``(draws,)`` values of each seed."""
     values = np.stack(cells)
     chosen = rng.integers(len(values), size=values.shape)
     return np.take_along_axis(values, chosen, axis=0).mean(axis=0)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,7 @@ import numpy as np
 from fmlad.bench.model import ALL, Task
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, OptionError
-
-Progress = Callable[[int, int, str], None]
+from fmlad.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,8 @@ def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[S
 def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
     """Draws shots at random from the training images, and takes them out of the test images.
 
-    Training and test images may come from one pool, and a folder may hold one picture twice, so
-    files that are drawn images, byte for byte, are left out of the test. Images with a reference
-    each draw nothing.
+    Files that are drawn images, byte for byte, are left out of the test: both may come from one
+    pool, and a folder may hold one picture twice. Images with a reference each draw nothing.
 
     Args:
         dataset: One category.
@@ -111,28 +109,23 @@ def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
         )
     order = np.random.default_rng(seed).permutation(len(pool))
     drawn = tuple(pool[i] for i in (order if shots == ALL else order[:shots]))
-    test = _without([sample.path for sample in drawn], dataset.test)
+    sizes: dict[int, list[Path]] = {}  # few files are of one size
+    for sample in drawn:
+        sizes.setdefault(_size(sample.path), []).append(sample.path)
+
+    def is_drawn(path: Path) -> bool:
+        alike = sizes.get(size := _size(path), [])
+        return path in alike or (
+            size >= 0 and any(filecmp.cmp(path, one, shallow=False) for one in alike)
+        )
+
+    test = tuple(sample for sample in dataset.test if not is_drawn(sample.path))
     if not any(sample.kind == "good" for sample in test):
         raise OptionError(
             f"{title}: after drawing {shots or 'all'} shots no normal image is left to be judged; "
             f"ask for fewer shots, or for more test images."
         )
     return Draw(drawn, test)
-
-
-def _without(drawn: Sequence[Path], samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Samples that are none of some files, nor copies of one; few files are of one size."""
-    paths = set(drawn)
-    sizes: dict[int, list[Path]] = {}
-    for path in drawn:
-        if (size := _size(path)) >= 0:
-            sizes.setdefault(size, []).append(path)
-
-    def taken(path: Path) -> bool:
-        alike = sizes.get(_size(path), [])
-        return path in paths or any(filecmp.cmp(path, other, shallow=False) for other in alike)
-
-    return tuple(sample for sample in samples if not taken(sample.path))
 
 
 def _size(path: Path) -> int:

@@ -25,16 +25,16 @@ def _fixed() -> dict[str, str]:
     import numpy as np
     import torch
 
-    facts = {
+    commit = _commit(Path(__file__).parent)
+    return {
         "fmlad": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
         "processor": _processor(),
+        **({"commit": commit} if commit else {}),
     }
-    commit = _commit(Path(__file__).parent)
-    return facts | ({"commit": commit} if commit else {})
 
 
 def _processor() -> str:
@@ -42,29 +42,24 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
-def _commit(package: Path) -> str | None:
-    """The commit that the package is a file of; marked where files differ from it."""
+def _commit(package: Path) -> str:
+    """The commit that the package is a file of; marked where files differ from it; else ""."""
     if not _git(package, "ls-files", "__init__.py"):
-        return None  # not a checkout, or installed inside somebody else's
+        return ""  # not a checkout, or installed inside somebody else's
     commit = _git(package, "rev-parse", "HEAD")
-    if commit and _git(package, "status", "--porcelain", "--untracked-files=no"):
-        commit += " with changes"
-    return commit or None
+    changed = commit and _git(package, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit} with changes" if changed else commit
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

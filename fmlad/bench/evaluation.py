@@ -1,19 +1,18 @@
-"""A saved detector against a dataset: the figures of one contestant without any draw."""
+"""A saved detector on a dataset: its figures without any draw."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fmlad.bench.draw import open_task
-from fmlad.bench.model import Row, Scored, Task
+from fmlad.bench.model import ImageRecord, Scored, Task
 from fmlad.bench.runner import judge_all
 from fmlad.datasets.model import Sample
 from fmlad.errors import DatasetError, OptionError
-
-Progress = Callable[[int, int, str], None]
+from fmlad.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Evaluation:
     """
 
     task: Task
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     alarms: Mapping[str, float]
     notes: tuple[str, ...]
@@ -92,14 +91,9 @@ def evaluate(
         localise=task.localise and dataset.localised,
         tell=lambda done, total: progress(done, total, "judging images") if progress else None,
     )
-    return Evaluation(
-        task, measured.rows, measured.figures, _alarms(measured.rows), (*notes, *measured.notes)
-    )
-
-
-def _alarms(rows: tuple[Row, ...]) -> dict[str, float]:
     decided: dict[str, list[bool]] = {}
-    for row in rows:
+    for row in measured.rows:
         if row.threshold is not None:
             decided.setdefault(row.kind, []).append(row.score > row.threshold)
-    return {kind: sum(said) / len(said) for kind, said in decided.items()}
+    alarms = {kind: sum(said) / len(said) for kind, said in decided.items()}
+    return Evaluation(task, measured.rows, measured.figures, alarms, (*notes, *measured.notes))

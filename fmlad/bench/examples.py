@@ -1,22 +1,26 @@
-"""Images that a contestant judged best and worst, judged again so that they can be shown.
+"""Images that an entry judged best and worst, judged again so that they can be shown.
 
-A results folder holds scores and no maps. The contestant is fitted once more on the recorded shots
-of one cell and asked about those few images, as long as they are where they were.
+A results folder holds scores and no maps. The entry is fitted once more on the recorded shots of
+one cell and asked about those few images, as long as they are where they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from fmlad.bench.model import ALL, CellResult, Row
-from fmlad.bench.plan import is_peer, prompts_of
-from fmlad.datasets.model import Dataset, Sample
+from fmlad import draw
+from fmlad.bench.draw import open_task
+from fmlad.bench.estimators import ViewCache, make_estimator
+from fmlad.bench.model import ALL, CellResult, ImageRecord, Scored
+from fmlad.bench.runner import Fitter
+from fmlad.datasets.model import Sample
 from fmlad.errors import FmladError, OptionError
+from fmlad.io.images import load_image
 
 PATIENCE = 120.0  # seconds that a fit took in the run; what took longer is not fitted again
 TOLERANCE = 1e-3  # of a score, relative: another machine sums in another order
@@ -33,12 +37,12 @@ class Example:
         row: As recorded.
         score: Now.
         picture: The image.
-        overlay: With heat, and boxes where the contestant finds any.
+        overlay: With heat, and boxes where the entry finds any.
         sentences: Its first findings.
     """
 
     role: str
-    row: Row
+    row: ImageRecord
     score: float
     picture: Image.Image = field(repr=False)
     overlay: Image.Image = field(repr=False)
@@ -51,38 +55,33 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The examples of one contestant.
+class EntryExamples:
+    """The examples of one entry.
 
     Attributes:
-        cell: The cell they are of.
+        result: The cell they are of.
         examples: Empty where there are none.
         missing: Why there are none, in a sentence; "" where there are.
     """
 
-    cell: CellResult
+    result: CellResult
     examples: tuple[Example, ...] = ()
     missing: str = ""
 
-
-@dataclass(frozen=True)
-class Seen:
-    """An image judged again."""
-
-    score: float
-    picture: Image.Image = field(repr=False)
-    overlay: Image.Image = field(repr=False)
-    sentences: tuple[str, ...] = ()
+    @property
+    def label(self) -> str:
+        """Of the entry."""
+        return self.result.cell.entry.label
 
 
-def galleries(cells: Sequence[CellResult], count: int) -> list[Gallery]:
+def entry_examples(cells: Sequence[CellResult], count: int) -> list[EntryExamples]:
     """Best and worst images of each entry, all of one task, one number of shots and one seed.
 
     Args:
         cells: Of one dataset.
-        count: Images of each entry.
+        count: Images of each entry; 0 gives no examples.
     """
-    return [gallery(cell, count) for cell in typical(cells)] if count else []
+    return [examples_of(cell, count) for cell in typical(cells)] if count else []
 
 
 def typical(cells: Sequence[CellResult]) -> list[CellResult]:
@@ -94,9 +93,9 @@ def typical(cells: Sequence[CellResult]) -> list[CellResult]:
     tasks: dict[str, list[CellResult]] = {}
     for cell in cells:
         tasks.setdefault(cell.cell.task.title, []).append(cell)
-    chosen = {title: _most_shots(found) for title, found in tasks.items()}
-    most = max((len(found) for found in chosen.values()), default=0)
-    full = sorted((f for f in chosen.values() if len(f) == most), key=_mean_figure)
+    chosen = [_most_shots(found) for found in tasks.values()]
+    most = max(map(len, chosen), default=0)
+    full = sorted((found for found in chosen if len(found) == most), key=_mean_figure)
     return full[(len(full) - 1) // 2] if full else []
 
 
@@ -113,7 +112,7 @@ def _mean_figure(cells: Sequence[CellResult]) -> float:
     return float(np.mean(values))
 
 
-def pick(rows: Sequence[Row], count: int) -> list[tuple[str, Row]]:
+def pick(rows: Sequence[ImageRecord], count: int) -> list[tuple[str, ImageRecord]]:
     """Which images are shown, and why: in turn the worst and the best of either kind.
 
     Scores are taken relative to their thresholds, where there are any.
@@ -126,7 +125,7 @@ def pick(rows: Sequence[Row], count: int) -> list[tuple[str, Row]]:
         "the most suspected anomaly": odd[::-1],
         "the least suspected normal image": good[::-1],
     }
-    picked: dict[str, tuple[str, Row]] = {}
+    picked: dict[str, tuple[str, ImageRecord]] = {}
     for turn in range(len(rows)):
         for role, queue in queues.items():
             if turn < len(queue) and len(picked) < count:
@@ -135,106 +134,55 @@ def pick(rows: Sequence[Row], count: int) -> list[tuple[str, Row]]:
     return list(picked.values())
 
 
-def _relative(row: Row) -> float:
+def _relative(row: ImageRecord) -> float:
     return row.score / row.threshold if row.threshold and row.threshold > 0 else row.score
 
 
-def gallery(result: CellResult, count: int) -> Gallery:
-    """Fits the contestant of a cell again and shows some of its images."""
-    from fmlad.bench.draw import open_task
-
+def examples_of(result: CellResult, count: int) -> EntryExamples:
+    """Fits the entry of a cell again and shows some of its images."""
     took = result.cost.get("fit_seconds", 0.0)
     if took > PATIENCE:
-        return Gallery(result, missing=f"Not fitted again for pictures: a fit took {took:.0f} s.")
+        why = f"Not fitted again for pictures: a fit took {took:.0f} s."
+        return EntryExamples(result, missing=why)
     try:
-        dataset = open_task(result.cell.task)
-        samples = {sample.name: sample for sample in dataset.test}
-        chosen = [(role, row, _found(samples, row.name)) for role, row in pick(result.rows, count)]
-        judge = _judge(result, dataset)
-        examples = []
-        for role, row, sample in chosen:
-            seen = judge(sample)
-            examples.append(
-                Example(role, row, seen.score, seen.picture, seen.overlay, seen.sentences)
-            )
+        examples = tuple(_judged_again(result, count))
     except FmladError as error:
-        return Gallery(result, missing=f"No pictures, for the run cannot be repeated here: {error}")
-    return Gallery(result, tuple(examples))
+        why = f"No pictures, for the run cannot be repeated here: {error}"
+        return EntryExamples(result, missing=why)
+    return EntryExamples(result, examples)
 
 
-def _found(samples: dict[str, Sample], name: str) -> Sample:
-    if name not in samples:
+def _judged_again(result: CellResult, count: int) -> Iterator[Example]:
+    dataset = open_task(result.cell.task)
+
+    def found(samples: Sequence[Sample], name: str) -> Sample:
+        for sample in samples:
+            if sample.name == name:
+                return sample
         raise OptionError(f"the image {name!r} is not in the dataset any more.")
-    return samples[name]
 
-
-def _judge(result: CellResult, dataset: Dataset) -> Callable[[Sample], Seen]:
-    """What judges one image as the contestant of the cell did."""
-    train = {sample.name: sample for sample in dataset.train}
-    drawn = [_found(train, name).path for name in result.shots]
-    fit = _peer if is_peer(result.cell.entry.method) else _method
+    chosen = [(role, row, found(dataset.test, row.name)) for role, row in pick(result.rows, count)]
+    estimator = make_estimator(result.cell.entry, ViewCache())
+    fitter = Fitter(result.cell, dataset, estimator)
     if not dataset.paired:
-        return fit(result, dataset, drawn)
-
-    def judge(sample: Sample) -> Seen:
-        reference = [] if sample.reference is None else [sample.reference]
-        return fit(result, dataset, reference)(sample)
-
-    return judge
-
-
-def _method(
-    result: CellResult, dataset: Dataset, shots: Sequence[Path]
-) -> Callable[[Sample], Seen]:
-    """A method of this package: the same path as everybody's, with its findings."""
-    from fmlad.detector import Detector
-
-    entry = result.cell.entry
-    detector = Detector.from_shots(
-        shots,
-        method=entry.method,
-        profile=entry.profile,
-        prompts=prompts_of(entry, result.cell.task, dataset),
-        validation=[s.path for s in dataset.validation] if entry.validation else (),
-        seed=result.cell.seed,
-        **entry.options,
-    )
-
-    def judge(sample: Sample) -> Seen:
-        verdict = detector.predict(sample.path)
-        return Seen(
-            verdict.score,
-            Image.fromarray(np.array(verdict.pixels)),
-            verdict.overlay(),
-            tuple(finding.text for finding in verdict.findings[:SENTENCES]),
-        )
-
-    return judge
-
-
-def _peer(result: CellResult, dataset: Dataset, shots: Sequence[Path]) -> Callable[[Sample], Seen]:
-    """A peer: heat alone, on the scale of its threshold, or of the image where it has none."""
-    from fmlad import draw
-    from fmlad.bench import contestants
-    from fmlad.io.images import load_image
-
-    entry = result.cell.entry
-    contestant = contestants.make_contestant(entry, contestants.Gallery())
-    contestant.fit(
-        shots,
-        seed=result.cell.seed,
-        validation=[s.path for s in dataset.validation] if entry.validation else (),
-        prompts=prompts_of(entry, result.cell.task, dataset),
-    )
-
-    def judge(sample: Sample) -> Seen:
-        scored = contestant.score(sample.path)
+        fitter.fit([found(dataset.train, name).path for name in result.shots])
+    for role, row, sample in chosen:
+        if dataset.paired:
+            fitter.fit_to_reference(sample)
+        scored = estimator.score(sample.path)
         pixels = load_image(sample.path)
-        picture = Image.fromarray(pixels)
-        if scored.anomaly_map is None:
-            return Seen(scored.score, picture, picture)
-        top = scored.threshold or float(scored.anomaly_map.max()) / 2 or 1.0
-        heat = draw.heat(pixels, scored.anomaly_map, start=0.5 * top, full=2.0 * top)
-        return Seen(scored.score, picture, heat)
+        yield Example(role, row, scored.score, Image.fromarray(pixels), *_overlay(scored, pixels))
 
-    return judge
+
+def _overlay(scored: Scored, pixels: npt.NDArray[np.uint8]) -> tuple[Image.Image, tuple[str, ...]]:
+    """With boxes and findings, if a method of this package judged; of a peer heat alone.
+
+    Its scale is that of the threshold, or of the image where there is none.
+    """
+    if scored.prediction is not None:
+        findings = scored.prediction.findings[:SENTENCES]
+        return scored.prediction.overlay(), tuple(finding.text for finding in findings)
+    if scored.anomaly_map is None:
+        return Image.fromarray(pixels), ()
+    top = scored.threshold or float(scored.anomaly_map.max()) / 2 or 1.0
+    return draw.heat(pixels, scored.anomaly_map, start=0.5 * top, full=2.0 * top), ()

@@ -69,59 +69,50 @@ def groups(
         mine = [cell for cell in cells if cell.cell.task.dataset == dataset]
         tasks = tuple(dict.fromkeys(cell.cell.task.title for cell in mine))
         found.append(Group(dataset, tasks, True, tuple(overall(known, dataset))))
-        for some in _confined(mine, tasks):
-            own = [cell for cell in mine if cell.cell.task.title in some]
-            of_some = overall(summarise(own, draws=draws), dataset)
-            found.append(Group(dataset, some, False, tuple(of_some)))
+        done: dict[str, set[str]] = {}
+        for cell in mine:
+            done.setdefault(cell.cell.entry.label, set()).add(cell.cell.task.title)
+        for some in dict.fromkeys(tuple(t for t in tasks if t in own) for own in done.values()):
+            if 1 < len(some) < len(tasks):  # all tasks of an entry that is confined to them
+                own = [cell for cell in mine if cell.cell.task.title in some]
+                of_some = overall(summarise(own, draws=draws), dataset)
+                found.append(Group(dataset, some, False, tuple(of_some)))
     return [group for group in found if group.lines]
 
 
-def _confined(cells: Sequence[CellResult], tasks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Sets of several, not all tasks that make up what some entry has done."""
-    done: dict[str, set[str]] = {}
-    for cell in cells:
-        done.setdefault(cell.cell.entry.label, set()).add(cell.cell.task.title)
-    sets = (tuple(task for task in tasks if task in own) for own in done.values())
-    return [own for own in dict.fromkeys(sets) if 1 < len(own) < len(tasks)]
-
-
 def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
-    """JSON-ready: what tables need of groups, and nothing of single images.
-
-    Absolute paths among options are cut down to their names: they say nothing on another machine.
-    """
+    """JSON-ready: what tables need of groups, and nothing of single images."""
     return [
         {
             "dataset": group.dataset,
             "title": group.title,
             "tasks": list(group.tasks),
-            "lines": [
-                {
-                    "entry": line.entry.label,
-                    "method": line.entry.method,
-                    "profile": line.entry.profile,
-                    "options": {k: _portable(v) for k, v in line.entry.options.items()},
-                    "shots": line.shots,
-                    "seeds": list(line.seeds),
-                    "images": line.images,
-                    "category_prompts": line.category_prompts,
-                    "normals_beyond_k": line.normals_beyond_k,
-                    "figures": {
-                        name: {
-                            key: round(value, 4)
-                            for key, value in vars(figure).items()
-                            if value is not None
-                        }
-                        for name, figure in line.figures.items()
-                    },
-                    "cost": {name: round(value, 4) for name, value in line.cost.items()},
-                }
-                for line in group.lines
-            ],
+            "lines": [_condensed(line) for line in group.lines],
         }
         for group in found
     ]
 
 
-def _portable(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+def _condensed(line: Line) -> dict[str, Any]:
+    """Absolute paths among options are cut down to their names: elsewhere they say nothing."""
+    options = {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in line.entry.options.items()
+    }
+    figures = {
+        name: {key: round(value, 4) for key, value in vars(figure).items() if value is not None}
+        for name, figure in line.figures.items()
+    }
+    return {
+        "entry": line.entry.label,
+        "method": line.entry.method,
+        "profile": line.entry.profile,
+        "options": options,
+        "shots": line.shots,
+        "seeds": list(line.seeds),
+        "images": line.images,
+        "category_prompts": line.category_prompts,
+        "normals_beyond_k": line.normals_beyond_k,
+        "figures": figures,
+        "cost": {name: round(value, 4) for name, value in line.cost.items()},
+    }

@@ -1,7 +1,7 @@
-"""What the rooms of the benchmark hand to each other: plans, cells, results.
+"""What the modules of the benchmark hand to each other: entries, tasks, cells, results.
 
-A *cell* is the smallest piece of work that is kept: one contestant, one category, one number of
-shots, one seed. A plan is a list of cells; results are finished cells.
+A *cell* is the smallest piece of work that is kept: one entry, one task, one number of shots, one
+seed. A plan is a list of cells; results are finished cells.
 """
 
 from __future__ import annotations
@@ -12,20 +12,35 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from fmlad.datasets.model import Kind
+from fmlad.prediction import Prediction
 
 FORMAT = 1
 ALL = 0  # number of shots that means "all training images"
 
+Count = Annotated[int, Field(ge=0, strict=True)]
+# Values are checked wherever a plan is made or results are read; YAML reads a category 1 as one.
+_CHECKED = ConfigDict(extra="forbid", revalidate_instances="always", coerce_numbers_to_str=True)
+
+
+def explained(error: ValidationError, source: str) -> str:
+    """What is wrong with a value, where in a source it stands, and what came."""
+    first = error.errors()[0]
+    for step in first["loc"]:
+        source += f"[{step}]" if isinstance(step, int) else f": {step}"
+    text = first["msg"].removeprefix("Input ")
+    return f"{source} {text[0].lower()}{text[1:]}; got {first['input']!r}"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One contestant as it is entered.
+    """A method with its options, or a peer, as it is entered in the benchmark.
 
     Attributes:
         label: Its row in the tables, unique within a plan (``"banks, patch alone"``).
@@ -36,12 +51,14 @@ class Entry:
         validation: Whether the dataset's validation images are handed to it (normals beyond k).
     """
 
-    label: str
+    __pydantic_config__ = _CHECKED
+
+    label: Annotated[str, Field(pattern=r"\S")]
     method: str
     profile: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     prompts: str | None = None
-    validation: bool = False
+    validation: Annotated[bool, Field(strict=True)] = False
 
 
 @dataclass(frozen=True)
@@ -55,18 +72,20 @@ class Task:
         subtype: Of the category, or None.
         images: At most this many test images of each kind; 0 means all.
         spread: Whether those are evenly spread over the dataset's order, or its first ones.
-        localise: Whether maps are measured against the truth as well.
+        localise: Whether maps are measured against the annotations as well.
         prompts: Prompt set that an entry with ``"category"`` gets here, by name or path; None means
             the one bundled for the category.
     """
 
+    __pydantic_config__ = _CHECKED
+
     dataset: str
-    root: str
-    category: str
+    root: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, Path) else v)]
+    category: str = ""
     subtype: str | None = None
-    images: int = 0
-    spread: bool = True
-    localise: bool = True
+    images: Count = 0
+    spread: Annotated[bool, Field(strict=True)] = True
+    localise: Annotated[bool, Field(strict=True)] = True
     prompts: str | None = None
 
     @property
@@ -80,10 +99,10 @@ class Cell:
     """The smallest piece of work that is kept.
 
     Attributes:
-        entry: Who.
-        task: On what.
+        entry: The entry.
+        task: The task.
         shots: How many shots; ``ALL`` for all training images. Of pairs, always 1.
-        seed: For the draw of shots and for the contestant.
+        seed: For the draw of shots and for the entry.
     """
 
     entry: Entry
@@ -104,8 +123,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What came of one test image.
+class ImageRecord:
+    """What is recorded of one test image.
 
     Attributes:
         name: Of the sample.
@@ -134,19 +153,19 @@ class CellResult:
     Attributes:
         cell: What was done.
         shots: Names of the shots drawn, in order; of pairs, empty.
-        rows: One a test image, in the dataset's order.
+        rows: One per test image, in the dataset's order.
         figures: Name -> value of every metric of the cell, as ``fmlad.metrics.summary`` names them.
         curve: sPRO curve, thinned: ``{"fpr": [...], "spro": [...]}``; empty where not localised.
         cost: ``fit_seconds``, ``p50_seconds`` and ``p95_seconds`` of a query (each absent where all
             made use of what an earlier cell computed), ``peak_mb`` (of the process),
             ``normals_beyond_k`` (validation images handed over), ``weights_mb`` and the like.
-        notes: Of the dataset and of the contestant.
+        notes: Of the dataset and of the entry.
         environment: fmlad, python, torch, platform, threads, commit where known.
     """
 
     cell: Cell
     shots: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
@@ -156,24 +175,26 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a contestant says about one image.
+    """What an estimator says about one image.
 
     Attributes:
         score: Higher is more anomalous.
         anomaly_map: float32 ``(H, W)`` at the image's own size, or None if it makes none.
         threshold: Scores above it are called anomalous, or None.
         fresh: Whether nothing of this image was computed before.
+        prediction: With findings and pictures, of methods of this package.
     """
 
     score: float
     anomaly_map: npt.NDArray[np.float32] | None = field(repr=False, default=None)
     threshold: float | None = None
     fresh: bool = True
+    prediction: Prediction | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
 class FailedCell:
-    """A cell that could not be done, for a reason that somebody can mend.
+    """A cell that could not be done.
 
     Attributes:
         cell: What was to be done.
@@ -189,8 +210,8 @@ class FailedCell:
 Outcome = CellResult | FailedCell
 
 
-class Contestant(Protocol):
-    """A method or a peer in the benchmark: fitted to shots, then asked about one image a time.
+class Estimator(Protocol):
+    """A method or a peer under test: fitted to shots, then asked about one image at a time.
 
     One object serves all cells of one entry on one task, so that it may keep features between them.
     """

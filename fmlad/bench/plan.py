@@ -6,15 +6,19 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
-from fmlad.bench.draw import Progress, digest, draw, open_task
-from fmlad.bench.model import ALL, Cell, Entry, Task
+from pydantic import Field, TypeAdapter, ValidationError
+
+from fmlad.bench.draw import digest, draw, open_task
+from fmlad.bench.model import Cell, Count, Entry, Task, explained
 from fmlad.datasets.model import Dataset
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.progress import Progress
 
 SHOTS = (1, 2, 4, 8)
 SEEDS = (0, 1, 2, 3, 4)
@@ -23,6 +27,8 @@ CATEGORY = "category"  # value of Entry.prompts: the set of each category
 # Prefix of a peer's name -> "module:function", called with (name, options, device). Imported only
 # when such a peer takes part.
 PEERS: Mapping[str, str] = {"anomalib": "fmlad.bench.peers:make_peer"}
+
+AtLeastOne = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -41,38 +47,35 @@ class Plan:
             entry takes part in; labels left out take part in all.
     """
 
-    entries: tuple[Entry, ...]
-    tasks: tuple[Task, ...]
-    shots: tuple[int, ...] = SHOTS
-    seeds: tuple[int, ...] = SEEDS
+    entries: Annotated[tuple[Entry, ...], AtLeastOne]
+    tasks: Annotated[tuple[Task, ...], AtLeastOne]
+    shots: Annotated[tuple[Count, ...], AtLeastOne] = SHOTS
+    seeds: Annotated[tuple[Count, ...], AtLeastOne] = SEEDS
     name: str = ""
-    threads: int = 0
+    threads: Count = 0
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.entries or not self.tasks:
-            raise OptionError("A plan needs at least one entry and at least one task.")
-        object.__setattr__(self, "entries", tuple(_checked_entry(e) for e in self.entries))
-        object.__setattr__(self, "tasks", tuple(_checked_task(t) for t in self.tasks))
-        _unique("label", (entry.label for entry in self.entries))
-        _unique("task", (task.title for task in self.tasks))
-        for name, least in (("shots", ALL), ("seeds", 0)):
-            numbers = tuple(getattr(self, name))
-            if not numbers or not all(_is_whole(number, least) for number in numbers):
-                raise OptionError(
-                    f"{name} must be whole numbers, {least} or more, got {list(numbers)}."
-                )
-            _unique(name, map(str, numbers))
-            object.__setattr__(self, name, numbers)
-        if not _is_whole(self.threads, 0):
-            raise OptionError(f"threads must be a whole number, 0 or more, got {self.threads!r}.")
+        for name, adapter in _adapters().items():
+            try:
+                value = adapter.validate_python(getattr(self, name))
+            except ValidationError as error:
+                raise OptionError(f"{explained(error, name)}.") from None
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "entries", tuple(map(_completed, self.entries)))
         labels = [entry.label for entry in self.entries]
+        titles = [task.title for task in self.tasks]
+        named = {"label": labels, "task": titles, "shots": self.shots, "seeds": self.seeds}
+        for what, values in named.items():
+            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
+            if twice is not None:
+                raise OptionError(f"The {what} {twice!r} is in the plan twice; once is enough.")
         for label, wanted in self.only.items():
             if label not in labels:
                 raise UnknownNameError.of("entry", label, labels)
             for what in wanted:
                 if not any(_belongs(task, what) for task in self.tasks):
-                    raise UnknownNameError.of("task", what, (task.title for task in self.tasks))
+                    raise UnknownNameError.of("task", what, titles)
 
     def takes_part(self, entry: Entry, task: Task) -> bool:
         """Whether an entry is entered for a task."""
@@ -84,11 +87,10 @@ class Plan:
         return self.opened(progress)[0]
 
     def opened(self, progress: Progress | None = None) -> tuple[list[Cell], dict[str, str]]:
-        """All cells, and what they hang on that their description does not say.
+        """All cells, and digests of what they hang on beyond their description.
 
-        Cells of one task follow each other, so that its images are seen once.
-
-        Opens every dataset, so that a wrong folder is found before the work and not in its middle.
+        Cells of one task follow each other, so that its images are seen once. Opens every dataset,
+        so that a wrong folder is found before the work and not in its middle.
 
         Args:
             progress: Told of images that are rendered because they are missing.
@@ -126,6 +128,12 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :func:`plan_from_dict` reads it back."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(Plan, include_extras=True)
+    return {name: TypeAdapter(hint) for name, hint in hints.items()}
 
 
 def prompts_of(entry: Entry, task: Task, dataset: Dataset) -> str | None:
@@ -176,98 +184,53 @@ def plan_from_dict(content: Any, source: str = "plan", folder: Path | None = Non
     Raises:
         OptionError: A key is unknown or missing, or a value does not fit.
     """
-    given = _mapping(content, Plan, source)
-    entries = [
-        {"method": entry} if isinstance(entry, str) else entry
-        for entry in _list(given.get("entries", []), f"{source}: entries")
-    ]
-    tasks = _list(given.get("tasks", []), f"{source}: tasks")
-    built: dict[str, Any] = {
-        "entries": tuple(
-            _entry(entry, f"{source}: entries[{i}]", folder) for i, entry in enumerate(entries)
-        ),
-        "tasks": tuple(
-            _task(task, f"{source}: tasks[{i}]", folder) for i, task in enumerate(tasks)
-        ),
-    }
-    for name in ("shots", "seeds"):
-        if name in given:
-            value = given[name]
-            if name == "seeds" and _is_whole(value, 1):
-                value = range(value)
-            built[name] = tuple(_list(value, f"{source}: {name}"))
-    only = given.get("only", {})
-    if not isinstance(only, Mapping):
-        raise OptionError(f"{source}: only must be a mapping of label to tasks, got {only!r}.")
-    built["only"] = {
-        str(label): tuple(map(str, _list(where, f"{source}: only")))
-        for label, where in only.items()
-    }
-    built |= {name: given[name] for name in ("name", "threads") if name in given}
-    return Plan(**built)
+    given = {"entries": (), "tasks": (), **_mapping(content, Plan, source)}
+    for name, kind in (("entries", Entry), ("tasks", Task)):
+        if not isinstance(given[name], Sequence) or isinstance(given[name], str):
+            raise OptionError(f"{source}: {name} should be a list; got {given[name]!r}.")
+        given[name] = tuple(
+            _mapping(
+                {"method": one} if kind is Entry and isinstance(one, str) else one,
+                kind,
+                f"{source}: {name}[{number}]",
+                folder,
+            )
+            for number, one in enumerate(given[name])
+        )
+    if isinstance(given.get("seeds"), int) and given["seeds"] is not True:
+        given["seeds"] = tuple(range(given["seeds"]))
+    try:
+        return Plan(**given)
+    except UnknownNameError:
+        raise
+    except OptionError as error:
+        raise OptionError(f"{source}: {error}") from None
 
 
-def _entry(content: Any, where: str, folder: Path | None) -> Entry:
-    given = _mapping(content, Entry, where)
-    if "method" not in given:
-        raise OptionError(f"{where} has no method; expected its name, such as 'method: banks'.")
-    return Entry(**{"label": given["method"], **_placed(given, folder)})
-
-
-def _task(content: Any, where: str, folder: Path | None) -> Task:
-    given = {"category": "", **_mapping(content, Task, where)}
-    for name in ("dataset", "root"):
-        if not isinstance(given.get(name), str):
-            raise OptionError(f"{where} needs {name!r}: a text, got {given.get(name)!r}.")
-    if folder is not None:
-        given["root"] = str(folder / Path(given["root"]).expanduser())
-    for name in ("category", "subtype", "prompts"):  # YAML reads 1 as a number
-        value = given.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            given[name] = str(value)
-    return Task(**_placed(given, folder))
-
-
-def _placed(given: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """With a file of prompts where the plan's own folder has it."""
-    prompts = given.get("prompts")
-    if folder is None or not isinstance(prompts, str) or not prompts.endswith((".yaml", ".yml")):
-        return given
-    return {**given, "prompts": str(folder / prompts)}
-
-
-def _mapping(content: Any, kind: type, where: str) -> dict[str, Any]:
+def _mapping(content: Any, kind: type, where: str, folder: Path | None = None) -> dict[str, Any]:
+    """Keys of a dataclass, with its paths where the plan's own folder has them."""
     names = [f.name for f in fields(kind)]
     if not isinstance(content, Mapping):
-        raise OptionError(f"{where} must be a mapping with {', '.join(names)}; got {content!r}.")
+        raise OptionError(f"{where} should be a mapping with {', '.join(names)}; got {content!r}.")
     for key in content:
         if key not in names:
             raise UnknownNameError.of(f"key in {where}", key, names)
-    return {str(key): value for key, value in content.items()}
+    given = dict(content)
+    if kind is Entry and "method" in given:
+        given.setdefault("label", given["method"])
+    if folder is not None:
+        if str(given.get("prompts")).endswith((".yaml", ".yml")):
+            given["prompts"] = str(folder / given["prompts"])
+        if isinstance(given.get("root"), str):
+            given["root"] = str(folder / Path(given["root"]).expanduser())
+    return given
 
 
-def _list(value: Any, where: str) -> list[Any]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise OptionError(f"{where} must be a list, got {value!r}.")
-    return list(value)
-
-
-def _checked_entry(entry: Entry) -> Entry:
+def _completed(entry: Entry) -> Entry:
     """With its profile spelt out and its options as JSON would give them back."""
     from fmlad.methods.registry import list_methods
     from fmlad.profiles import profile_name
 
-    for name in ("label", "method", "profile"):
-        if not isinstance(getattr(entry, name), str):
-            raise OptionError(f"{name} must be a text, got {getattr(entry, name)!r}.")
-    if not entry.label.strip():
-        raise OptionError(f"The entry of {entry.method!r} has an empty label; give it a name.")
-    if entry.prompts is not None and not isinstance(entry.prompts, str):
-        raise OptionError(
-            f"{entry.label}: prompts must be a text or nothing, got {entry.prompts!r}."
-        )
-    if not isinstance(entry.validation, bool):
-        raise OptionError(f"{entry.label}: validation must be true or false.")
     peer = is_peer(entry.method)
     if not peer and entry.method not in list_methods():
         known = [*list_methods(), *(f"{prefix}:NAME" for prefix in PEERS)]
@@ -282,31 +245,21 @@ def _checked_entry(entry: Entry) -> Entry:
     return replace(entry, options=options, profile=profile)
 
 
-def _checked_task(task: Task) -> Task:
-    for name in ("dataset", "category", "subtype", "prompts"):
-        value = getattr(task, name)
-        optional = value is None and name in ("subtype", "prompts")
-        if not isinstance(value, str) and not optional:
-            raise OptionError(f"{task.dataset}: {name} of a task must be a text, got {value!r}.")
-    if not _is_whole(task.images, 0):
-        raise OptionError(
-            f"{task.title}: images must be a whole number, 0 (all) or more, got {task.images!r}."
-        )
-    for name in ("localise", "spread"):
-        value = getattr(task, name)
-        if not isinstance(value, bool):
-            raise OptionError(f"{task.title}: {name} must be true or false, got {value!r}.")
-    return replace(task, root=str(task.root))
-
-
 def is_peer(method: str) -> bool:
     """Whether a name is that of a peer (``"anomalib:patchcore"``)."""
     return method.partition(":")[0] in PEERS and ":" in method
 
 
 def _check_options(entry: Entry) -> None:
+    """Options of a method; of a peer the name alone: whether it can be made shows when it is."""
     if is_peer(entry.method):
-        _check_peer(entry.method)
+        try:
+            home = importlib.import_module(PEERS[entry.method.partition(":")[0]].partition(":")[0])
+        except ModuleNotFoundError:
+            return
+        known = home.list_peers() if hasattr(home, "list_peers") else [entry.method]
+        if entry.method not in known:
+            raise UnknownNameError.of("peer", entry.method, known)
         return
     from fmlad.methods.registry import create_method
 
@@ -315,28 +268,5 @@ def _check_options(entry: Entry) -> None:
         raise OptionError(f"{entry.label!r}: the method {entry.method!r} makes no use of prompts.")
 
 
-def _check_peer(name: str) -> None:
-    """Refuses a name that its makers do not know; whether they can make it shows when they do."""
-    try:
-        home = importlib.import_module(PEERS[name.partition(":")[0]].partition(":")[0])
-    except ModuleNotFoundError:
-        return
-    known = home.list_peers() if hasattr(home, "list_peers") else [name]
-    if name not in known:
-        raise UnknownNameError.of("peer", name, known)
-
-
 def _belongs(task: Task, what: str) -> bool:
     return task.title == what or task.title.startswith(f"{what}/")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _unique(what: str, values: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise OptionError(f"The {what} {value!r} is in the plan twice; each may be there once.")
-        seen.add(value)

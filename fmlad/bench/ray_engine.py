@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmlad.bench.engine import attempt
 from fmlad.bench.model import Cell, FailedCell, Outcome, Task
+from fmlad.bench.worker import attempt
 from fmlad.engines import cluster
 from fmlad.errors import ClusterError, FmladError
 
@@ -55,17 +55,17 @@ class RayEngine:
             start = ray.remote(BenchWorker).options(**pool.options).remote
             actors = [start(setting, pool.device) for _ in range(pool.workers)]
             try:
-                yield from _work_off(ray, actors, Desk(cells), threads)
+                yield from _work_off(ray, actors, TaskQueue(cells), threads)
             finally:
                 for actor in actors:
                     ray.kill(actor)
 
 
-def _work_off(ray: Any, actors: Sequence[Any], desk: Desk, threads: int) -> Iterator[Outcome]:
+def _work_off(ray: Any, actors: Sequence[Any], queue: TaskQueue, threads: int) -> Iterator[Outcome]:
     under_way: dict[Any, tuple[int, Cell]] = {}
 
     def hand_out(worker: int) -> None:
-        cell = desk.take(worker)
+        cell = queue.take(worker)
         if cell is not None:
             under_way[actors[worker].attempt.remote(cell, threads)] = worker, cell
 
@@ -92,8 +92,8 @@ def _work_off(ray: Any, actors: Sequence[Any], desk: Desk, threads: int) -> Iter
         yield outcome
 
 
-class Desk:
-    """Cells that wait, by task; it says which one a worker does next."""
+class TaskQueue:
+    """Waiting cells by task, and which one a worker does next."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._waiting: dict[Task, deque[Cell]] = {}
@@ -104,26 +104,26 @@ class Desk:
     def take(self, worker: int) -> Cell | None:
         """The next cell of the worker's task; of a new task where that is done; None at the end.
 
-        A new task is one that nobody works on, in the order of the cells; else the one with the
-        most cells for each of those who would share it.
+        A new task is one that no worker is at, in the order of the cells; else the one with the
+        most cells for each of those that would share it.
         """
+
+        def need(task: Task) -> float:
+            others = list(self._at.values()).count(task)
+            return len(self._waiting[task]) / (others + 1) if others else float("inf")
+
         task = self._at.get(worker)
         if task is None or not self._waiting[task]:
             self._at.pop(worker, None)
             left = [task for task, cells in self._waiting.items() if cells]
             if not left:
                 return None
-            task = max(left, key=self._need)  # the first of equals
-            self._at[worker] = task
+            task = self._at[worker] = max(left, key=need)  # the first of equals
         return self._waiting[task].popleft()
-
-    def _need(self, task: Task) -> float:
-        others = list(self._at.values()).count(task)
-        return len(self._waiting[task]) / (others + 1) if others else float("inf")
 
 
 class BenchWorker:
-    """What does cells, in a process of its own."""
+    """Does cells in a process of its own."""
 
     def __init__(self, setting: cluster.Setting, device: str) -> None:
         self._setting: cluster.Setting | None = setting
@@ -141,8 +141,6 @@ class BenchWorker:
 
 
 def _is_relative(cell: Cell) -> bool:
-    files = [cell.task.root]
-    files += [
-        p for p in (cell.task.prompts, cell.entry.prompts) if p and p.endswith((".yaml", ".yml"))
-    ]
-    return any(not Path(file).is_absolute() for file in files)
+    prompts = [p for p in (cell.task.prompts, cell.entry.prompts) if p]
+    files = [p for p in prompts if p.endswith((".yaml", ".yml"))]
+    return any(not Path(file).is_absolute() for file in (cell.task.root, *files))

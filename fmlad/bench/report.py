@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from fmlad.bench import results as results_module
 from fmlad.bench import tables
-from fmlad.bench.anchors import GRADES, anchors_of
+from fmlad.bench.curves import CURVES, Axes, Series
+from fmlad.bench.examples import entry_examples
 from fmlad.bench.groups import Group, groups, overall
-from fmlad.bench.model import CellResult
+from fmlad.bench.model import ALL, CellResult
+from fmlad.bench.published import GRADES, published_for
 from fmlad.bench.report_markdown import failures, markdown, notes_of
-from fmlad.bench.report_parts import anchors_beside, curves, example_cards, slug
-from fmlad.bench.report_style import STYLE
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Comparison, Line, aufc, compare, summarise
+from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
 from fmlad.errors import FmladError, OptionError
-from fmlad.report import write_page
-
-Progress = Callable[[int, int, str], None]
+from fmlad.progress import Progress, silent
+from fmlad.report import write
 
 PAGE, TABLE = "report.html", "report.md"
 COMPARED = ("auroc_micro", "aupro", "spro@0.05")  # the first that both entries have
+MADE_HERE = ("scenes", "digits", "boxes", "folder")  # no paper has figures on these
+SPRO = "spro@0.05"
+
+Plot = tuple[str, Axes, list[Series]]  # title, axes, lines
 
 
 def write_report(
@@ -36,8 +39,8 @@ def write_report(
 ) -> tuple[Path, Path]:
     """Writes ``report.html`` and ``report.md`` into a results folder.
 
-    Everything in them is computed from the folder, but the pictures: for them each contestant is
-    fitted once more a dataset.
+    Everything in them is computed from the folder, but the pictures: for them each entry is fitted
+    once more per dataset.
 
     Args:
         folder: Of a benchmark, finished or not.
@@ -58,51 +61,48 @@ def write_report(
     lines = summarise(results)
     found = groups(results, lines)
     title = f"Benchmark: {results.plan.name or Path(folder).resolve().name}"
-    facts = facts_of(results, command)
+    facts, environment = _facts(results, command), environments(results)
     home = Path(folder)
-    body = _page(results, lines, found, examples, progress)
-    head = [f"<h1>{html.escape(title)}</h1>", _facts(facts)]
-    page = write_page(home / PAGE, title, [*head, *body], STYLE)
+    content = _content(results, lines, found, examples, progress or silent)
+    told = {"title": title, "facts": facts, "environment": environment}
+    page = write(home / PAGE, "bench/report.html", **told, **content)
     table = home / TABLE
     try:
-        table.write_text(markdown(results, found, title, facts), encoding="utf-8")
+        table.write_text(markdown(results, found, title, facts | environment), encoding="utf-8")
     except OSError as error:
         raise OptionError(f"The table cannot be written to {table}: {error}.") from error
     return page, table
 
 
-def _page(
+def _content(
     results: Results,
     lines: Sequence[Line],
     found: Sequence[Group],
     examples: int,
-    progress: Progress | None,
-) -> list[str]:
-    datasets = list(dict.fromkeys(line.dataset for line in lines))
-    parts = [_contents(datasets), _HOW_TO_READ]
-    for number, dataset in enumerate(datasets):
-        cells = [cell for cell in results if cell.cell.task.dataset == dataset]
-        if progress is not None:
-            progress(number, len(datasets), f"report: {dataset}")
-        mine = [group for group in found if group.dataset == dataset]
-        parts += _dataset(dataset, cells, lines, mine, examples)
-    whole = [line for dataset in datasets for line in overall(lines, dataset)]
-    if whole:
-        parts += [
-            "<h2 id=cost>What it costs</h2>",
-            "<p>Means over tasks and seeds, for whole datasets alone. Latencies are of images "
-            "of which nothing was known from an earlier cell, decoding included; memory is the "
-            "most that the process held until then. They swing with the machine and its load.</p>",
-            tables.to_html(tables.cost_table(whole)),
-            "<details><summary>Published costs, on other machines</summary>",
-            tables.to_html(tables.anchor_table(anchors_of(""))),
-            "</details>",
-        ]
-    parts += _paired(results)
-    parts += _ended(results)
-    if progress is not None:
-        progress(len(datasets), len(datasets), "report written")
-    return parts
+    progress: Progress,
+) -> dict[str, Any]:
+    """What the page is made of."""
+    names = list(dict.fromkeys(line.dataset for line in lines))
+    datasets = []
+    for number, name in enumerate(names):
+        progress(number, len(names), f"report: {name}")
+        cells = [cell for cell in results if cell.cell.task.dataset == name]
+        mine = [group for group in found if group.dataset == name]
+        datasets.append(_dataset(name, cells, lines, mine, examples))
+    progress(len(names), len(names), "report written")
+    whole = [line for name in names for line in overall(lines, name)]
+    paired, refused = _paired(results)
+    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in failures(results))
+    return {
+        "datasets": datasets,
+        "costs": tables.cost_table(whole) if whole else None,
+        "published_costs": tables.published_table(published_for("")),
+        "paired": tables.paired_table(paired) if paired else None,
+        "refused": refused,
+        "failures": tables.Table(("entry", "cells", "why"), (failed,), words=3) if failed else None,
+        "notes": notes_of(results),
+        "grades": GRADES,
+    }
 
 
 def _dataset(
@@ -111,54 +111,49 @@ def _dataset(
     lines: Sequence[Line],
     found: Sequence[Group],
     examples: int,
-) -> list[str]:
+) -> dict[str, Any]:
     whole = overall(lines, dataset)
     by_task = [line for line in lines if line.dataset == dataset and line.task]
     tasks = list(dict.fromkeys(line.task for line in by_task))
-    shots = {line.shots for line in by_task}
-    count = (
-        f"mean of {len(tasks)} tasks"
-        if len(tasks) > 1
-        else html.escape(tasks[0].removeprefix(f"{dataset}/"))
-    )
-    parts = [f"<h2 id='{slug(dataset)}'>{html.escape(dataset)} <small>{count}</small></h2>"]
-    if whole:
-        parts.append(tables.to_html(tables.results_table(whole)))
-    parts += [f"<p class=note>{html.escape(one)}</p>" for one in _without_mean(by_task, whole)]
+    several = len(tasks) > 1
     areas = {
         label: area
         for label in dict.fromkeys(line.entry.label for line in whole)
         if (area := aufc(whole, label, dataset)) is not None
     }
-    if areas:
-        text = "; ".join(f"{label} {tables.percent(area)}" for label, area in areas.items())
-        parts.append(
-            f"<p>AUFC, F1-max over 1, 2, 4 and 8 shots as in the VAND 2025 challenge: "
-            f"{html.escape(text)}.</p>"
-        )
-    for group in found:
-        if not group.whole:
-            parts += [
-                f"<h3>Over {html.escape(_and(group.short))} alone</h3>",
-                tables.to_html(tables.results_table(group.lines)),
-            ]
-    parts += anchors_beside(dataset, shots)
-    if len(tasks) > 1:
-        parts.append(f"<details><summary>The {len(tasks)} tasks one by one</summary>")
-        for task in tasks:
-            mine = [line for line in by_task if line.task == task]
-            parts += [
-                f"<h3>{html.escape(task)}</h3>",
-                tables.to_html(tables.results_table(mine)),
-            ]
-        of_categories = [a for a in anchors_of(dataset) if a.category]
-        if of_categories:
-            parts += [
-                "<h3>Published, not run here</h3>",
-                tables.to_html(tables.anchor_table(of_categories, categories=True)),
-            ]
-        parts.append("</details>")
-    return [*parts, *curves(cells), *example_cards(cells, examples)]
+    plots = _plots(cells, "mean over tasks" if several else tasks[0])
+    shown = entry_examples(cells, examples)
+    of_categories = [one for one in published_for(dataset) if one.category]
+    return {
+        "name": dataset,
+        "slug": "d-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in dataset),
+        "extent": f"mean of {len(tasks)} tasks" if several else tasks[0].partition("/")[2],
+        "whole": tables.results_table(whole) if whole else None,
+        "without_mean": _without_mean(by_task, whole),
+        "aufc": "; ".join(f"{label} {tables.percent(area)}" for label, area in areas.items()),
+        "groups": [
+            (f"Over {_and(group.short)} alone", tables.results_table(group.lines))
+            for group in found
+            if not group.whole
+        ],
+        **_published(dataset, {line.shots for line in by_task}),
+        "tasks": [
+            (task, tables.results_table([line for line in by_task if line.task == task]))
+            for task in tasks * several
+        ],
+        "published_tasks": tables.published_table(of_categories, categories=True)
+        if of_categories
+        else None,
+        "plots": plots,
+        "legend": list({line.label: line for _, _, drawn in plots for line in drawn}.values()),
+        "task_plots": [
+            plot
+            for task in tasks * several
+            for plot in _plots([cell for cell in cells if cell.cell.task.title == task], task)
+        ],
+        "examples": shown,
+        "examples_of": _examples_of(shown[0].result, several) if shown else "",
+    }
 
 
 def _without_mean(by_task: Sequence[Line], whole: Sequence[Line]) -> list[str]:
@@ -184,33 +179,75 @@ def _and(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def facts_of(results: Results, command: str) -> dict[str, str]:
-    """What was run with what, name by name; nothing that is not known."""
+def _published(dataset: str, shots: set[int]) -> dict[str, Any]:
+    """Published means of a dataset, apart from the results, and which figures have none."""
+    means = published_for(dataset, "")
+    if not means:
+        why = (
+            "nobody has published on this dataset; it is made by this program or by its user"
+            if dataset in MADE_HERE
+            else "none is known here for this dataset"
+        )
+        return {"published": None, "unpublished": [f"No published figures: {why}."]}
+    same = [one for one in means if one.shots in shots]
+    others = [one for one in means if one.shots not in shots]
+    notes = [] if same else ["No published figure has the same number of shots."]
+    few = sorted(k for k in shots if k != ALL)
+    if few and not any(one.metric == SPRO and one.shots in few for one in means):
+        notes.append(
+            f"sPRO@0.05 with {', '.join(map(str, few))} shots: nobody is known to have published "
+            f"any."
+        )
+    return {
+        "published": {
+            "same": tables.published_table(same) if same else None,
+            "others": tables.published_table(others) if others else None,
+            "notes": notes,
+        }
+    }
+
+
+def _plots(cells: Sequence[CellResult], where: str) -> list[Plot]:
+    """The curves that there are: a colour per entry, a dash per number of shots."""
+    labels = list(dict.fromkeys(cell.cell.entry.label for cell in cells))
+    ks = sorted({cell.cell.shots for cell in cells}, key=lambda k: (k == ALL, k))
+    ks = list(dict.fromkeys((ks[-1], ks[0])))  # the most and the fewest
+    plots = []
+    for name, (axes, mean, grid) in CURVES.items():
+        drawn = []
+        for colour, label in enumerate(labels):
+            for dash, k in enumerate(ks):
+                mine = [c for c in cells if (c.cell.entry.label, c.cell.shots) == (label, k)]
+                if (heights := mean(mine)) is not None:
+                    text = f"{label}, k = {tables.shots_text(k)}"
+                    drawn.append(Series(text, grid, heights, colour, dash))
+        if drawn:
+            plots.append((f"{name}, {where}", axes, drawn))
+    return plots
+
+
+def _examples_of(result: CellResult, several: bool) -> str:
+    cell = result.cell
+    middle = ", the task in the middle" if several else ""
+    shots = tables.shots_text(cell.shots)
+    return f"Of {cell.task.title}, k = {shots}, seed {cell.seed}{middle}"
+
+
+def _facts(results: Results, command: str) -> dict[str, str]:
+    """What was run, name by name; nothing that is not known."""
     plan = results.plan
+    state = f"{len(results)} finished"
+    if results.failed:
+        state += f", {len(results.failed)} failed (listed at the end)"
     facts = {
         "entries": str(len(plan.entries)),
         "tasks": str(len(plan.tasks)),
         "plan": f"shots {', '.join(map(tables.shots_text, plan.shots))}, "
         f"seeds {', '.join(map(str, plan.seeds))}",
-        "cells": _state(results),
+        "cells": state + (f", {results.missing} not yet done" if results.missing else ""),
         "command": command,
-        **environments(results),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    items = "".join(
-        f"<dt>{html.escape(name)}<dd>{html.escape(value)}" for name, value in facts.items()
-    )
-    return f"<dl class=facts>{items}</dl>"
-
-
-def _state(results: Results) -> str:
-    state = f"{len(results)} finished"
-    if results.failed:
-        state += f", {len(results.failed)} failed (listed at the end)"
-    return state + (f", {results.missing} not yet done" if results.missing else "")
 
 
 def environments(results: Iterable[CellResult]) -> dict[str, str]:
@@ -222,67 +259,19 @@ def environments(results: Iterable[CellResult]) -> dict[str, str]:
     return {name: "; ".join(values) for name, values in found.items()}
 
 
-def _contents(datasets: Sequence[str]) -> str:
-    places = [(slug(one), one) for one in datasets]
-    places += [("cost", "cost"), ("paired", "side by side"), ("notes", "notes")]
-    links = "".join(f"<a href='#{place}'>{html.escape(name)}</a>" for place, name in places)
-    return f"<nav>{links}</nav>"
-
-
-def _paired(results: Results) -> list[str]:
-    found: list[Comparison] = []
+def _paired(results: Results) -> tuple[list[PairedComparison], list[str]]:
+    """All pairs of entries on each dataset, and why some cannot be compared."""
+    found: list[PairedComparison] = []
     refused: list[str] = []
     for first, second in combinations([entry.label for entry in results.plan.entries], 2):
         mine = [cell for cell in results if cell.cell.entry.label in (first, second)]
         for dataset in dict.fromkeys(cell.cell.task.dataset for cell in mine):
             cells = [cell for cell in mine if cell.cell.task.dataset == dataset]
-            if len({cell.cell.entry.label for cell in cells}) < 2:
-                continue
             figure = next((f for f in COMPARED if any(f in c.figures for c in cells)), None)
+            if figure is None or len({cell.cell.entry.label for cell in cells}) < 2:
+                continue
             try:
-                if figure is not None:
-                    found += [one for one in compare(cells, first, second, figure) if one.dataset]
+                found += [one for one in compare(cells, first, second, figure) if one.dataset]
             except FmladError as error:
                 refused.append(str(error))
-    parts = ["<h2 id=paired>Side by side</h2>"]
-    if not found:
-        parts.append("<p>No two entries have finished the same cells.</p>")
-    else:
-        parts += [
-            "<p>The same task, shots, seed and test images for both; the difference is that of the "
-            "first minus the second, in points of percent. It is bold where the interval leaves "
-            "zero out. Wins: share of the pairs in which the first is better. Many intervals "
-            "stand here, and of twenty one misses by chance.</p>",
-            tables.to_html(tables.paired_table(found)),
-        ]
-    return parts + [f"<p class=note>{html.escape(one)}</p>" for one in refused]
-
-
-def _ended(results: Results) -> list[str]:
-    parts = ["<h2 id=notes>Notes</h2>"]
-    if results.failed:
-        rows = tuple(tuple(tables.Item(text) for text in failure) for failure in failures(results))
-        table = tables.Table(("entry", "cells", "why"), (rows,), words=3)
-        parts += ["<h3>Cells that could not be done</h3>", tables.to_html(table)]
-    notes = [f"<li>{html.escape(one)}" for one in notes_of(results)]
-    parts.append(f"<ul>{''.join(notes)}</ul>" if notes else "<p>None.</p>")
-    grades = "".join(f"<li>[{html.escape(g)}] {html.escape(what)}" for g, what in GRADES.items())
-    return [*parts, f"<h3>How well published figures are known</h3><ul>{grades}</ul>"]
-
-
-_HOW_TO_READ = """<details><summary>How to read this</summary><ul>
-<li>All figures are <b>percent</b>: the mean over the seeds, ± their standard deviation, and in
-brackets the 95 % bootstrap interval of the mean over test images and seeds, where there is one.
-<li><b>Bold</b>: the best of one number of shots, k. What reads the same is marked alike.
-<li><b>AUROC logical, structural</b>: those anomalies against the normal images; <b>mean</b>: of the
-two; <b>all</b>: all anomalies together. Every one is 50 by chance.
-<li><b>F1-max</b> takes the best threshold in hindsight. Its <b>floor</b> is what calling every
-image anomalous gives: what is not well above it is nothing.
-<li><b>FPR@95TPR</b>: false alarms when 95 % of the anomalies are found; lower is better.
-<li><b>AUPRO, sPRO@0.05</b>: how well places are found, by region; sPRO counts a region as found
-once a saturation area is covered, and up to a false positive rate of 0.05.
-<li><b>Category prompts</b>: the entry was told words about the category. <b>Normals beyond k</b>:
-normal images that it was given besides its shots.
-<li><b>Published</b> figures stand apart, with grade and source. They were not run here: other
-draws, other images, often other helps.
-</ul></details>"""
+    return found, refused

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fmlad.bench.anchors import METRICS, Anchor, anchors_of
 from fmlad.bench.groups import Group
 from fmlad.bench.model import ALL, Cell, CellResult
+from fmlad.bench.published import METRICS, published_for
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Line
 from fmlad.bench.tables import (
     FIGURES,
     NOTHING,
-    Item,
     Table,
-    figure_item,
+    TableCell,
+    figure_cell,
     percent,
     plain,
     shots_text,
@@ -36,16 +35,8 @@ def markdown(
         title: The heading.
         facts: What was run with what.
     """
-    found = [line for group in groups for line in group.lines]
-    shots = {line.shots for line in found}
     datasets = [group.dataset for group in groups if group.whole]
-    beside = [one for name in datasets for one in anchors_of(name, "") if one.shots in shots]
-    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
-    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
-    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
-    rows = [tuple(_row(group, line, shown, extra) for line in group.lines) for group in groups]
-    rows.append(tuple(_published(beside, [*shown, *extra])))
-    table = Table((*HEADING, *names), tuple(rows), words=3)
+    unpublished = [name for name in datasets if not published_for(name, "")]
     return "\n".join(
         [
             f"# {plain(title)}",
@@ -56,9 +47,9 @@ def markdown(
             "mean where there is one.",
             "Rows with a source are published figures and were not run here.",
             "",
-            to_markdown(table),
+            to_markdown(_table(groups, datasets)),
             "",
-            *(f"- no anchor for {plain(name)}" for name in datasets if not anchors_of(name, "")),
+            *(f"- no published figures for {plain(name)}" for name in unpublished),
             *(f"- failed: {plain(': '.join(parts))}" for parts in failures(results)),
             *(f"- {plain(note)}" for note in notes_of(results)),
             "",
@@ -66,8 +57,39 @@ def markdown(
     )
 
 
+def _table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
+    """Results, then published figures with the same numbers of shots."""
+    found = [line for group in groups for line in group.lines]
+    shots = {line.shots for line in found}
+    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
+    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
+    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
+    rows = []
+    for group in groups:
+        for line in group.lines:
+            words = "yes" if line.category_prompts else "no"
+            beyond, seeds = str(line.normals_beyond_k), str(len(line.seeds))
+            texts = (group.title, line.entry.label, words, beyond, shots_text(line.shots), seeds)
+            figures = (figure_cell(name, line) for name in shown)
+            nothing = (TableCell(NOTHING) for _ in extra)
+            rows.append((*map(TableCell, texts), *figures, *nothing))
+    published: dict[tuple[str, ...], dict[str, str]] = {}
+    for one in beside:
+        if one.metric in (*shown, *extra):
+            who = f"{one.method}, published [{one.grade}] {one.source}"
+            beyond = "all" if one.shots == ALL else NOTHING
+            given = one.category_input or "none"
+            facts = (one.dataset, who, given, beyond, one.shots_text, NOTHING)
+            published.setdefault(facts, {})[one.metric] = percent(one.value)
+    for key, values in published.items():
+        figures = (TableCell(values.get(name, NOTHING)) for name in (*shown, *extra))
+        rows.append((*map(TableCell, key), *figures))
+    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
+    return Table((*HEADING, *names), (tuple(rows),), words=3)
+
+
 def notes_of(results: Iterable[CellResult]) -> list[str]:
-    """What the datasets and contestants noted, each once with its task."""
+    """What the datasets and entries noted, each once with its task."""
     return list(
         dict.fromkeys(f"{cell.cell.task.title}: {note}" for cell in results for note in cell.notes)
     )
@@ -78,51 +100,17 @@ def failures(results: Results) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str], list[Cell]] = {}
     for one in results.failed:
         found.setdefault((one.cell.entry.label, one.message), []).append(one.cell)
-    return [
-        (
-            label,
-            f"{len(cells)} cell{'s' if len(cells) > 1 else ''} of "
-            f"{_listed(cell.task.title for cell in cells)}; "
-            f"k {_listed(shots_text(cell.shots) for cell in cells)}; "
-            f"seeds {_listed(str(cell.seed) for cell in cells)}",
-            message,
+    return [(label, _listed(cells), message) for (label, message), cells in found.items()]
+
+
+def _listed(cells: Sequence[Cell]) -> str:
+    tasks, shots, seeds = (
+        ", ".join(dict.fromkeys(names))
+        for names in (
+            [cell.task.title for cell in cells],
+            [shots_text(cell.shots) for cell in cells],
+            [str(cell.seed) for cell in cells],
         )
-        for (label, message), cells in found.items()
-    ]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
-def _row(group: Group, line: Line, shown: Sequence[str], extra: Sequence[str]) -> tuple[Item, ...]:
-    return (
-        Item(group.title),
-        Item(line.entry.label),
-        Item("yes" if line.category_prompts else "no"),
-        Item(str(line.normals_beyond_k)),
-        Item(shots_text(line.shots)),
-        Item(str(len(line.seeds))),
-        *(figure_item(name, line) for name in shown),
-        *(Item(NOTHING) for _ in extra),
     )
-
-
-def _published(found: Iterable[Anchor], shown: Sequence[str]) -> list[tuple[Item, ...]]:
-    """One row a method, number of shots and source."""
-    rows: dict[tuple[Item, ...], dict[str, Anchor]] = {}
-    for one in found:
-        if one.metric in shown:
-            who = (
-                Item(one.dataset),
-                Item(f"{one.method}, published [{one.grade}] {one.source}"),
-                Item(one.category_input or "none"),
-                Item("all" if one.shots == ALL else NOTHING),
-                Item(one.shots_text),
-                Item(NOTHING),
-            )
-            rows.setdefault(who, {})[one.metric] = one
-    return [
-        (*who, *(Item(percent(row[n].value) if n in row else NOTHING) for n in shown))
-        for who, row in rows.items()
-    ]
+    count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    return f"{count} of {tasks}; k {shots}; seeds {seeds}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fmlad.bench.engine import Engine, forget, make_engine
+from fmlad.bench.engine import Engine, make_engine
 from fmlad.bench.model import CellResult, FailedCell
 from fmlad.bench.plan import Plan, load_plan
 from fmlad.bench.store import DATA, Store
-
-Progress = Callable[[int, int, str], None]
+from fmlad.bench.worker import forget
+from fmlad.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,37 @@ def run(
         DatasetError: A dataset is not where or what the plan says.
         CorruptResultsError: A finished cell in the folder is damaged.
     """
+    from fmlad.bench.suites import SUITES, make_suite
     from fmlad.profiles import pick_device
 
     worker = make_engine(engine)
     device = pick_device(device)
     store = Store(out)
     store.check_folder()
-    planned = _plan(plan, store, shared, progress)
+    if isinstance(plan, Plan):
+        planned = plan
+    elif isinstance(plan, str) and (plan in SUITES or not Path(plan).suffix):
+        planned = make_suite(plan, store.folder / DATA, shared, progress)
+    else:
+        planned = load_plan(plan)
     wanted = planned.threads if threads is None else threads
     planned = replace(planned, threads=wanted or _threads(store))
     cells, digests = planned.opened(progress)
     store.begin(planned, cells, digests)
     todo = [cell for cell in cells if not store.has(cell)]
-    pace = _Pace(len(cells), len(cells) - len(todo), progress or _silent)
+    tell, total = progress or silent, len(cells)
+    already, start = total - len(todo), time.monotonic()
+    tell(already, total, f"{already} of {total} cells are there already")
     try:
-        for outcome in worker.run(todo, device=device, threads=planned.threads):
+        outcomes = worker.run(todo, device=device, threads=planned.threads)
+        for count, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, FailedCell):
                 store.keep_failure(outcome)
             else:
                 store.keep(outcome)
-            pace.step(outcome)
+            each = (time.monotonic() - start) / count
+            left = _span(each * (len(todo) - count))
+            tell(already + count, total, f"{_told(outcome)} ({each:.1f} s a cell, {left} left)")
     finally:
         forget()
     return load(out)
@@ -122,21 +133,6 @@ def load(folder: str | os.PathLike[str]) -> Results:
     )
 
 
-def _plan(
-    plan: Plan | str | os.PathLike[str],
-    store: Store,
-    shared: str | os.PathLike[str] | None,
-    progress: Progress | None,
-) -> Plan:
-    from fmlad.bench.suites import SUITES, make_suite
-
-    if isinstance(plan, Plan):
-        return plan
-    if isinstance(plan, str) and (plan in SUITES or not Path(plan).suffix):
-        return make_suite(plan, store.folder / DATA, shared, progress)
-    return load_plan(plan)
-
-
 def _threads(store: Store) -> int:
     """Those of the run that is resumed, else what torch would take here."""
     import torch
@@ -144,33 +140,14 @@ def _threads(store: Store) -> int:
     return (store.plan().threads if store.exists else 0) or torch.get_num_threads()
 
 
-class _Pace:
-    """Progress in cells, with the pace so far and what that makes of the rest."""
-
-    def __init__(self, total: int, done: int, progress: Progress) -> None:
-        self._total, self._done, self._first, self._progress = total, done, done, progress
-        self._start = time.monotonic()
-        self._progress(done, total, f"{done} of {total} cells are there already")
-
-    def step(self, outcome: CellResult | FailedCell) -> None:
-        self._done += 1
-        cell = outcome.cell
-        shots = f"{cell.shots or 'all'} shot{'s' if cell.shots != 1 else ''}"
-        failed = ", failed" if isinstance(outcome, FailedCell) else ""
-        each = (time.monotonic() - self._start) / (self._done - self._first)
-        self._progress(
-            self._done,
-            self._total,
-            f"{cell.task.title}, {cell.entry.label}, {shots}, seed {cell.seed}{failed} "
-            f"({each:.1f} s a cell, {_span(each * (self._total - self._done))} left)",
-        )
+def _told(outcome: CellResult | FailedCell) -> str:
+    cell = outcome.cell
+    shots = f"{cell.shots or 'all'} shot{'s' if cell.shots != 1 else ''}"
+    failed = ", failed" if isinstance(outcome, FailedCell) else ""
+    return f"{cell.task.title}, {cell.entry.label}, {shots}, seed {cell.seed}{failed}"
 
 
 def _span(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Progress for nobody."""

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from fmlad.bench.draw import draw
 from fmlad.bench.environment import environment
-from fmlad.bench.maps import Shelf
-from fmlad.bench.model import Cell, CellResult, Contestant, Row, Scored
+from fmlad.bench.maps import ArraySpool
+from fmlad.bench.model import Cell, CellResult, Estimator, ImageRecord, Scored
 from fmlad.bench.plan import prompts_of
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import OptionError
 
-FIT_FRESH = "fit_fresh"  # a fact of contestants that know; 0 where a fit was quicker than it is
+FIT_FRESH = "fit_fresh"  # a fact of estimators that know; 0 where a fit was quicker than it is
 CURVE_POINTS = 200  # of a stored sPRO curve
 
 
@@ -30,50 +29,45 @@ class Measured:
     """What came of judging some images.
 
     Attributes:
-        rows: One an image.
+        rows: One per image.
         figures: By name.
         curve: sPRO curve, thinned; empty where no map was measured.
         notes: What was left out, in plain sentences.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
     curve: Mapping[str, Sequence[float]]
     notes: tuple[str, ...]
 
 
-def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult:
-    """Draws shots, fits the contestant and judges every test image.
+def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
+    """Draws shots, fits the estimator and judges every test image.
 
     Args:
         cell: What is to be done.
         dataset: Of the cell's task, with the images that the task uses.
-        contestant: Of the cell's entry.
+        estimator: Of the cell's entry.
 
     Raises:
-        FmladError: The draw is not possible, an image cannot be read, or the contestant refuses.
+        FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.
     """
-    _seed_everything(cell.seed)
     drawn = draw(dataset, cell.shots, cell.seed)
-    fits = _Fits(cell, dataset, contestant)
+    fitter = Fitter(cell, dataset, estimator)
     if not dataset.paired:
-        fits.fit([sample.path for sample in drawn.shots])
-
-    def score(sample: Sample) -> Scored:
-        return contestant.score(sample.path)
-
+        fitter.fit([sample.path for sample in drawn.shots])
     measured = judge_all(
         drawn.test,
-        score,
+        lambda sample: estimator.score(sample.path),
         localise=cell.task.localise and dataset.localised,
-        before=fits.fit_to if dataset.paired else None,
+        before=fitter.fit_to_reference if dataset.paired else None,
     )
     cost = {
-        **({"fit_seconds": float(np.mean(fits.seconds))} if fits.seconds else {}),
-        "normals_beyond_k": float(len(fits.validation)),
+        **({"fit_seconds": float(np.mean(fitter.seconds))} if fitter.seconds else {}),
+        "normals_beyond_k": float(len(fitter.validation)),
         "peak_mb": peak_mb(),
         **latency(measured.rows),
-        **{name: v for name, v in contestant.facts().items() if name != FIT_FRESH},
+        **{name: v for name, v in estimator.facts().items() if name != FIT_FRESH},
     }
     return CellResult(
         cell,
@@ -82,9 +76,41 @@ def run_cell(cell: Cell, dataset: Dataset, contestant: Contestant) -> CellResult
         measured.figures,
         measured.curve,
         cost,
-        (*dataset.notes, *measured.notes, *contestant.notes()),
+        (*dataset.notes, *measured.notes, *estimator.notes()),
         environment(),
     )
+
+
+class Fitter:
+    """Fits an estimator as a cell says, and not again to what it is fitted to.
+
+    Attributes:
+        validation: What is handed over beyond the shots.
+        seconds: Of each fit that made no use of what was computed before it.
+    """
+
+    def __init__(self, cell: Cell, dataset: Dataset, estimator: Estimator) -> None:
+        self._estimator, self._seed = estimator, cell.seed
+        self._prompts = prompts_of(cell.entry, cell.task, dataset)
+        self.validation = [s.path for s in dataset.validation] if cell.entry.validation else []
+        self.seconds: list[float] = []
+        self._shots: list[Path] | None = None
+
+    def fit(self, shots: list[Path]) -> None:
+        """Fits to some shots."""
+        if shots == self._shots:
+            return
+        start = time.perf_counter()
+        self._estimator.fit(
+            shots, seed=self._seed, validation=self.validation, prompts=self._prompts
+        )
+        if self._estimator.facts().get(FIT_FRESH, 1.0):
+            self.seconds.append(time.perf_counter() - start)
+        self._shots = shots
+
+    def fit_to_reference(self, sample: Sample) -> None:
+        """Fits to the one shot that a test image of a pair has."""
+        self.fit([] if sample.reference is None else [sample.reference])
 
 
 def judge_all(
@@ -95,7 +121,7 @@ def judge_all(
     before: Callable[[Sample], None] | None = None,
     tell: Callable[[int, int], None] | None = None,
 ) -> Measured:
-    """Judges images one by one and measures scores and maps against the truth.
+    """Judges images one by one and measures scores and maps against the annotations.
 
     Args:
         samples: With normal and anomalous ones among them.
@@ -105,12 +131,12 @@ def judge_all(
         tell: Called as ``tell(done, total)``.
 
     Raises:
-        FmladError: An image or its truth cannot be read.
-        OptionError: A score is not finite, or a map has not the size of its image's truth.
+        FmladError: An image or its annotation cannot be read.
+        OptionError: A score is not finite, or a map has not the size of its image's annotation.
     """
-    rows: list[Row] = []
-    with Shelf() if localise else nullcontext() as shelf:
-        pixels = _Pixels(shelf) if shelf is not None else None
+    rows: list[ImageRecord] = []
+    with ArraySpool() if localise else nullcontext() as spool:
+        pixels = _Pixels(spool) if spool is not None else None
         for done, sample in enumerate(samples, start=1):
             if before is not None:
                 before(sample)
@@ -118,35 +144,21 @@ def judge_all(
             scored = score(sample)
             seconds = time.perf_counter() - start
             if not np.isfinite(scored.score):
-                raise OptionError(
-                    f"{sample.name}: the contestant gave no finite score ({scored.score})."
-                )
+                raise OptionError(f"{sample.name}: the score is not finite ({scored.score}).")
+            threshold = None if scored.threshold is None else float(scored.threshold)
+            of_sample = (sample.name, sample.kind, sample.defect)
             rows.append(
-                Row(
-                    sample.name,
-                    sample.kind,
-                    sample.defect,
-                    float(scored.score),
-                    None if scored.threshold is None else float(scored.threshold),
-                    seconds,
-                    scored.fresh,
-                )
+                ImageRecord(*of_sample, float(scored.score), threshold, seconds, scored.fresh)
             )
             if pixels is not None:
                 pixels.add(sample, scored.anomaly_map)
             if tell is not None:
                 tell(done, len(samples))
-        figures = image_figures(rows)
-        curve: Mapping[str, Sequence[float]] = {}
-        notes: tuple[str, ...] = ()
-        if pixels is not None:
-            of_pixels, curve = pixels.figures()
-            figures |= of_pixels
-            notes = pixels.notes()
-    return Measured(tuple(rows), figures, curve, notes)
+        of_pixels, curve, notes = pixels.measured() if pixels is not None else ({}, {}, ())
+    return Measured(tuple(rows), image_figures(rows) | of_pixels, curve, notes)
 
 
-def image_figures(rows: Sequence[Row]) -> dict[str, float]:
+def image_figures(rows: Sequence[ImageRecord]) -> dict[str, float]:
     """The figures that hang on scores alone; {} without normal or without anomalous images."""
     from fmlad.metrics.summary import image_metrics
 
@@ -160,7 +172,7 @@ def recompute(result: CellResult) -> dict[str, float]:
     return image_figures(result.rows)
 
 
-def latency(rows: Sequence[Row]) -> dict[str, float]:
+def latency(rows: Sequence[ImageRecord]) -> dict[str, float]:
     """``p50_seconds`` and ``p95_seconds`` of a query, over fresh rows; {} where there are none."""
     fresh = [row.seconds for row in rows if row.fresh]
     if not fresh:
@@ -179,92 +191,57 @@ def peak_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-class _Fits:
-    """Fits a contestant, takes the time, and fits not again to what it is fitted to.
-
-    Attributes:
-        validation: What is handed over beyond the shots.
-        seconds: Of each fit that made no use of what was computed before it.
-    """
-
-    def __init__(self, cell: Cell, dataset: Dataset, contestant: Contestant) -> None:
-        self._contestant = contestant
-        self._seed = cell.seed
-        self._prompts = prompts_of(cell.entry, cell.task, dataset)
-        wanted = dataset.validation if cell.entry.validation else ()
-        self.validation = [sample.path for sample in wanted]
-        self.seconds: list[float] = []
-        self._shots: list[Any] = []
-
-    def fit(self, shots: list[Any]) -> None:
-        if shots == self._shots:
-            return
-        start = time.perf_counter()
-        self._contestant.fit(
-            shots, seed=self._seed, validation=self.validation, prompts=self._prompts
-        )
-        seconds = time.perf_counter() - start
-        if self._contestant.facts().get(FIT_FRESH, 1.0):
-            self.seconds.append(seconds)
-        self._shots = shots
-
-    def fit_to(self, sample: Sample) -> None:
-        self.fit([sample.reference])
-
-
 class _Pixels:
-    """Maps and truths of one cell."""
+    """Maps and annotations of one cell."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, spool: ArraySpool) -> None:
+        self._spool = spool
         self._maps: list[npt.NDArray[np.float32]] = []
         self._regions: list[npt.NDArray[np.bool_]] = []
         self._saturations: list[tuple[float, ...]] = []
         self._kinds: list[str] = []
-        self._mapless = self._truthless = 0
+        self._without_map = self._without_annotation = 0
 
     def add(self, sample: Sample, anomaly_map: npt.NDArray[np.float32] | None) -> None:
         if anomaly_map is None:
-            self._mapless += 1
+            self._without_map += 1
             return
-        truth = sample.annotation()
-        if truth is None and sample.kind != "good":
-            self._truthless += 1
+        annotation = sample.annotation()
+        if annotation is None and sample.kind != "good":
+            self._without_annotation += 1
             return
         size = anomaly_map.shape
-        regions = np.zeros((0, *size), bool) if truth is None else truth.regions
+        regions = np.zeros((0, *size), bool) if annotation is None else annotation.regions
         if anomaly_map.ndim != 2 or regions.shape[1:] != size:
             raise OptionError(
-                f"{sample.name}: the map has the shape {size} and its truth "
-                f"{regions.shape[1:]}; a contestant must give maps at the image's own size."
+                f"{sample.name}: the map has the shape {size} and its annotation "
+                f"{regions.shape[1:]}; maps must be given at the image's own size."
             )
-        self._maps.append(self._shelf.keep(np.asarray(anomaly_map, np.float32)))
-        self._regions.append(self._shelf.keep(regions))
-        self._saturations.append(() if truth is None else tuple(truth.saturations))
+        self._maps.append(self._spool.keep(np.asarray(anomaly_map, np.float32)))
+        self._regions.append(self._spool.keep(regions))
+        self._saturations.append(() if annotation is None else tuple(annotation.saturations))
         self._kinds.append(sample.kind)
 
-    def figures(self) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Figures and the thinned sPRO curve; nothing where no map was measured."""
+    def measured(self) -> tuple[dict[str, float], dict[str, list[float]], tuple[str, ...]]:
+        """Figures, the thinned sPRO curve and notes; no figure where no map was measured."""
         from fmlad.metrics import summary
 
-        if self._mapless or not any(len(regions) for regions in self._regions):
-            return {}, {}
+        notes = []
+        if self._without_map:
+            notes.append(f"{self._without_map} images got no map: nothing was measured by pixels")
+        if self._without_annotation:
+            notes.append(
+                f"{self._without_annotation} anomalous images have no annotation and count by "
+                f"images alone"
+            )
+        if self._without_map or not any(len(regions) for regions in self._regions):
+            return {}, {}, tuple(notes)
         report = summary.pixel_report(
             self._maps, self._regions, self._saturations, CURVE_POINTS, self._kinds
         )
         curve = report.curve
         drawn = {} if curve is None else {"fpr": curve.fpr.tolist(), "spro": curve.spro.tolist()}
-        return dict(report.figures), drawn
-
-    def notes(self) -> tuple[str, ...]:
-        found = []
-        if self._mapless:
-            found.append(f"{self._mapless} images got no map: nothing was measured by pixels")
-        if self._truthless:
-            found.append(
-                f"{self._truthless} anomalous images have no truth drawn and count by images alone"
-            )
-        return tuple(found)
+        return dict(report.figures), drawn, tuple(notes)
 
 
 @contextmanager
@@ -280,12 +257,3 @@ def threads_fixed(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _seed_everything(seed: int) -> None:
-    """For contestants that draw from global generators; ours are handed a generator."""
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)

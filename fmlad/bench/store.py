@@ -1,8 +1,8 @@
-"""A results folder: what was planned, and one file pair a finished cell.
+"""A results folder: what was planned, and one file pair per finished cell.
 
 ``plan.json``               the plan that was run last, with digests of the images
 ``cells/KEY.json``          a finished cell without its rows, with the hash of its rows
-``cells/KEY.csv``           its rows: one line a test image
+``cells/KEY.csv``           its rows: one line per test image
 ``cells/KEY.failed.json``   why a cell could not be done; it is tried again by the next run
 ``data/``                   pictures that a suite rendered
 
@@ -19,13 +19,19 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, Row
+from fmlad.bench.model import (
+    FORMAT,
+    Cell,
+    CellResult,
+    FailedCell,
+    explained,
+)
 from fmlad.bench.plan import Plan, plan_from_dict
 from fmlad.errors import CorruptResultsError, OptionError, UnknownNameError
 
@@ -33,17 +39,20 @@ PLAN, CELLS, DATA = "plan.json", "cells", "data"
 FAILED = ".failed.json"
 COLUMNS = ("image", "kind", "defect", "score", "threshold", "seconds", "fresh")
 
+_RESULT, _FAILURE = TypeAdapter(CellResult), TypeAdapter(FailedCell)
+
 
 class Store:
     """The folder of one benchmark."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self.cells = self.folder / CELLS
 
     @property
-    def cells(self) -> Path:
-        """Where cells are kept."""
-        return self.folder / CELLS
+    def exists(self) -> bool:
+        """Whether there are results here, finished or not."""
+        return (self.folder / PLAN).is_file()
 
     def check_folder(self) -> None:
         """Refuses to scatter files among somebody's own.
@@ -51,11 +60,10 @@ class Store:
         Raises:
             OptionError: The folder is a file, or holds something else than results.
         """
+        what = "is a file" if self.folder.is_file() else ""
         if self.folder.is_dir() and not self.exists:
             others = sorted({p.name for p in self.folder.iterdir()} - {DATA})
             what = f"holds {others[0]}, which is no benchmark's" if others else ""
-        else:
-            what = "is a file" if self.folder.is_file() else ""
         if what:
             raise OptionError(f"{self.folder} {what}; give a new folder, or one with results.")
 
@@ -75,9 +83,9 @@ class Store:
         """
         self.check_folder()
         finished = [result.cell for result in self.read()]
-        self._agree(finished, cells)
-        known = self._digests()
-        self._unchanged(finished, known, digests or {})
+        self._check_names(finished, cells)
+        known = self._planned()[2] if self.exists else {}
+        self._check_digests(finished, known, digests or {})
         content = {
             "format": FORMAT,
             **plan.to_dict(),
@@ -85,11 +93,6 @@ class Store:
             "digests": {**known, **(digests or {})},
         }
         self._write(self.folder / PLAN, _json(content))
-
-    @property
-    def exists(self) -> bool:
-        """Whether there are results here, finished or not."""
-        return (self.folder / PLAN).is_file()
 
     def plan(self) -> Plan:
         """The plan that was run last.
@@ -99,7 +102,13 @@ class Store:
                 plugin's method, that are not installed here.
             CorruptResultsError: The file is damaged.
         """
-        return self._planned()[0]
+        content, path = self._planned()[0], self.folder / PLAN
+        try:
+            return plan_from_dict(content, str(path))
+        except UnknownNameError as error:  # a plugin's method or profile, installed elsewhere
+            raise OptionError(f"{path} cannot be read here: {error}") from None
+        except (OptionError, TypeError) as error:
+            raise _damaged(path, str(error)) from None
 
     def order(self) -> list[str]:
         """Keys of the plan's cells in its order (errors: :meth:`plan`)."""
@@ -115,11 +124,15 @@ class Store:
         Raises:
             OptionError: The folder cannot be written.
         """
-        rows = _csv(result.rows)
-        record = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "rows"}
-        record["cell"] = asdict(result.cell)
-        content = {"format": FORMAT, **record, "rows_sha256": _digest(rows)}
-        self._write(self._path(result.cell, ".csv"), rows)
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in result.rows:  # csv writes floats exactly, and None as nothing
+            writer.writerow((*tuple(vars(row).values())[:-1], int(row.fresh)))
+        content = asdict(replace(result, rows=()))
+        del content["rows"]
+        content = {"format": FORMAT, **content, "rows_sha256": _digest(out.getvalue())}
+        self._write(self._path(result.cell, ".csv"), out.getvalue())
         self._write(self._path(result.cell, ".json"), _json(content))
         self._path(result.cell, FAILED).unlink(missing_ok=True)
 
@@ -133,60 +146,39 @@ class Store:
         Raises:
             CorruptResultsError: A file of a finished cell is damaged.
         """
-        return [
-            self._read(path)
-            for path in sorted(self.cells.glob("*.json"))
-            if not path.name.endswith(FAILED) and not path.name.startswith(".")
-        ]
+        names = sorted(self.cells.glob("[!.]*.json"))
+        return [_read_cell(path) for path in names if not path.name.endswith(FAILED)]
 
     def failures(self) -> list[FailedCell]:
         """All cells that could not be done when they were last tried."""
-        found = []
-        for path in sorted(self.cells.glob(f"*{FAILED}")):
-            if not path.name.startswith("."):
-                found.append(_validated(_FAILURE, _read_json(path), path))
-        return found
+        names = sorted(self.cells.glob(f"[!.]*{FAILED}"))
+        return [_validated(_FAILURE, _read_json(path), path) for path in names]
 
-    def _planned(self) -> tuple[Plan, list[str]]:
+    def _planned(self) -> tuple[dict[str, Any], list[str], dict[str, str]]:
+        """Fields of the plan, keys of its cells, and digests of all plans so far."""
         path = self.folder / PLAN
         if not self.exists:
             raise OptionError(
                 f"{self.folder} holds no results ({PLAN} is missing); make some with "
                 f"fmlad bench run --out {self.folder}."
             )
-        content = _read_json(path)
-        keys = content.pop("cells", None) if isinstance(content, dict) else None
-        if keys is not None:
-            content.pop("digests", None)
-        if not isinstance(keys, list) or content.pop("format", None) != FORMAT:
-            raise _damaged(path, f"it is no plan of format {FORMAT}")
-        try:
-            return plan_from_dict(content, str(path)), [str(key) for key in keys]
-        except UnknownNameError as error:  # a plugin's method or profile, installed elsewhere
-            raise OptionError(f"{path} cannot be read here: {error}") from None
-        except (OptionError, TypeError) as error:
-            raise _damaged(path, str(error)) from None
+        content = _read_json(path, FORMAT)
+        keys, digests = content.pop("cells", None), content.pop("digests", None) or {}
+        if not isinstance(keys, list) or not isinstance(digests, dict):
+            raise _damaged(path, "it has no list of cells, or its digests are no mapping")
+        return content, keys, digests
 
-    def _read(self, path: Path) -> CellResult:
-        content = _read_json(path)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise _damaged(path, f"it is not of format {FORMAT}")
-        rows = path.with_name(path.name.removesuffix(".json") + ".csv")
-        try:
-            text = rows.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, f"its rows cannot be read ({error})") from None
-        if content.pop("rows_sha256", None) != _digest(text):
-            raise _damaged(rows, "its lines are not those that were written")
-        content["rows"] = _rows(text, rows)
-        result: CellResult = _validated(_RESULT, content, path)
-        if f"{result.cell.key}.json" != path.name:
-            raise _damaged(path, f"it holds the cell {result.cell.key}")
-        return result
-
-    def _agree(self, finished: Sequence[Cell], planned: Sequence[Cell]) -> None:
+    def _check_names(self, finished: Sequence[Cell], planned: Sequence[Cell]) -> None:
         """One label is one entry and one title one task within a folder, or tables would mix."""
-        for what, named in (("entry", _entry_facts), ("task", _task_facts)):
+
+        def entry_facts(cell: Cell) -> tuple[str, str]:
+            return cell.entry.label, json.dumps(asdict(cell.entry), sort_keys=True)
+
+        def task_facts(cell: Cell) -> tuple[str, str]:
+            facts = {k: v for k, v in asdict(cell.task).items() if k != "root"}  # may lie elsewhere
+            return cell.task.title, json.dumps(facts, sort_keys=True)
+
+        for what, named in (("entry", entry_facts), ("task", task_facts)):
             known = dict(map(named, finished))
             for name, facts in map(named, planned):
                 if known.get(name, facts) != facts:
@@ -195,15 +187,7 @@ class Store:
                         f"for {facts}; choose another name, or another folder."
                     )
 
-    def _digests(self) -> dict[str, str]:
-        """Of all plans of this folder so far."""
-        if not self.exists:
-            return {}
-        content = _read_json(self.folder / PLAN)
-        found = content.get("digests") if isinstance(content, dict) else None
-        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
-
-    def _unchanged(
+    def _check_digests(
         self, finished: Sequence[Cell], known: Mapping[str, str], digests: Mapping[str, str]
     ) -> None:
         """Finished cells must be of the same images and words as those to come."""
@@ -234,24 +218,41 @@ class Store:
             raise OptionError(f"Nothing can be written to {path.parent}: {error}.") from error
 
 
-_RESULT = TypeAdapter(CellResult)
-_FAILURE = TypeAdapter(FailedCell)
+def _read_cell(path: Path) -> CellResult:
+    content = _read_json(path, FORMAT)
+    table = path.with_suffix(".csv")
+    try:
+        text = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"its rows cannot be read ({error})") from None
+    if content.pop("rows_sha256", None) != _digest(text):
+        raise _damaged(table, "its lines are not those that were written")
+    content["rows"] = [
+        {"name": row.pop("image"), **{key: value or None for key, value in row.items()}}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    result: CellResult = _validated(_RESULT, content, path)
+    if f"{result.cell.key}.json" != path.name:
+        raise _damaged(path, f"it holds the cell {result.cell.key}")
+    return result
 
 
-def _validated(adapter: Any, content: Any, path: Path) -> Any:
+def _validated(adapter: TypeAdapter[Any], content: Any, path: Path) -> Any:
     try:
         return adapter.validate_python(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"{where}: {first['msg']}") from None
+        raise _damaged(path, explained(error, "it")) from None
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, version: int | None = None) -> Any:
+    """What a file holds; with a version a mapping of that format, which is taken off."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, f"it is not JSON ({error})") from None
+    if version and (not isinstance(content, dict) or content.pop("format", None) != version):
+        raise _damaged(path, f"it is not of format {version}")
+    return content
 
 
 def _damaged(path: Path, why: str) -> CorruptResultsError:
@@ -267,51 +268,3 @@ def _json(content: Any) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        threshold = "" if row.threshold is None else repr(row.threshold)
-        writer.writerow(
-            (row.name, row.kind, row.defect or "", repr(row.score), threshold,
-             repr(row.seconds), int(row.fresh))
-        )  # fmt: skip
-    return out.getvalue()
-
-
-def _rows(text: str, path: Path) -> list[dict[str, Any]]:
-    lines = list(csv.reader(io.StringIO(text)))
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise _damaged(path, f"its first line is not {','.join(COLUMNS)}")
-    try:
-        return [
-            {
-                "name": name,
-                "kind": kind,
-                "defect": defect or None,
-                "score": float(score),
-                "threshold": float(threshold) if threshold else None,
-                "seconds": float(seconds),
-                "fresh": bool(int(fresh)),
-            }
-            for name, kind, defect, score, threshold, seconds, fresh in lines[1:]
-        ]
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _entry_facts(cell: Cell) -> tuple[str, str]:
-    return cell.entry.label, _json_line(asdict(cell.entry))
-
-
-def _task_facts(cell: Cell) -> tuple[str, str]:
-    facts = asdict(cell.task)
-    del facts["root"]  # the same pictures may lie elsewhere
-    return cell.task.title, _json_line(facts)
-
-
-def _json_line(facts: dict[str, Any]) -> str:
-    return json.dumps(facts, sort_keys=True)

@@ -14,9 +14,15 @@ from pathlib import Path
 from fmlad.bench.model import Entry, Task
 from fmlad.bench.plan import CATEGORY, Plan
 from fmlad.errors import DatasetError, MissingDependencyError, UnknownNameError
+from fmlad.progress import Progress
 
 SHARED_VARIABLE = "FMLAD_SHARED"
 PROFILE = "builtin"
+BANKS = (
+    Entry("banks", "banks", PROFILE),
+    Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]}),
+)
+Shared = str | os.PathLike[str] | None
 
 # Sizes: tuned for about half an hour on two cores.
 SHOTS, SEEDS = (1, 4), (0, 1, 2, 3, 4)
@@ -39,13 +45,11 @@ PROMPTED = (
     "scenes/screw_bag",
 )  # have a set of their own
 
-Progress = Callable[[int, int, str], None]
-
 
 def make_suite(
     name: str,
     data: Path,
-    shared: str | os.PathLike[str] | None = None,
+    shared: Shared = None,
     progress: Progress | None = None,
 ) -> Plan:
     """The plan of a suite, with its pictures rendered.
@@ -67,28 +71,25 @@ def make_suite(
     return SUITES[name](data, shared, progress)
 
 
-def _training_free(
-    data: Path, shared: str | os.PathLike[str] | None, progress: Progress | None
-) -> Plan:
+def _training_free(data: Path, shared: Shared, progress: Progress | None) -> Plan:
     photographs = _photographs(shared)
     prompted = "clip-lad, category prompts"
     dice = tuple(task.title for task in photographs if task.dataset == "boxes")
     return Plan(
-        name="training-free",
-        entries=(
-            Entry("banks", "banks", PROFILE),
-            Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]}),
+        (
+            *BANKS,
             Entry("sam-lad", "sam-lad", PROFILE),
             Entry(prompted, "clip-lad", PROFILE, prompts=CATEGORY),
         ),
-        tasks=(*_rendered(data, progress, TRAIN), *photographs),
-        shots=SHOTS,
-        seeds=SEEDS,
+        (*_rendered(data, progress, TRAIN), *photographs),
+        SHOTS,
+        SEEDS,
+        name="training-free",
         only={prompted: (*PROMPTED, *dice)},
     )
 
 
-def _peers(data: Path, shared: str | os.PathLike[str] | None, progress: Progress | None) -> Plan:
+def _peers(data: Path, shared: Shared, progress: Progress | None) -> Plan:
     """The embedded profile beside a real pretrained network, on the same pictures and shots."""
     weights = _shared_root(shared) / "weights" / SQUEEZENET
     if not weights.is_file():
@@ -102,21 +103,13 @@ def _peers(data: Path, shared: str | os.PathLike[str] | None, progress: Progress
             "pip install 'fmlad[bench]'."
         )
     squeezenet = {"backbone": "squeezenet", "weights": str(weights.resolve())}
-    scenes = tuple(task for task in _rendered(data, progress, TRAIN) if task.dataset == "scenes")
-    return Plan(
-        name="peers",
-        entries=(
-            Entry("banks", "banks", PROFILE),
-            Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]}),
-            Entry("anomalib PatchCore, SqueezeNet", "anomalib:patchcore", options=squeezenet),
-        ),
-        tasks=(*scenes, *_photographs(shared)),
-        shots=(4,),
-        seeds=SEEDS,
-    )
+    patchcore = Entry("anomalib PatchCore, SqueezeNet", "anomalib:patchcore", options=squeezenet)
+    scenes = (task for task in _rendered(data, progress, TRAIN) if task.dataset == "scenes")
+    tasks = (*scenes, *_photographs(shared))
+    return Plan((*BANKS, patchcore), tasks, (4,), SEEDS, name="peers")
 
 
-def _trained(data: Path, shared: str | os.PathLike[str] | None, progress: Progress | None) -> Plan:
+def _trained(data: Path, shared: Shared, progress: Progress | None) -> Plan:
     from fmlad.methods.registry import list_methods
 
     entries = [Entry(name, name, PROFILE) for name in TRAINED if name in list_methods()]
@@ -133,7 +126,7 @@ def _trained(data: Path, shared: str | os.PathLike[str] | None, progress: Progre
     return Plan(tuple(entries), tasks, TRAINED_SHOTS, TRAINED_SEEDS, name="trained")
 
 
-SUITES: dict[str, Callable[[Path, str | os.PathLike[str] | None, Progress | None], Plan]] = {
+SUITES: dict[str, Callable[[Path, Shared, Progress | None], Plan]] = {
     "training-free": _training_free,
     "peers": _peers,
     "trained": _trained,
@@ -176,7 +169,7 @@ def _rendered(data: Path, progress: Progress | None, train: int) -> tuple[Task, 
     )
 
 
-def _photographs(shared: str | os.PathLike[str] | None) -> tuple[Task, ...]:
+def _photographs(shared: Shared) -> tuple[Task, ...]:
     """Dice and circuit boards, as far as they are there."""
     root = _shared_root(shared)
     if shared is not None and not (root / "data").is_dir():
@@ -190,5 +183,5 @@ def _photographs(shared: str | os.PathLike[str] | None) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def _shared_root(shared: str | os.PathLike[str] | None) -> Path:
+def _shared_root(shared: Shared) -> Path:
     return Path(shared or os.environ.get(SHARED_VARIABLE) or Path("..") / "shared")

@@ -1,9 +1,10 @@
-"""Tables of results: means over seeds, intervals, and two contestants side by side."""
+"""Tables of results: means over seeds, intervals, and two entries side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,10 +36,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One contestant, one number of shots, and one task or all tasks of a dataset.
+    """One entry, one number of shots, and one task or all tasks of a dataset.
 
     Attributes:
-        entry: Who.
+        entry: The entry.
         dataset: Name of the dataset.
         task: Title of the task; "" for the mean over all tasks of the dataset.
         tasks: How many tasks it is over.
@@ -65,8 +66,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two contestants on the cells that both have finished.
+class PairedComparison:
+    """Two entries on the cells that both have finished.
 
     Attributes:
         first: Label.
@@ -109,31 +110,22 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
     """
     groups = _grouped(results)
     drawn = _Drawn(groups, draws, seed) if draws else None
-    titles: dict[str, list[str]] = {}
-    for task, _, _ in groups:
-        titles.setdefault(_dataset_of(groups, task), [])
-        if task not in titles[_dataset_of(groups, task)]:
-            titles[_dataset_of(groups, task)].append(task)
     lines = []
-    for dataset, tasks in titles.items():
-        labels = list(dict.fromkeys(label for t, _, label in groups if t in tasks))
+    for dataset in dict.fromkeys(key.dataset for key in groups):
+        keys = [key for key in groups if key.dataset == dataset]
+        tasks = list(dict.fromkeys(key.task for key in keys))
+        labels = list(dict.fromkeys(key.label for key in keys))
         combinations = sorted(
-            {(k, label) for t, k, label in groups if t in tasks},
+            {(key.shots, key.label) for key in keys},
             key=lambda one: (one[0] == ALL, one[0], labels.index(one[1])),
         )
-        for task in tasks:
-            lines += [
-                _line(dataset, task, [groups[task, k, label]], drawn)
-                for k, label in combinations
-                if (task, k, label) in groups
-            ]
-        if len(tasks) > 1:
-            lines += [
-                line
-                for k, label in combinations
-                if all((task, k, label) in groups for task in tasks)
-                and (line := _average(dataset, [groups[t, k, label] for t in tasks], drawn))
-            ]
+        for chosen in [*([task] for task in tasks), *([tasks] if len(tasks) > 1 else [])]:
+            title = chosen[0] if len(chosen) == 1 else ""
+            for k, label in combinations:
+                cells = [groups.get(_Key(dataset, task, k, label), {}) for task in chosen]
+                if seeds := sorted(set.intersection(*map(set, cells))):
+                    table = [[of_task[seed] for seed in seeds] for of_task in cells]
+                    lines.append(_line(title, tuple(seeds), table, drawn))
     return lines
 
 
@@ -145,7 +137,7 @@ def compare(
     *,
     draws: int = DRAWS,
     seed: int = SEED,
-) -> list[Comparison]:
+) -> list[PairedComparison]:
     """Two entries cell against cell: same task, same shots, same test images.
 
     Args:
@@ -164,45 +156,49 @@ def compare(
         OptionError: The two have no cell in common, or judged different images.
     """
     groups = _grouped(results)
-    labels = list(dict.fromkeys(label for _, _, label in groups))
+    labels = {key.label for key in groups}
     for label in (first, second):
         if label not in labels:
             raise UnknownNameError.of("entry", label, labels)
-    pairs: dict[tuple[str, int], list[tuple[CellResult, CellResult]]] = {}
-    for (task, k, label), mine in groups.items():
-        theirs = groups.get((task, k, second), {}) if label == first else {}
-        common = [(mine[s], theirs[s]) for s in sorted(mine.keys() & theirs.keys())]
-        if common:
-            pairs[task, k] = common
+    pairs: dict[_Key, Pairs] = {}
+    for key, mine in groups.items():
+        theirs = groups.get(key._replace(label=second), {}) if key.label == first else {}
+        if common := sorted(mine.keys() & theirs.keys()):
+            pairs[key] = [(mine[s], theirs[s]) for s in common]
     if not pairs:
         raise OptionError(f"{first!r} and {second!r} have no finished cell in common.")
-    known = {name for both in pairs.values() for pair in both for name in pair[0].figures}
+    known = {name for both in pairs.values() for one, _ in both for name in one.figures}
     if figure not in known:
         raise UnknownNameError.of("figure", figure, known)
-    pairs = {
-        key: kept
-        for key, both in pairs.items()
-        if (kept := [p for p in both if all(figure in one.figures for one in p)])
-    }
-    if not pairs:
+    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
+    for key, both in pairs.items():
+        if kept := [p for p in both if all(figure in one.figures for one in p)]:
+            by_group.setdefault((key.dataset, key.shots), []).append(kept)
+    if not by_group:
         raise OptionError(f"{first!r} and {second!r} have no cell with {figure!r} in common.")
-    for both in pairs.values():
-        for one, other in both:
-            if [row.name for row in one.rows] != [row.name for row in other.rows]:
-                raise OptionError(
-                    f"{one.cell.task.title}: {first!r} and {second!r} judged different images; "
-                    f"their results are of different runs of the data."
-                )
-    drawn = _Drawn(groups, draws, seed) if draws and figure in FIGURES else None
-    by_group: dict[tuple[str, int | None], list[tuple[str, int]]] = {}
-    for task, k in pairs:
-        by_group.setdefault((_dataset_of(groups, task), k), []).append((task, k))
+    everything = [both for group in by_group.values() for both in group]
+    for one, other in (pair for both in everything for pair in both):
+        if [row.name for row in one.rows] != [row.name for row in other.rows]:
+            raise OptionError(
+                f"{one.cell.task.title}: {first!r} and {second!r} judged different images; "
+                f"their results are of different runs of the data."
+            )
     if len(by_group) > 1:
-        by_group["", None] = list(pairs)
-    return [
-        _comparison(first, second, figure, dataset, k, [pairs[key] for key in keys], drawn)
-        for (dataset, k), keys in by_group.items()
-    ]
+        by_group["", None] = everything
+    drawn = _Drawn(groups, draws, seed) if draws and figure in FIGURES else None
+    found = []
+    for (dataset, k), group in by_group.items():
+        differences = [[a.figures[figure] - b.figures[figure] for a, b in both] for both in group]
+        flat = [difference for both in differences for difference in both]
+        wins = [0.5 * (d == 0) + (d < 0 if figure in LOWER else d > 0) for d in flat]
+        low = high = None
+        if drawn is not None:
+            means = [[drawn.mean(figure, cells) for cells in zip(*both)] for both in group]  # noqa: B905
+            low, high = interval(np.mean([a - b for a, b in means], axis=0))
+        mean = float(np.mean([np.mean(both) for both in differences]))
+        facts = (first, second, figure, dataset, k, len(flat))
+        found.append(PairedComparison(*facts, mean, low, high, float(np.mean(wins))))
+    return found
 
 
 def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
@@ -224,7 +220,27 @@ def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
     return float(np.trapezoid(heights, AUFC_SHOTS)) / (AUFC_SHOTS[-1] - AUFC_SHOTS[0])
 
 
-Groups = dict[tuple[str, int, str], dict[int, CellResult]]
+class _Key(NamedTuple):
+    """What the cells of all seeds have in common."""
+
+    dataset: str
+    task: str
+    shots: int
+    label: str
+
+
+Groups = dict[_Key, dict[int, CellResult]]
+Pairs = list[tuple[CellResult, CellResult]]
+
+
+def _grouped(results: Iterable[CellResult]) -> Groups:
+    """Cells by dataset, task, shots and label; then by seed."""
+    groups: Groups = {}
+    for result in results:
+        cell = result.cell
+        key = _Key(cell.task.dataset, cell.task.title, cell.shots, cell.entry.label)
+        groups.setdefault(key, {})[cell.seed] = result
+    return {key: dict(sorted(cells.items())) for key, cells in groups.items()}
 
 
 class _Drawn:
@@ -233,8 +249,8 @@ class _Drawn:
     def __init__(self, groups: Groups, draws: int, seed: int) -> None:
         self._seed = seed
         tasks: dict[str, list[CellResult]] = {}
-        for (task, _, _), cells in groups.items():
-            tasks.setdefault(task, []).extend(cells.values())
+        for key, cells in groups.items():
+            tasks.setdefault(key.task, []).extend(cells.values())
         self._images = {
             # Each task has a generator of its own, so that no task changes another's interval.
             task: ImageDraws.of([c.rows for c in cells], self._rng(task), draws)
@@ -251,46 +267,33 @@ class _Drawn:
         return np.random.default_rng([self._seed, shots + 1, *task.encode()])
 
 
-def _grouped(results: Iterable[CellResult]) -> Groups:
-    """Cells by task, shots and label; then by seed."""
-    groups: Groups = {}
-    for result in results:
-        cell = result.cell
-        key = (cell.task.title, cell.shots, cell.entry.label)
-        groups.setdefault(key, {})[cell.seed] = result
-    return {key: dict(sorted(cells.items())) for key, cells in groups.items()}
-
-
-def _dataset_of(groups: Groups, task: str) -> str:
-    cells = next(cells for (title, _, _), cells in groups.items() if title == task)
-    return next(iter(cells.values())).cell.task.dataset
-
-
 def _line(
-    dataset: str, task: str, tables: Sequence[Mapping[int, CellResult]], drawn: _Drawn | None
+    title: str,
+    seeds: tuple[int, ...],
+    table: Sequence[Sequence[CellResult]],
+    drawn: _Drawn | None,
 ) -> Line:
-    """A line over one or several tasks, at the seeds that all of them have."""
-    seeds = sorted(set.intersection(*(set(table) for table in tables)))
-    cells = [[table[seed] for seed in seeds] for table in tables]
-    flat = [cell for row in cells for cell in row]
-    names = [name for name in flat[0].figures if all(name in cell.figures for cell in flat)]
+    """A line over one or several tasks; the table has a row per task and a column per seed."""
+    flat = [cell for row in table for cell in row]
     figures = {}
-    for name in names:
+    for name in flat[0].figures:
+        if not all(name in cell.figures for cell in flat):
+            continue
         # First over tasks, then over seeds: the spread is that of the average.
-        values = np.mean([[cell.figures[name] for cell in row] for row in cells], axis=0)
+        values = np.mean([[cell.figures[name] for cell in row] for row in table], axis=0)
         low = high = None
         if drawn is not None and name in FIGURES:
-            low, high = interval(np.mean([drawn.mean(name, row) for row in cells], axis=0))
+            low, high = interval(np.mean([drawn.mean(name, row) for row in table], axis=0))
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
         figures[name] = Figure(float(np.mean(values)), std, low, high)
     first = flat[0].cell
     return Line(
         first.entry,
-        dataset,
-        task,
-        len(tables),
+        first.task.dataset,
+        title,
+        len(table),
         first.shots,
-        tuple(seeds),
+        seeds,
         max(len(cell.rows) for cell in flat),
         figures,
         _cost(flat),
@@ -299,55 +302,17 @@ def _line(
     )
 
 
-def _average(
-    dataset: str, tables: Sequence[Mapping[int, CellResult]], drawn: _Drawn | None
-) -> Line | None:
-    if not set.intersection(*(set(table) for table in tables)):
-        return None
-    return _line(dataset, "", tables, drawn)
-
-
 def _cost(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Means of the cells' costs; the highest peak; latencies over all their fresh rows."""
     from fmlad.bench.runner import latency
 
-    names = dict.fromkeys(name for cell in cells for name in cell.cost)
+    costs: dict[str, list[float]] = {}
+    for cell in cells:
+        for name, value in cell.cost.items():
+            costs.setdefault(name, []).append(value)
     cost = {
-        name: float(np.mean([cell.cost[name] for cell in cells if name in cell.cost]))
-        for name in names
-        if name not in ("p50_seconds", "p95_seconds", "peak_mb")
+        name: float(max(values) if name == "peak_mb" else np.mean(values))
+        for name, values in costs.items()
+        if name not in ("p50_seconds", "p95_seconds")
     }
-    peaks = [cell.cost["peak_mb"] for cell in cells if "peak_mb" in cell.cost]
-    peak = {"peak_mb": float(max(peaks))} if peaks else {}
-    return cost | peak | latency([row for cell in cells for row in cell.rows])
-
-
-def _comparison(
-    first: str,
-    second: str,
-    figure: str,
-    dataset: str,
-    shots: int | None,
-    groups: Sequence[Sequence[tuple[CellResult, CellResult]]],
-    drawn: _Drawn | None,
-) -> Comparison:
-    by_group = [[a.figures[figure] - b.figures[figure] for a, b in group] for group in groups]
-    flat = [difference for group in by_group for difference in group]
-    low = high = None
-    if drawn is not None:
-        draws = [
-            drawn.mean(figure, [a for a, _ in group]) - drawn.mean(figure, [b for _, b in group])
-            for group in groups
-        ]
-        low, high = interval(np.mean(draws, axis=0))
-    return Comparison(
-        first,
-        second,
-        figure,
-        dataset,
-        shots,
-        len(flat),
-        float(np.mean([np.mean(group) for group in by_group])),
-        low,
-        high,
-        float(np.mean([0.5 * (d == 0) + (d < 0 if figure in LOWER else d > 0) for d in flat])),
-    )
+    return cost | latency([row for cell in cells for row in cell.rows])

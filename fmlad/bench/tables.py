@@ -1,14 +1,14 @@
-"""Tables of the report: what stands in them, and how they become HTML and Markdown."""
+"""Tables of the report: what stands in them. Templates make HTML of them, a function Markdown."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fmlad.bench.anchors import METRICS, SHARES, Anchor
 from fmlad.bench.model import ALL
-from fmlad.bench.summary import LOWER, Comparison, Line
+from fmlad.bench.published import METRICS, SHARES, PublishedFigure
+from fmlad.bench.summary import LOWER, Line, PairedComparison
 
 # Figure -> heading; all are shares and shown in percent.
 FIGURES = {
@@ -38,7 +38,7 @@ NOTHING = "–"
 
 
 @dataclass(frozen=True)
-class Item:
+class TableCell:
     """One place of a table.
 
     Attributes:
@@ -52,19 +52,22 @@ class Item:
     best: bool = False
 
 
+Rows = tuple[tuple[TableCell, ...], ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows under headings.
 
     Attributes:
-        heading: One a column.
+        heading: One per column.
         groups: Rows that belong together, such as those with the same number of shots.
         words: How many columns from the left hold words; numbers stand on the right.
         foreign: Whether the figures are somebody else's.
     """
 
     heading: tuple[str, ...]
-    groups: tuple[tuple[tuple[Item, ...], ...], ...]
+    groups: tuple[Rows, ...]
     words: int = 1
     foreign: bool = False
 
@@ -79,177 +82,141 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def figure_item(name: str, line: Line) -> Item:
+def figure_cell(name: str, line: Line) -> TableCell:
     """Mean, spread over the seeds and interval of one figure."""
     if name not in line.figures:
-        return Item(NOTHING)
+        return TableCell(NOTHING)
     figure = line.figures[name]
-    if name in UNJUDGED:
-        return Item(percent(figure.mean))
     small = []
-    if figure.std is not None:
+    if figure.std is not None and name not in UNJUDGED:
         small.append(f"± {percent(figure.std)}")
     if figure.low is not None and figure.high is not None:
         small.append(f"[{percent(figure.low)}, {percent(figure.high)}]")
-    return Item(percent(figure.mean), tuple(small))
+    return TableCell(percent(figure.mean), tuple(small))
 
 
 def results_table(lines: Sequence[Line]) -> Table:
-    """One row an entry and number of shots; the best of each number of shots is marked."""
+    """One row per entry and number of shots; the best of each number of shots is marked."""
     shown = [name for name in FIGURES if any(name in line.figures for line in lines)]
     if all("spro_mean@0.05" in line.figures for line in lines):
         shown = [name for name in shown if name != "spro@0.05"]  # one is enough for a page's width
     groups = []
     for shots in sorted({line.shots for line in lines}, key=lambda k: (k == ALL, k)):
-        rows = [line for line in lines if line.shots == shots]
-        columns = [_marked(name, rows) for name in shown]
+        same = [line for line in lines if line.shots == shots]
+        best = {name: _best(name, same) for name in shown}
         groups.append(
             tuple(
-                (_who(line), Item(shots_text(shots)), Item(str(len(line.seeds))), *figures)
-                for line, figures in zip(rows, zip(*columns, strict=True), strict=True)
-            )
-            if columns
-            else tuple(
-                (_who(line), Item(shots_text(shots)), Item(str(len(line.seeds)))) for line in rows
+                (
+                    _entry_cell(line),
+                    TableCell(shots_text(shots)),
+                    TableCell(str(len(line.seeds))),
+                    # What reads the same is the same: no ranks by digits that are not shown.
+                    *(
+                        replace(cell, best=cell.text == best[name])
+                        for name in shown
+                        for cell in [figure_cell(name, line)]
+                    ),
+                )
+                for line in same
             )
         )
     return Table(("entry", "k", "seeds", *(FIGURES[name] for name in shown)), tuple(groups))
 
 
-def _who(line: Line) -> Item:
+def _entry_cell(line: Line) -> TableCell:
     words = "category prompts" if line.category_prompts else "no category prompts"
-    return Item(line.entry.label, (words, f"{line.normals_beyond_k} normals beyond k"))
+    return TableCell(line.entry.label, (words, f"{line.normals_beyond_k} normals beyond k"))
 
 
-def _marked(name: str, lines: Sequence[Line]) -> list[Item]:
-    """One figure of several lines; the best are marked if there is anything to choose from."""
-    items = [figure_item(name, line) for line in lines]
+def _best(name: str, lines: Sequence[Line]) -> str | None:
+    """The best value of a figure as it reads, if there is anything to choose from."""
     values = [line.figures[name].mean for line in lines if name in line.figures]
     if name in UNJUDGED or len(values) < 2:
-        return items
-    best = percent(min(values) if name in LOWER else max(values))
-    # What reads the same is the same: the table does not rank by digits that it does not show.
-    return [replace(item, best=item.text == best) for item in items]
+        return None
+    return percent(min(values) if name in LOWER else max(values))
 
 
-def anchor_table(found: Iterable[Anchor], *, categories: bool = False) -> Table:
-    """Published figures: one row a method, number of shots and source."""
-    rows: dict[tuple[str, str, str, str, str, str], dict[str, Anchor]] = {}
+def published_table(found: Iterable[PublishedFigure], *, categories: bool = False) -> Table:
+    """Published figures: one row per method, number of shots and source."""
+    rows: dict[tuple[object, ...], dict[str, PublishedFigure]] = {}
     for one in found:
-        facts = (one.category, one.shots_text, one.method)
-        rows.setdefault((*facts, one.category_input, one.grade, one.source), {})[one.metric] = one
+        key = (one.category, one.shots, one.method, one.category_input, one.grade, one.source)
+        rows.setdefault(key, {})[one.metric] = one
     metrics = [name for name in METRICS if any(name in row for row in rows.values())]
-    groups: dict[str, list[tuple[Item, ...]]] = {}
-    for key, row in rows.items():
-        category, shots, method, given, grade, source = key
-        notes = dict.fromkeys(one.note for one in row.values() if one.note)
-        groups.setdefault(shots, []).append(
+    groups: dict[int | None, list[tuple[TableCell, ...]]] = {}
+    for row in rows.values():
+        one = next(iter(row.values()))
+        values = {
+            name: percent(figure.value) if name in SHARES else f"{figure.value:g}"
+            for name, figure in row.items()
+        }
+        groups.setdefault(one.shots, []).append(
             (
-                Item(method, tuple(notes)),
-                *((Item(category or "mean"),) if categories else ()),
-                Item(given or "none"),
-                Item(f"[{grade}]", (source,)),
-                Item(shots),
-                *(_published(row.get(name)) for name in metrics),
+                TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
+                *([TableCell(one.category or "mean")] if categories else []),
+                TableCell(one.category_input or "none"),
+                TableCell(f"[{one.grade}]", (one.source,)),
+                TableCell(one.shots_text),
+                *(TableCell(values.get(name, NOTHING)) for name in metrics),
             )
         )
+    order = sorted(groups, key=lambda k: (k == ALL, -1 if k is None else k))
     extra = ("category",) if categories else ()
     heading: tuple[str, ...] = ("method", *extra, "told of the category", "source")
     return Table(
         (*heading, "k", *(METRICS[name] for name in metrics)),
-        tuple(tuple(rows) for _, rows in sorted(groups.items(), key=lambda g: _order(g[0]))),
+        tuple(tuple(groups[shots]) for shots in order),
         words=len(heading),
         foreign=True,
     )
 
 
-def _published(anchor: Anchor | None) -> Item:
-    if anchor is None:
-        return Item(NOTHING)
-    return Item(percent(anchor.value) if anchor.metric in SHARES else f"{anchor.value:g}")
-
-
-def _order(shots: str) -> float:
-    return {"none": -1.0, "all": float("inf")}.get(shots) or float(shots)
-
-
 def cost_table(lines: Sequence[Line]) -> Table:
-    """What a fit and a query cost, one row a dataset, entry and number of shots."""
+    """What a fit and a query cost, one row per dataset, entry and number of shots."""
     shown = [name for name in COSTS if any(name in line.cost for line in lines)]
-    groups: dict[str, list[tuple[Item, ...]]] = {}
+    groups: dict[str, list[tuple[TableCell, ...]]] = {}
     for line in lines:
-        figures = (
-            Item(format(line.cost[name], COSTS[name][1]) if name in line.cost else NOTHING)
+        texts = [line.dataset, line.entry.label, shots_text(line.shots)]
+        texts += [
+            format(line.cost[name], COSTS[name][1]) if name in line.cost else NOTHING
             for name in shown
-        )
-        row = (Item(line.dataset), Item(line.entry.label), Item(shots_text(line.shots)), *figures)
-        groups.setdefault(line.dataset, []).append(row)
+        ]
+        groups.setdefault(line.dataset, []).append(tuple(map(TableCell, texts)))
     heading: tuple[str, ...] = ("dataset", "entry", "k", *(COSTS[name][0] for name in shown))
     return Table(heading, tuple(map(tuple, groups.values())), words=2)
 
 
-def paired_table(comparisons: Sequence[Comparison]) -> Table:
+def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
     """First minus second on the same cells, in points of percent."""
-    groups: dict[tuple[str, str], list[tuple[Item, ...]]] = {}
+    groups: dict[tuple[str, str], list[tuple[TableCell, ...]]] = {}
     for one in comparisons:
-        interval = (
-            "" if one.low is None else f"[{100 * one.low:+.1f}, {100 * (one.high or 0):+.1f}]"
-        )
-        sure = one.low is not None and one.high is not None and one.low * one.high > 0
+        sure, interval = False, NOTHING
+        if one.low is not None and one.high is not None:
+            sure = one.low * one.high > 0
+            interval = f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        shots = "any" if one.shots is None else shots_text(one.shots)
+        figure = FIGURES.get(one.figure, one.figure)
+        names = (f"{one.first} − {one.second}", one.dataset or "all", figure, shots, str(one.cells))
+        difference = TableCell(f"{100 * one.difference:+.1f}", best=sure)
+        last = (TableCell(interval), TableCell(f"{one.wins:.0%}"))
         groups.setdefault((one.first, one.second), []).append(
-            (
-                Item(f"{one.first} − {one.second}"),
-                Item(one.dataset or "all"),
-                Item(FIGURES.get(one.figure, one.figure)),
-                Item("any" if one.shots is None else shots_text(one.shots)),
-                Item(str(one.cells)),
-                Item(f"{100 * one.difference:+.1f}", best=sure),
-                Item(interval or NOTHING),
-                Item(f"{one.wins:.0%}"),
-            )
+            (*map(TableCell, names), difference, *last)
         )
     heading = ("entries", "dataset", "figure", "k", "pairs", "difference", "95 % interval", "wins")
     return Table(heading, tuple(map(tuple, groups.values())), words=3)
 
 
-def to_html(table: Table) -> str:
-    """A table that scrolls sideways where it is wider than the page."""
-    head = "".join(f"<th{_side(table, i)}>{html.escape(h)}" for i, h in enumerate(table.heading))
-    body = "".join(
-        "<tbody>"
-        + "".join(
-            "<tr>" + "".join(f"<td{_side(table, i)}>{_html(c)}" for i, c in enumerate(row))
-            for row in group
-        )
-        + "</tbody>"
-        for group in table.groups
-    )
-    kind = "scroll foreign" if table.foreign else "scroll"
-    return f'<div class="{kind}" tabindex="0"><table><thead><tr>{head}</thead>{body}</table></div>'
-
-
-def _side(table: Table, column: int) -> str:
-    return "" if column < table.words else " class=n"
-
-
-def _html(item: Item) -> str:
-    text = html.escape(item.text)
-    small = "".join(f"<small>{html.escape(line)}</small>" for line in item.small)
-    return (f"<b>{text}</b>" if item.best else text) + small
-
-
 def to_markdown(table: Table) -> str:
-    """The same as a Markdown table."""
-    lines = [
-        _row(table.heading, plain),
-        "|" + "".join("---|" if i < table.words else "---:|" for i in range(len(table.heading))),
-    ]
-    lines += [_row(row, _markdown) for group in table.groups for row in group]
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[object], write: Callable[..., str]) -> str:
-    return "| " + " | ".join(write(cell) for cell in cells) + " |"
+    """The table in Markdown."""
+    sides = ["---" if i < table.words else "---:" for i in range(len(table.heading))]
+    rows = [map(_markdown, row) for group in table.groups for row in group]
+    return "\n".join(
+        [
+            f"| {' | '.join(map(plain, table.heading))} |",
+            f"|{'|'.join(sides)}|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+        ]
+    )
 
 
 def plain(text: str) -> str:
@@ -260,6 +227,6 @@ def plain(text: str) -> str:
     return " ".join(safe.split())
 
 
-def _markdown(item: Item) -> str:
-    text = f"**{plain(item.text)}**" if item.best else plain(item.text)
-    return " ".join([text, *(plain(line) for line in item.small)])
+def _markdown(cell: TableCell) -> str:
+    text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+    return " ".join([text, *map(plain, cell.small)])

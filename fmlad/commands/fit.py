@@ -46,6 +46,16 @@ def fit(
             "repeatable."
         ),
     ] = None,
+    unlabeled: Annotated[
+        list[str] | None,
+        typer.Option(help="Images of unknown state, for methods that learn from them; repeatable."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoints of a method that trains.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint there.")
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -65,14 +75,26 @@ def fit(
         "device": device,
         **options,
     }
+    beside = {
+        "--validation": validation,
+        "--unlabeled": unlabeled,
+        "--checkpoint": checkpoint or resume,
+    }
     if shots:
-        with output.progress(quiet=as_json) as progress:
+        with output.interruptible(), output.progress(quiet=as_json) as progress:
             detector = Detector.from_shots(
-                list(shots), method=method, validation=validation or (), seed=seed,
-                progress=progress, **common,
-            )  # fmt: skip
+                list(shots),
+                method=method,
+                validation=validation or (),
+                unlabeled=unlabeled or (),
+                checkpoint=checkpoint,
+                resume=resume,
+                seed=seed,
+                progress=progress,
+                **common,
+            )
     else:
-        detector = _without_shots(method, validation, common)
+        detector = _without_shots(method, [name for name, given in beside.items() if given], common)
     detector.save(out)
     calibration = detector.calibration
     reports = detector.shots
@@ -100,9 +122,7 @@ def fit(
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
 
 
-def _without_shots(
-    method: str | None, validation: list[str] | None, common: dict[str, Any]
-) -> Detector:
+def _without_shots(method: str | None, others: list[str], common: dict[str, Any]) -> Detector:
     """A detector from prompts alone."""
     from fmlad.detector import ZERO_SHOT, Detector
 
@@ -110,6 +130,6 @@ def _without_shots(
         raise OptionError("There is nothing to fit to: give normal images, --prompts, or both.")
     if method not in (None, ZERO_SHOT):
         raise OptionError(f"The method {method!r} needs normal images; {ZERO_SHOT!r} does without.")
-    if validation:
-        raise OptionError("--validation needs normal images to fit to beside it.")
+    if others:
+        raise OptionError(f"{others[0]} needs normal images to fit to beside it.")
     return Detector.from_prompts(common.pop("prompts"), **common)

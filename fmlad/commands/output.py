@@ -128,3 +128,14 @@ def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
         yield lambda done, total, what: bar.update(
             task, completed=done, total=total, description=escape(what)
         )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Says what is left of long work that Ctrl-C stopped, where it left something."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            typer.echo(str(interrupt), err=True)
+        raise

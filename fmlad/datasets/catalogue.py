@@ -16,7 +16,6 @@ from fmlad.datasets.loco import load_loco
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.product_types import loco_types
 from fmlad.datasets.synthetic import (
-    Progress,
     load_digits,
     load_scenes,
     scene_categories,
@@ -26,6 +25,7 @@ from fmlad.datasets.synthetic import (
 from fmlad.datasets.tree import is_tree, load_tree
 from fmlad.datasets.visa import is_object, load_visa
 from fmlad.errors import DatasetError, UnknownNameError
+from fmlad.progress import Progress
 
 Load = Callable[[Path, str, str | None, Progress | None], Dataset]
 

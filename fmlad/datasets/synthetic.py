@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from fmlad.datasets.model import Dataset, Sample
 from fmlad.datasets.product_types import check_subtype, keep_type
 from fmlad.datasets.tree import read_tree
 from fmlad.errors import DatasetError, UnknownNameError
-
-Progress = Callable[[int, int, str], None]
+from fmlad.progress import Progress
 
 _RENDERED = "Rendered just now, with the default seed and counts."
 

@@ -1,4 +1,4 @@
-"""Every test here sees the small dataset and the fake contestant."""
+"""Every test here sees the small dataset and the fake estimator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fmlad import datasets
-from fmlad.bench import engine as engine_module
 from fmlad.bench import plan as plan_module
+from fmlad.bench import worker
 from tests.bench import support
 
 
@@ -18,10 +18,10 @@ def _small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(datasets, "load", support.load, raising=False)
     peers = {**plan_module.PEERS, "fake": "tests.bench.support:make_fake"}
     monkeypatch.setattr(plan_module, "PEERS", peers)
-    engine_module.forget()
+    worker.forget()
     support.made.clear()
     yield
-    engine_module.forget()
+    worker.forget()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmlad.bench.model import Cell, CellResult, Entry, FailedCell, Row, Task
+from fmlad.bench.model import Cell, CellResult, Entry, FailedCell, ImageRecord, Task
 from fmlad.bench.plan import Plan
 from fmlad.bench.runner import image_figures, latency
 from fmlad.bench.store import Store
@@ -29,7 +29,7 @@ def result(cell: Cell, skill: float, images: int = 12, **changes: object) -> Cel
     """A cell whose anomalies score ``skill`` higher than its normal images, on the average."""
     rng = np.random.default_rng([cell.seed, cell.shots, *cell.task.title.encode()])
     rows = tuple(
-        Row(
+        ImageRecord(
             f"{kind}/{index:03d}",
             kind,
             None if kind == "good" else "bent",

@@ -1,4 +1,4 @@
-"""A small dataset on disk, a contestant that counts, and both put in place of the real ones."""
+"""A small dataset on disk, an estimator that counts, and both put in place of the real ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from fmlad import datasets
-from fmlad.bench import engine as engine_module
 from fmlad.bench import plan as plan_module
+from fmlad.bench import worker
 from fmlad.bench.model import Entry, Scored, Task
 from fmlad.bench.plan import Plan
 from fmlad.datasets.model import Annotation, Dataset, Sample
@@ -134,10 +134,10 @@ def make_fake(name: str, options: Mapping[str, Any], device: str) -> Fake:
 
 
 def install() -> None:
-    """Puts dataset and contestant in place for this process."""
+    """Puts dataset and estimator in place for this process."""
     datasets.load = load  # type: ignore[attr-defined]
     plan_module.PEERS = {**plan_module.PEERS, "fake": "tests.bench.support:make_fake"}
-    engine_module.forget()
+    worker.forget()
     made.clear()
 
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.bench.curves import (
-    GRID,
-    ROC,
-    SPRO,
-    SPRO_GRID,
-    Series,
-    legend,
-    mean_roc,
-    mean_spro,
-    plot,
-    roc,
-)
-from fmlad.bench.model import Cell, Row, Task
+from fmlad.bench.curves import CURVES, GRID, SPRO_GRID, Axes, Series, mean_roc, mean_spro, roc
+from fmlad.bench.model import Cell, ImageRecord, Task
 from fmlad.metrics import auroc
+from fmlad.report import template
 from tests.bench.report_support import BAD_NAME, entry, result
 
+PLOTS: Any = template("bench/plot.html").module
 
-def rows(scores: list[int], odd: list[bool]) -> list[Row]:
+
+def rows(scores: list[int], odd: list[bool]) -> list[ImageRecord]:
     kinds = ("good", "logical")
     return [
-        Row(str(i), kinds[bad], None, float(score), None, 0.1, True)  # type: ignore[arg-type]
+        ImageRecord(str(i), kinds[bad], None, float(score), None, 0.1, True)  # type: ignore[arg-type]
         for i, (score, bad) in enumerate(zip(scores, odd, strict=True))
     ]
 
@@ -86,10 +79,10 @@ def test_spro_is_averaged_where_it_was_measured() -> None:
     assert mean_spro(cells[2:]) is None
 
 
-@pytest.mark.parametrize("axes", [ROC, SPRO])
-def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: object) -> None:
+@pytest.mark.parametrize("axes", [axes for axes, *_ in CURVES.values()])
+def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: Axes) -> None:
     series = [Series(BAD_NAME, GRID, GRID**0.5, 1, 1), Series("other", GRID, GRID, 10, 0)]
-    drawn = plot(series, axes, BAD_NAME)  # type: ignore[arg-type]
+    drawn = PLOTS.plot(BAD_NAME, axes, series)
     root = ET.fromstring(drawn)
     assert root.attrib["aria-label"] == BAD_NAME
     width, height = map(float, root.attrib["viewBox"].split()[2:])
@@ -102,10 +95,10 @@ def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: object) -> None:
     assert lines[0].findtext("title") == BAD_NAME
     assert lines[0].attrib["style"] != lines[1].attrib["style"]
     ticks = [text.text for text in root.findall("text")]
-    assert {"0", f"{axes.x_max:g}", axes.x_label, axes.y_label} <= set(ticks)  # type: ignore[attr-defined]
+    assert {"0", f"{axes.x_max:g}", axes.x_label, axes.y_label} <= set(ticks)
 
 
-def test_a_legend_names_each_line_once() -> None:
+def test_a_legend_names_each_line() -> None:
     one = Series(BAD_NAME, GRID, GRID)
-    root = ET.fromstring(legend([one, one, Series("b", GRID, GRID, 1)]))
+    root = ET.fromstring(PLOTS.legend([one, Series("b", GRID, GRID, 1)]))
     assert ["".join(item.itertext()) for item in root] == [BAD_NAME, "b"]

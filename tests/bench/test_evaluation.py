@@ -14,7 +14,8 @@ from tests.bench.support import KINDS
 
 
 def saved(shots: list[Path], folder: Path) -> Path:
-    detector = fmlad.Detector.from_shots(shots, method="banks", profile="builtin", banks=("patch",))
+    options = {"banks": ("patch",), "registration": False}
+    detector = fmlad.Detector.from_shots(shots, method="banks", profile="builtin", **options)
     return detector.save(folder)
 
 

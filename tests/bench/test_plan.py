@@ -47,20 +47,26 @@ def test_an_entry_takes_part_where_it_is_told(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"entries": ()}, "at least one entry"),
+        ({"entries": ()}, "entries tuple should have at least 1 item"),
         ({"entries": (Entry("a", "bnaks"),)}, "Did you mean 'banks'"),
         ({"entries": (Entry("a", "banks", "bultin"),)}, "Did you mean 'builtin'"),
         ({"entries": (BANKS, BANKS)}, "label 'banks' is in the plan twice"),
-        ({"entries": (Entry(" ", "banks"),)}, "empty label"),
+        (
+            {"entries": (Entry(" ", "banks"),)},
+            "label string should match pattern",
+        ),
         ({"entries": (Entry("a", "banks", "builtin", {"banks": {1}}),)}, "plain values"),
         ({"entries": (Entry("a", "fake:a", "builtin"),)}, "a peer has no profile"),
         ({"tasks": (TASK, TASK)}, "task 'board' is in the plan twice"),
-        ({"tasks": (Task("board", "x", "", images=-1),)}, "images must be"),
-        ({"shots": (1, -2)}, "shots must be whole numbers"),
+        (
+            {"tasks": (Task("board", "x", "", images=-1),)},
+            "images should be greater than or equal to 0",
+        ),
+        ({"shots": (1, -2)}, r"shots\[1\] should be greater than or equal to 0; got -2"),
         ({"shots": (1, 1)}, "twice"),
-        ({"shots": ()}, "shots must be"),
-        ({"seeds": (0.5,)}, "seeds must be"),
-        ({"threads": -1}, "threads must be"),
+        ({"shots": ()}, "shots tuple should have at least 1 item"),
+        ({"seeds": (0.5,)}, r"seeds\[0\] should be a valid integer; got 0\.5"),
+        ({"threads": -1}, "threads should be greater than or equal to 0; got -1"),
         ({"only": {"banksy": ("board",)}}, "Did you mean 'banks'"),
         ({"only": {"banks": ("bord",)}}, "Did you mean 'board'"),
     ],
@@ -96,6 +102,11 @@ def test_a_task_may_name_the_set_of_its_category(pictures: Path) -> None:
 def test_the_profile_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FMLAD_PROFILE", "light")
     assert Plan((Entry("a", "banks"),), (TASK,)).entries[0].profile == "light"
+
+
+def test_a_folder_may_be_a_path() -> None:
+    task = Task("board", Path("some") / "where")  # type: ignore[arg-type]
+    assert Plan((BANKS,), (task,)).tasks[0].root == str(Path("some") / "where")
 
 
 def test_a_plan_survives_json() -> None:
@@ -148,14 +159,20 @@ def test_the_plan_of_the_docs_is_a_plan(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("entries: [", "line 1"),
-        ("- a", "must be a mapping"),
+        ("- a", "should be a mapping"),
         ("entrys: []", "Did you mean 'entries'"),
-        ("entries: banks\ntasks: []", "must be a list"),
-        ("entries: [{label: a}]\ntasks: []", "no method"),
-        ("entries: [banks]\ntasks: [{dataset: board}]", "needs 'root'"),
+        ("entries: banks\ntasks: []", "should be a list"),
+        ("entries: [{label: a}]\ntasks: []", r"entries\[0\]: method field required"),
+        ("entries: [banks]\ntasks: [{dataset: board}]", r"tasks\[0\]: root field required"),
         ("entries: [banks]\ntasks: [{dataset: board, root: x, kategory: y}]", "'category'"),
-        ("entries: [banks]\ntasks: [{dataset: board, root: x}]\nonly: [a]", "must be a mapping"),
-        ("entries: [banks]\ntasks: [{dataset: board, root: x}]\nshots: 4", "must be a list"),
+        (
+            "entries: [banks]\ntasks: [{dataset: board, root: x}]\nonly: [a]",
+            "only should be a valid dictionary",
+        ),
+        (
+            "entries: [banks]\ntasks: [{dataset: board, root: x}]\nshots: 4",
+            "shots should be a valid tuple",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -186,7 +203,7 @@ def test_what_yaml_takes_for_numbers_is_text_in_a_task(pictures: Path) -> None:
         }
     )
     assert plan.tasks[0].title == "d/1/0"
-    with pytest.raises(OptionError, match="subtype of a task must be a text"):
+    with pytest.raises(OptionError, match="subtype should be a valid string"):
         Plan(plan.entries, (Task("d", "r", "", subtype=[1]),))  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ import pytest
 from fmlad.bench import ray_engine
 from fmlad.bench.model import Cell, Entry, FailedCell, Task
 from fmlad.bench.plan import Plan
-from fmlad.bench.ray_engine import Desk, RayEngine
+from fmlad.bench.ray_engine import RayEngine, TaskQueue
 from fmlad.bench.results import load, run
 from fmlad.engines import cluster
 from fmlad.errors import BackboneMismatchError, MissingDependencyError, OptionError
@@ -24,8 +24,8 @@ from tests.engines.conftest import ray  # noqa: F401 (a fixture)
 MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
 
 
-class Here(ray_engine.BenchWorker):
-    """A worker that sees the small dataset and the fake contestants."""
+class LocalWorker(ray_engine.BenchWorker):
+    """A worker that sees the small dataset and the fake estimators."""
 
     def attempt(self, cell: Cell, threads: int) -> Any:
         if self._setting is not None:
@@ -33,7 +33,7 @@ class Here(ray_engine.BenchWorker):
         return super().attempt(cell, threads)
 
 
-class DiesOnce(Here):
+class DiesOnce(LocalWorker):
     """The first worker that comes to a cell of seed 1 dies."""
 
     def attempt(self, cell: Cell, threads: int) -> Any:
@@ -44,26 +44,26 @@ class DiesOnce(Here):
         return super().attempt(cell, threads)
 
 
-class DiesOfSeedOne(Here):
+class DiesOfSeedOne(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         if cell.seed == 1:
             os._exit(1)
         return super().attempt(cell, threads)
 
 
-class NeverStarts(Here):
+class NeverStarts(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         os._exit(1)
 
 
-class Breaks(Here):
+class Breaks(LocalWorker):
     def attempt(self, cell: Cell, threads: int) -> Any:
         raise ZeroDivisionError("of ours")
 
 
 @pytest.fixture(autouse=True)
 def _small_world_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def finished(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in sorted(folder.glob("cells/*.json"))}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
     told: list[int] = []
@@ -91,6 +92,7 @@ def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
     assert [cell.environment["threads"] for cell in there] == ["1"] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_dies_costs_a_retry(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +104,7 @@ def test_a_worker_that_dies_costs_a_retry(
     assert table(there) == table(run(plan, tmp_path / "local"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +117,7 @@ def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     assert (failed.cell.seed, failed.error) == (1, "ClusterError")
     assert "3 workers died" in failed.message
     before = finished(tmp_path / "ray")
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
     again = run(plan, tmp_path / "ray", engine=RayEngine(1))
     assert len(again) == 3
     after = finished(tmp_path / "ray")
@@ -122,6 +125,7 @@ def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
     assert table(again) == table(run(plan, tmp_path / "local"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_run_of_one_engine_is_resumed_by_the_other(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -136,6 +140,7 @@ def test_a_run_of_one_engine_is_resumed_by_the_other(
     assert load(out).missing == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="at most 4 workers"):
@@ -143,7 +148,7 @@ def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ray_engine, "BenchWorker", Breaks)
     with pytest.raises(RuntimeError, match="of ours"):
         run(plan, tmp_path / "r", engine=RayEngine(1))
-    monkeypatch.setattr(ray_engine, "BenchWorker", Here)
+    monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
     real = cluster.setting
     other = lambda threads, needed: replace(real(threads, needed), version="0.0")  # noqa: E731
     monkeypatch.setattr(cluster, "setting", other)
@@ -173,7 +178,7 @@ def test_a_cluster_on_which_nothing_works_is_left_soon() -> None:
     actor = type("Actor", (), {"attempt": type("Call", (), {"remote": lambda *_: object()})})
     outcomes = []
     with pytest.raises(cluster.ClusterError, match=r"cannot go on \(the worker died\)"):  # noqa: PT012
-        for outcome in ray_engine._work_off(Broken(), [actor], Desk(cells("a", 50)), 1):
+        for outcome in ray_engine._work_off(Broken(), [actor], TaskQueue(cells("a", 50)), 1):
             outcomes.append(outcome)
     assert [type(outcome) for outcome in outcomes] == [FailedCell] * cluster.LOST
 
@@ -184,27 +189,27 @@ def cells(category: str, count: int) -> list[Cell]:
 
 
 def test_a_task_stays_with_its_worker_and_nobody_is_idle() -> None:
-    desk = Desk([*cells("a", 4), *cells("b", 2), *cells("c", 6)])
+    queue = TaskQueue([*cells("a", 4), *cells("b", 2), *cells("c", 6)])
     taken: dict[int, list[str]] = {0: [], 1: []}
     for worker in (0, 1) * 6:  # in turn, as if all cells took the same time
-        cell = desk.take(worker)
+        cell = queue.take(worker)
         assert cell is not None
         taken[worker].append(cell.task.category)
     assert taken == {0: list("aaaacc"), 1: list("bbcccc")}
-    assert desk.take(0) is None
+    assert queue.take(0) is None
 
 
 def test_one_task_is_shared_where_there_is_no_other() -> None:
-    desk = Desk(cells("a", 3))
-    seeds = [cell.seed for worker in (0, 1, 2) if (cell := desk.take(worker)) is not None]
+    queue = TaskQueue(cells("a", 3))
+    seeds = [cell.seed for worker in (0, 1, 2) if (cell := queue.take(worker)) is not None]
     assert seeds == [0, 1, 2]
-    assert desk.take(1) is None
+    assert queue.take(1) is None
 
 
 def test_help_goes_where_most_is_left() -> None:
-    desk = Desk([*cells("a", 2), *cells("b", 9)])
-    desk.take(0), desk.take(1)
-    cell = desk.take(2)
+    queue = TaskQueue([*cells("a", 2), *cells("b", 9)])
+    queue.take(0), queue.take(1)
+    cell = queue.take(2)
     assert cell is not None
     assert cell.task.category == "b"
 

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from fmlad.bench import examples as examples_module
 from fmlad.bench import tables
 from fmlad.bench.engine import LocalEngine
-from fmlad.bench.examples import gallery, pick, typical
+from fmlad.bench.examples import examples_of, pick, typical
 from fmlad.bench.groups import condensed, groups, overall
-from fmlad.bench.model import ALL, Cell, Entry, Row, Task
+from fmlad.bench.model import ALL, Cell, Entry, ImageRecord, Task
 from fmlad.bench.report import write_report
 from fmlad.bench.results import load, run
 from fmlad.bench.summary import Figure, Line, aufc, summarise
@@ -35,7 +35,7 @@ VOID = {"meta", "img", "br", "line", "rect"}
 OPEN_ENDED = {"li", "dt", "dd", "td", "th", "tr", "thead", "tbody", "p"}  # HTML closes them itself
 
 
-class Reader(HTMLParser):
+class PageParser(HTMLParser):
     """Follows the tags and collects tables as text."""
 
     def __init__(self) -> None:
@@ -80,11 +80,12 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text.append(data)
         if "table" in self.stack and self.tables[-1] and self.tables[-1][-1]:
-            self.tables[-1][-1][-1] += data
+            cells = self.tables[-1][-1]
+            cells[-1] = " ".join(f"{cells[-1]}{data}".split()) + " " * data.endswith(" ")
 
 
-def read(page: Path) -> Reader:
-    reader = Reader()
+def read(page: Path) -> PageParser:
+    reader = PageParser()
     reader.feed(page.read_text(encoding="utf-8"))
     reader.close()
     assert reader.stack == []
@@ -99,11 +100,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> Reader:
+def page(folder: Path) -> PageParser:
     return read(write_report(folder, command=f"fmlad bench run {BAD_NAME}")[0])
 
 
-def test_the_page_is_well_formed_and_needs_nothing_from_outside(folder: Path, page: Reader) -> None:
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(
+    folder: Path, page: PageParser
+) -> None:
     assert page.faults == []
     assert page.scripts == 0
     for address in page.addresses:
@@ -113,7 +116,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(folder: Path, pa
     assert not re.search(r"https?://|url\(|@import", source)
 
 
-def test_every_name_is_text(folder: Path, page: Reader) -> None:
+def test_every_name_is_text(folder: Path, page: PageParser) -> None:
     source = (folder / "report.html").read_text()
     assert "<script" not in source
     assert "<b><script" not in source
@@ -138,7 +141,7 @@ def shown(line: Line, name: str) -> str:
     return f"{text} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def test_the_figures_are_those_of_the_summary(folder: Path, page: Reader) -> None:
+def test_the_figures_are_those_of_the_summary(folder: Path, page: PageParser) -> None:
     results = load(folder)
     lines = sorted(overall(summarise(results), "mvtec_loco"), key=lambda line: line.shots)
     assert [(line.entry.label, line.shots, line.tasks) for line in lines] == [
@@ -154,14 +157,16 @@ def test_the_figures_are_those_of_the_summary(folder: Path, page: Reader) -> Non
         assert row[3:] == [shown(line, name) for name in names]
 
 
-def test_the_floor_stands_beside_f1(page: Reader) -> None:
+def test_the_floor_stands_beside_f1(page: PageParser) -> None:
     heading, *rows = page.tables[0]
     assert heading.index("F1 floor") == heading.index("F1-max") + 1
     # Twelve good, twelve logical, twelve structural images: p = 2/3, 2p / (1 + p) = 0.8.
     assert {row[heading.index("F1 floor")] for row in rows} == {"80.0"}
 
 
-def test_whoever_is_short_of_tasks_is_compared_on_its_own_tasks(folder: Path, page: Reader) -> None:
+def test_whoever_is_short_of_tasks_is_compared_on_its_own_tasks(
+    folder: Path, page: PageParser
+) -> None:
     _, mine = groups(load(folder))
     assert not mine.whole
     assert mine.short == ("juice_bottle", "pushpins", "screw_bag")
@@ -233,10 +238,10 @@ def test_the_best_of_each_number_of_shots_is_bold() -> None:
     assert marks[1] == [[True, False, False], [True, False, True], [False] * 3]
 
 
-def test_published_figures_stand_apart(page: Reader) -> None:
+def test_published_figures_stand_apart(page: PageParser) -> None:
     source = "".join(page.text)
     assert "Published, not run here" in source
-    assert "sPRO@0.05 with 1, 4 shots: no anchor" in source
+    assert "sPRO@0.05 with 1, 4 shots: nobody is known to have published any." in source
     published = page.tables[2]
     assert published[0][:4] == ["method", "told of the category", "source", "k"]
     core = next(row for row in published if row[0] == "ObjectCore")
@@ -244,7 +249,9 @@ def test_published_figures_stand_apart(page: Reader) -> None:
     assert "80.8" in core
 
 
-def test_markdown_has_results_and_anchors_in_one_table(folder: Path, page: Reader) -> None:
+def test_markdown_has_results_and_published_figures_in_one_table(
+    folder: Path, page: PageParser
+) -> None:
     text = (folder / "report.md").read_text()
     lines = [line for group in groups(load(folder)) for line in group.lines]
     rows = [line for line in text.splitlines() if line.startswith("| mvtec")]
@@ -256,7 +263,7 @@ def test_markdown_has_results_and_anchors_in_one_table(folder: Path, page: Reade
     assert any("ObjectCore, published \\[P\\]" in row and "| 80.8 |" in row for row in rows)
 
 
-def test_failures_are_told_once_with_their_reason(folder: Path, page: Reader) -> None:
+def test_failures_are_told_once_with_their_reason(folder: Path, page: PageParser) -> None:
     table = page.tables[-1]
     assert table[0] == ["entry", "cells", "why"]
     cells = "2 cells of mvtec_loco/screw_bag; k 1, 4; seeds 2"
@@ -264,11 +271,11 @@ def test_failures_are_told_once_with_their_reason(folder: Path, page: Reader) ->
     assert "failed: " in (folder / "report.md").read_text()
 
 
-def test_a_dataset_made_here_has_no_anchor(tmp_path: Path) -> None:
+def test_a_dataset_made_here_has_no_published_figures(tmp_path: Path) -> None:
     write_results(tmp_path, dataset="scenes", categories=("pushpins",), failing=False)
     page, table = write_report(tmp_path, examples=0)
-    assert "No anchor: nobody has published on this dataset" in page.read_text()
-    assert "- no anchor for scenes" in table.read_text()
+    assert "No published figures: nobody has published on this dataset" in page.read_text()
+    assert "- no published figures for scenes" in table.read_text()
 
 
 def test_a_run_that_has_only_failed_has_a_report(pictures: Path, tmp_path: Path) -> None:
@@ -290,8 +297,8 @@ def test_wrong_folders_and_numbers_are_refused(folder: Path, tmp_path: Path) -> 
         write_report(tmp_path / "r")
 
 
-def row(name: str, kind: str, score: float, threshold: float | None = None) -> Row:
-    return Row(name, kind, None, score, threshold, 0.1, True)  # type: ignore[arg-type]
+def row(name: str, kind: str, score: float, threshold: float | None = None) -> ImageRecord:
+    return ImageRecord(name, kind, None, score, threshold, 0.1, True)  # type: ignore[arg-type]
 
 
 def test_worst_come_before_best_and_no_image_twice() -> None:
@@ -324,10 +331,10 @@ def test_examples_are_of_the_task_in_the_middle() -> None:
 
 
 def test_images_are_judged_again_and_shown(pictures: Path, tmp_path: Path) -> None:
-    method = Entry("patch", "banks", "builtin", {"banks": ["patch"]})
+    method = Entry("patch", "banks", "builtin", {"banks": ["patch"], "registration": False})
     plan = plan_of(pictures, method, fake("peer"), shots=(3,), seeds=(1,))
     run(plan, tmp_path / "r")
-    shown = {cell.cell.entry.label: gallery(cell, 4) for cell in load(tmp_path / "r")}
+    shown = {cell.cell.entry.label: examples_of(cell, 4) for cell in load(tmp_path / "r")}
     for one in shown.values():
         assert one.missing == ""
         assert len(one.examples) == 4
@@ -348,9 +355,9 @@ def test_images_that_are_gone_or_dear_are_said_to_be(
     (cell,) = run(plan_of(pictures, shots=(1,), seeds=(0,)), tmp_path / "r", engine=LocalEngine())
     with monkeypatch.context() as patched:
         patched.setattr(examples_module, "PATIENCE", -1.0)
-        assert "a fit took" in gallery(cell, 4).missing
+        assert "a fit took" in examples_of(cell, 4).missing
     shutil.rmtree(pictures)
-    assert gallery(cell, 4).missing.startswith("No pictures")
+    assert examples_of(cell, 4).missing.startswith("No pictures")
     assert "No pictures" in write_report(tmp_path / "r")[0].read_text()
 
 
@@ -397,7 +404,7 @@ def browser() -> Iterator[Any]:
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it(
-    browser: Any, folder: Path, page: Reader, tmp_path: Path, width: int, scheme: str
+    browser: Any, folder: Path, page: PageParser, tmp_path: Path, width: int, scheme: str
 ) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True

@@ -1,4 +1,4 @@
-"""One cell: what is handed to the contestant, what is measured, what is refused."""
+"""One cell: what is handed to the estimator, what is measured, what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fmlad.bench import maps as maps_module
-from fmlad.bench.maps import Shelf
+from fmlad.bench.maps import ArraySpool
 from fmlad.bench.model import Cell, CellResult, Scored, Task
 from fmlad.bench.runner import judge_all, recompute, run_cell, threads_fixed
 from fmlad.datasets.model import Dataset
@@ -22,15 +22,15 @@ from tests.bench.support import KINDS, SIZE, Fake, fake, load
 
 def run(root: Path, name: str = "board", **changes: Any) -> tuple[CellResult, Fake]:
     entry = replace(fake(**changes.pop("options", {})), **changes.pop("entry", {}))
-    contestant = Fake(entry.options)
+    estimator = Fake(entry.options)
     cell = Cell(entry, Task(name, str(root), ""), changes.pop("shots", 2), 0)
-    return run_cell(cell, load(name, str(root)), contestant), contestant
+    return run_cell(cell, load(name, str(root)), estimator), estimator
 
 
 def test_a_cell_has_a_row_an_image_and_figures_of_both_sorts(pictures: Path) -> None:
-    result, contestant = run(pictures)
+    result, estimator = run(pictures)
     assert len(result.rows) == sum(KINDS.values())
-    assert contestant.fits == [tuple(name.removeprefix("train/") for name in result.shots)]
+    assert estimator.fits == [tuple(name.removeprefix("train/") for name in result.shots)]
     assert result.figures["auroc_micro"] == 1.0
     assert {"aupro", "auroc_logical", "auroc_structural"} <= result.figures.keys()
     assert len(result.curve["fpr"]) == len(result.curve["spro"]) > 2
@@ -50,15 +50,15 @@ def test_figures_can_be_computed_again_from_the_rows(pictures: Path) -> None:
 
 def test_validation_is_handed_over_where_the_entry_asks_for_it(pictures: Path) -> None:
     for asked, count in ((False, 0), (True, 2)):
-        result, contestant = run(pictures, entry={"validation": asked})
-        assert contestant.validation == [count]
+        result, estimator = run(pictures, entry={"validation": asked})
+        assert estimator.validation == [count]
         assert result.cost["normals_beyond_k"] == count
 
 
 def test_each_pair_is_judged_by_its_own_reference(pictures: Path) -> None:
-    result, contestant = run(pictures, "pairs", shots=1)
+    result, estimator = run(pictures, "pairs", shots=1)
     assert result.shots == ()
-    assert contestant.fits == [("00",), ("01",)] * 7
+    assert estimator.fits == [("00",), ("01",)] * 7
     assert "auroc_micro" in result.figures
 
 
@@ -72,7 +72,7 @@ def test_pairs_without_normal_images_are_measured_by_pixels(pictures: Path) -> N
     assert recompute(result) == {}
 
 
-def test_a_contestant_without_maps_is_measured_by_images(pictures: Path) -> None:
+def test_an_entry_without_maps_is_measured_by_images(pictures: Path) -> None:
     result, _ = run(pictures, options={"mapless": True})
     assert "aupro" not in result.figures
     assert any("got no map" in note for note in result.notes)
@@ -85,7 +85,7 @@ def test_anomalies_without_truth_count_by_images_alone(pictures: Path) -> None:
     )
     cell = Cell(fake(), Task("board", str(pictures), ""), 1, 0)
     result = run_cell(cell, replace(dataset, test=test), Fake({}))
-    assert any("4 anomalous images have no truth" in note for note in result.notes)
+    assert any("4 anomalous images have no annotation" in note for note in result.notes)
     assert "aupro" in result.figures
     assert "auroc_logical" in result.figures
 
@@ -100,11 +100,11 @@ def test_localise_off_measures_no_map(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("scored", "words"),
     [
-        (Scored(math.nan), "no finite score"),
-        (Scored(1.0, np.zeros((3, 4), np.float32)), "at the image's own size"),
+        (Scored(math.nan), "not finite"),
+        (Scored(1.0, np.zeros((3, 4), np.float32)), "at the image.s own size"),
     ],
 )
-def test_nonsense_from_a_contestant_is_refused(pictures: Path, scored: Scored, words: str) -> None:
+def test_nonsense_from_an_estimator_is_refused(pictures: Path, scored: Scored, words: str) -> None:
     dataset: Dataset = load("board", str(pictures))
     with pytest.raises(OptionError, match=words):
         judge_all(dataset.test, lambda sample: scored, localise=True)
@@ -117,7 +117,9 @@ def test_maps_on_disk_give_the_same_figures_and_leave_nothing(
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    monkeypatch.setattr(maps_module.Shelf.__init__, "__defaults__", (5 * 4 * SIZE[0] * SIZE[1],))
+    monkeypatch.setattr(
+        maps_module.ArraySpool.__init__, "__defaults__", (5 * 4 * SIZE[0] * SIZE[1],)
+    )
     stored: list[int] = []
     real = np.save
 
@@ -134,7 +136,7 @@ def test_maps_on_disk_give_the_same_figures_and_leave_nothing(
 
 def test_a_shelf_keeps_values_and_hands_them_out_read_only() -> None:
     arrays = [np.full((4, 5), i, np.float32) for i in range(4)]
-    with Shelf(in_memory=2 * arrays[0].nbytes) as shelf:
+    with ArraySpool(in_memory=2 * arrays[0].nbytes) as shelf:
         kept = [shelf.keep(array) for array in arrays]
         assert [isinstance(array, np.memmap) for array in kept] == [False, False, True, True]
         assert all((a == b).all() for a, b in zip(arrays, kept, strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fmlad.bench.model import Cell, CellResult, FailedCell, Row, Task
+from fmlad.bench.model import Cell, CellResult, FailedCell, ImageRecord, Task
 from fmlad.bench.store import COLUMNS, Store
 from fmlad.errors import CorruptResultsError, OptionError
 from tests.bench.support import fake, plan_of
@@ -19,8 +19,8 @@ RESULT = CellResult(
     CELL,
     ("train/1", 'odd, "name"'),
     (
-        Row('good, "quoted"\nline', "good", None, 0.1 + 0.2, None, 1e-9, True),
-        Row("odd", "logical", "a, b", -1e300, 0.1, 3.0, False),
+        ImageRecord('good, "quoted"\nline', "good", None, 0.1 + 0.2, None, 1e-9, True),
+        ImageRecord("odd", "logical", "a, b", -1e300, 0.1, 3.0, False),
     ),
     {"auroc_micro": 1 / 3},
     {"fpr": [0.0, 1.0], "spro": [0.0, 0.5]},

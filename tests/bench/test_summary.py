@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmlad.bench.bootstrap import ImageDraws, interval, over_seeds
-from fmlad.bench.model import Cell, CellResult, Entry, Row, Task
+from fmlad.bench.model import Cell, CellResult, Entry, ImageRecord, Task
 from fmlad.bench.runner import image_figures
 from fmlad.bench.summary import Line, aufc, compare, summarise
 from fmlad.datasets.model import Kind
@@ -20,9 +20,9 @@ from fmlad.errors import OptionError, UnknownNameError
 KINDS: tuple[Kind, ...] = ("good", "logical", "structural")
 
 
-def rows(scores: Mapping[str, Sequence[float]], seconds: float = 1.0) -> tuple[Row, ...]:
+def rows(scores: Mapping[str, Sequence[float]], seconds: float = 1.0) -> tuple[ImageRecord, ...]:
     return tuple(
-        Row(f"{kind}/{i}", kind, None, float(score), 0.5, seconds, i % 2 == 0)
+        ImageRecord(f"{kind}/{i}", kind, None, float(score), 0.5, seconds, i % 2 == 0)
         for kind in KINDS
         for i, score in enumerate(scores.get(kind, ()))
     )
@@ -105,7 +105,7 @@ def test_flags_say_what_was_handed_over() -> None:
 
 def test_latency_is_over_fresh_rows_alone() -> None:
     cells = [result(p50_seconds=9.0, fit_seconds=1.0), result(seed=1, fit_seconds=3.0)]
-    slow = Row("stale", "good", None, 0.0, None, 1e6, False)
+    slow = ImageRecord("stale", "good", None, 0.0, None, 1e6, False)
     cells[1] = CellResult(
         cells[1].cell, ("s",), (*cells[1].rows, slow), cells[1].figures, {}, cells[1].cost
     )
@@ -122,7 +122,7 @@ def test_tables_do_not_hang_on_the_order_of_cells() -> None:
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(good=scores, logical=scores, structural=st.lists(st.integers(0, 6), max_size=6))
 def test_every_draw_is_the_metric_of_the_drawn_images(
     good: list[int], logical: list[int], structural: list[int]

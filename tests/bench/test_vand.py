@@ -25,6 +25,11 @@ HERE = importlib.util.find_spec("anomalib") is not None
 PICTURES = [picture(seed, (64, 64), defect=seed == 3) for seed in range(4)]
 
 
+def quick() -> vand.Model:
+    """Of one bank and no registration."""
+    return vand.Model("banks", "builtin", banks=("patch",), registration=False)
+
+
 def tensors(*indices: int) -> Tensor:
     """As the harness hands them over: float ``(B, 3, H, W)`` in 0..1."""
     stack = np.stack([PICTURES[i] for i in indices])
@@ -49,7 +54,7 @@ def test_scores_and_maps_are_those_of_a_detector_on_the_same_pixels() -> None:
 
 
 def test_every_setup_starts_anew() -> None:
-    model = vand.Model(profile="builtin")
+    model = quick()
     model.setup(setup_data(0, 1))
     first = model.judge(tensors(3))[0]
     model.setup(setup_data(2))
@@ -62,7 +67,7 @@ def test_every_setup_starts_anew() -> None:
 def test_the_harness_gets_what_it_reads() -> None:
     from anomalib.data import ImageBatch
 
-    model = vand.Model(profile="builtin").eval().to("cpu")
+    model = quick().eval().to("cpu")
     assert isinstance(model, nn.Module)
     assert model.weights_url("pushpins") is None
     model.setup(setup_data(0, 1))
@@ -83,7 +88,7 @@ def test_without_anomalib_only_the_batch_is_missing(monkeypatch: pytest.MonkeyPa
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", load)
-    model = vand.Model(profile="builtin")
+    model = quick()
     model.setup(setup_data(0))
     assert model.judge(tensors(3))[0].shape == (1,)
     with pytest.raises(MissingDependencyError, match=r"fmlad\[bench\]"):
@@ -114,7 +119,7 @@ def test_an_unknown_category_has_no_prompts() -> None:
 
 
 def test_what_is_wrong_is_said() -> None:
-    model = vand.Model(profile="builtin")
+    model = quick()
     with pytest.raises(OptionError, match="before setup"):
         model.judge(tensors(0))
     with pytest.raises(ShotsError, match="few_shot_samples"):
@@ -133,6 +138,6 @@ def test_what_is_wrong_is_said() -> None:
 
 
 def test_one_image_may_come_without_a_batch() -> None:
-    model = vand.Model(profile="builtin")
+    model = quick()
     model.setup(setup_data(0))
     torch.testing.assert_close(model.judge(tensors(3)[0])[0], model.judge(tensors(3))[0])

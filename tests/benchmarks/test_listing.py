@@ -41,6 +41,7 @@ def test_every_command_of_the_documents_is_listed() -> None:
     assert found > 10
 
 
+@pytest.mark.slow
 def test_modules_can_be_imported() -> None:
     modules = sorted({shlex.split(one.command)[0] for one in listing.BENCHMARKS})
     done = subprocess.run(
@@ -61,6 +62,7 @@ def test_modules_exist_and_take_the_arguments(one: listing.Benchmark) -> None:
         assert need in (listing.PHOTOGRAPHS, listing.FEATUP, listing.SQUEEZENET)
 
 
+@pytest.mark.slow
 def test_the_list_says_command_file_need_and_state() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"],

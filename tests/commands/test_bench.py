@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import fmlad
-from fmlad.bench import engine
+from fmlad.bench import worker
 from fmlad.commands.main import cli
 from fmlad.errors import FmladError
 from tests.conftest import picture
@@ -29,7 +29,7 @@ def line(tmp_path: Path) -> Path:
         for index in range(count):
             pixels = picture(50 * odd + 10 * ("test" in folder) + index, SIZE, defect=odd)
             Image.fromarray(pixels).save(root / folder / f"{index}.png")
-    engine.forget()
+    worker.forget()
     return root
 
 

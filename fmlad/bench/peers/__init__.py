@@ -29,7 +29,7 @@ def list_peers() -> list[str]:
 
 
 def make_peer(name: str, options: Mapping[str, Any] | None = None, device: str = "auto") -> Peer:
-    """A peer, ready to be fitted; a :class:`fmlad.bench.model.Contestant`.
+    """A peer, ready to be fitted: a :class:`fmlad.bench.model.Estimator`.
 
     Args:
         name: One of :func:`list_peers`.

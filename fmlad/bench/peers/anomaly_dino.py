@@ -19,11 +19,11 @@ from fmlad.bench.peers.base import (
     anomalib,
     blaming,
     quiet_sampling,
-    seeded,
     swapped,
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import UnknownNameError
+from fmlad.training.loop import seeded
 
 WEIGHTS = "facebook/dinov2-small"  # the ViT-S/14 of the paper, and of our own profiles
 ARCHITECTURE = "vit_small_patch14_dinov2"  # of random weights
@@ -101,9 +101,9 @@ class Encoder(nn.Module):
         Args:
             network: The network, on its device.
             tokens: Pixels ``(B, 3, H, W)`` -> tokens behind the last norm.
-            patch: Pixels of a patch's side.
-            prefix: Tokens in front of the patches.
-            around: What is in force while it runs.
+            patch: Side of a patch in pixels.
+            prefix: Number of tokens in front of the patches.
+            around: In force while it runs.
         """
         super().__init__()
         self.network = network.eval()
@@ -124,8 +124,8 @@ class Encoder(nn.Module):
 def _encoder(peer: str, options: Options, device: str) -> Encoder:
     import timm
 
-    # anomalib does this once for ever, for everybody in the process; here it ends with the call:
-    # position embeddings are interpolated without antialiasing, as transformers does it too.
+    # anomalib switches off the antialiasing of position embeddings for the whole process; here that
+    # ends with the call.
     vision_transformer: Any = importlib.import_module("timm.models.vision_transformer")
     resample = vision_transformer.resample_abs_pos_embed
     plain = partial(

@@ -1,8 +1,7 @@
 """What all peers from anomalib share: pictures in, one score and one map out.
 
-Their networks and formulas run as they are shipped; around them there is no Engine and no data
-module, so that every pixel comes from our own loader and nothing is written to disk. What we do
-ourselves: decoding, drawing shots, and bringing the map to the size of the picture.
+Their networks and formulas run as they are shipped, without Engine and data modules: pictures are
+decoded here, nothing is written to disk, and maps are brought to the size of the picture.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from fmlad.errors import (
 )
 from fmlad.io.images import load_image
 from fmlad.profiles import pick_device
+from fmlad.training.loop import seeded
 
 RANDOM = "random"  # value of the option weights: for tests and timing
 INSTALL = 'pip install "fmlad[bench]"'
@@ -38,28 +38,20 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Peer(ABC):
-    """A :class:`fmlad.bench.model.Contestant` around a model of anomalib's."""
+    """A :class:`fmlad.bench.model.Estimator` around a model of anomalib's."""
 
     takes_word = False  # whether a word for the category is of use
     takes_validation = False
 
-    def __init__(self, name: str, device: str, weights: str | None) -> None:
-        """For subclasses.
+    _model: Any  # anomalib's torch model, set by the subclass
+    _transform: Transform
 
-        Args:
-            name: Under which it was asked for.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-            weights: The option of that name.
-        """
+    def __init__(self, name: str, device: str, weights: str | None) -> None:
+        """``weights`` is the option of that name."""
         self.name = name
         self._device = pick_device(device)
         self._random = weights == RANDOM
         self._fitted = False
-
-    # --- what a subclass is ---
-
-    _model: Any  # anomalib's torch model
-    _transform: Transform
 
     @property
     def model(self) -> nn.Module:
@@ -80,8 +72,6 @@ class Peer(ABC):
         """What is remembered of the shots."""
         return ()
 
-    # --- what the benchmark asks ---
-
     def fit(
         self,
         shots: Sequence[Path],
@@ -90,7 +80,7 @@ class Peer(ABC):
         validation: Sequence[Path] = (),
         prompts: str | None = None,
     ) -> None:
-        """See :class:`fmlad.bench.model.Contestant`.
+        """See :class:`fmlad.bench.model.Estimator`.
 
         Of a prompt set (``"mvtec_loco/screw_bag"``) only the name of the category is used
         (``"screw bag"``), by those peers that read.
@@ -100,27 +90,23 @@ class Peer(ABC):
             ShotsError: There are no shots.
             InvalidImageError: An image cannot be read.
         """
-        if prompts is not None and not self.takes_word:
-            raise OptionError(f"The peer {self.name!r} makes no use of prompts; leave them out.")
+        useless = "prompts" if prompts is not None and not self.takes_word else ""
         if validation and not self.takes_validation:
-            raise OptionError(
-                f"The peer {self.name!r} makes no use of validation images; leave them out."
-            )
+            useless = "validation images"
+        if useless:
+            raise OptionError(f"The peer {self.name!r} makes no use of {useless}; leave them out.")
         if not shots:
             raise ShotsError(f"The peer {self.name!r} got no shots; expected at least one.")
         word = None if prompts is None else Path(prompts).stem.replace("_", " ")
         self._fitted = False
+        normal, held_out = ([self._pixels(p)[0] for p in paths] for paths in (shots, validation))
         with seeded(seed, self._device):
-            self._learn(
-                [self._look(path)[0] for path in shots],
-                [self._look(path)[0] for path in validation],
-                word,
-            )
+            self._learn(normal, held_out, word)
         self.model.eval()
         self._fitted = True
 
     def score(self, image: Path) -> Scored:
-        """See :class:`fmlad.bench.model.Contestant`; no threshold is set.
+        """See :class:`fmlad.bench.model.Estimator`; no threshold is set.
 
         Raises:
             OptionError: It was not fitted.
@@ -128,7 +114,7 @@ class Peer(ABC):
         """
         if not self._fitted:
             raise OptionError(f"The peer {self.name!r} is asked before it was fitted.")
-        pixels, size = self._look(image)
+        pixels, size = self._pixels(image)
         with torch.no_grad():
             said = self.model(pixels)
             # (B, h, w) or (B, 1, h, w), as the model likes
@@ -139,30 +125,21 @@ class Peer(ABC):
 
     def facts(self) -> Mapping[str, float]:
         """``weights_mb`` of the networks and ``memory_mb`` of what is remembered of the shots."""
-        memory = list(self._memory())
-        held = {tensor.data_ptr() for tensor in memory}
-        tensors = {
-            tensor.data_ptr(): tensor.nbytes
-            for tensor in (*self.model.parameters(), *self.model.buffers())
-            if tensor.data_ptr() not in held
-        }
-        return {
-            "weights_mb": sum(tensors.values()) / 2**20,
-            "memory_mb": sum(tensor.nbytes for tensor in memory) / 2**20,
-        }
+        memory = {tensor.data_ptr(): tensor.nbytes for tensor in self._memory()}
+        held = (*self.model.parameters(), *self.model.buffers())
+        tensors = {tensor.data_ptr(): tensor.nbytes for tensor in held}
+        weights = sum(size for key, size in tensors.items() if key not in memory)
+        return {"weights_mb": weights / 2**20, "memory_mb": sum(memory.values()) / 2**20}
 
     def notes(self) -> tuple[str, ...]:
         """Whose code ran, and whether its weights were random; for the row."""
         ours = f"{self.name}: code of anomalib {importlib.metadata.version('anomalib')}"
         return (ours, f"{self.name}: random weights") if self._random else (ours,)
 
-    def _look(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+    def _pixels(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
         """What the model takes ``(1, 3, h, w)``, and height and width of the picture."""
         pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255
         return self.transform(pixels)[None].to(self._device), (pixels.shape[1], pixels.shape[2])
-
-
-# --- anomalib -------------------------------------------------------------------------------------
 
 
 def anomalib(module: str) -> Any:
@@ -206,20 +183,6 @@ def swapped(module: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seeds torch's and NumPy's global generators, which anomalib draws from, for a while."""
-    state = np.random.get_state()  # noqa: NPY002 (scikit-learn draws from it for anomalib)
-    cuda = list(range(torch.cuda.device_count())) if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-
-
-@contextmanager
 def quiet_sampling() -> Iterator[None]:
     """Keeps the progress bar of anomalib's coreset, and a warning to itself, out of our own."""
     module = anomalib("models.components.sampling.k_center_greedy")
@@ -228,17 +191,8 @@ def quiet_sampling() -> Iterator[None]:
         yield
 
 
-# --- weights --------------------------------------------------------------------------------------
-
-
 def no_weights(peer: str, why: str, pass_what: str) -> WeightsUnavailableError:
-    """The error of a peer without weights.
-
-    Args:
-        peer: Its name.
-        why: What is missing, as a sentence without its stop.
-        pass_what: What the option ``weights`` may hold.
-    """
+    """The error of a peer without weights: what is missing, and what ``weights`` may hold."""
     return WeightsUnavailableError(
         f"The peer {peer!r} has no weights: {why}. Pass weights={pass_what}; or, for a trial of "
         f"the machinery alone, weights='random'."

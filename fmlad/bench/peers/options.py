@@ -6,31 +6,32 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pydantic import Field, TypeAdapter, ValidationError
+
 from fmlad.errors import OptionError, UnknownNameError
 
 C = TypeVar("C")
-
-_KINDS: dict[type, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    tuple: "a list of texts",
-}
 
 
 def option(
     default: Any, what: str, *, least: float | None = None, most: float | None = None
 ) -> Any:
-    """A field of an options class.
+    """A field of an options class, whose type is its annotation.
 
     Args:
-        default: Its type is that of the option; None stands for a text that may be absent.
-        what: One line on it, for the documentation.
+        default: Its value where none is given.
+        what: One line on it, for messages.
         least: Smallest value.
         most: Largest value.
     """
-    return dataclasses.field(default=default, metadata={"what": what, "least": least, "most": most})
+    return Field(
+        default,
+        description=what,
+        ge=least,
+        le=most,
+        strict=not isinstance(default, tuple),  # JSON has lists in the place of tuples
+        allow_inf_nan=False if isinstance(default, float) else None,
+    )
 
 
 def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
@@ -45,30 +46,19 @@ def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
         UnknownNameError: There is no such option.
         OptionError: A value is of the wrong kind or out of range.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields: dict[str, Any] = {
+        field.name: field.default
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+    }
     for name in options:
         if name not in fields:
             raise UnknownNameError.of(f"option of {peer}", name, fields)
-    return kind(**{name: _checked(value, fields[name], peer) for name, value in options.items()})
-
-
-def _checked(value: Any, field: dataclasses.Field[Any], peer: str) -> Any:
-    wanted = str if field.default is None else type(field.default)
-    least, most = field.metadata["least"], field.metadata["most"]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None and field.default is None:
-        return None
-    if wanted is float and number:
-        value = float(value)
-    if wanted is tuple and isinstance(value, list | tuple) and all(type(v) is str for v in value):
-        value = tuple(value)
-    if type(value) is not wanted:
+    try:
+        return TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        expected = first["msg"].replace("Input should be", "expected")
         raise OptionError(
-            f"{peer}: {field.name} is {value!r}; expected {_KINDS[wanted]}: "
-            f"{field.metadata['what']}."
-        )
-    # Written so that NaN, of which nothing is true, does not pass.
-    if (least is not None and not value >= least) or (most is not None and not value <= most):
-        limits = f"at least {least:g}" + (f" and at most {most:g}" if most is not None else "")
-        raise OptionError(f"{peer}: {field.name} is {value!r}; expected {limits}.")
-    return value
+            f"{peer}: {name} is {options[name]!r}; {expected}: {fields[name].description}."
+        ) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,14 @@ from fmlad.bench.peers.base import (
     blaming,
     no_weights,
     quiet_sampling,
-    seeded,
+    swapped,
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.training.loop import seeded
 
 BACKBONE = "wide_resnet50_2"  # paper and anomalib
-LAYERS = ("layer2", "layer3")  # paper and anomalib: strides 8 and 16
+STRIDES = (8, 16)  # paper and anomalib: layer2 and layer3 of their network
 SIDE = 256  # anomalib; the paper crops 224 out of 256
 
 SQUEEZENET = "squeezenet"
@@ -44,7 +46,7 @@ class Options:
 
     backbone: str = option("", "timm's name of a CNN, or squeezenet; '' is that of the weights")
     weights: str | None = option(None, "folder, file or timm's NAME.TAG; None is timm's default")
-    layers: tuple[str, ...] = option((), "layers whose features are joined; () is the default")
+    layers: tuple[str, ...] = option((), "layers whose features are joined; () is strides 8 and 16")
     side: int = option(0, "pixels of the squashed input; 0 is the default", least=0, most=4096)
     coreset: float = option(0.1, "share of patches that is kept", least=1e-6, most=1)
     neighbours: int = option(9, "patches that weigh the image's score", least=1)
@@ -60,21 +62,25 @@ class PatchCore(Peer):
         lightning = anomalib("models.image.patchcore.lightning_model")
         super().__init__(name, device, chosen.weights)
         network, squeezenet = _network(name, chosen)
-        layers = chosen.layers or (SQUEEZENET_LAYERS if squeezenet else LAYERS)
+        layers = chosen.layers or (SQUEEZENET_LAYERS if squeezenet else _default_layers(network))
         side = chosen.side or (SQUEEZENET_SIDE if squeezenet else SIDE)
-        try:
+        modules = dict(network.named_modules())
+        if not layers or not modules.keys() >= set(layers):
+            parts = ", ".join(part for part, _ in network.named_children())
+            raise OptionError(
+                f"{name}: layers is {list(layers)}; expected names of modules within this network, "
+                f"whose parts are {parts}."
+            )
+        extractor = LayerOutputs(network.eval().requires_grad_(False), layers)
+        # Its own extractor traces the network with torch.fx, which fails at padding that depends
+        # on the size of the input, as all timm networks named tf_* have it.
+        with swapped(torch_model, "TimmFeatureExtractor", lambda **_: extractor):
             self._model = torch_model.PatchcoreModel(
                 layers=layers,
-                backbone=network.eval().requires_grad_(False),
+                backbone=chosen.backbone,
                 pre_trained=False,
                 num_neighbors=chosen.neighbours,
             )
-        except ValueError as error:  # of torchvision, which cuts the network at its layers
-            known = [layer for layer, _ in network.named_children()]
-            raise OptionError(
-                f"{name}: layers is {list(layers)}; expected names within this network, whose "
-                f"parts are {', '.join(known)}."
-            ) from error
         self._model = self._model.to(self._device)
         self._coreset = chosen.coreset
         theirs = lightning.Patchcore.configure_pre_processor(image_size=(side, side)).transform
@@ -97,6 +103,57 @@ class PatchCore(Peer):
 
     def _memory(self) -> Iterable[Tensor]:
         return (self._model.memory_bank,)
+
+
+class LayerOutputs(nn.Module):
+    """A CNN in the place of anomalib's feature extractor: what some of its modules put out."""
+
+    class _Complete(Exception):
+        """Ends a forward pass once every wanted module has run."""
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        """Hooks into a network.
+
+        Args:
+            network: The network; it keeps the hooks.
+            layers: Names of its modules.
+        """
+        super().__init__()
+        self.feature_extractor = network
+        self._layers = layers
+        self._outputs: dict[str, Tensor] = {}
+        for layer in layers:
+            network.get_submodule(layer).register_forward_hook(partial(self._keep, layer))
+
+    def _keep(self, layer: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._outputs[layer] = output
+        if len(self._outputs) == len(set(self._layers)):
+            raise self._Complete
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """``(B, 3, H, W)`` -> maps ``(B, C, h, w)`` by the name of the layer.
+
+        Raises:
+            OptionError: A layer takes no part in the forward pass, or puts out no maps.
+        """
+        self._outputs = {}
+        with suppress(self._Complete), torch.no_grad():
+            self.feature_extractor(pixels)
+        for layer in self._layers:
+            output = self._outputs.get(layer)
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise OptionError(f"The layer {layer!r} gives no feature maps (B, C, h, w).")
+        return self._outputs
+
+    def train(self, mode: bool = True) -> LayerOutputs:
+        """Stays as it is: only the memory learns."""
+        return self
+
+
+def _default_layers(network: nn.Module) -> tuple[str, ...]:
+    """The modules with the last features of strides 8 and 16, as timm knows them."""
+    found = getattr(network, "feature_info", [])
+    return tuple(str(one["module"]) for one in found if one["reduction"] in STRIDES)
 
 
 def caffe_pixels(pixels: Tensor, side: int) -> Tensor:
@@ -130,41 +187,30 @@ def _squeezenet(peer: str, weights: str | None) -> nn.Module:
 def _timm_network(peer: str, backbone: str, weights: str | None) -> nn.Module:
     import timm
 
-    if backbone and "." not in backbone and not timm.is_model(backbone):
-        raise UnknownNameError.of("CNN of timm", backbone, timm.list_models())
-    if weights == RANDOM:
-        with seeded(0, "cpu"):
-            network: nn.Module = timm.create_model(backbone or BACKBONE, pretrained=False)
-        return network
+    name = backbone or BACKBONE
+    if "." not in name and not timm.is_model(name):
+        raise UnknownNameError.of("CNN of timm", name, timm.list_models())
     if weights is None:
-        known = timm.get_pretrained_cfg(backbone or BACKBONE)
+        known = timm.get_pretrained_cfg(name)
         if known is None or not known.hf_hub_id:
-            raise no_weights(peer, f"timm knows none for {backbone!r}", PASS)
+            raise no_weights(peer, f"timm knows none for {name!r}", PASS)
         weights = str(known.hf_hub_id)
     place = Path(weights).expanduser()
-    if place.is_file():
-        network = timm.create_model(backbone or BACKBONE, pretrained=False)
-        _load_file(network, place, peer, PASS)
+    if weights == RANDOM or place.is_file():
+        with seeded(0, "cpu"):
+            network: nn.Module = timm.create_model(name, pretrained=False)
+        if weights != RANDOM:
+            _load_file(network, place, peer, PASS)
         return network
-    named = "/" not in weights and "." in weights and not place.exists()
-    folder = locate(f"timm/{weights}" if named else weights)
-    return _timm_folder(peer, folder, backbone)
-
-
-def _timm_folder(peer: str, folder: Path, backbone: str) -> nn.Module:
-    import timm
-    from safetensors import SafetensorError
-
+    tagged = "/" not in weights and "." in weights and not place.exists()
+    folder = locate(f"timm/{weights}" if tagged else weights)
     held = str(settings(folder).get("architecture", "no model of timm's"))
     if backbone and held != backbone.partition(".")[0]:
         raise no_weights(peer, f"{folder} holds {held}, and {backbone} was asked for", PASS)
     if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
         raise no_weights(peer, f"{folder} has no model.safetensors", PASS)
-    try:
-        network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        why = f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]})"
-        raise no_weights(peer, why, PASS) from error
+    with _unfit(peer, f"{folder} cannot be loaded", PASS):
+        network = timm.create_model(f"local-dir:{folder}", pretrained=True)
     return network.float()
 
 
@@ -172,7 +218,7 @@ def _load_file(network: nn.Module, file: Path, peer: str, passing: str) -> None:
     """Fills a network from a state dict, strictly."""
     if not file.is_file():
         raise no_weights(peer, f"there is no file {file}", passing)
-    try:
+    with _unfit(peer, f"{file} does not fit the network", passing):
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -180,6 +226,15 @@ def _load_file(network: nn.Module, file: Path, peer: str, passing: str) -> None:
         else:
             state = read_tensors(file, str(file), "")
         network.load_state_dict(state)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = f"{file} does not fit the network ({' '.join(str(error).split())[:300]})"
+
+
+@contextmanager
+def _unfit(peer: str, what: str, passing: str) -> Iterator[None]:
+    """Whatever a library raises of weights that do not fit, as one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        why = f"{what} ({' '.join(str(error).split())[:300]})"
         raise no_weights(peer, why, passing) from error

@@ -45,19 +45,10 @@ class Model(nn.Module):
     ) -> None:
         """Every argument as of ``Detector.from_shots``, and all of them may be left out.
 
-        Args:
-            method: Name of a method.
-            profile: Name of a profile.
-            prompts: ``"category"`` for the bundled set of the category that ``setup`` names, the
-                name of one set, or None.
-            device: Where backbones run.
-            seed: For everything that the method leaves to chance.
-            **options: Of the method.
+        ``prompts="category"`` takes the bundled set of the category that ``setup`` names.
         """
         super().__init__()
-        self._how: dict[str, Any] = {
-            "method": method, "profile": profile, "device": device, "seed": seed, **options,
-        }  # fmt: skip
+        self._how = {"method": method, "profile": profile, "device": device, "seed": seed} | options
         self._prompts = prompts
         self._detector: Detector | None = None
 
@@ -84,7 +75,8 @@ class Model(nn.Module):
             if not category:
                 raise OptionError("setup_data has no dataset_category to choose prompts by.")
             prompts = f"{DATASET}/{category}"
-        self._detector = Detector.from_shots(as_pictures(shots), prompts=prompts, **self._how)
+        how: dict[str, Any] = {**self._how, "prompts": prompts}
+        self._detector = Detector.from_shots(as_pictures(shots), **how)
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores ``(B,)`` and maps ``(B, H, W)``, float32, where the images are.

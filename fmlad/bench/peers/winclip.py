@@ -20,11 +20,11 @@ from fmlad.bench.peers.base import (
     anomalib,
     blaming,
     no_weights,
-    seeded,
     swapped,
 )
 from fmlad.bench.peers.options import fill, option
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.training.loop import seeded
 
 BACKBONE = "ViT-B-16-plus-240"  # paper and anomalib
 TAG = "laion400m_e31"  # anomalib

@@ -18,6 +18,7 @@ from PIL import Image
 from fmlad.datasets.scenes.model import CategorySpec, Scene
 from fmlad.datasets.scenes.render import FOLDERS, SCENES_VERSION, render_scene, scene_spec
 from fmlad.errors import DatasetError, OptionError
+from fmlad.progress import Progress
 
 DEFAULT_COUNTS: dict[str, int] = {
     "train": 60,
@@ -26,7 +27,6 @@ DEFAULT_COUNTS: dict[str, int] = {
     "test_logical": 40,
     "test_structural": 40,
 }
-Progress = Callable[[int, int, str], None]
 
 
 def make_scenes(

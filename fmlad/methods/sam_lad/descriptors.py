@@ -45,8 +45,9 @@ def pool(level: Tensor, masks: Tensor, how: Literal["gmp", "gap"]) -> Tensor:
         masks: ``(n, h, w)`` in [0, 1].
         how: Global maximum (SAM-LAD), or mean over the mask.
     """
-    rows = []
-    for mask, (top, bottom, left, right) in zip(masks, extents(masks), strict=True):
+    rows, reach = [], extents(masks)
+    masks = masks.to(level)
+    for mask, (top, bottom, left, right) in zip(masks, reach, strict=True):
         # Outside its extent an object's map is zero, which the maximum must not overlook.
         part = level[0, :, top:bottom, left:right] * mask[top:bottom, left:right]
         if how == "gap":

@@ -3,23 +3,23 @@
 SAM-LAD (Peng et al., 2024), training-free. Steps in the paper's order:
 
 1. features of all shots become templates, a coreset of them where they are many (section 3.2);
-2. a query's k nearest templates are its references (3.3);
+2. a query's k nearest templates are its references (3.3, Eq. 2);
 3. object masks, filtered by area, and the objects' feature maps (3.4);
-4. DCGA and the Object Matching Module: who is whom (3.5);
-5. the Anomaly Measurement Module: how far an object is from those it was matched with (3.6).
+4. DCGA and the Object Matching Module (OMM): who is whom (3.5, Eqs. 4 to 10);
+5. the Anomaly Measurement Module (AMM): how far an object is from those it was matched with (3.6,
+   Eqs. 11 to 16).
 
-Where the paper leaves a gap or its formulas do not hold, docs/sam-lad.md says what was done. Four
-branches speak: ``matching`` (who is missing, extra or misplaced, in nats), ``object`` (one is on
-the whole not like its references, in their standard deviations), ``measure`` (a place of one is
-odd) and ``background`` (what lies outside all objects, by the patch bank). Where an image registers
-to the shots pixel by pixel, the patch bank has a say about objects, too.
+``preset="paper"`` is that and nothing else (``paper.py``). The default adds what docs/sam-lad.md
+lists and has four branches: ``matching`` (what is missing, extra or misplaced, in nats), ``object``
+(z-score of one whole object), ``measure`` (distances of its places) and ``background`` (what lies
+outside all objects, by the patch branch).
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,27 +28,30 @@ from torch import Tensor
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
-from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
-from fmlad.methods.sam_lad.affinity import Likeness
+from fmlad.methods.sam_lad import paper
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
-    Gauge,
     Matcher,
+    PooledScorer,
     before,
-    learn_habits,
+    learn_statistics,
 )
 from fmlad.methods.sam_lad.config import SamLadConfig
-from fmlad.methods.sam_lad.confirmation import Witness
-from fmlad.methods.sam_lad.match_statistics import Habits
+from fmlad.methods.sam_lad.matching import Affinity
 from fmlad.methods.sam_lad.object_maps import ObjectMaps, soft_masks
-from fmlad.methods.sam_lad.pooled_gaussian import Wholes
-from fmlad.methods.sam_lad.rematching import Surveyor, revised
-from fmlad.methods.sam_lad.report import found_differences, matched_objects, on_grid, painted
+from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
+from fmlad.methods.sam_lad.rematching import Confirmation, Rematcher, rematched
+from fmlad.methods.sam_lad.report import (
+    found_differences,
+    labelled,
+    matched_objects,
+    on_grid,
+    painted,
+)
 from fmlad.methods.sam_lad.selection import Selection
-from fmlad.methods.sam_lad.state import SamLadState
+from fmlad.methods.sam_lad.state import Learned, SamLadState
 from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling
@@ -64,16 +67,16 @@ DECLARED: Mapping[str, Mapping[str, str]] = {
         UPSAMPLER: "featup:dinov2_jbu_stack_cocostuff",
     }
 }
+NEIGHBOURS = 16  # references (ours)
 GRID = 128  # cells of the longer side after the paper's x8
 
-# Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
-# which silence on every shot says little and a shot that was misread must not make deaf.
+# Least and greatest scale of each branch in its own unit, nats or standard deviations, whatever the
+# left-out shots score (ours).
 BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (0.7, 1.4)}
-# Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
-# it takes to trust their largest score as it is (ours).
+# Of n + 1 normal images one has a larger score than the n shots: their largest score is raised by a
+# share of FEW / n (ours).
 FEW = 3.0
-# The measure of places is in units of the largest usual distance: where the patches keep it silent
-# on the shots, less than half of that is no reason to be loud (ours).
+# The unit of places is the largest distance of a normal object; half is the least scale (ours).
 LEAST: Mapping[str, float] = {"measure": 0.5}
 
 
@@ -107,74 +110,100 @@ class SamLad:
     @property
     def branches(self) -> tuple[str, ...]:
         """What its evidence speaks in."""
-        own = ("measure",) if self.config.light else ("matching", "object", "measure")
+        alone = self.config.light or self._published
+        own = ("measure",) if alone else ("matching", "object", "measure")
         return (*own, "background") if self._with_bank else own
 
     @property
     def _with_bank(self) -> bool:
-        return self.config.background and not self.config.light
+        return self.config.background and not self.config.light and not self._published
+
+    @property
+    def _published(self) -> bool:
+        return self.config.preset == "paper"
+
+    @property
+    def _neighbours(self) -> int:
+        return self.config.neighbours or (paper.NEIGHBOURS if self._published else NEIGHBOURS)
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> SamLadState:
         """Remembers the shots and learns from matching them with each other."""
-        proposals, vectors = [], []
-        for done, view in enumerate(views, start=1):
-            proposals.append(view_proposals(view))
-            vectors.append(image_vector(self._level(view)))
-            context.progress(done, len(views), "looking for objects")
-        selection = Selection.learn(proposals)
+        vectors = []
+        for view in views:
+            vectors.append(image_vector(view.upsampled(1)))
+            if len(views) > self.config.templates:
+                view.release()  # memory must not grow with shots that are no templates
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
+        proposals = []
+        for done, view in enumerate(kept, start=1):
+            proposals.append(view_proposals(view))
+            context.progress(done, len(kept), "looking for objects")
+        selection = Selection.learn(proposals)
         templates = tuple(self._maps(view, selection) for view in kept)
-        things = [template.things(self.config.descriptor) for template in templates]
-        likeness = Likeness.learn(things, self.config.form, self.config.place)
-        index = TemplateIndex([vectors[number] for number in numbers])
-        context.progress(0, 1, "matching shots with each other")
-        matcher = self._matcher(likeness)
-        alone = views[0].gentle_copies if len(views) == 1 else ()
+        index = TemplateIndex([template.vector for template in templates])
+        alone = views[0].gentle_copies if len(views) == 1 and not self._published else ()
         copies = [self._maps(copy, selection) for copy in alone]
-        habits, usual, likes = learn_habits(
-            templates, index, matcher, self.config.align, self.config.epsilon, copies
-        )
-        reach = likeness.reach if matcher.arranged else inf
-        wholes = Wholes.learn(templates, likes, reach) if self._pools else None
+        context.progress(0, 1, "matching shots with each other")
+        learned = None if self._published else self._learned(templates, index, copies)
         bank = None
         if self._with_bank:
             bank = self._patches.fit(kept, context.rng, context.progress)
-        return SamLadState(
-            len(views), tuple(numbers), templates, selection, likeness, habits, usual, wholes, bank,
-            [index],
-        )  # fmt: skip
+        return SamLadState(len(views), tuple(numbers), templates, selection, learned, bank, [index])
+
+    def _learned(
+        self,
+        templates: Sequence[ObjectMaps],
+        index: TemplateIndex,
+        copies: Sequence[ObjectMaps],
+    ) -> Learned:
+        """Units of matching and measurement, from matching the templates with each other."""
+        described = [template.described(self.config.descriptor) for template in templates]
+        affinity = Affinity.learn(described, self.config.form, self.config.place)
+        matcher = self._matcher(affinity)
+        statistics, baseline, likes = learn_statistics(
+            templates, index, matcher, self.config.align, self.config.epsilon, copies
+        )
+        if not self.config.match_statistics:
+            statistics = statistics.unknown()
+        gaussian = PooledGaussian.learn(templates, likes, affinity.reach) if self._pools else None
+        return Learned(affinity, statistics, baseline, gaussian)
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
-        """What is missing, extra, misplaced, odd in an object, and odd outside all of them."""
+        """Scores, maps and typed differences of a query, over all steps of the module."""
         out = frozenset(i for i, number in enumerate(state.numbers) if number in exclude)
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
         maps = self._maps(view, state.selection)
-        surveyor = self._surveyor(maps, self.compared(maps, state, out), state, out)
-        objects = [surveyor.alone(row) for row in range(len(maps))]
-        second = revised(surveyor, objects) if self._doubts(state) else surveyor.as_they_are()
+        learned = state.learned
+        if learned is None:
+            return self._as_published(maps, state, out)
+        rematcher = self._rematcher(maps, self.compared(maps, state, out), learned, out)
+        objects = [rematcher.alone(row) for row in range(len(maps))]
+        second = (
+            rematched(rematcher, objects) if self._rematches(learned) else rematcher.as_they_are()
+        )
         patches = None if state.bank is None else self._patches.compare(view, state.bank, out)
-        witness = Witness.of(patches, state.bank)
-        if witness is not None:
-            second = witness.of_comparisons(maps, second)
+        confirmation = Confirmation.of(patches, state.bank) if self.config.confirmation else None
+        if confirmation is not None:
+            second = confirmation.of_comparisons(maps, second)
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
-        if self._doubts(state):
-            objects = surveyor.reconsidered(objects, chosen)
-        if witness is not None:
-            objects = witness.of_objects(maps, objects)
+        if self._rematches(learned):
+            objects = rematcher.reconsidered(objects, chosen)
+        if confirmation is not None:
+            objects = confirmation.of_objects(maps, objects)
         if self.config.light:
             objects = [None if one is None or one.matched else one for one in objects]
         absent = {} if self.config.light else chosen.absent
         pictures = painted(
             maps, best, objects, absent, self.config.unmatched, self.config.smoothing
         )
-        if witness is not None:
-            pictures = witness.of_maps(pictures)
+        if confirmation is not None:
+            pictures = confirmation.of_maps(pictures)
         scores = {
             # Of the references, the half that it fits best: products may come in several types.
             "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
@@ -184,7 +213,7 @@ class SamLad:
         if patches is not None:
             distances = on_grid(patches.distances, (maps.level.shape[-2], maps.level.shape[-1]))
             # What the object of a single shot may look like, nobody knows but its patches.
-            alone = witness is not None and witness.alone
+            alone = confirmation is not None and confirmation.alone
             pictures["background"] = distances if alone else self._outside(distances, maps, best)
             scores["background"] = float(pictures["background"].max())
         return Evidence(
@@ -199,6 +228,21 @@ class SamLad:
             self._notes(maps, state, patches),
         )
 
+    def _as_published(self, maps: ObjectMaps, state: SamLadState, out: frozenset[int]) -> Evidence:
+        """The final map of the paper, which names no score of an image: its largest value."""
+        near = state.index.nearest(maps.vector, self._neighbours, out)
+        references = [state.templates[number] for number in near]
+        config = self.config
+        found, partners = paper.final_map(
+            maps, references, config.epsilon, config.unmatched, config.light
+        )
+        return Evidence(
+            {"measure": float(found.max())},
+            {"measure": found.numpy()},
+            labelled(maps, partners[0], references[0]),
+            notes=self._notes(maps, state, None),
+        )
+
     def compared(
         self, maps: ObjectMaps, state: SamLadState, out: frozenset[int] = frozenset()
     ) -> list[Comparison]:
@@ -209,10 +253,12 @@ class SamLad:
             state: What is remembered.
             out: Templates that do not count.
         """
-        near = state.index.nearest(image_vector(maps.level), self.config.neighbours, out)
-        matcher = self._matcher(state.likeness)
+        if state.learned is None:
+            raise OptionError("With the preset 'paper', objects are compared by final_map alone.")
+        near = state.index.nearest(maps.vector, self._neighbours, out)
+        matcher, statistics = self._matcher(state.learned.affinity), state.learned.statistics
         return [
-            before(maps, number, state.templates[number], matcher, state.habits, out)
+            before(maps, number, state.templates[number], matcher, statistics, out)
             for number in near
         ]
 
@@ -233,52 +279,18 @@ class SamLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> SamLadState:
         """Back from a saved detector."""
-        reader = TensorReader(tensors, device)
-        with reader.description("bank"):
-            sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
-            numbers = tuple(int(number) for number in meta["numbers"])
-            described = meta["bank"]
-            bank = None if described is None else PatchMemory.restore(reader, described)
-            shared = bank is not None and meta["shared"] is True
-            templates = tuple(
-                ObjectMaps.restore(
-                    reader,
-                    f"template.{number}",
-                    size,
-                    bank.memory[number].features.levels[0] if bank and shared else None,
-                )
-                for number, size in enumerate(sizes)
-            )
-            habits = Habits.restore(reader, [len(template) for template in templates])
-            selection = Selection.from_dict(meta["selection"])
-            likeness = Likeness.from_dict(meta["likeness"])
-            usual, shots = float(meta["usual"]), int(meta["shots"])
-            arranged = self._matcher(likeness).arranged
-            reach = likeness.reach if arranged else inf
-            known = meta["wholes"] is True
-            wholes = Wholes.restore(reader, templates, reach) if known else None
-        if (bank is not None) != self._with_bank:
-            raise CorruptDetectorError("The saved patch bank is not what the options ask for.")
+        state = SamLadState.restore(tensors, meta, device)
+        pooled = state.learned is not None and state.learned.gaussian is not None
         if (
-            not templates
-            or len(numbers) != len(templates)
-            or sorted(set(numbers)) != list(numbers)
-            or not 0 <= numbers[0] <= numbers[-1] < shots
-            or not 0 < usual < float("inf")
-            or (wholes is not None and not self._pools)
-            or (bank is not None and bank.shots != len(templates))
-            or len({template.level.shape[1] for template in templates}) != 1
+            (state.bank is not None) != self._with_bank
+            or (state.learned is None) != self._published
+            or (pooled and not self._pools)
         ):
-            raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return SamLadState(
-            shots, numbers, templates, selection, likeness, habits, usual, wholes, bank
-        )
+            raise CorruptDetectorError("What was saved is not what the options ask for.")
+        return state
 
-    def _matcher(self, likeness: Likeness) -> Matcher:
-        config = self.config
-        return Matcher(
-            likeness, config.descriptor, config.matching == "literal", config.temperature
-        )
+    def _matcher(self, affinity: Affinity) -> Matcher:
+        return Matcher(affinity, self.config.descriptor, self.config.temperature)
 
     def _factor(self, view: ImageView) -> int:
         if self.config.upsample is not None:
@@ -288,41 +300,46 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _level(self, view: ImageView) -> Tensor:
-        return view.upsampled(self._factor(view))
-
     def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
-        key = f"object maps x{self._factor(view)} {selection}"
-        if key not in view.memo:
-            proposals, level = view_proposals(view), self._level(view)
-            seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
-            size = (level.shape[-2], level.shape[-1])
-            view.memo[key] = ObjectMaps(
-                level, seen.objects, soft_masks(seen.masks, size), view.size
-            )
-        maps: ObjectMaps = view.memo[key]
+        """A view's objects, not kept beyond their use: at true size they take 25 MB."""
+        key = f"object maps x{self._factor(view)} {selection} {self._published}"
+        known: ObjectMaps | None = view.memo.get(key, lambda: None)()
+        if known is not None:  # a template's, which the state keeps
+            return known
+        proposals, level = view_proposals(view), view.upsampled(self._factor(view))
+        seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
+        masks = soft_masks(seen.masks, (level.shape[-2], level.shape[-1]), self._published)
+        maps = ObjectMaps(level, seen.objects, masks, view.size, image_vector(view.upsampled(1)))
+        view.memo[key] = weakref.ref(maps)
         return maps
 
     @property
     def _pools(self) -> bool:
         return self.config.pooled and self.config.align != "none"
 
-    def _doubts(self, state: SamLadState) -> bool:
-        """Whether the proposer's cuts are doubted: only a place can be asked."""
-        return self._matcher(state.likeness).arranged and self.config.align != "none"
+    def _rematches(self, learned: Learned) -> bool:
+        """Whether objects are measured again in the references' boxes: where places count."""
+        on = self.config.rematching and self.config.align != "none"
+        return on and self._matcher(learned.affinity).arranged
 
-    def _surveyor(
+    def _rematcher(
         self,
         maps: ObjectMaps,
         comparisons: Sequence[Comparison],
-        state: SamLadState,
+        learned: Learned,
         out: frozenset[int],
-    ) -> Surveyor:
-        config, gauge = self.config, None
-        if state.wholes is not None:
-            gauge = Gauge(state.wholes, maps, [c.number for c in comparisons], out)
-        return Surveyor(
-            maps, comparisons, state.likeness, config.align, config.epsilon, state.usual, gauge
+    ) -> Rematcher:
+        config, scorer = self.config, None
+        if learned.gaussian is not None:
+            scorer = PooledScorer(learned.gaussian, maps, [c.number for c in comparisons], out)
+        return Rematcher(
+            maps,
+            comparisons,
+            learned.affinity,
+            config.align,
+            config.epsilon,
+            learned.baseline,
+            scorer,
         )
 
     def _outside(
@@ -332,11 +349,11 @@ class SamLad:
         from scipy.ndimage import maximum_filter
 
         size = (distances.shape[0], distances.shape[1])
-        covered = maps.masks.amax(0).cpu().numpy() if len(maps) else np.zeros(size)
+        covered = maps.masks.amax(0).numpy() if len(maps) else np.zeros(size)
         for row in np.flatnonzero(best.missing):
-            gone = on_grid(best.reference.masks[row].cpu().numpy(), size)
+            gone = on_grid(best.reference.masks[row].numpy(), size)
             covered = np.maximum(covered, gone)
-        # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
+        # A cell's features reach into its neighbours.
         near = maximum_filter(covered, 3)
         return np.asarray(distances * (1 - near), dtype=np.float32)
 
@@ -346,7 +363,7 @@ class SamLad:
         counts = ", ".join(str(len(template)) for template in state.templates[:16])
         more = ", ..." if len(state.templates) > 16 else ""
         notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
-        if state.likeness.spread is not None:
+        if state.learned is not None and state.learned.affinity.spread is not None:
             notes.append("the shots are arranged alike: the place of objects counts")
         if patches is not None and patches.registered:
             notes.append(patches.note)

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.sam_lad.affinity import Things
 from fmlad.methods.sam_lad.descriptors import Mode, describe_objects
+from fmlad.methods.sam_lad.matching import ObjectDescriptors
 from fmlad.methods.sam_lad.measurement import measure
 from fmlad.objects.appearance import Objects
 
@@ -28,6 +28,7 @@ Align = Literal["box", "orientation", "none"]
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
+BLOCK = 8  # masks that are converted at once
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
 ROUND = 1.3  # ratio of axes below which an object has no direction
 EDGE = 0.25  # share of a cell from which it counts as the object's
@@ -40,16 +41,18 @@ class ObjectMaps:
     Attributes:
         level: Features ``(1, C, h, w)``.
         objects: Their descriptions.
-        masks: Share of each cell that is the object's, float32 ``(n, h, w)``; the fullest cell of
-            an object counts as 1, so that small objects are seen too.
+        masks: Share of each cell that is the object's, float32 ``(n, h, w)`` on the CPU; the
+            fullest cell of an object counts as 1, so that small objects are seen too.
         size: Height and width of the image in pixels.
+        vector: The extractor's own features of the whole image, float32 ``(D,)``.
     """
 
     level: Tensor
     objects: Objects
     masks: Tensor
     size: tuple[int, int]
-    _known: dict[Mode, Things] = field(default_factory=dict, repr=False)
+    vector: npt.NDArray[np.float32]
+    _known: dict[Mode, ObjectDescriptors] = field(default_factory=dict, repr=False)
     _axes: dict[int, tuple[float, float, float, float, float]] = field(
         default_factory=dict, repr=False
     )
@@ -57,12 +60,14 @@ class ObjectMaps:
     def __len__(self) -> int:
         return len(self.objects)
 
-    def things(self, mode: Mode) -> Things:
+    def described(self, mode: Mode) -> ObjectDescriptors:
         """What is compared to match them."""
         if mode not in self._known:
-            found = describe_objects(self.level, self.masks.to(self.level), mode)
+            found = describe_objects(self.level, self.masks, mode)
             vectors = found.cpu().double().numpy()
-            self._known[mode] = Things(vectors, self.objects.appearance, self.objects.places)
+            self._known[mode] = ObjectDescriptors(
+                vectors, self.objects.appearance, self.objects.places
+            )
         return self._known[mode]
 
     def box(self, row: int) -> Floats:
@@ -76,7 +81,7 @@ class ObjectMaps:
         Angles and the root of the area are measured in halves of the image's longer side.
         """
         if row not in self._axes:
-            mask = self.masks[row].cpu().double()
+            mask = self.masks[row].double()
             height, width = mask.shape
             weight = mask.sum().clamp_min(1e-9)
             y = (torch.arange(height) + 0.5) / height
@@ -108,6 +113,7 @@ class ObjectMaps:
     def tensors(self) -> dict[str, Tensor]:
         """Everything, on the CPU, to be saved."""
         named = {"level": self.level.cpu().contiguous(), "masks": self.masks.cpu().contiguous()}
+        named["vector"] = torch.from_numpy(self.vector)
         for name, tensor in self.objects.tensors().items():
             named[name] = tensor[:, None] if tensor.ndim == 1 else tensor
         return {name: tensor.contiguous() for name, tensor in named.items()}
@@ -137,23 +143,37 @@ class ObjectMaps:
             for column, width in COLUMNS.items()
         }
         arrays["objectness"] = arrays["objectness"][:, 0]
-        return cls(level, Objects(**arrays), masks, size)
+        vector = reader.take(f"{name}.vector", (None,)).cpu().numpy()
+        return cls(level, Objects(**arrays), masks, size, vector)
 
     def centres(self, rows: slice, columns: slice) -> Tensor:
-        """Centres ``(P, 2)``, ``xy`` in [0, 1], of a block of cells, row by row."""
+        """Centres ``(P, 2)``, ``xy`` in [0, 1], of a block of cells, row by row; on the CPU."""
         height, width = self.masks.shape[1:]
         y = (torch.arange(height)[rows] + 0.5) / height
         x = (torch.arange(width)[columns] + 0.5) / width
         grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
-        return grid.reshape(-1, 2).to(self.level)
+        return grid.reshape(-1, 2)
 
 
-def soft_masks(masks: npt.NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
-    """Masks ``(n, H, W)`` as shares of the cells of a coarser grid, float32 ``(n, h, w)``."""
-    if len(masks) == 0:
-        return torch.zeros(0, *size)
-    shares = F.interpolate(torch.from_numpy(masks.astype(np.float32))[:, None], size, mode="area")
-    return shares[:, 0] / shares.amax(dim=(2, 3)).clamp_min(1e-6)[..., None]
+def soft_masks(
+    masks: npt.NDArray[np.bool_], size: tuple[int, int], published: bool = False
+) -> Tensor:
+    """Masks ``(n, H, W)`` as shares of the cells of a coarser grid, float32 ``(n, h, w)``.
+
+    Args:
+        masks: Of the objects.
+        size: Of the grid.
+        published: Whether masks are interpolated bilinearly, as published, instead of averaged and
+            divided by the fullest cell of each.
+    """
+    shares = torch.zeros(len(masks), *size)
+    for start in range(0, len(masks), BLOCK):  # as floats, 256 masks of a photograph take 0.9 GB
+        part = torch.from_numpy(masks[start : start + BLOCK].astype(np.float32))
+        mode = "bilinear" if published else "area"
+        shares[start : start + BLOCK] = F.interpolate(part[:, None], size, mode=mode)[:, 0]
+    if published:
+        return shares
+    return shares / shares.amax(dim=(1, 2), keepdim=True).clamp_min(1e-6)
 
 
 @dataclass(frozen=True)
@@ -164,7 +184,7 @@ class Measured:
         block: Rows and columns of the query's grid that were compared.
         distances: Mahalanobis distances there, ``(rows, columns)``; 0 where nothing counts.
         weight: How much of each cell counts, in [0, 1].
-        usual: Mean distance over the object of some references from the others; NaN with
+        baseline: Mean distance over the object of some references from the others; NaN with
             one.
         peaks: The same, of the largest distance instead of the mean.
     """
@@ -172,7 +192,7 @@ class Measured:
     block: tuple[slice, slice]
     distances: Tensor
     weight: Tensor
-    usual: Floats
+    baseline: Floats
     peaks: Floats
 
     @property
@@ -191,6 +211,9 @@ def compare(
 ) -> Measured:
     """Measures one query object by the Gaussian of its references (AMM).
 
+    Places and masks are handled on the CPU, features where they lie; the distances come back in one
+    transfer.
+
     Args:
         query: The query's objects.
         row: Which of them.
@@ -204,23 +227,26 @@ def compare(
     points = query.centres(*block)
     shape = (block[0].stop - block[0].start, block[1].stop - block[1].start)
     here = query.level[0][:, block[0], block[1]].flatten(1).T
-    mine = query.masks[row][block].flatten().to(query.level)
+    mine = query.masks[row][block].flatten()
     known, theirs = [], []
     for image, other in references:
         features, mask = _brought(query, row, image, other, points, align, here)
-        known.append(features * mask[:, None] if align == "none" else features)
+        known.append(features * mask[:, None].to(features) if align == "none" else features)
         theirs.append(mask)
     if align == "none":
-        here, weight = here * mine[:, None], mine
+        here, weight = here * mine[:, None].to(here), mine
     else:
         weight = torch.maximum(mine, torch.stack(theirs).mean(0))
     weight = torch.where(weight >= EDGE, weight, torch.zeros_like(weight))
-    distances, others = measure(here, torch.stack(known), epsilon)
+    distances, *several = torch.cat(
+        [one.reshape(-1, len(here)) for one in measure(here, torch.stack(known), epsilon)]
+    ).cpu()
+    others = torch.stack(several)
     total = weight.sum().clamp_min(1e-9)
-    usual = ((others * weight).sum(1) / total).double().cpu().numpy()
-    peaks = (others * weight).amax(1).double().cpu().numpy()
+    baseline = ((others * weight).sum(1) / total).double().numpy()
+    peaks = (others * weight).amax(1).double().numpy()
     distances = (distances * (weight > 0)).reshape(shape)
-    return Measured(block, distances, weight.reshape(shape), usual, peaks)
+    return Measured(block, distances, weight.reshape(shape), baseline, peaks)
 
 
 def _block(image: ObjectMaps, row: int) -> tuple[slice, slice]:
@@ -255,15 +281,16 @@ def _brought(
     else:
         spots = [_boxed(query, row, image, other, points)]
     found = [_sampled(image.level, spot) for spot in spots]
-    # An axis has no direction: of the two ways to lie along it, the more alike one.
-    best = min(range(len(spots)), key=lambda i: float((found[i] - here).square().sum()))
-    mask = _sampled(image.masks[other][None, None].to(image.level), spots[best], "zeros")[:, 0]
+    best = 0
+    if len(spots) > 1:  # an axis has no direction: of the two ways to lie along it, the more alike
+        best = int(torch.stack([(one - here).square().sum() for one in found]).argmin())
+    mask = _sampled(image.masks[other][None, None], spots[best], "zeros")[:, 0]
     return found[best], mask
 
 
 def _sampled(level: Tensor, points: Tensor, padding: str = "border") -> Tensor:
     """Values ``(P, C)`` of a map ``(1, C, h, w)`` at points ``(P, 2)``, ``xy`` in [0, 1]."""
-    grid = (2 * points - 1)[None, None]
+    grid = (2 * points - 1)[None, None].to(level)
     found = F.grid_sample(level, grid, padding_mode=padding, align_corners=False)
     return found[0, :, 0].T
 

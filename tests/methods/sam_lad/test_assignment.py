@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fmlad.methods.sam_lad.assignment import literal_match, match, transport
+from fmlad.methods.sam_lad.matching import match, transport
 
 
 def clear(count: int = 6, own: float = 0.95, other: float = 0.5) -> np.ndarray:
@@ -53,6 +53,24 @@ def test_equals_the_definition(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(
         transport(scores, 0.3, 0.7), by_definition(scores, 0.3, 0.7), atol=2e-4
     )
+
+
+@pytest.mark.parametrize(("temperature", "seed"), [(0.25, 0), (0.15, 1), (0.1, 4), (0.04, 5)])
+def test_cold_plans_equal_those_of_the_log_domain(temperature: float, seed: int) -> None:
+    # Beyond 200 temperatures, a plan after 200 iterations from zero misses its sums by up to 0.75.
+    scores = np.random.default_rng(seed).uniform(-60, 0, (3, 5))
+    plan = transport(scores, -10.0, temperature)
+    kernel = np.full((4, 6), -10.0)
+    kernel[:-1, :-1] = scores
+    kernel /= temperature
+    here, there = np.log([1, 1, 1, 5]), np.log([1, 1, 1, 1, 1, 3])
+    u, v = np.zeros(4), np.zeros(6)
+    for _ in range(20_000):  # SuperGlue's iteration, run until nothing moves
+        u = here - np.logaddexp.reduce(kernel + v, axis=1)
+        v = there - np.logaddexp.reduce(kernel + u[:, None], axis=0)
+    np.testing.assert_allclose(plan, np.exp(kernel + u[:, None] + v), atol=1e-4)
+    np.testing.assert_allclose(plan[:-1].sum(1), 1, atol=1e-9)
+    np.testing.assert_allclose(plan[:, :-1].sum(0), 1, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=25)
@@ -122,7 +140,6 @@ def test_equal_objects_are_all_matched_but_the_one_too_many() -> None:
     found = match(scores, 0.2, 0.1)
     assert len(found.pairs) == 5
     assert len(found.left_over) == 1
-    assert len(literal_match(scores, 0.2, 0.1).pairs) <= 1
     extra = match(scores.T, 0.2, 0.1)
     assert (extra.partner < 0).sum() == 1
     assert (extra.nearest >= 0).all()
@@ -138,9 +155,8 @@ def test_what_is_like_nothing_keeps_its_nearest() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
-@pytest.mark.parametrize("how", [match, literal_match])
-def test_nothing_to_match(shape: tuple[int, int], how: object) -> None:
-    found = how(np.zeros(shape), 0.0, 1.0)  # type: ignore[operator]
+def test_nothing_to_match(shape: tuple[int, int]) -> None:
+    found = match(np.zeros(shape), 0.0, 1.0)
     assert len(found.pairs) == 0
     assert found.partner.tolist() == [-1] * shape[0]
     assert found.nearest.tolist() == [-1] * shape[0]

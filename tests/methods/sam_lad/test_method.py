@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,18 @@ from typer.testing import CliRunner
 
 import fmlad
 import fmlad.draw
+from fmlad import profiles
 from fmlad.backbones.roles import Masks
 from fmlad.commands.main import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.methods.protocol import FitContext
+from fmlad.methods.registry import create_method
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad
+from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.prediction import Prediction
+from fmlad.views import BackboneSet
 
 Pixels = npt.NDArray[np.uint8]
 RED, BLUE, GREEN = (200, 40, 40), (40, 60, 190), (40, 160, 60)
@@ -133,11 +140,11 @@ def test_a_pin_in_the_wrong_compartment_although_the_count_is_right(tray: fmlad.
 
 
 def test_with_three_shots_objects_are_measured_as_wholes(tray: fmlad.Detector) -> None:
-    assert tray._fitted.state.wholes is not None
-    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.wholes is None
+    assert tray._fitted.state.learned.gaussian is not None
+    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.learned.gaussian is None
     for options in ({"pooled": False}, {"align": "none"}):
         plain = fit([draw(TRAY, seed) for seed in range(3)], background=False, **options)
-        assert plain._fitted.state.wholes is None
+        assert plain._fitted.state.learned.gaussian is None
 
 
 def test_an_empty_place_is_not_taken_for_an_object_that_was_not_cut_out() -> None:
@@ -251,7 +258,7 @@ def test_one_shot_and_a_shot_with_another_count() -> None:
     "options",
     [
         {"descriptor": "residual"},
-        {"descriptor": "literal", "matching": "literal", "align": "none"},
+        {"preset": "paper"},
         {"align": "orientation", "descriptor": "gmp", "fusion": "sum"},
         {"light": True},
         {"templates": 2, "neighbours": 1},
@@ -286,11 +293,13 @@ def test_every_broken_state_is_refused(tray: fmlad.Detector) -> None:
     for key, value in (
         ("numbers", [0, 1, 2, 2]),
         ("numbers", [0, 1, 2]),
-        ("usual", -1.0),
-        ("usual", "many"),
+        ("learned", None),
+        ("learned", {**meta["learned"], "baseline": -1.0}),
+        ("learned", {**meta["learned"], "baseline": "many"}),
         ("sizes", [[0, 1]] * 4),
         ("selection", {"grain": "crumbs", "least": 0.1, "most": 0.2}),
-        ("likeness", {}),
+        ("learned", {**meta["learned"], "affinity": {}}),
+        ("selection", {"grain": "own", "least": 0.1}),
         ("bank", None),
     ):
         with pytest.raises(CorruptDetectorError):
@@ -316,7 +325,7 @@ def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
         {"templates": 1},
         {"descriptor": "mean"},
         {"align": "corners"},
-        {"matching": "fast"},
+        {"preset": "published"},
         {"upsample": 3},
         {"upsample": True},
         {"light": "yes"},
@@ -327,7 +336,7 @@ def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
 )
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
-        SamLadConfig(**options)
+        create_method("sam-lad", options)
 
 
 def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
@@ -357,26 +366,55 @@ def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
     assert (picture[60:80, 148:172].reshape(-1, 3) == 255).all(1).sum() > 10
 
 
+class Nearest:
+    """An upsampler that repeats cells and changes their scale, as a network's norm would."""
+
+    name = fingerprint = "test:nearest@1"
+    expensive = False
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
+        self.calls.append(factor)
+        wide = torch.repeat_interleave(torch.repeat_interleave(features, factor, -1), factor, -2)
+        return torch.nn.functional.layer_norm(wide.movedim(1, -1), (wide.shape[1],)).movedim(-1, 1)
+
+
 def test_upsampled_maps_are_used() -> None:
-    calls: list[int] = []
-
-    class Nearest:
-        name = fingerprint = "test:nearest@1"
-        expensive = False
-
-        def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
-            calls.append(factor)
-            return torch.repeat_interleave(
-                torch.repeat_interleave(features, factor, -1), factor, -2
-            )
-
+    nearest = Nearest()
     shots = [draw(TRAY, seed) for seed in range(2)]
     detector = fmlad.Detector.from_shots(
         shots, method="sam-lad", profile="builtin", device="cpu", upsample=2, background=False,
-        backbones={"mask_proposer": Blobs(), "upsampler": Nearest()},
+        backbones={"mask_proposer": Blobs(), "upsampler": nearest},
     )  # fmt: skip
     detector.predict(draw(without(4), 20))
-    assert calls == [2, 2, 2]  # once an image
+    assert nearest.calls == [2, 2, 2]  # once an image
+    for shot, template in zip(shots, detector._fitted.state.templates, strict=True):
+        own = detector._backbones.view(shot).upsampled(1)  # equation 2: the extractor's own
+        np.testing.assert_array_equal(template.vector, image_vector(own))
+
+
+def test_the_memory_of_fit_does_not_grow_beyond_the_coreset() -> None:
+    nearest = Nearest()
+    chosen = profiles.resolve(("feature_extractor",), "builtin")
+    backbones = profiles.load_backbones(chosen, "cpu")
+    through = BackboneSet({**backbones, "mask_proposer": Blobs(), "upsampler": nearest})
+    pictures = [draw(TRAY, seed % 16, (640, 640)) for seed in range(64)]
+    views = [through.view(picture, str(n)) for n, picture in enumerate(pictures)]
+    method = SamLad(SamLadConfig(upsample=2, templates=4, background=False))
+    state = method.fit(views, FitContext())
+    assert nearest.calls == [2] * 4
+    others = [view for number, view in enumerate(views) if number not in state.numbers]
+    assert len(others) == 60
+    assert all(view.nbytes == view.pixels.nbytes and not view.memo for view in others)
+    kept = {id(template) for template in state.templates}
+    maps = (held() for view in views for key, held in view.memo.items() if key.startswith("object"))
+    assert {id(held) for held in maps} == kept
+    level = weakref.ref(state.templates[0].level)
+    del state, kept
+    gc.collect()
+    assert level() is None  # no view holds upsampled features
 
 
 @pytest.mark.slow

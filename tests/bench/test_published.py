@@ -7,10 +7,18 @@ import re
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
-from fmlad.bench import anchors as module
-from fmlad.bench.anchors import GRADES, METRICS, SHARES, Anchor, anchors, anchors_of
+from fmlad.bench import published as module
 from fmlad.bench.model import ALL
+from fmlad.bench.published import (
+    GRADES,
+    METRICS,
+    SHARES,
+    PublishedFigure,
+    published_figures,
+    published_for,
+)
 from fmlad.datasets import list_datasets
 from fmlad.errors import OptionError
 
@@ -18,7 +26,7 @@ from fmlad.errors import OptionError
 def value(dataset: str, method: str, metric: str, shots: int | None, category: str = "") -> float:
     found = [
         one
-        for one in anchors_of(dataset, category)
+        for one in published_for(dataset, category)
         if (one.method, one.metric, one.shots) == (method, metric, shots)
     ]
     assert len(found) == 1, found
@@ -26,10 +34,10 @@ def value(dataset: str, method: str, metric: str, shots: int | None, category: s
 
 
 def test_every_line_is_whole() -> None:
-    lines = json.loads(module.FILE.read_text())["anchors"]
-    assert len(anchors()) == len(lines) > 200
+    lines = json.loads(module.FILE.read_text())["figures"]
+    assert len(published_figures()) == len(lines) > 200
     names = {*list_datasets(), ""}
-    for one in anchors():
+    for one in published_figures():
         assert one.dataset in names, one
         assert one.grade in GRADES
         assert one.metric in METRICS
@@ -41,7 +49,8 @@ def test_every_line_is_whole() -> None:
 
 def test_nothing_is_there_twice() -> None:
     keys = [
-        (a.dataset, a.category, a.shots, a.metric, a.method, a.source, a.note) for a in anchors()
+        (a.dataset, a.category, a.shots, a.metric, a.method, a.source, a.note)
+        for a in published_figures()
     ]
     assert len(set(keys)) == len(keys)
 
@@ -70,7 +79,7 @@ def test_the_figures_that_are_argued_with(
 def test_means_are_those_of_their_categories(shots: int) -> None:
     of_categories = [
         one.value
-        for one in anchors_of("mvtec_loco")
+        for one in published_for("mvtec_loco")
         if one.category and (one.method, one.metric) == ("LogSAD, re-run", "auroc_micro")
         and one.shots == shots
     ]  # fmt: skip
@@ -80,7 +89,7 @@ def test_means_are_those_of_their_categories(shots: int) -> None:
 
 
 def test_nobody_has_published_few_shot_spro() -> None:
-    assert {one.shots for one in anchors() if one.metric == "spro_mean@0.05"} == {ALL}
+    assert {one.shots for one in published_figures() if one.metric == "spro_mean@0.05"} == {ALL}
 
 
 @pytest.mark.parametrize(
@@ -88,8 +97,8 @@ def test_nobody_has_published_few_shot_spro() -> None:
     [{"metric": "aurok"}, {"grade": "Z"}, {"value": 86.2}, {"value": 0.0}, {"source": ""}],
 )
 def test_a_bad_line_is_refused(changes: dict[str, object]) -> None:
-    good = Anchor("visa", "", 1, "auroc_micro", 0.9, "M", "", "P", "a paper")
-    with pytest.raises(OptionError):
+    good = PublishedFigure("visa", "", 1, "auroc_micro", 0.9, "M", "", "P", "a paper")
+    with pytest.raises(ValidationError):
         replace(good, **changes)  # type: ignore[arg-type]
 
 
@@ -98,12 +107,12 @@ def test_a_line_that_lacks_something_is_an_error_of_one_line(
 ) -> None:
     from pathlib import Path
 
-    file = Path(str(tmp_path)) / "anchors.json"
-    file.write_text('{"anchors": [{"dataset": "visa"}]}')
+    file = Path(str(tmp_path)) / "published.json"
+    file.write_text('{"figures": [{"dataset": "visa"}]}')
     monkeypatch.setattr(module, "FILE", file)
-    anchors.cache_clear()
+    published_figures.cache_clear()
     try:
         with pytest.raises(OptionError, match="is damaged"):
-            anchors()
+            published_figures()
     finally:
-        anchors.cache_clear()
+        published_figures.cache_clear()

@@ -1,18 +1,12 @@
-"""Tables of the benchmark's suites: ``python tools/bench_tables.py`` prints them.
-
-From condensed results files: README has what ``python -m benchmarks.training_free`` wrote,
-docs/peers.md what ``python -m benchmarks.peers`` wrote.
-"""
+"""Tables of the benchmark's suites: of README and of docs/peers.md."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-TRAINING_FREE, PEERS = (RESULTS / f"bench-{name}.json" for name in ("training-free", "peers"))
+from tools.docs.markdown import content, table
+
 NOTHING = "–"
 # What is said of a dataset: the first row of figures that all its lines have.
 IMAGE = (
@@ -23,8 +17,6 @@ PIXEL = (
     (("spro_logical@0.05", "spro_structural@0.05"), "sPRO@0.05 logical / structural"),
     (("spro@0.05",), "sPRO@0.05"),
 )
-
-
 LEGEND = (
     "",
     "boxes: photographs of dice, 'exactly six'; deeppcb: scans of circuit boards, each beside its",
@@ -34,30 +26,29 @@ LEGEND = (
 
 def readme() -> list[str]:
     """The README's table."""
-    return [*tables(TRAINING_FREE, "Methods that need no training"), *LEGEND]
+    return [*tables("bench-training-free", "Methods that need no training"), *LEGEND]
 
 
-def peers_page() -> str:
+def peers_page() -> list[str]:
     """The table of docs/peers.md."""
     title = "A real pretrained network beside the embedded profile"
-    return "\n".join([*tables(PEERS, title), *LEGEND])
+    return [*tables("bench-peers", title), *LEGEND]
 
 
-def tables(path: Path, title: str) -> list[str]:
+def tables(name: str, title: str) -> list[str]:
     """Markdown lines: images, then places, with protocol, command and commit."""
-    content = json.loads(path.read_text())
-    groups = content["figures"]["groups"]
-    seeds = ", ".join(map(str, content["seeds"]))
+    found = content(name)
+    seeds = ", ".join(map(str, found["seeds"]))
     lines = [
         f"**{title}**, `builtin` profile, k shots, seeds {seeds}: mean +-",
         "standard deviation over the seeds, the same shots for all; best of each k in bold.",
     ]
     for rows in (IMAGE, PIXEL):
-        made = _table(groups, rows)
+        made = _table(found["figures"]["groups"], rows)
         lines += ["", *made] if made else []
-    commit = (content["commit"] or "unknown")[:12]
-    changed = ", with changes" if content["dirty"] else ""
-    return [*lines, "", f"`{content['command']}`, commit {commit}{changed}; {content['protocol']}."]
+    commit = (found["commit"] or "unknown")[:12]
+    changed = ", with changes" if found["dirty"] else ""
+    return [*lines, "", f"`{found['command']}`, commit {commit}{changed}; {found['protocol']}."]
 
 
 def _table(
@@ -66,24 +57,19 @@ def _table(
     shown = [(group, *found) for group in groups if (found := _chosen(group, choice)) is not None]
     if not shown:
         return []
-    who = list(
-        dict.fromkeys(
-            (line["shots"], line["entry"], line["category_prompts"], line["normals_beyond_k"])
-            for group, _, _ in shown
-            for line in group["lines"]
-        )
+    facts = ("shots", "entry", "category_prompts", "normals_beyond_k")
+    who = dict.fromkeys(
+        tuple(line[fact] for fact in facts) for group, *_ in shown for line in group["lines"]
     )
-    who.sort(key=lambda row: (row[0] == 0, row[0]))  # stable; 0 means all images
-    heading = [f"{group['title']}: {title}" for group, _, title in shown]
-    lines = [
-        _row(["k", "", "words about the category", "normals beyond k", *heading]),
-        "|---:|---|---|---:|" + "---|" * len(heading),
-    ]
-    for shots, entry, prompts, beyond in who:
+    rows = []
+    for shots, entry, prompts, beyond in sorted(who, key=lambda row: (row[0] == 0, row[0])):
         cells = [_cell(group, names, shots, entry) for group, names, _ in shown]
         words = "yes" if prompts else "no"
-        lines.append(_row([str(shots or "all"), entry, words, str(beyond), *cells]))
-    return lines
+        texts = [str(shots or "all"), entry, words, str(beyond), *cells]  # 0 means all images
+        rows.append([text.replace("|", "\\|") for text in texts])
+    titles = [f"{group['title']}: {title}" for group, _, title in shown]
+    heading = ["k", "", "words about the category", "normals beyond k", *titles]
+    return table(heading, rows, "|---:|---|---|---:|" + "---|" * len(titles))
 
 
 def _chosen(
@@ -108,11 +94,3 @@ def _cell(group: Mapping[str, Any], names: Sequence[str], shots: int, entry: str
         text = f"**{text}**" if text == best and len(own) > 1 else text
         parts.append(text + (f" +- {figure['std']:.3f}" if "std" in figure else ""))
     return " / ".join(parts)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-if __name__ == "__main__":
-    print("\n".join([*readme(), "", peers_page()]))

@@ -1,19 +1,21 @@
 """Published figures to set results beside. None of them was run here, and few can be compared.
 
-``anchors.json`` holds one figure a line, with how well it is known and where it was read.
+``published.json`` holds one figure a line, with how well it is known and where it was read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from fmlad.bench.model import ALL
 from fmlad.errors import OptionError
 
-FILE = Path(__file__).with_name("anchors.json")
+FILE = Path(__file__).with_name("published.json")
 
 GRADES = {
     "R": "read in the repository itself",
@@ -43,9 +45,11 @@ METRICS = {
 }
 SHARES = tuple(name for name in METRICS if not name.endswith(("_ms", "_per_s", "_mb")))
 
+Text = Annotated[str, Field(min_length=1)]
 
-@dataclass(frozen=True)
-class Anchor:
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class PublishedFigure:
     """One published figure.
 
     Attributes:
@@ -53,7 +57,7 @@ class Anchor:
         category: Of the dataset; "" for the mean over all.
         shots: How many; ``ALL`` (0) for all normal images, None for none.
         metric: A key of :data:`METRICS`.
-        value: In [0, 1] where the metric is a share.
+        value: Above 0, and at most 1 where the metric is a share.
         method: Its name.
         category_input: What the method is told or given about the category; "" for nothing.
         grade: A key of :data:`GRADES`.
@@ -64,56 +68,41 @@ class Anchor:
     dataset: str
     category: str
     shots: int | None
-    metric: str
-    value: float
-    method: str
+    metric: Literal[tuple(METRICS)]  # type: ignore[valid-type]
+    value: Annotated[float, Field(gt=0)]
+    method: Text
     category_input: str
-    grade: str
-    source: str
+    grade: Literal[tuple(GRADES)]  # type: ignore[valid-type]
+    source: Text
     note: str = ""
 
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("metric", self.metric, METRICS), ("grade", self.grade, GRADES)
-        ):  # fmt: skip
-            if value not in known:
-                raise OptionError(
-                    f"The anchor {self.method!r} has the {name} {value!r}; known: "
-                    f"{', '.join(known)}."
-                )
-        if not self.method or not self.source:
-            raise OptionError(f"An anchor needs a method and a source; got {self}.")
-        if self.value <= 0 or (self.metric in SHARES and self.value > 1):
-            raise OptionError(
-                f"The anchor {self.method!r} has the {self.metric} {self.value}; expected a value "
-                f"above 0, and at most 1 where it is a share."
-            )
+    @model_validator(mode="after")
+    def _at_most_one(self) -> PublishedFigure:
+        if self.metric in SHARES and self.value > 1:
+            raise ValueError(f"the {self.metric} of {self.method!r} is {self.value}, above 1")
+        return self
 
     @property
     def shots_text(self) -> str:
         """``"4"``, ``"all"`` or ``"none"``."""
-        if self.shots is None:
-            return "none"
-        return "all" if self.shots == ALL else str(self.shots)
+        return {None: "none", ALL: "all"}.get(self.shots, str(self.shots))
 
 
 @lru_cache(maxsize=1)
-def anchors() -> tuple[Anchor, ...]:
+def published_figures() -> tuple[PublishedFigure, ...]:
     """All published figures.
 
     Raises:
         OptionError: A line of the file does not hold what a figure needs.
     """
-    import json
-
-    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    adapter = TypeAdapter(dict[str, tuple[PublishedFigure, ...]])
     try:
-        return tuple(Anchor(**fields) for fields in content["anchors"])
-    except (KeyError, TypeError) as error:
-        raise OptionError(f"{FILE} is damaged: {error}.") from error
+        return adapter.validate_json(FILE.read_bytes())["figures"]
+    except (KeyError, ValidationError) as error:
+        raise OptionError(f"{FILE} is damaged: {' '.join(str(error).split())}.") from error
 
 
-def anchors_of(dataset: str, category: str | None = None) -> tuple[Anchor, ...]:
+def published_for(dataset: str, category: str | None = None) -> tuple[PublishedFigure, ...]:
     """The figures of a dataset.
 
     Args:
@@ -121,7 +110,7 @@ def anchors_of(dataset: str, category: str | None = None) -> tuple[Anchor, ...]:
         category: Only those of one category, ``""`` for means; None for all.
     """
     return tuple(
-        anchor
-        for anchor in anchors()
-        if anchor.dataset == dataset and category in (None, anchor.category)
+        one
+        for one in published_figures()
+        if one.dataset == dataset and category in (None, one.category)
     )

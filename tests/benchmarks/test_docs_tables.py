@@ -10,11 +10,11 @@ import pytest
 from fmlad.bench.groups import condensed, groups
 from fmlad.bench.results import load
 from tests.bench.report_support import BAD_NAME, write_results
-from tools import bench_tables, readme_tables
+from tools.docs import markdown, suites, tables
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("bench")
     write_results(home / "r", failing=False)
     content = {
@@ -25,13 +25,17 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seeds": [0, 1, 2],
         "figures": {"groups": condensed(groups(load(home / "r"), draws=0))},
     }
-    (home / "results.json").write_text(json.dumps(content))
-    return home / "results.json"
+    for name in ("bench-training-free", "bench-peers"):
+        (home / f"{name}.json").write_text(json.dumps(content))
+    return home
 
 
-def test_rows_are_methods_and_columns_datasets(file: Path) -> None:
-    text = bench_tables.tables(file, "Anything")
-    lines = json.loads(file.read_text())["figures"]["groups"][0]["lines"]
+def test_rows_are_methods_and_columns_datasets(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markdown, "RESULTS", results)
+    text = suites.tables("bench-peers", "Anything")
+    lines = json.loads((results / "bench-peers.json").read_text())["figures"]["groups"][0]["lines"]
     first = next(row for row in text if row.startswith("| 1 | banks |"))
     for name in ("auroc_logical", "auroc_structural"):
         figure = lines[0]["figures"][name]
@@ -48,10 +52,30 @@ def test_rows_are_methods_and_columns_datasets(file: Path) -> None:
 
 
 def test_readme_and_peers_page_have_their_own_file(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_tables, "TRAINING_FREE", file)
-    assert "Methods that need no training" in bench_tables.readme()[0]
-    assert "\n".join(bench_tables.readme()) in readme_tables.tables()
-    monkeypatch.setattr(bench_tables, "PEERS", file)
-    assert bench_tables.peers_page().startswith("**A real pretrained network")
+    kept = {name: markdown.content(name) for name in ("bench-training-free", "bench-peers")}
+    monkeypatch.setattr(suites, "content", kept.__getitem__)
+    assert "Methods that need no training" in suites.readme()[0]
+    assert tables.readme()[: len(suites.readme())] == suites.readme()
+    assert suites.peers_page()[0].startswith("**A real pretrained network")
+
+
+def test_a_table_has_a_row_per_line_and_a_side_per_column() -> None:
+    assert markdown.table(("a", "b"), [(1, "x"), "| ready | made |"]) == [
+        "| a | b |",
+        "|---|---|",
+        "| 1 | x |",
+        "| ready | made |",
+    ]
+
+
+def test_an_unknown_sheet_is_told_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tools.docs.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["tools.docs", "sheets", "pie"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no sheet pie; known: readme, scenes" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Methods as contestants: the verdicts of a detector, and every backbone once per image."""
+"""Methods as estimators: the verdicts of a detector, and every backbone once per image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 import fmlad
 from fmlad import profiles
 from fmlad.bench import plan as plan_module
-from fmlad.bench.contestants import TIMED, Gallery, MethodContestant, make_contestant
-from fmlad.bench.engine import run_cell_by_value
+from fmlad.bench.estimators import TIMED, MethodEstimator, ViewCache, make_estimator
 from fmlad.bench.model import Entry
+from fmlad.bench.worker import run_cell_by_value
 from fmlad.errors import InvalidImageError, MissingDependencyError, OptionError
 from tests.bench.support import KINDS, plan_of
 from tests.conftest import CountingFeatures
 
-PATCH = Entry("patch", "banks", "builtin", {"banks": ["patch"]})
+OPTIONS = {"banks": ["patch"], "registration": False}
+PATCH = Entry("patch", "banks", "builtin", OPTIONS)
 TESTED = sum(KINDS.values())
 
 
@@ -38,13 +39,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> CountingFeatures:
 def test_verdicts_are_those_of_a_detector(pictures: Path) -> None:
     shots = sorted((pictures / "train").glob("*.png"))[:3]
     queries = [pictures / "good" / "00.png", pictures / "structural" / "00.png"]
-    contestant = MethodContestant(PATCH, Gallery())
-    contestant.fit(shots, seed=4)
+    estimator = MethodEstimator(PATCH, ViewCache())
+    estimator.fit(shots, seed=4)
     detector = fmlad.Detector.from_shots(
-        shots, method="banks", profile="builtin", seed=4, banks=("patch",)
+        shots, method="banks", profile="builtin", seed=4, **OPTIONS
     )
-    for query in (*queries, *queries):  # the second time from the gallery
-        scored, verdict = contestant.score(query), detector.predict(query)
+    for query in (*queries, *queries):  # the second time from the cache
+        scored, verdict = estimator.score(query), detector.predict(query)
         assert scored.score == verdict.score
         assert scored.threshold == verdict.threshold
         assert (scored.anomaly_map == verdict.anomaly_map).all()
@@ -66,7 +67,7 @@ def test_every_backbone_runs_once_per_image_over_all_cells(
 
 
 def test_entries_share_what_a_backbone_said(pictures: Path, counted: CountingFeatures) -> None:
-    both = Entry("both", "banks", "builtin", {"banks": ["patch", "histogram"]})
+    both = Entry("both", "banks", "builtin", {**OPTIONS, "banks": ["patch", "histogram"]})
     cells = plan_of(pictures, PATCH, both, shots=(2,), seeds=(0,)).cells()
     first, second = (run_cell_by_value(cell, "cpu", 1) for cell in cells)
     # The other entry looks anew to be timed, at its shots and at some queries.
@@ -77,35 +78,35 @@ def test_entries_share_what_a_backbone_said(pictures: Path, counted: CountingFea
     assert second.cost["fit_seconds"] > 0
 
 
-def test_a_gallery_forgets_what_was_used_longest_ago(pictures: Path) -> None:
+def test_a_cache_of_views_forgets_what_was_used_longest_ago(pictures: Path) -> None:
     paths = sorted((pictures / "train").glob("*.png"))[:3]
-    contestant = MethodContestant(PATCH, Gallery())
+    estimator = MethodEstimator(PATCH, ViewCache())
     size = 0
     for limit, kept in ((1000.0, 3), (0.001, 1)):
-        gallery = Gallery(limit)
+        cache = ViewCache(limit)
         for path in (*paths, paths[0]):
-            view = gallery.view(path, contestant._backbones, "shelf")
+            view = cache.view(path, estimator._backbones, "shelf")
             view.pyramid()
             size = view.nbytes
-        gallery.view(paths[0], contestant._backbones, "shelf")
-        assert len(gallery) == kept
-        assert paths[0] in gallery
-    gallery = Gallery(2.5 * size / 2**20)
+        cache.view(paths[0], estimator._backbones, "shelf")
+        assert sum(path in cache for path in paths) == kept
+        assert paths[0] in cache
+    cache = ViewCache(2.5 * size / 2**20)
     for path in paths:
-        gallery.view(path, contestant._backbones, "shelf").pyramid()
-    gallery.view(paths[2], contestant._backbones, "shelf")
-    assert [path in gallery for path in paths] == [False, True, True]
+        cache.view(path, estimator._backbones, "shelf").pyramid()
+    cache.view(paths[2], estimator._backbones, "shelf")
+    assert [path in cache for path in paths] == [False, True, True]
 
 
-def test_an_unreadable_picture_leaves_the_gallery_as_it_was(tmp_path: Path) -> None:
+def test_an_unreadable_picture_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    gallery = Gallery()
-    contestant = MethodContestant(PATCH, gallery)
+    cache = ViewCache()
+    estimator = MethodEstimator(PATCH, cache)
     for _ in range(2):
         with pytest.raises(InvalidImageError):
-            gallery.view(broken, contestant._backbones, "shelf")
-    assert broken not in gallery
+            cache.view(broken, estimator._backbones, "shelf")
+    assert broken not in cache
 
 
 def test_the_disk_cache_makes_nobody_quick(
@@ -119,30 +120,30 @@ def test_the_disk_cache_makes_nobody_quick(
     shots = sorted((pictures / "train").glob("*.png"))[:2]
     queries = [p for kind in KINDS for p in sorted((pictures / kind).glob("*.png"))]
     for again in (False, True):  # a second process finds the features on disk
-        contestant = MethodContestant(PATCH, Gallery())
-        contestant.fit(shots, seed=0)
-        contestant.fit(shots, seed=1)
-        fresh = [contestant.score(query).fresh for query in queries]
+        estimator = MethodEstimator(PATCH, ViewCache())
+        estimator.fit(shots, seed=0)
+        estimator.fit(shots, seed=1)
+        fresh = [estimator.score(query).fresh for query in queries]
         rest = TIMED if again else len(queries)
         assert fresh == [True] * rest + [False] * (len(queries) - rest)
 
 
 def test_facts_know_the_size_of_what_is_remembered(pictures: Path) -> None:
-    contestant = MethodContestant(PATCH, Gallery())
-    assert contestant.facts()["weights_mb"] == 0
-    contestant.fit([pictures / "train" / "00.png"], seed=0)
-    assert 0 < contestant.facts()["memory_mb"] < 100
+    estimator = MethodEstimator(PATCH, ViewCache())
+    assert estimator.facts()["weights_mb"] == 0
+    estimator.fit([pictures / "train" / "00.png"], seed=0)
+    assert 0 < estimator.facts()["memory_mb"] < 100
 
 
 def test_misuse_says_so(pictures: Path) -> None:
-    contestant = MethodContestant(PATCH, Gallery())
+    estimator = MethodEstimator(PATCH, ViewCache())
     with pytest.raises(OptionError, match="before it was fitted"):
-        contestant.score(pictures / "good" / "00.png")
+        estimator.score(pictures / "good" / "00.png")
     with pytest.raises(OptionError, match="makes no use of prompts"):
-        contestant.fit([pictures / "train" / "00.png"], seed=0, prompts="dice")
+        estimator.fit([pictures / "train" / "00.png"], seed=0, prompts="dice")
 
 
 def test_a_peer_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "PEERS", {"odd": "no_such_package.peers:make"})
     with pytest.raises(MissingDependencyError, match="no_such_package"):
-        make_contestant(Entry("a", "odd:a"), Gallery())
+        make_estimator(Entry("a", "odd:a"), ViewCache())

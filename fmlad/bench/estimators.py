@@ -1,7 +1,7 @@
-"""Contestants: the methods of this package as they are entered in the benchmark, and peers by name.
+"""Methods of this package as they are entered in the benchmark, and peers by name.
 
-Methods look through the same pipeline as ``Detector``. Views stay in a gallery that all entries of
-a task share, so that a backbone runs once per image over all shots, seeds and entries.
+Methods look through the same pipeline as ``Detector``. Their views stay in a cache that all entries
+of a task share, so that a backbone runs once per image over all shots, seeds and entries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fmlad import pipeline, profiles
 from fmlad.backbones.roles import Backbone
 from fmlad.bench import plan
-from fmlad.bench.model import Contestant, Entry, Scored
+from fmlad.bench.model import Entry, Estimator, Scored
 from fmlad.bench.plan import is_peer
 from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
@@ -28,11 +28,11 @@ from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
 
-GALLERY_MB = 1024  # of pixels, features and masks; the least recently used view goes first
+CACHE_MB = 1024  # of pixels, features and masks; the least recently used view goes first
 TIMED = 5  # queries that are looked at anew after the first fit of each size, to be timed
 
 
-class WatchedCache(DiskCache):
+class CountingCache(DiskCache):
     """A disk cache that counts what it could give, so that nobody takes a hit for speed."""
 
     hits = 0
@@ -44,69 +44,60 @@ class WatchedCache(DiskCache):
         return found
 
 
-class Gallery:
+class ViewCache:
     """Views by path, the least recently used forgotten first.
 
     Entries that see through different backbones have views of their own on a picture; what a
     backbone said about it is shared.
     """
 
-    def __init__(self, limit_mb: float = GALLERY_MB) -> None:
+    def __init__(self, limit_mb: float = CACHE_MB) -> None:
         self._limit = limit_mb * 2**20
         self._views: OrderedDict[Path, dict[str, ImageView]] = OrderedDict()
         self._sizes: dict[Path, int] = {}
-        self._last: Path | None = None
 
     def __contains__(self, path: Path) -> bool:
         return path in self._views
 
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def view(self, path: Path, backbone_set: BackboneSet, shelf: str) -> ImageView:
-        """The view on a picture through some backbone_set.
+    def view(self, path: Path, backbone_set: BackboneSet, names: str) -> ImageView:
+        """The view on a picture through some backbones.
 
         Args:
             path: Of the picture.
             backbone_set: What it is looked at through, if it is not here yet.
-            shelf: Says which backbone_set those are; views of one shelf are the same object.
+            names: Of those backbones; views of the same names are the same object.
 
         Raises:
             InvalidImageError: The picture cannot be read.
         """
-        self._weigh()
-        views = self._views.setdefault(path, {})
-        self._views.move_to_end(path)
-        self._last = path
-        if shelf not in views:
+        self._shrink()
+        views = self._views.get(path, {})
+        if names not in views:
             other = next(iter(views.values()), None)
-            try:
-                views[shelf] = (
-                    backbone_set.view(load_image(path), path.name)
-                    if other is None
-                    else other.through(backbone_set)
-                )
-            finally:
-                if not views:
-                    del self._views[path]
-                    self._last = None
-        return views[shelf]
+            views[names] = (
+                backbone_set.view(load_image(path), path.name)
+                if other is None
+                else other.through(backbone_set)
+            )
+        self._views[path] = views
+        self._views.move_to_end(path)
+        return views[names]
 
-    def _weigh(self) -> None:
+    def _shrink(self) -> None:
         """Views grow after they were handed out, so the last one is weighed before the next."""
-        if self._last is not None:
-            views = self._views[self._last].values()
+        if self._views:
+            last = next(reversed(self._views))
             # Backbones' results are shared between the views of one picture.
-            self._sizes[self._last] = max(view.nbytes for view in views)
+            self._sizes[last] = max(view.nbytes for view in self._views[last].values())
         while sum(self._sizes.values()) > self._limit and len(self._views) > 1:
             path, _ = self._views.popitem(last=False)
             self._sizes.pop(path, None)
 
 
-class MethodContestant:
+class MethodEstimator:
     """A method of this package."""
 
-    def __init__(self, entry: Entry, gallery: Gallery, device: str = "auto") -> None:
+    def __init__(self, entry: Entry, views: ViewCache, device: str = "auto") -> None:
         """Builds the method and loads its backbones.
 
         Raises:
@@ -119,11 +110,11 @@ class MethodContestant:
         chosen = profiles.resolve(roles, entry.profile, declared)
         device = profiles.pick_device(device)
         loaded = profiles.load_backbones(chosen, device)
-        usual = DiskCache.default()
-        self._cache = WatchedCache(usual.folder, usual.limit / 2**20) if usual else None
+        default = DiskCache.default()
+        self._cache = CountingCache(default.folder, default.limit / 2**20) if default else None
         self._backbones = BackboneSet(loaded, self._cache, device)
-        self._shelf = repr(sorted((role, str(name)) for role, name in chosen.items()))
-        self._gallery = gallery
+        self._names = repr(sorted((role, str(name)) for role, name in chosen.items()))
+        self._views = views
         self._fitted: pipeline.Fitted | None = None
         self._weights_mb = _weights_mb(loaded)
         self._fit_sizes: set[int] = set()
@@ -138,24 +129,20 @@ class MethodContestant:
         validation: Sequence[Path] = (),
         prompts: str | None = None,
     ) -> None:
-        """See :class:`fmlad.bench.model.Contestant`."""
+        """See :class:`fmlad.bench.model.Estimator`."""
         if prompts is not None and "prompts" not in self._method.takes:
             raise OptionError(f"The method {self._method.name!r} makes no use of prompts.")
         # The first fit of each size looks at everything anew, so that its time is that of a fit.
         anew = len(shots) not in self._fit_sizes
         self._fit_sizes.add(len(shots))
         self._timed = 0 if anew else self._timed
-        known = {path for path in (*shots, *validation) if path in self._gallery}
+        known = {path for path in (*shots, *validation) if path in self._views}
         before = self._hits
-
-        def look(path: Path) -> ImageView:
-            return self._look_anew(path, path in known) if anew else self._view(path)
-
         self._fitted = pipeline.fit(
             self._method,
-            [look(path) for path in shots],
+            [self._view(path, anew, path in known) for path in shots],
             FitContext(
-                validation=[look(path) for path in validation],
+                validation=[self._view(path, anew, path in known) for path in validation],
                 prompts=None if prompts is None else PromptSet.load(prompts),
                 device=self._backbones.device,
                 seed=seed,
@@ -164,19 +151,14 @@ class MethodContestant:
         self._fit_fresh = anew or not (known or self._hits > before)
 
     def score(self, image: Path) -> Scored:
-        """See :class:`fmlad.bench.model.Contestant`."""
+        """See :class:`fmlad.bench.model.Estimator`."""
         if self._fitted is None:
-            raise OptionError("A contestant is asked before it was fitted; call fit first.")
-        known, before = image in self._gallery, self._hits
-        if self._timed < TIMED:
-            view = self._look_anew(image, known)
-            known = False
-            self._timed += 1
-        else:
-            view = self._view(image)
-        verdict = pipeline.judge(view, self._fitted)
-        fresh = not known and self._hits == before
-        return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh)
+            raise OptionError("An entry is asked before it was fitted; call fit first.")
+        known, before, anew = image in self._views, self._hits, self._timed < TIMED
+        self._timed += anew
+        verdict = pipeline.judge(self._view(image, anew, known), self._fitted)
+        fresh = anew or (not known and self._hits == before)
+        return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh, verdict)
 
     def notes(self) -> tuple[str, ...]:
         """Nothing: methods are what their entry says."""
@@ -197,23 +179,22 @@ class MethodContestant:
     def _hits(self) -> int:
         return self._cache.hits if self._cache else 0
 
-    def _look_anew(self, path: Path, known: bool) -> ImageView:
-        """A view nobody has looked through yet: neither others nor the disk make it quick."""
-        backbone_set = BackboneSet(self._backbones.backbones, device=self._backbones.device)
+    def _view(self, path: Path, anew: bool, known: bool) -> ImageView:
+        """A view; ``anew`` one that neither earlier looks nor the disk make quick."""
+        if not anew:
+            return self._views.view(path, self._backbones, self._names)
+        fresh = BackboneSet(self._backbones.backbones, device=self._backbones.device)
         if known:
-            return backbone_set.view(load_image(path), path.name)
-        return self._gallery.view(path, backbone_set, self._shelf)
-
-    def _view(self, path: Path) -> ImageView:
-        return self._gallery.view(path, self._backbones, self._shelf)
+            return fresh.view(load_image(path), path.name)
+        return self._views.view(path, fresh, self._names)
 
 
-def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Contestant:
-    """The contestant of an entry.
+def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Estimator:
+    """The estimator of an entry.
 
     Args:
         entry: Who.
-        gallery: Views of the task's images, shared with the other entries.
+        views: Of the task's images, shared with the other entries.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
 
     Raises:
@@ -222,7 +203,7 @@ def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Con
         WeightsUnavailableError: Weights are not here and cannot be fetched.
     """
     if not is_peer(entry.method):
-        return MethodContestant(entry, gallery, device)
+        return MethodEstimator(entry, views, device)
     module, _, function = plan.PEERS[entry.method.partition(":")[0]].partition(":")
     try:
         make: Any = getattr(importlib.import_module(module), function)
@@ -231,7 +212,7 @@ def make_contestant(entry: Entry, gallery: Gallery, device: str = "auto") -> Con
             f"The peer {entry.method!r} needs the package {error.name!r}; install the extra: "
             f"pip install 'fmlad[bench]'."
         ) from None
-    return cast(Contestant, make(entry.method, dict(entry.options), device))
+    return cast(Estimator, make(entry.method, dict(entry.options), device))
 
 
 def _weights_mb(backbones: Mapping[str, Backbone]) -> float:

@@ -1,0 +1,34 @@
+"""What README and docs show: ``python -m tools.docs tables`` or ``python -m tools.docs sheets``.
+
+Tables come from the files of ``benchmarks/results``. Sheets are pictures; name some of them to make
+those alone (dice need the photographs of ``$FMLAD_SHARED``, which themselves are not shown).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.docs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("tables", help="write the numbers of README and docs")
+    sheets = commands.add_parser("sheets", help="make the pictures of README and docs")
+    sheets.add_argument("names", nargs="*", metavar="NAME", help="[default: all]")
+    arguments = parser.parse_args()
+    if arguments.command == "tables":
+        from tools.docs.tables import write
+
+        write()
+        return
+    from tools.docs.sheets import SHEETS
+
+    if unknown := set(arguments.names) - set(SHEETS):
+        parser.error(f"no sheet {', '.join(sorted(unknown))}; known: {', '.join(SHEETS)}")
+    for name in arguments.names or SHEETS:
+        SHEETS[name]()
+
+
+if __name__ == "__main__":
+    main()
