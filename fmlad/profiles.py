@@ -78,7 +78,6 @@ _BACKBONES = tuple(
     )
 )  # fmt: skip
 
-# The foundation and light profiles grow a role with every backbone that arrives.
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:handmade@1",
@@ -131,7 +130,7 @@ def profile_name(profile: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def say_default() -> None:
-    """Says once per process what another profile would add, where nobody chose one."""
+    """Logs once per process what another profile would add, unless a profile was chosen."""
     if not os.environ.get(PROFILE_VARIABLE):
         _log.warning(
             "fmlad: profile 'builtin' (no download, works offline); profile='foundation' would add "
@@ -156,8 +155,8 @@ def resolve(
 
     Raises:
         UnknownNameError: An override names a role or backbone that does not exist.
-        OptionError: Nobody offers a needed role, a backbone does not fill its role, or an override
-            is for a role that the method has no use for.
+        OptionError: A needed role has no backbone, a backbone does not fill its role, or an
+            override is for a role that the method does not use.
     """
     wanted = tuple(needs)
     chosen: dict[str, str | Backbone] = {**PROFILES[profile], **(declared or {})}

@@ -88,13 +88,7 @@ def consensus(images: Sequence[Proposals]) -> list[Bools]:
 
 
 def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -> Bools:
-    """Which proposals of an image are kept, ``(n,)``, by the choices of other images.
-
-    Args:
-        proposals: Of the image.
-        choices: Of other images.
-        start: Choice to start from; the proposer's by default.
-    """
+    """Which proposals of an image are kept, ``(n,)``, by the choices of other images."""
     kept = (proposals.preferred if start is None else start).copy()
     share_kept = choices.share_kept(Choices.of(proposals, kept).points)
     # Area counts so that a whole and its pieces compare; squared quality as in the proposer.

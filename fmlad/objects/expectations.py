@@ -47,12 +47,7 @@ def has_rules(prompts: PromptSet) -> bool:
 
 
 def broken(prompts: PromptSet, seen: PartMap) -> list[Broken]:
-    """All declared rules that an image breaks, in the order of the parts.
-
-    Args:
-        prompts: The set.
-        seen: The image, divided into the parts of the set.
-    """
+    """All declared rules that an image breaks, in the order of the parts."""
     found: list[Broken] = []
     for index, part in enumerate(prompts.parts, start=1):
         if part.expect is None:

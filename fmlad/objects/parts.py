@@ -86,12 +86,7 @@ class Parts:
     """
 
     def __init__(self, shots: Sequence[Objects], hierarchy: bool = True) -> None:
-        """Groups the objects of one or more shots.
-
-        Args:
-            shots: One entry a shot, possibly without objects.
-            hierarchy: False keeps the finest level alone.
-        """
+        """Groups the objects of one or more shots."""
         self.shots = tuple(shots)
         self.shot = np.repeat(np.arange(len(shots)), [len(s) for s in shots]).astype(np.int64)
         self.row = np.concatenate([np.arange(len(s)) for s in shots]).astype(np.int64)

@@ -51,14 +51,7 @@ class ObjectMemory:
     def learn(
         cls, shots: Sequence[Objects], choices: Sequence[Choices], hierarchy: bool, place: bool
     ) -> ObjectMemory:
-        """Objects of the shots, and their common arrangement if there is one.
-
-        Args:
-            shots: Objects of each shot.
-            choices: Proposals of each shot.
-            hierarchy: Whether to count at all levels of similarity.
-            place: Whether to look for a common arrangement at all.
-        """
+        """Objects of the shots, and their common arrangement if there is one."""
         memory = cls(tuple(shots), tuple(choices), hierarchy)
         return replace(memory, frames=memory._arranged(), _models={}) if place else memory
 
@@ -94,7 +87,9 @@ class ObjectMemory:
         arrays: dict[str, npt.NDArray[Any]] = {}
         for number, (objects, one) in enumerate(zip(self.shots, self.choices, strict=True)):
             for name, tensor in objects.tensors().items():
-                arrays[f"objects.{number}.{name}"] = tensor.reshape(len(objects), -1).numpy()
+                arrays[f"objects.{number}.{name}"] = (
+                    tensor[:, None] if tensor.ndim == 1 else tensor
+                ).numpy()
             table = [one.points, one.quality[:, None], one.kept[:, None]]
             arrays[f"choices.{number}"] = np.concatenate(table, axis=1)
         for number, frame in enumerate(self.frames):

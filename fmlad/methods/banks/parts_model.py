@@ -182,18 +182,13 @@ class PartsModel:
             ]
         elif len(rows) and len(absent):
             surplus, absent = self._leftovers(number, rows, absent, objects)
-        if score > LEAST and count > law.expected:
+        if score > LEAST:
             surplus = surplus if len(surplus) else rows
+            change = (law.expected, count)
             found.append(
-                self._deviation(
-                    number, "extra", score, rows=surplus, expected=law.expected, observed=count
-                )
-            )
-        elif score > LEAST:
-            found.append(
-                self._deviation(
-                    number, "missing", score, absent=absent, expected=law.expected, observed=count
-                )
+                self._deviation(number, "extra", score, surplus, (), *change)
+                if count > law.expected
+                else self._deviation(number, "missing", score, (), absent, *change)
             )
         return found
 

@@ -25,21 +25,14 @@ Bools = npt.NDArray[np.bool_]
 def learned(
     seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> list[Difference]:
-    """Counts and areas that depart from the shots, at most one difference a class.
-
-    Args:
-        seen: The query.
-        comparison: The comparison with its nearest shot.
-        memory: The shots.
-        size: Height and width of the query in pixels.
-    """
+    """Counts and areas that depart from the shots, at most one difference a class."""
     found: dict[int, Difference] = {}
     for row in np.argsort(-comparison.surprises, kind="stable"):
         if comparison.surprises[row] >= LEAST:
-            found[int(row)] = _count(int(row), seen, comparison, memory, size)
+            found[int(row)] = _difference(int(row), "count", seen, comparison, memory, size)
     for row in np.argsort(-comparison.by_class, kind="stable"):
         if comparison.by_class[row] >= LEAST and int(row) not in found:
-            found[int(row)] = _area(int(row), seen, comparison, memory, size)
+            found[int(row)] = _difference(int(row), "histogram", seen, comparison, memory, size)
     _pair(found, seen, memory.shots[comparison.shot])
     return list(found.values())
 
@@ -72,12 +65,11 @@ def class_maps(
     values = comparison.surprises if by_count else comparison.by_class
     result = np.zeros((GRID, GRID), np.float32)
     for row in np.flatnonzero(values > 0):
-        here = seen.labels == row + 1
-        there = memory.shots[comparison.shot].labels == row + 1
         if by_count:
             fewer = comparison.counts[row] < comparison.laws[row].expected
         else:
             fewer = comparison.shares[row] < comparison.expected[row]
+        here, there = seen.labels == row + 1, memory.shots[comparison.shot].labels == row + 1
         place = _changed(there, here) if fewer else _changed(here, there)
         if not place.any():
             place = here | there if (here | there).any() else np.ones_like(here)
@@ -105,62 +97,39 @@ def segmentation(seen: PartMap, names: Sequence[str], size: tuple[int, int]) -> 
     return Segmentation(labels, ["background", *names], dict(zip(names, counts, strict=True)))
 
 
-def _count(
+def _difference(
     row: int,
+    branch: str,
     seen: PartMap,
     comparison: HistogramComparison,
     memory: ClassMemory,
     size: tuple[int, int],
 ) -> Difference:
-    name, count, wanted = memory.names[row], comparison.counts[row], comparison.laws[row].expected
-    kind: Kind = "missing" if count < wanted else "extra"
-    there, here = memory.shots[comparison.shot].labels == row + 1, seen.labels == row + 1
-    box = _box(_changed(there, here) if kind == "missing" else _changed(here, there), size)
-    if box is None:
-        box = around([one.box for one in seen.instances if one.part == row + 1])
-    return Difference(
-        kind,
-        name,
-        wanted,
-        float(count),
-        box,
-        "count",
-        float(comparison.surprises[row]),
-        f"learned: expected {wanted:.0f} x {name!r}, found {count:.0f}",
-    )
-
-
-def _area(
-    row: int,
-    seen: PartMap,
-    comparison: HistogramComparison,
-    memory: ClassMemory,
-    size: tuple[int, int],
-) -> Difference:
-    name, share, wanted = memory.names[row], comparison.shares[row], comparison.expected[row]
-    kind: Kind = "resized"
-    if share <= ABSENT < wanted:
-        kind = "missing"
-    elif wanted <= ABSENT < share:
-        kind = "extra"
-    there = memory.shots[comparison.shot].labels == row + 1
-    here = seen.labels == row + 1
-    less = share < wanted and bool(there.any())
+    """The difference of one class in its count, or in its area."""
+    name = memory.names[row]
+    here, there = seen.labels == row + 1, memory.shots[comparison.shot].labels == row + 1
+    if branch == "count":
+        found, wanted = float(comparison.counts[row]), comparison.laws[row].expected
+        kind: Kind = "missing" if found < wanted else "extra"
+        less, score = kind == "missing", comparison.surprises[row]
+        text = f"expected {wanted:.0f} x {name!r}, found {found:.0f}"
+    else:
+        found, wanted = float(comparison.shares[row]), float(comparison.expected[row])
+        kind = "resized"
+        if found <= ABSENT < wanted:
+            kind = "missing"
+        elif wanted <= ABSENT < found:
+            kind = "extra"
+        less, score = found < wanted and bool(there.any()), comparison.by_class[row]
+        text = f"{name!r} covers {found:.1%} of the image, {wanted:.1%} in the nearest shot"
     box = _box(_changed(there, here) if less else _changed(here, there), size)
-    return Difference(
-        kind,
-        name,
-        float(wanted),
-        float(share),
-        box,
-        "histogram",
-        float(comparison.by_class[row]),
-        f"learned: {name!r} covers {share:.1%} of the image, {wanted:.1%} in the nearest shot",
-    )
+    if box is None and branch == "count":
+        box = around([one.box for one in seen.instances if one.part == row + 1])
+    return Difference(kind, name, wanted, found, box, branch, float(score), f"learned: {text}")
 
 
 def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
-    """One class missing where another is too much is one recoloured thing."""
+    """A missing class and an extra one in its place become one recoloured object."""
     missing = [row for row, difference in found.items() if difference.kind == "missing"]
     for row in missing:
         gone = shot.labels == row + 1
@@ -176,7 +145,7 @@ def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
 
 
 def _changed(one: Bools, other: Bools) -> Bools:
-    """The pieces of a class that have no counterpart in another image; all if each has one."""
+    """Pieces of a class without a counterpart in another image; all if each has one."""
     from scipy import ndimage
 
     pieces, count = ndimage.label(one, np.ones((3, 3)))
