@@ -9,8 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.methods.options import CHECKED
-from fmlad.methods.sam_lad.descriptors import Mode
-from fmlad.methods.sam_lad.object_maps import Align
+from fmlad.methods.sam_lad.matching import Mode
+from fmlad.methods.sam_lad.measurement import Align
 from fmlad.scoring.fusion import Combine
 
 
