@@ -100,7 +100,7 @@ class Detector:
         resume: bool = False,
         **options: Any,
     ) -> Detector:
-        """Fits a detector to k normal images; one is enough, more say more.
+        """Fits a detector to k normal images; one is enough.
 
         Args:
             shots: A folder, one image, or several: paths, bytes, PIL images, arrays ``(H, W, 3)``.
@@ -116,7 +116,7 @@ class Detector:
                 what ``"foundation"`` would add.
             backbones: Role -> backbone name or object, overriding the profile.
             validation: Further normal images. They set the threshold and, with ``"clip-lad"``,
-                the scales of the branches; nothing of them is remembered.
+                the scales of the branches; they are not shots.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             seed: For everything left to chance.
             progress: Called as ``progress(done, total, what)``.
