@@ -343,10 +343,7 @@ class Detector:
 
     @classmethod
     def load(
-        cls,
-        folder: str | os.PathLike[str],
-        device: str = "auto",
-        profile: str | None = None,
+        cls, folder: str | os.PathLike[str], device: str = "auto", profile: str | None = None
     ) -> Detector:
         """Reads a saved detector.
 

@@ -198,13 +198,10 @@ def read(folder: Path) -> Saved:
     for name, digest in manifest.files.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
+    named = {role: backbone.name for role, backbone in manifest.backbones.items()}
+    keys = tuple(shot.key for shot in manifest.shots)
     record = Record(
-        manifest.method,
-        manifest.profile,
-        {role: backbone.name for role, backbone in manifest.backbones.items()},
-        manifest.seed,
-        manifest.validation,
-        tuple(shot.key for shot in manifest.shots),
+        manifest.method, manifest.profile, named, manifest.seed, manifest.validation, keys
     )
     state = contents.pop(STATE)
     thumbnails = tuple(contents[name] for name in names if name in contents)
@@ -248,14 +245,10 @@ def restore(saved: Saved, device: str) -> Fitted:
             raise CorruptDetectorError(
                 f"scales are for {list(fusion.scales)}; expected {list(saved.method.branches)}"
             )
-        return Fitted(
-            saved.method,
-            state,
-            fusion,
-            Calibration.from_dict(manifest.calibration),
-            tuple(shot.name for shot in manifest.shots),
-            tuple(shot.score for shot in manifest.shots),
-        )
+        names = tuple(shot.name for shot in manifest.shots)
+        scores = tuple(shot.score for shot in manifest.shots)
+        calibration = Calibration.from_dict(manifest.calibration)
+        return Fitted(saved.method, state, fusion, calibration, names, scores)
     except SafetensorError as error:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:
