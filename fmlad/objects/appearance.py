@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import Tensor
 from fmlad.backbones.embedded.object_shapes import solidity
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
+from fmlad.io.tensors import TensorReader
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +32,10 @@ NONE, FULL = 0.4, 0.6
 COVERED = 0.9  # share of a mask covered by smaller ones from which it is left out (CSAD)
 ROWS = 64  # rows of all masks that are converted to floats at once
 MOST = 256  # objects an image, best quality first (CSAD keeps 255)
+
+
+# Fields of ``Objects`` and the width of each; None: that of the backbone.
+COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,26 @@ class Objects:
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
         """Some of them: bool ``(n,)``."""
-        return Objects(*(array[which] for array in self._arrays().values()))
+        return Objects(**{name: getattr(self, name)[which] for name in COLUMNS})
 
-    def tensors(self) -> dict[str, Tensor]:
-        """float32 copies of everything, to be saved."""
-        arrays = self._arrays().items()
-        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays}
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """float32 copies of everything, two-dimensional, to be saved."""
+        arrays = {name: getattr(self, name).astype(np.float32) for name in COLUMNS}
+        arrays["objectness"] = arrays["objectness"][:, None]
+        return {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _arrays(self) -> dict[str, Floats]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    @classmethod
+    def restore(cls, reader: TensorReader, prefix: str, count: int | None = None) -> Objects:
+        """Inverse of :meth:`tensors`, for ``count`` objects.
+
+        Raises:
+            CorruptDetectorError: A tensor is missing or of another shape.
+        """
+        arrays: dict[str, Floats] = {}
+        for name, columns in COLUMNS.items():
+            tensor = reader.take(prefix + name, (count, columns))
+            arrays[name], count = tensor.cpu().double().numpy(), len(tensor)
+        return cls(**{**arrays, "objectness": arrays["objectness"][:, 0]})
 
 
 @dataclass(frozen=True)
