@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from fmlad.bench.bootstrap import DRAWS
 from fmlad.bench.model import CellResult
@@ -78,41 +76,3 @@ def groups(
                 of_some = overall(summarise(own, draws=draws), dataset)
                 found.append(Group(dataset, some, False, tuple(of_some)))
     return [group for group in found if group.lines]
-
-
-def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
-    """JSON-ready: what tables need of groups, and nothing of single images."""
-    return [
-        {
-            "dataset": group.dataset,
-            "title": group.title,
-            "tasks": list(group.tasks),
-            "lines": [_condensed(line) for line in group.lines],
-        }
-        for group in found
-    ]
-
-
-def _condensed(line: Line) -> dict[str, Any]:
-    """Absolute paths among options are cut down to their names: elsewhere they say nothing."""
-    options = {
-        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-        for name, value in line.entry.options.items()
-    }
-    figures = {
-        name: {key: round(value, 4) for key, value in vars(figure).items() if value is not None}
-        for name, figure in line.figures.items()
-    }
-    return {
-        "entry": line.entry.label,
-        "method": line.entry.method,
-        "profile": line.entry.profile,
-        "options": options,
-        "shots": line.shots,
-        "seeds": list(line.seeds),
-        "images": line.images,
-        "category_prompts": line.category_prompts,
-        "normals_beyond_k": line.normals_beyond_k,
-        "figures": figures,
-        "cost": {name: round(value, 4) for name, value in line.cost.items()},
-    }
