@@ -40,7 +40,7 @@ class RayEngine:
         self._address = address
 
     def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
-        """See :class:`fmlad.bench.engine.Engine`.
+        """See :class:`fmlad.bench.worker.Engine`.
 
         Raises:
             OptionError: So many workers do not fit on the cluster.

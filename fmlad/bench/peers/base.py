@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmlad.bench.model import Scored
+from fmlad.bench.peers.options import fill
 from fmlad.errors import (
     MissingDependencyError,
     OptionError,
@@ -40,18 +41,25 @@ Transform = Callable[[Tensor], Tensor]
 class Peer(ABC):
     """A :class:`fmlad.bench.model.Estimator` around a model of anomalib's."""
 
+    takes: type[Any]  # its options
     takes_word = False  # whether a word for the category is of use
     takes_validation = False
 
-    _model: Any  # anomalib's torch model, set by the subclass
+    _model: Any  # anomalib's torch model
     _transform: Transform
 
-    def __init__(self, name: str, device: str, weights: str | None) -> None:
-        """``weights`` is the option of that name."""
+    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
+        """See :func:`fmlad.bench.peers.make_peer`."""
         self.name = name
+        self._options = fill(self.takes, options, name)
         self._device = pick_device(device)
-        self._random = weights == RANDOM
+        self._random = self._options.weights == RANDOM
         self._fitted = False
+        self._build()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Sets the model, on its device, and the transform."""
 
     @property
     def model(self) -> nn.Module:
@@ -90,11 +98,12 @@ class Peer(ABC):
             ShotsError: There are no shots.
             InvalidImageError: An image cannot be read.
         """
-        useless = "prompts" if prompts is not None and not self.takes_word else ""
-        if validation and not self.takes_validation:
-            useless = "validation images"
-        if useless:
-            raise OptionError(f"The peer {self.name!r} makes no use of {useless}; leave them out.")
+        for what, given, taken in (
+            ("prompts", prompts is not None, self.takes_word),
+            ("validation images", bool(validation), self.takes_validation),
+        ):
+            if given and not taken:
+                raise OptionError(f"The peer {self.name!r} makes no use of {what}; leave them out.")
         if not shots:
             raise ShotsError(f"The peer {self.name!r} got no shots; expected at least one.")
         word = None if prompts is None else Path(prompts).stem.replace("_", " ")
@@ -140,6 +149,24 @@ class Peer(ABC):
         """What the model takes ``(1, 3, h, w)``, and height and width of the picture."""
         pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255
         return self.transform(pixels)[None].to(self._device), (pixels.shape[1], pixels.shape[2])
+
+
+class MemoryPeer(Peer):
+    """A peer whose model keeps a memory bank of patches."""
+
+    def _embed(self, shots: Sequence[Tensor]) -> Any:
+        """Its model, emptied and shown the shots."""
+        model = self._model
+        model.memory_bank = torch.empty(0, device=self._device)
+        model.embedding_store.clear()
+        model.train()
+        with torch.no_grad():
+            for shot in shots:
+                model(shot)
+        return model
+
+    def _memory(self) -> Iterable[Tensor]:
+        return (self._model.memory_bank,)
 
 
 def anomalib(module: str) -> Any:

@@ -6,7 +6,7 @@ step, Adam, a tenth of the rate after 95 % of the steps, float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fmlad.backbones.hub import read_tensors
 from fmlad.bench.peers.base import Peer, anomalib, blaming, no_weights
-from fmlad.bench.peers.options import fill, option
+from fmlad.bench.peers.options import option
 from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import IMAGE_SUFFIXES, load_image
 from fmlad.training.loop import Shuffled, late_drop, seeded, train
@@ -43,19 +43,17 @@ class Options:
 class EfficientAd(Peer):
     """A student that learns a teacher's features on the shots, and an autoencoder's."""
 
+    takes = Options
     takes_validation = True
 
-    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
-        """See :func:`fmlad.bench.peers.make_peer`."""
-        self._options = fill(Options, options, name)
+    def _build(self) -> None:
         if self._options.size not in ("small", "medium"):
             raise OptionError(
-                f"{name}: size is {self._options.size!r}; expected 'small' or 'medium'."
+                f"{self.name}: size is {self._options.size!r}; expected 'small' or 'medium'."
             )
         self._module = anomalib("models.image.efficient_ad.torch_model")
         lightning = anomalib("models.image.efficient_ad.lightning_model")
-        super().__init__(name, device, self._options.weights)
-        self._penalty = _penalty_files(name, self._options.penalty)
+        self._penalty = _penalty_files(self.name, self._options.penalty)
         with seeded(0, "cpu"):
             self._model = self._new_model()
         if not self._random:

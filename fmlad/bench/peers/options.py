@@ -47,8 +47,8 @@ def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
         OptionError: A value is of the wrong kind or out of range.
     """
     fields: dict[str, Any] = {
-        field.name: field.default
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        one.name: one.default
+        for one in dataclasses.fields(kind)  # type: ignore[arg-type]
     }
     for name in options:
         if name not in fields:
@@ -57,8 +57,6 @@ def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
         return TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        expected = first["msg"].replace("Input should be", "expected")
-        raise OptionError(
-            f"{peer}: {name} is {options[name]!r}; {expected}: {fields[name].description}."
-        ) from None
+        name, expected = str(first["loc"][0]), first["msg"].replace("Input should be", "expected")
+        why = f"{name} is {options[name]!r}; {expected}: {fields[name].description}"
+        raise OptionError(f"{peer}: {why}.") from None
