@@ -60,12 +60,7 @@ class ViewCache:
         return path in self._views
 
     def view(self, path: Path, backbone_set: BackboneSet, names: str) -> ImageView:
-        """The view on a picture through some backbones.
-
-        Args:
-            path: Of the picture.
-            backbone_set: What it is looked at through, if it is not here yet.
-            names: Of those backbones; views of the same names are the same object.
+        """The view on a picture through some backbones; of the same names always the same object.
 
         Raises:
             InvalidImageError: The picture cannot be read.
@@ -73,12 +68,10 @@ class ViewCache:
         self._shrink()
         views = self._views.get(path, {})
         if names not in views:
-            other = next(iter(views.values()), None)
-            views[names] = (
-                backbone_set.view(load_image(path), path.name)
-                if other is None
-                else other.through(backbone_set)
-            )
+            if views:
+                views[names] = next(iter(views.values())).through(backbone_set)
+            else:
+                views[names] = backbone_set.view(load_image(path), path.name)
         self._views[path] = views
         self._views.move_to_end(path)
         return views[names]
@@ -190,12 +183,7 @@ class MethodEstimator:
 
 
 def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Estimator:
-    """The estimator of an entry.
-
-    Args:
-        entry: Who.
-        views: Of the task's images, shared with the other entries.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    """The estimator of an entry; ``views`` are of the task's images, shared by its entries.
 
     Raises:
         MissingDependencyError: A peer's package is not installed.

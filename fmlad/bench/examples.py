@@ -56,13 +56,7 @@ class Example:
 
 @dataclass(frozen=True)
 class EntryExamples:
-    """The examples of one entry.
-
-    Attributes:
-        result: The cell they are of.
-        examples: Empty where there are none.
-        missing: Why there are none, in a sentence; "" where there are.
-    """
+    """The examples of one entry, of one cell; ``missing`` says in a sentence why there are none."""
 
     result: CellResult
     examples: tuple[Example, ...] = ()
@@ -75,12 +69,7 @@ class EntryExamples:
 
 
 def entry_examples(cells: Sequence[CellResult], count: int) -> list[EntryExamples]:
-    """Best and worst images of each entry, all of one task, one number of shots and one seed.
-
-    Args:
-        cells: Of one dataset.
-        count: Images of each entry; 0 gives no examples.
-    """
+    """Best and worst images of each entry on a dataset, ``count`` each: of one task, k and seed."""
     return [examples_of(cell, count) for cell in typical(cells)] if count else []
 
 

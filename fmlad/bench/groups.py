@@ -19,8 +19,7 @@ class Group:
     """Tasks of one dataset that means are taken over.
 
     Attributes:
-        dataset: Its name.
-        tasks: Their titles.
+        dataset, tasks: Names.
         whole: Whether these are all tasks of the dataset.
         lines: One an entry and number of shots that has done all of them.
     """
@@ -53,13 +52,7 @@ def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
 def groups(
     results: Iterable[CellResult], lines: Sequence[Line] | None = None, *, draws: int = DRAWS
 ) -> list[Group]:
-    """All groups with anything in them, dataset by dataset.
-
-    Args:
-        results: Finished cells.
-        lines: Their summary, if it is there already.
-        draws: Of the bootstrap.
-    """
+    """All groups with anything in them, dataset by dataset; ``lines`` may give their summary."""
     cells = list(results)
     known = summarise(cells, draws=draws) if lines is None else lines
     found = []

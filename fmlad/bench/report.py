@@ -13,9 +13,8 @@ from fmlad.bench import tables
 from fmlad.bench.curves import CURVES, Axes, Series
 from fmlad.bench.examples import entry_examples
 from fmlad.bench.groups import Group, groups, overall
-from fmlad.bench.model import ALL, CellResult
+from fmlad.bench.model import ALL, Cell, CellResult
 from fmlad.bench.published import GRADES, published_for
-from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.results import Results
 from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
 from fmlad.errors import FmladError, OptionError
@@ -60,18 +59,24 @@ def write_report(
     results = results_module.load(folder)
     lines = summarise(results)
     found = groups(results, lines)
-    title = f"Benchmark: {results.plan.name or Path(folder).resolve().name}"
-    facts, environment = _facts(results, command), environments(results)
-    home = Path(folder)
+    told = {
+        "title": f"Benchmark: {results.plan.name or Path(folder).resolve().name}",
+        "failures": _failures(results),
+        "notes": list(
+            dict.fromkeys(f"{c.cell.task.title}: {note}" for c in results for note in c.notes)
+        ),
+    }
+    facts, environment = _facts(results, command), _environments(results)
     content = _content(results, lines, found, examples, progress or silent)
-    told = {"title": title, "facts": facts, "environment": environment}
-    page = write(home / PAGE, "bench/report.html", **told, **content)
-    table = home / TABLE
-    try:
-        table.write_text(markdown(results, found, title, facts | environment), encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"The table cannot be written to {table}: {error}.") from error
-    return page, table
+    page = Path(folder) / PAGE
+    write(page, "bench/report.html", facts=facts, environment=environment, **told, **content)
+    datasets = [group.dataset for group in found if group.whole]
+    content = {
+        "table": tables.whole_table(found, datasets),
+        "unpublished": [name for name in datasets if not published_for(name, "")],
+    }
+    table = Path(folder) / TABLE
+    return page, write(table, "bench/report.md", facts=facts | environment, **told, **content)
 
 
 def _content(
@@ -90,17 +95,15 @@ def _content(
         mine = [group for group in found if group.dataset == name]
         datasets.append(_dataset(name, cells, lines, mine, examples))
     progress(len(names), len(names), "report written")
-    whole = [line for name in names for line in overall(lines, name)]
     paired, refused = _paired(results)
-    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in failures(results))
+    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in _failures(results))
     return {
         "datasets": datasets,
-        "costs": tables.cost_table(whole) if whole else None,
+        "costs": tables.cost_table([line for name in names for line in overall(lines, name)]),
         "published_costs": tables.published_table(published_for("")),
-        "paired": tables.paired_table(paired) if paired else None,
+        "paired": tables.paired_table(paired),
         "refused": refused,
-        "failures": tables.Table(("entry", "cells", "why"), (failed,), words=3) if failed else None,
-        "notes": notes_of(results),
+        "failed": tables.Table(("entry", "cells", "why"), (failed,), words=3),
         "grades": GRADES,
     }
 
@@ -128,7 +131,7 @@ def _dataset(
         "name": dataset,
         "slug": "d-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in dataset),
         "extent": f"mean of {len(tasks)} tasks" if several else tasks[0].partition("/")[2],
-        "whole": tables.results_table(whole) if whole else None,
+        "whole": tables.results_table(whole),
         "without_mean": _without_mean(by_task, whole),
         "aufc": "; ".join(f"{label} {tables.percent(area)}" for label, area in areas.items()),
         "groups": [
@@ -141,9 +144,7 @@ def _dataset(
             (task, tables.results_table([line for line in by_task if line.task == task]))
             for task in tasks * several
         ],
-        "published_tasks": tables.published_table(of_categories, categories=True)
-        if of_categories
-        else None,
+        "published_tasks": tables.published_table(of_categories, categories=True),
         "plots": plots,
         "legend": list({line.label: line for _, _, drawn in plots for line in drawn}.values()),
         "task_plots": [
@@ -200,8 +201,8 @@ def _published(dataset: str, shots: set[int]) -> dict[str, Any]:
         )
     return {
         "published": {
-            "same": tables.published_table(same) if same else None,
-            "others": tables.published_table(others) if others else None,
+            "same": tables.published_table(same),
+            "others": tables.published_table(others),
             "notes": notes,
         }
     }
@@ -250,7 +251,7 @@ def _facts(results: Results, command: str) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def environments(results: Iterable[CellResult]) -> dict[str, str]:
+def _environments(results: Iterable[CellResult]) -> dict[str, str]:
     """What the cells ran with; all values where cells differ."""
     found: dict[str, dict[str, None]] = {}
     for result in results:
@@ -275,3 +276,18 @@ def _paired(results: Results) -> tuple[list[PairedComparison], list[str]]:
             except FmladError as error:
                 refused.append(str(error))
     return found, refused
+
+
+def _failures(results: Results) -> list[tuple[str, str, str]]:
+    """Entry, cells and reason of what could not be done; cells of one reason together."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for one in results.failed:
+        found.setdefault((one.cell.entry.label, one.message), []).append(one.cell)
+    return [(label, _listed(cells), message) for (label, message), cells in found.items()]
+
+
+def _listed(cells: Sequence[Cell]) -> str:
+    named = ([c.task.title, tables.shots_text(c.shots), str(c.seed)] for c in cells)
+    tasks, shots, seeds = (", ".join(dict.fromkeys(column)) for column in zip(*named, strict=True))
+    count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    return f"{count} of {tasks}; k {shots}; seeds {seeds}"

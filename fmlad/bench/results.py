@@ -23,7 +23,6 @@ class Results:
     Iterating gives its finished cells.
 
     Attributes:
-        folder: Where it is.
         plan: The plan that was run last.
         cells: All finished cells, those of the plan in its order first.
         failed: Cells of the plan that could not be done when they were last tried.

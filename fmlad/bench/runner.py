@@ -26,14 +26,7 @@ CURVE_POINTS = 200  # of a stored sPRO curve
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of judging some images.
-
-    Attributes:
-        rows: One per image.
-        figures: By name.
-        curve: sPRO curve, thinned; empty where no map was measured.
-        notes: What was left out, in plain sentences.
-    """
+    """What came of judging some images; fields as of :class:`fmlad.bench.model.CellResult`."""
 
     rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
@@ -42,12 +35,7 @@ class Measured:
 
 
 def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
-    """Draws shots, fits the estimator and judges every test image.
-
-    Args:
-        cell: What is to be done.
-        dataset: Of the cell's task, with the images that the task uses.
-        estimator: Of the cell's entry.
+    """Draws shots, fits the estimator and judges every test image that the task uses.
 
     Raises:
         FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.

@@ -24,8 +24,7 @@ class Figure:
     Attributes:
         mean: Over the seeds.
         std: Standard deviation over the seeds (n - 1); None for one seed.
-        low: Lower end of the 95 % bootstrap interval of the mean; None where there is none.
-        high: Upper end.
+        low, high: Ends of the 95 % bootstrap interval of the mean; None where there is none.
     """
 
     mean: float
@@ -39,8 +38,7 @@ class Line:
     """One entry, one number of shots, and one task or all tasks of a dataset.
 
     Attributes:
-        entry: The entry.
-        dataset: Name of the dataset.
+        dataset: Its name.
         task: Title of the task; "" for the mean over all tasks of the dataset.
         tasks: How many tasks it is over.
         shots: How many shots; ``ALL`` (0) for all.
@@ -70,17 +68,15 @@ class PairedComparison:
     """Two entries on the cells that both have finished.
 
     Attributes:
-        first: Label.
-        second: Label.
+        first, second: Labels.
         figure: What is compared.
-        dataset: Name of the dataset; "" for all.
+        dataset: Its name; "" for all.
         shots: How many; None for all.
         cells: Number of pairs of cells of one task, number of shots and seed.
         difference: Mean of first minus second: over seeds within a task and number of shots, then
             over those.
-        low: Lower end of the 95 % paired bootstrap interval; None where the figure cannot be
+        low, high: Ends of the 95 % paired bootstrap interval; None where the figure cannot be
             drawn again.
-        high: Upper end.
         wins: Share of the pairs that the first wins; ties count one half.
     """
 
@@ -142,8 +138,7 @@ def compare(
 
     Args:
         results: Finished cells.
-        first: Label of an entry.
-        second: Label of another.
+        first, second: Labels of entries.
         figure: Name of a figure; higher must be better.
         draws: Of the bootstrap; 0 leaves intervals out.
         seed: Of the bootstrap.

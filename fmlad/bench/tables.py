@@ -1,13 +1,13 @@
-"""Tables of the report: what stands in them. Templates make HTML of them, a function Markdown."""
+"""Tables of the report: what stands in them. Templates make HTML and Markdown of them."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fmlad.bench.groups import Group
 from fmlad.bench.model import ALL
-from fmlad.bench.published import METRICS, SHARES, PublishedFigure
+from fmlad.bench.published import METRICS, SHARES, PublishedFigure, published_for
 from fmlad.bench.summary import LOWER, Line, PairedComparison
 
 # Figure -> heading; all are shares and shown in percent.
@@ -35,6 +35,7 @@ COSTS: Mapping[str, tuple[str, str]] = {
     "memory_mb": ("remembered of the shots, MiB", ".1f"),
 }
 NOTHING = "–"
+UNSTATED = "auroc"  # published without saying over what it was averaged
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Table:
     groups: tuple[Rows, ...]
     words: int = 1
     foreign: bool = False
+
+    def __bool__(self) -> bool:
+        return any(self.groups)
 
 
 def shots_text(shots: int | None) -> str:
@@ -206,27 +210,36 @@ def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
     return Table(heading, tuple(map(tuple, groups.values())), words=3)
 
 
-def to_markdown(table: Table) -> str:
-    """The table in Markdown."""
-    sides = ["---" if i < table.words else "---:" for i in range(len(table.heading))]
-    rows = [map(_markdown, row) for group in table.groups for row in group]
-    return "\n".join(
-        [
-            f"| {' | '.join(map(plain, table.heading))} |",
-            f"|{'|'.join(sides)}|",
-            *(f"| {' | '.join(row)} |" for row in rows),
-        ]
+def whole_table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
+    """Results, then published figures with the same numbers of shots."""
+    found = [line for group in groups for line in group.lines]
+    shots = {line.shots for line in found}
+    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
+    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
+    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
+    rows = []
+    for group in groups:
+        for line in group.lines:
+            words = "yes" if line.category_prompts else "no"
+            beyond, seeds = str(line.normals_beyond_k), str(len(line.seeds))
+            texts = (group.title, line.entry.label, words, beyond, shots_text(line.shots), seeds)
+            figures = (figure_cell(name, line) for name in shown)
+            nothing = (TableCell(NOTHING) for _ in extra)
+            rows.append((*map(TableCell, texts), *figures, *nothing))
+    published: dict[tuple[str, ...], dict[str, str]] = {}
+    for one in beside:
+        if one.metric in (*shown, *extra):
+            who = f"{one.method}, published [{one.grade}] {one.source}"
+            beyond = "all" if one.shots == ALL else NOTHING
+            given = one.category_input or "none"
+            facts = (one.dataset, who, given, beyond, one.shots_text, NOTHING)
+            published.setdefault(facts, {})[one.metric] = percent(one.value)
+    for key, values in published.items():
+        figures = (TableCell(values.get(name, NOTHING)) for name in (*shown, *extra))
+        rows.append((*map(TableCell, key), *figures))
+    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
+    return Table(
+        ("dataset", "entry", "category prompts", "normals beyond k", "k", "seeds", *names),
+        (tuple(rows),),
+        words=3,
     )
-
-
-def plain(text: str) -> str:
-    """Words without a meaning in Markdown or HTML."""
-    safe = html.escape(text, quote=False)
-    for sign in "\\`*_|[]":
-        safe = safe.replace(sign, f"\\{sign}")
-    return " ".join(safe.split())
-
-
-def _markdown(cell: TableCell) -> str:
-    text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
-    return " ".join([text, *map(plain, cell.small)])

@@ -45,7 +45,7 @@ class Setting:
     Attributes:
         version: Of fmlad.
         threads: To compute with.
-        folder: Working folder of the driver, which relative paths are relative to.
+        folder: Working folder of the driver, which relative paths start from.
         needed: Whether there are such paths, so that the folder must be there.
     """
 
@@ -190,11 +190,7 @@ def worker_pool(ray: Any, workers: int | None, threads: int, device: str, most: 
 
 
 def setting(threads: int | None, needed: bool) -> Setting:
-    """What workers must know of this process.
-
-    Args:
-        threads: To compute with; None means as many as this process does.
-        needed: Whether relative paths are handed over.
+    """What workers must know of this process; ``threads`` None means as many as it computes with.
 
     Raises:
         OptionError: ``threads`` is not a positive whole number.
@@ -262,8 +258,7 @@ def work_off(
     Args:
         ray: From :func:`connected`.
         pool: From :func:`worker_pool`.
-        worker: Its class.
-        arguments: Of its constructor.
+        worker, arguments: A class, and what its constructor takes.
         take: Gives the next job for an idle worker by its number; None where it has to wait.
 
     Raises:
