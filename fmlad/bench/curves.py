@@ -124,11 +124,7 @@ def _mean(
 
 
 CURVES = {
-    "ROC": (
-        Axes("false positive rate", "true positive rate", chance=True),
-        mean_roc,
-        GRID,
-    ),
+    "ROC": (Axes("false positive rate", "true positive rate", chance=True), mean_roc, GRID),
     "sPRO": (
         Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, steps=6, mark=0.05),
         mean_spro,

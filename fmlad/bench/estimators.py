@@ -54,7 +54,6 @@ class ViewCache:
     def __init__(self, limit_mb: float = CACHE_MB) -> None:
         self._limit = limit_mb * 2**20
         self._views: OrderedDict[Path, dict[str, ImageView]] = OrderedDict()
-        self._sizes: dict[Path, int] = {}
 
     def __contains__(self, path: Path) -> bool:
         return path in self._views
@@ -77,14 +76,13 @@ class ViewCache:
         return views[names]
 
     def _shrink(self) -> None:
-        """Views grow after they were handed out, so the last one is weighed before the next."""
-        if self._views:
-            last = next(reversed(self._views))
-            # Backbones' results are shared between the views of one picture.
-            self._sizes[last] = max(view.nbytes for view in self._views[last].values())
-        while sum(self._sizes.values()) > self._limit and len(self._views) > 1:
-            path, _ = self._views.popitem(last=False)
-            self._sizes.pop(path, None)
+        """Views grow after they were handed out, so all are weighed before the next."""
+
+        def size(views: Mapping[str, ImageView]) -> int:
+            return max(view.nbytes for view in views.values())  # they share backbones' results
+
+        while len(self._views) > 1 and sum(map(size, self._views.values())) > self._limit:
+            self._views.popitem(last=False)
 
 
 class MethodEstimator:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fmlad.bench.bootstrap import DRAWS
 from fmlad.bench.model import CellResult
-from fmlad.bench.summary import Line, summarise
+from fmlad.bench.summary import Line, overall, summarise
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,6 @@ class Group:
         if self.whole:
             return self.dataset
         return f"{self.dataset}: {', '.join(self.short)}"
-
-
-def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
-    """The lines that speak for a whole dataset: means over its tasks, or those of its only one."""
-    mine = [line for line in lines if line.dataset == dataset]
-    single = len({line.task for line in mine if line.task}) == 1
-    return [line for line in mine if line.task == "" or single]
 
 
 def groups(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -12,11 +13,11 @@ from fmlad.bench import results as results_module
 from fmlad.bench import tables
 from fmlad.bench.curves import CURVES, Axes, Series
 from fmlad.bench.examples import entry_examples
-from fmlad.bench.groups import Group, groups, overall
+from fmlad.bench.groups import Group, groups
 from fmlad.bench.model import ALL, Cell, CellResult
 from fmlad.bench.published import GRADES, published_for
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
+from fmlad.bench.summary import Line, PairedComparison, aufc, compare, overall, summarise
 from fmlad.errors import FmladError, OptionError
 from fmlad.progress import Progress, silent
 from fmlad.report import write
@@ -153,7 +154,7 @@ def _dataset(
             for plot in _plots([cell for cell in cells if cell.cell.task.title == task], task)
         ],
         "examples": shown,
-        "examples_of": _examples_of(shown[0].result, several) if shown else "",
+        "several": several,
     }
 
 
@@ -161,12 +162,8 @@ def _without_mean(by_task: Sequence[Line], whole: Sequence[Line]) -> list[str]:
     """Whose means are missing, and why."""
     have = {(line.entry.label, line.shots) for line in whole}
     tasks = len({line.task for line in by_task})
-    seen: dict[tuple[str, int], int] = {}
-    for line in by_task:
-        key = (line.entry.label, line.shots)
-        seen[key] = seen.get(key, 0) + 1
     short: dict[tuple[str, int], list[str]] = {}
-    for (label, shots), count in seen.items():
+    for (label, shots), count in Counter((one.entry.label, one.shots) for one in by_task).items():
         if (label, shots) not in have:
             short.setdefault((label, count), []).append(tables.shots_text(shots))
     return [
@@ -227,13 +224,6 @@ def _plots(cells: Sequence[CellResult], where: str) -> list[Plot]:
     return plots
 
 
-def _examples_of(result: CellResult, several: bool) -> str:
-    cell = result.cell
-    middle = ", the task in the middle" if several else ""
-    shots = tables.shots_text(cell.shots)
-    return f"Of {cell.task.title}, k = {shots}, seed {cell.seed}{middle}"
-
-
 def _facts(results: Results, command: str) -> dict[str, str]:
     """What was run, name by name; nothing that is not known."""
     plan = results.plan
@@ -253,11 +243,9 @@ def _facts(results: Results, command: str) -> dict[str, str]:
 
 def _environments(results: Iterable[CellResult]) -> dict[str, str]:
     """What the cells ran with; all values where cells differ."""
-    found: dict[str, dict[str, None]] = {}
-    for result in results:
-        for name, value in result.environment.items():
-            found.setdefault(name, {})[value] = None
-    return {name: "; ".join(values) for name, values in found.items()}
+    pairs = dict.fromkeys(pair for result in results for pair in result.environment.items())
+    names = dict.fromkeys(name for name, _ in pairs)
+    return {name: "; ".join(value for other, value in pairs if other == name) for name in names}
 
 
 def _paired(results: Results) -> tuple[list[PairedComparison], list[str]]:

@@ -47,10 +47,7 @@ PROMPTED = (
 
 
 def make_suite(
-    name: str,
-    data: Path,
-    shared: Shared = None,
-    progress: Progress | None = None,
+    name: str, data: Path, shared: Shared = None, progress: Progress | None = None
 ) -> Plan:
     """The plan of a suite, with its pictures rendered.
 

@@ -48,8 +48,7 @@ def run_benchmark(
         typer.Option(help="METHOD, or LABEL=METHOD to enter it twice; repeatable."),
     ] = None,
     profile: Annotated[
-        str | None,
-        typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]"),
+        str | None, typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]")
     ] = None,
     option: Annotated[
         list[str] | None,

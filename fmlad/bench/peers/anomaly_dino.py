@@ -13,14 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlad.backbones.dinov2 import open_network
-from fmlad.bench.peers.base import (
-    RANDOM,
-    MemoryPeer,
-    anomalib,
-    blaming,
-    quiet_sampling,
-    swapped,
-)
+from fmlad.bench.peers.base import RANDOM, MemoryPeer, anomalib, blaming, quiet_sampling, swapped
 from fmlad.bench.peers.options import option
 from fmlad.errors import UnknownNameError
 from fmlad.training.loop import seeded
@@ -67,9 +60,9 @@ class AnomalyDino(MemoryPeer):
                 coreset_subsampling=chosen.coreset < 1,
                 sampling_ratio=chosen.coreset,
             )
-        self._model = model.to(self._device)
+        self.model = model.to(self._device)
         sides = (chosen.side, chosen.side)
-        self._transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
+        self.transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         with torch.no_grad(), quiet_sampling():

@@ -18,16 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmlad.bench.model import Scored
 from fmlad.bench.peers.options import fill
-from fmlad.errors import (
-    MissingDependencyError,
-    OptionError,
-    ShotsError,
-    WeightsUnavailableError,
-)
+from fmlad.errors import MissingDependencyError, OptionError, ShotsError, WeightsUnavailableError
 from fmlad.io.images import load_image
 from fmlad.profiles import pick_device
 from fmlad.training.loop import seeded
@@ -45,8 +40,8 @@ class Peer(ABC):
     takes_word = False  # whether a word for the category is of use
     takes_validation = False
 
-    _model: Any  # anomalib's torch model
-    _transform: Transform
+    model: Any  # anomalib's torch model
+    transform: Transform  # float32 RGB (3, H, W) in 0..1 to what the model takes
 
     def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
         """See :func:`fmlad.bench.peers.make_peer`."""
@@ -60,17 +55,6 @@ class Peer(ABC):
     @abstractmethod
     def _build(self) -> None:
         """Sets the model, on its device, and the transform."""
-
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's torch model."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """The peer's preprocessing: float32 RGB ``(3, H, W)`` in 0..1 to what its model takes."""
-        return self._transform
 
     @abstractmethod
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
@@ -156,7 +140,7 @@ class MemoryPeer(Peer):
 
     def _embed(self, shots: Sequence[Tensor]) -> Any:
         """Its model, emptied and shown the shots."""
-        model = self._model
+        model = self.model
         model.memory_bank = torch.empty(0, device=self._device)
         model.embedding_store.clear()
         model.train()
@@ -166,7 +150,7 @@ class MemoryPeer(Peer):
         return model
 
     def _memory(self) -> Iterable[Tensor]:
-        return (self._model.memory_bank,)
+        return (self.model.memory_bank,)
 
 
 def anomalib(module: str) -> Any:

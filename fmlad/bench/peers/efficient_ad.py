@@ -55,15 +55,15 @@ class EfficientAd(Peer):
         lightning = anomalib("models.image.efficient_ad.lightning_model")
         self._penalty = _penalty_files(self.name, self._options.penalty)
         with seeded(0, "cpu"):
-            self._model = self._new_model()
+            self.model = self._new_model()
         if not self._random:
             self._load_teacher()
-        self._teacher = self._model.teacher.state_dict()
+        self._teacher = self.model.teacher.state_dict()
         sides = (self._options.side, self._options.side)
-        self._transform = lightning.EfficientAd.configure_pre_processor(sides).transform
+        self.transform = lightning.EfficientAd.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
-        model = self._model = self._new_model()
+        model = self.model = self._new_model()
         model.teacher.load_state_dict(self._teacher)
         model = model.to(self._device)
         with torch.no_grad():
@@ -104,7 +104,7 @@ class EfficientAd(Peer):
         with blaming(self.name, PASS):
             state = read_tensors(file, str(file), "")
         try:
-            self._model.teacher.load_state_dict(state)
+            self.model.teacher.load_state_dict(state)
         except RuntimeError as error:
             why = f"{file} is no teacher of size {self._options.size!r}"
             raise no_weights(self.name, why, PASS) from error

@@ -75,15 +75,15 @@ class PatchCore(MemoryPeer):
         # Its own extractor traces the network with torch.fx, which fails at padding that depends
         # on the size of the input, as all timm networks named tf_* have it.
         with swapped(torch_model, "TimmFeatureExtractor", lambda **_: extractor):
-            self._model = torch_model.PatchcoreModel(
+            self.model = torch_model.PatchcoreModel(
                 layers=layers,
                 backbone=chosen.backbone,
                 pre_trained=False,
                 num_neighbors=chosen.neighbours,
             )
-        self._model = self._model.to(self._device)
+        self.model = self.model.to(self._device)
         theirs = lightning.Patchcore.configure_pre_processor(image_size=(side, side)).transform
-        self._transform = partial(caffe_pixels, side=side) if squeezenet else theirs
+        self.transform = partial(caffe_pixels, side=side) if squeezenet else theirs
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         model, share = self._embed(shots), self._options.coreset

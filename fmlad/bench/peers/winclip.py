@@ -13,15 +13,7 @@ from torch import Tensor
 
 from fmlad.backbones.clip import clip_open
 from fmlad.backbones.hub import locate
-from fmlad.bench.peers.base import (
-    RANDOM,
-    Peer,
-    Transform,
-    anomalib,
-    blaming,
-    no_weights,
-    swapped,
-)
+from fmlad.bench.peers.base import RANDOM, Peer, Transform, anomalib, blaming, no_weights, swapped
 from fmlad.bench.peers.options import option
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.training.loop import seeded
@@ -64,17 +56,17 @@ class WinClip(Peer):
         stand_in = SimpleNamespace(create_model_and_transforms=lambda *_, **__: (clip, None, None))
         with swapped(self._module, "open_clip", stand_in):
             model = self._module.WinClipModel()
-        self._model = model.eval().requires_grad_(False).to(self._device)
-        self._transform = _transform(int(clip.visual.image_size[0]), mean, std)
+        self.model = model.eval().requires_grad_(False).to(self._device)
+        self.transform = _transform(int(clip.visual.image_size[0]), mean, std)
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         with swapped(self._module, "tokenize", self._tokenizer), torch.no_grad():
-            self._model.setup(word or self._options.word, torch.cat(list(shots)))
+            self.model.setup(word or self._options.word, torch.cat(list(shots)))
 
     def _memory(self) -> Iterable[Tensor]:
         if not self._fitted:
             return ()
-        return (*self._model.visual_embeddings, self._model.patch_embeddings)
+        return (*self.model.visual_embeddings, self.model.patch_embeddings)
 
 
 def _transform(side: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
