@@ -68,11 +68,6 @@ class EntryExamples:
         return self.result.cell.entry.label
 
 
-def entry_examples(cells: Sequence[CellResult], count: int) -> list[EntryExamples]:
-    """Best and worst images of each entry on a dataset, ``count`` each: of one task, k and seed."""
-    return [examples_of(cell, count) for cell in typical(cells)] if count else []
-
-
 def typical(cells: Sequence[CellResult]) -> list[CellResult]:
     """One cell of each entry: the task in the middle, the most shots, the first seed.
 
@@ -129,16 +124,16 @@ def _relative(row: ImageRecord) -> float:
 
 def examples_of(result: CellResult, count: int) -> EntryExamples:
     """Fits the entry of a cell again and shows some of its images."""
-    took = result.cost.get("fit_seconds", 0.0)
+    took, missing = result.cost.get("fit_seconds", 0.0), ""
+    examples: tuple[Example, ...] = ()
     if took > PATIENCE:
-        why = f"Not fitted again for pictures: a fit took {took:.0f} s."
-        return EntryExamples(result, missing=why)
-    try:
-        examples = tuple(_judged_again(result, count))
-    except FmladError as error:
-        why = f"No pictures, for the run cannot be repeated here: {error}"
-        return EntryExamples(result, missing=why)
-    return EntryExamples(result, examples)
+        missing = f"Not fitted again for pictures: a fit took {took:.0f} s."
+    else:
+        try:
+            examples = tuple(_judged_again(result, count))
+        except FmladError as error:
+            missing = f"No pictures, for the run cannot be repeated here: {error}"
+    return EntryExamples(result, examples, missing)
 
 
 def _judged_again(result: CellResult, count: int) -> Iterator[Example]:

@@ -83,9 +83,9 @@ class Plan:
         wanted = self.only.get(entry.label)
         return wanted is None or any(_belongs(task, what) for what in wanted)
 
-    def cells(self, progress: Progress | None = None) -> list[Cell]:
+    def cells(self) -> list[Cell]:
         """All cells (errors: :meth:`opened`)."""
-        return self.opened(progress)[0]
+        return self.opened()[0]
 
     def opened(self, progress: Progress | None = None) -> tuple[list[Cell], dict[str, str]]:
         """All cells, and digests of what they hang on beyond their description.

@@ -12,7 +12,7 @@ from typing import Any
 from fmlad.bench import results as results_module
 from fmlad.bench import tables
 from fmlad.bench.curves import CURVES, Axes, Series
-from fmlad.bench.examples import entry_examples
+from fmlad.bench.examples import examples_of, typical
 from fmlad.bench.groups import Group, groups
 from fmlad.bench.model import ALL, Cell, CellResult
 from fmlad.bench.published import GRADES, published_for
@@ -126,7 +126,7 @@ def _dataset(
         if (area := aufc(whole, label, dataset)) is not None
     }
     plots = _plots(cells, "mean over tasks" if several else tasks[0])
-    shown = entry_examples(cells, examples)
+    shown = [examples_of(cell, examples) for cell in typical(cells)] if examples else []
     of_categories = [one for one in published_for(dataset) if one.category]
     return {
         "name": dataset,
@@ -211,16 +211,16 @@ def _plots(cells: Sequence[CellResult], where: str) -> list[Plot]:
     ks = sorted({cell.cell.shots for cell in cells}, key=lambda k: (k == ALL, k))
     ks = list(dict.fromkeys((ks[-1], ks[0])))  # the most and the fewest
     plots = []
-    for name, (axes, mean, grid) in CURVES.items():
+    for name, curve in CURVES.items():
         drawn = []
         for colour, label in enumerate(labels):
             for dash, k in enumerate(ks):
                 mine = [c for c in cells if (c.cell.entry.label, c.cell.shots) == (label, k)]
-                if (heights := mean(mine)) is not None:
+                if (heights := curve.mean(mine)) is not None:
                     text = f"{label}, k = {tables.shots_text(k)}"
-                    drawn.append(Series(text, grid, heights, colour, dash))
+                    drawn.append(Series(text, curve.grid, heights, colour, dash))
         if drawn:
-            plots.append((f"{name}, {where}", axes, drawn))
+            plots.append((f"{name}, {where}", curve.axes, drawn))
     return plots
 
 

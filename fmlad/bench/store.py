@@ -64,12 +64,7 @@ class Store:
     def begin(
         self, plan: Plan, cells: Sequence[Cell], digests: Mapping[str, str] | None = None
     ) -> None:
-        """Takes a plan in; what is finished stays.
-
-        Args:
-            plan: What is to be run.
-            cells: Of it.
-            digests: Of the images of its tasks and of its files of prompts.
+        """Takes in a plan with its cells and digests, from ``Plan.opened``; what is finished stays.
 
         Raises:
             OptionError: The folder is somebody else's or cannot be written, or a label or task

@@ -213,9 +213,8 @@ def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
     Returns:
         A value in [0, 1]; None where one of the four is missing.
     """
-    figures = {
-        one.shots: one.figures for one in overall(lines, dataset) if one.entry.label == label
-    }
+    mine = [line for line in overall(lines, dataset) if line.entry.label == label]
+    figures = {line.shots: line.figures for line in mine}
     if not all("f1_max" in figures.get(k, ()) for k in AUFC_SHOTS):
         return None
     heights = [figures[k]["f1_max"].mean for k in AUFC_SHOTS]

@@ -57,13 +57,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """Workers that fit on a cluster.
-
-    Attributes:
-        workers: How many.
-        device: That each computes on.
-        options: For Ray: what one worker takes, its environment, and that it is started again.
-    """
+    """Workers that fit on a cluster; ``options`` tell Ray what each takes and how it starts."""
 
     workers: int
     device: str
@@ -91,11 +85,8 @@ def import_ray() -> Any:
 def connected(address: str | None = None) -> Iterator[Any]:
     """Ray, ready to work; what was started here is stopped again, and nothing else.
 
-    A process that has started Ray itself keeps its own connection.
-
-    Args:
-        address: Of a running cluster, as ``ray.init`` takes it; None means ``$RAY_ADDRESS``, else a
-            cluster of our own on this machine.
+    A process that has started Ray itself keeps its own connection. Without an ``address``, as
+    ``ray.init`` takes it, ``$RAY_ADDRESS`` counts, else a cluster of our own is started here.
 
     Raises:
         MissingDependencyError: Ray is not installed.

@@ -16,14 +16,7 @@ C = TypeVar("C")
 def option(
     default: Any, what: str, *, least: float | None = None, most: float | None = None
 ) -> Any:
-    """A field of an options class, whose type is its annotation.
-
-    Args:
-        default: Its value where none is given.
-        what: One line on it, for messages.
-        least: Smallest value.
-        most: Largest value.
-    """
+    """A field of an options class, with ``what`` it is, in a line, and its range."""
     return Field(
         default,
         description=what,
@@ -35,12 +28,7 @@ def option(
 
 
 def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
-    """An options object.
-
-    Args:
-        kind: Its dataclass, whose fields are made by :func:`option`.
-        options: Name -> value, as JSON gives them.
-        peer: Name of the peer, for messages.
+    """A dataclass whose fields are made by :func:`option`, from values as JSON gives them.
 
     Raises:
         UnknownNameError: There is no such option.
