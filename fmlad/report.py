@@ -1,8 +1,9 @@
-"""Self-contained HTML pages, from the templates of the package."""
+"""Self-contained HTML pages and Markdown, from the templates of the package."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from fmlad.explain import verdict_word
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 PICTURE_SIDE = 420  # px of the embedded pictures' longer side
 
@@ -28,12 +30,14 @@ def template(name: str) -> Template:
         loader=PackageLoader("fmlad"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"embed": embed, "picture": Image.fromarray, "verdict": verdict_word}
+    environment.filters |= {
+        "embed": embed, "picture": Image.fromarray, "plain": plain, "verdict": verdict_word,
+    }  # fmt: skip
     return environment.get_template(name)
 
 
 def write(path: Path, name: str, **values: Any) -> Path:
-    """Writes one HTML file that needs nothing beside it.
+    """Writes one file that needs nothing beside it.
 
     Args:
         path: The file.
@@ -50,6 +54,16 @@ def write(path: Path, name: str, **values: Any) -> Path:
     except OSError as error:
         raise OptionError(f"The report cannot be written to {path}: {error}.") from error
     return path
+
+
+def plain(text: str) -> Markup:
+    """Words without a meaning in Markdown or HTML."""
+    from markupsafe import Markup
+
+    safe = html.escape(text, quote=False)
+    for sign in "\\`*_|[]":
+        safe = safe.replace(sign, f"\\{sign}")
+    return Markup(" ".join(safe.split()))
 
 
 def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:

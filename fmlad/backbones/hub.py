@@ -14,18 +14,17 @@ import json
 import logging
 import os
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fmlad.backbones.catalogue import Weights, lookup, say_size
 from fmlad.errors import WeightsUnavailableError
+from fmlad.io.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -259,18 +258,6 @@ def _within(ask: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return future.result(timeout=HUB_TIMEOUT)
-
-
-@contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears as ``target`` when the block ends well, and else not at all."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- fingerprints ---------------------------------------------------------------------------------
