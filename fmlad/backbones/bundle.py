@@ -31,9 +31,9 @@ from fmlad.backbones.hub import (
     read_tensors,
     root,
     weight_files,
-    whole_file,
 )
 from fmlad.errors import CorruptBundleError, OptionError, WeightsUnavailableError
+from fmlad.io.files import whole_file
 from fmlad.progress import Progress, silent
 
 COMPANIONS = (".json", ".txt", ".model")  # endings of what lies beside weights

@@ -1,9 +1,8 @@
-"""What several backbones share: options in a name, errors of weights, a network's pixels."""
+"""What several backbones share: options in a name, a network's pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -11,8 +10,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
-from fmlad.backbones.hub import unavailable
-from fmlad.errors import FmladError, OptionError
+from fmlad.errors import OptionError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of RGB in [0, 1]
 STRICT = ConfigDict(extra="forbid")  # of a dataclass of options: no other keys
@@ -43,28 +41,6 @@ def parse(name: str, kind: Callable[..., Options], **defaults: Any) -> tuple[str
             f"The backbone {name!r} has an option {option!r} that does not fit ({first['msg']}); "
             f"its options are {known}."
         ) from None
-
-
-@contextmanager
-def loading(source: str, what: object, family: str) -> Iterator[None]:
-    """Turns whatever a library raises about weights into one line that says what to do.
-
-    Args:
-        source: As the user wrote it behind the family.
-        what: The file or folder that is loaded, for the message.
-        family: Prefix of the backbone name.
-
-    Raises:
-        WeightsUnavailableError: In place of any error that is not fmlad's own.
-    """
-    try:
-        yield
-    except FmladError:
-        raise
-    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
-        raise unavailable(source, f"{what} cannot be loaded ({reason})", family) from error
 
 
 def normalised(

@@ -13,8 +13,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
-from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.hub import folder_hash, from_folder, locate, settings, unavailable
+from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.hub import folder_hash, from_folder, loading, locate, settings, unavailable
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import OptionError
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.hub import CHECKPOINTS, folder_hash, locate, read_tensors
+from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, loading, locate, read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
 from fmlad.errors import OptionError, WeightsUnavailableError
 

@@ -14,18 +14,18 @@ import json
 import logging
 import os
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fmlad.backbones.catalogue import Weights, lookup, say_size
-from fmlad.errors import WeightsUnavailableError
+from fmlad.errors import FmladError, WeightsUnavailableError
+from fmlad.io.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -261,18 +261,6 @@ def _within(ask: Callable[[], T]) -> T:
     return future.result(timeout=HUB_TIMEOUT)
 
 
-@contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears as ``target`` when the block ends well, and else not at all."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 # --- fingerprints ---------------------------------------------------------------------------------
 
 
@@ -307,6 +295,28 @@ def file_hash(path: Path) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
+@contextmanager
+def loading(source: str, what: object, family: str) -> Iterator[None]:
+    """Turns whatever a library raises about weights into one line that says what to do.
+
+    Args:
+        source: As the user wrote it behind the family.
+        what: The file or folder that is loaded, for the message.
+        family: Prefix of the backbone name.
+
+    Raises:
+        WeightsUnavailableError: In place of any error that is not fmlad's own.
+    """
+    try:
+        yield
+    except FmladError:
+        raise
+    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
+        raise unavailable(source, f"{what} cannot be loaded ({reason})", family) from error
+
+
 def settings(folder: Path) -> dict[str, Any]:
     """``config.json`` of a model folder; empty if it cannot be read as an object."""
     try:
@@ -334,13 +344,11 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         held = f"holds a {kind!r} model" if (folder / CONFIGS[0]).exists() else "has no config.json"
         why = f"{folder} {held}, and {' or '.join(map(repr, kinds))} was expected"
         raise unavailable(source, why, family)
-    try:
+    with loading(source, folder, family):
         # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
         model, report = kinds[kind].from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
-        raise unavailable(source, f"{folder} cannot be loaded ({error})", family) from error
     if lacking := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         why = f"the checkpoint in {folder} lacks {lacking[0]!r} and maybe more"
         raise unavailable(source, why, family)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fmlad.datasets.boxes import box_categories, load_boxes
-from fmlad.datasets.counts import OFFICIAL
+from fmlad.datasets.counts import official_names
 from fmlad.datasets.deeppcb import is_group, load_deeppcb
 from fmlad.datasets.files import categories_in, key, spelled
 from fmlad.datasets.folder import folder_categories, load_folder
@@ -56,8 +56,9 @@ def _whole(load: Callable[[Path, str], Dataset]) -> Load:
 
 def _listed(dataset: str, is_category: Callable[[Path], bool]) -> Callable[[Path], list[str]]:
     """What lists the folders that are categories, under their official names."""
-    official = tuple(OFFICIAL.get(dataset, ()))
-    return lambda root: [spelled(path, official) for path in categories_in(root, is_category)]
+    return lambda root: [
+        spelled(path, official_names(dataset)) for path in categories_in(root, is_category)
+    ]
 
 
 def _tree(dataset: str, about: str) -> Layout:

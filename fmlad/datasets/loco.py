@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fmlad.datasets.counts import OFFICIAL
+from fmlad.datasets.counts import official_names
 from fmlad.datasets.files import entries, find_category, spelled
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.product_types import check_subtype, keep_type, loco_type, loco_types
@@ -14,7 +14,7 @@ from fmlad.datasets.tree import CONFIG, is_tree, read_tree
 
 def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
     """Reads a category of MVTec LOCO, or one sub-type of it."""
-    official = tuple(OFFICIAL["mvtec_loco"])
+    official = official_names("mvtec_loco")
     home = find_category("mvtec_loco", root, category, official, is_tree)
     category = spelled(home, official)
     check_subtype("mvtec_loco", category, subtype, loco_types(category))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.datasets.counts import facts
 from fmlad.datasets.files import some
 from fmlad.datasets.model import Dataset, Sample
 from fmlad.errors import DatasetError, UnknownNameError
@@ -25,31 +26,15 @@ SIDE = 128  # px to which images are squeezed
 HUES = 24  # bins of the colour circle
 GREY = 15  # CIELAB chroma up to which a pixel has no hue; above, it weighs by its chroma
 
-# One digit for each training image, in order of its number.
-_LOCO = {
-    "juice_bottle": (
-        "001120112021000220110110102212211210002022022001021000220200122111110000112112120011122012"
-        "201122012001012102211111200000202221212200022120201111210002122222011022000102011101121012"
-        "021000210221002022111212220011102010000120222222121202021110002121200002202010021110010100"
-        "21221012010122121121021010201202222012021211201112101000112111202"
-    ),
-    "splicing_connectors": (
-        "010210020112111220112000210211211221221020212111101001011112101010011000020202022100122012"
-        "221210002220210100000121210122200112100001211210220020111211001002210101121020222021122220"
-        "100011121021220122200212001222120112002200212210211021000200100212011102200222201011112011"
-        "211121020002002021211221210000021122200202000211102111220101120121220102022012011222202011"
-    ),
-}
-
 
 def loco_types(category: str) -> tuple[str, ...]:
     """Sub-types of a LOCO category, ("0", "1", "2") or none."""
-    return tuple(sorted(set(_LOCO.get(category, ""))))
+    return tuple(sorted(set(facts()["types"].get(category, ""))))
 
 
 def loco_type(category: str, image: Path) -> str | None:
     """Type of a training image; None where its number is not one of the official ones."""
-    known = _LOCO.get(category, "")
+    known = facts()["types"].get(category, "")
     number = int(image.stem) if image.stem.isascii() and image.stem.isdigit() else len(known)
     return known[number] if number < len(known) else None
 

@@ -6,12 +6,12 @@ import hashlib
 import logging
 import math
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmlad.errors import OptionError
+from fmlad.io.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,17 +95,12 @@ class DiskCache:
                 for name, tensor in tensors.items()
             }
         )
-        temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                temporary = Path(file.name)
+            with whole_file(path) as file:
                 file.write(data)
-            temporary.replace(path)
         except OSError as error:
             _log.warning("could not store a cache entry in %s: %s", self.folder, error)
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
             return
         if self._written is None:
             self._written = sum(size for _, size, _ in self._listing())

@@ -18,8 +18,7 @@ from fmlad.backbones.clip.clip_towers import (
     files_hash,
     read_json,
 )
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import locate, read_tensors, unavailable
+from fmlad.backbones.hub import loading, locate, read_tensors, unavailable
 from fmlad.errors import UnknownNameError
 
 CONFIG = "open_clip_config.json"

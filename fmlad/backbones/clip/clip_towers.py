@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.clip.naclip import LastBlock
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import file_hash, unavailable
+from fmlad.backbones.hub import file_hash, loading, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")
