@@ -31,7 +31,7 @@ def outlines(
         picture: RGB, ``W`` x ``H`` pixels.
         labels: int ``(H, W)``; an index into ``names``, 0 is the background.
         names: Of the parts; :data:`UNMATCHED` ones are drawn in white.
-        counts: Objects of each part, listed over the upper left corner; None lists nothing.
+        counts: Objects of each part, listed in the upper left corner.
     """
     unit = max(1, round(max(picture.size) / 400))
     pixels = np.array(picture.convert("RGB"))
@@ -63,17 +63,6 @@ def outlines(
     return result
 
 
-def pairs(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two pictures side by side on white, a gap between them."""
-    gap = max(4, left.width // 50)
-    sheet = Image.new(
-        "RGB", (left.width + gap + right.width, max(left.height, right.height)), BOX_COLOUR
-    )
-    sheet.paste(left, (0, 0))
-    sheet.paste(right, (left.width + gap, 0))
-    return sheet
-
-
 def part_colour(label: int) -> tuple[int, int, int]:
     """A strong colour per part, far from those of its neighbours in number."""
     hue = (label * 0.381966) % 1.0  # the golden angle
@@ -87,13 +76,9 @@ def heat(
     start: float,
     full: float,
 ) -> Image.Image:
-    """Lays a map over an image on a fixed scale.
+    """Lays a float32 map ``(H, W)`` over uint8 pixels ``(H, W, 3)`` on a fixed scale.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)``.
-        anomaly_map: float32 ``(H, W)``.
-        start: Map value at which colour begins; below it the image shows as it is.
-        full: Map value of the hottest colour.
+    Colour begins at the value ``start`` and is hottest at ``full``.
     """
     level = np.clip((anomaly_map - start) / max(full - start, 1e-9), 0, 1)[..., None]
     positions = np.linspace(0, 1, len(_HEAT))

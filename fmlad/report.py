@@ -33,16 +33,7 @@ def template(name: str) -> Template:
 
 
 def write(path: Path, name: str, **values: Any) -> Path:
-    """Writes one HTML file that needs nothing beside it.
-
-    Args:
-        path: The file.
-        name: File name of the template.
-        values: What it shows.
-
-    Raises:
-        OptionError: The file cannot be written.
-    """
+    """Renders a template to one HTML file; OptionError where it cannot be written."""
     page = template(name).render(values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +44,7 @@ def write(path: Path, name: str, **values: Any) -> Path:
 
 
 def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
-    """A small picture as the source of an ``img``.
-
-    Args:
-        picture: Any size; only shrunk, never enlarged.
-        side: Longest side in pixels.
-        quality: Of the JPEG, 1 to 95.
-    """
+    """A picture as the source of an ``img``: a JPEG, shrunk to at most ``side`` pixels a side."""
     small = picture.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()

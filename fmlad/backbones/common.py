@@ -21,10 +21,7 @@ Options = TypeVar("Options")
 def parse(name: str, kind: Callable[..., Options], **defaults: Any) -> tuple[str, Options]:
     """Source and options of ``"FAMILY:SOURCE#key=value,key=value"``.
 
-    Args:
-        name: Of the backbone, as users write it.
-        kind: A pydantic dataclass of the options, with :data:`STRICT` as its config.
-        defaults: Values that differ from the dataclass's own defaults.
+    ``kind`` is a pydantic dataclass of the options, with :data:`STRICT`; defaults replace its own.
 
     Raises:
         OptionError: An option that does not exist, or a value that does not fit.
@@ -49,13 +46,9 @@ def normalised(
     size: tuple[int, int] | None = None,
     colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET,
 ) -> Tensor:
-    """``uint8 (B, 3, H, W)`` RGB as float32, resized and normalised by mean and std.
+    """``uint8 (B, 3, H, W)`` RGB as float32 on a device, normalised by mean and std of [0, 1].
 
-    Args:
-        images: The images.
-        device: Where the result lies.
-        size: Height and width to resize to (bicubic, antialiased); None: as they are.
-        colours: Mean and std of RGB in [0, 1].
+    ``size``: height and width to resize to first (bicubic, antialiased); None: as they are.
     """
     pixels = images.to(device).float() / 255
     if size is not None:

@@ -42,16 +42,13 @@ _log = logging.getLogger(__name__)
 
 
 def locate(source: str, family: str | None = None) -> Path:
-    """The weights on this machine, fetched first if need be.
+    """The weights on this machine, fetched first if need be: a folder, or a file.
 
     Args:
         source: A local folder or file, a hub identifier, or an identifier of the catalogue
             (``"ViT-L-14@datacomp_xl_s13b_b90k"``). Of a repository that the catalogue knows, the
             files it lists are fetched, of others ``*.json`` and ``*.safetensors``.
         family: The backbone's own prefix, for the catalogue and the messages.
-
-    Returns:
-        The folder; the file itself where ``source`` is one, or the address of one.
 
     Raises:
         WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub.
@@ -116,8 +113,7 @@ def _first(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
 def root() -> Path:
     """fmlad's own folder of weights: ``$FMLAD_WEIGHTS``, else one in the user's data folder.
 
-    Not the disk cache, which may be emptied at any time: on a machine without a network these
-    files do not come back.
+    Not the disk cache: without a network these files would not come back.
     """
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
@@ -134,10 +130,7 @@ def place_of(source: str) -> str:
 def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnavailableError:
     """The error for weights that cannot be had, with the ways out.
 
-    Args:
-        source: As the user wrote it behind the family.
-        why: What is wrong, as the end of a sentence.
-        family: Prefix of the backbone name; default: the catalogue's, if it knows the source.
+    ``why`` ends a sentence; without a ``family`` the catalogue's prefix stands before the source.
     """
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
@@ -246,8 +239,7 @@ def _verify(file: Path, pinned: str | None) -> None:
 def _within(ask: Callable[[], T]) -> T:
     """The result of ``ask()``; raises TimeoutError if it takes longer than ``HUB_TIMEOUT``.
 
-    In a thread, because a name look-up that hangs heeds no timeout of its caller; in a daemon
-    thread, because the interpreter waits for every other kind before it exits.
+    In a thread, because a name look-up heeds no timeout; a daemon, because nobody waits for one.
     """
     future: Future[T] = Future()
 
@@ -266,10 +258,7 @@ def _within(ask: Callable[[], T]) -> T:
 
 @lru_cache(maxsize=8)
 def folder_hash(folder: Path) -> str:
-    """SHA-256 over the config and weight files of a model folder, by name and content.
-
-    Of a single file: its own SHA-256.
-    """
+    """SHA-256 over names and contents of configs and weights in a folder; or of a file alone."""
     if folder.is_file():
         return file_hash(folder)
     digest = hashlib.sha256()
@@ -297,15 +286,9 @@ def file_hash(path: Path) -> str:
 
 @contextmanager
 def loading(source: str, what: object, family: str) -> Iterator[None]:
-    """Turns whatever a library raises about weights into one line that says what to do.
+    """Turns what a library raises about ``what`` it loads into a WeightsUnavailableError.
 
-    Args:
-        source: As the user wrote it behind the family.
-        what: The file or folder that is loaded, for the message.
-        family: Prefix of the backbone name.
-
-    Raises:
-        WeightsUnavailableError: In place of any error that is not fmlad's own.
+    fmlad's own errors pass; ``source`` is as the user wrote it behind the ``family``.
     """
     try:
         yield
@@ -327,12 +310,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str) -> Any:
-    """A model as transformers saves it, float32 on the CPU.
-
-    Args:
-        kinds: ``model_type`` of the config -> class to load it with.
-        folder: Holds ``config.json`` and the weights.
-        source: As the user wrote it, for messages; ``family`` is the prefix of the backbone name.
+    """A model as transformers saves it, float32 on the CPU; ``kinds``: ``model_type`` -> class.
 
     Raises:
         WeightsUnavailableError: Another kind of model, damaged, or weights are missing in it.
@@ -358,8 +336,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
 def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> dict[str, Tensor]:
     """The named tensors of a pickled checkpoint; code in it is never run.
 
-    A training's checkpoint has them under ``"state_dict"`` or ``"model"``. On the device
-    ``"meta"`` they are names and shapes alone.
+    Also from ``"state_dict"`` or ``"model"`` in it. On ``"meta"`` names and shapes alone.
 
     Raises:
         WeightsUnavailableError: It is damaged, or holds something else.

@@ -37,8 +37,6 @@ class Layout:
     Attributes:
         about: What it is, in a line.
         load: From root, category, sub-type (checked) and progress to the dataset.
-        categories: The categories under a root.
-        subtypes: The sub-types of a category.
         there: Whether a category is on disk, for those that are rendered where it is not.
     """
 
@@ -159,11 +157,7 @@ def categories(name: str, root: str | Path) -> list[str]:
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
-    """The sub-types that a category can be split by; none for most.
-
-    Raises:
-        UnknownNameError: No such dataset.
-    """
+    """The sub-types that a category can be split by; none for most."""
     del root  # known without a look at the disk so far
     return list(layout_of(name).subtypes(key(category)))
 

@@ -1,8 +1,7 @@
 """The nine-way split: juice bottles and splicing connectors by sub-type of the product.
 
-Of MVTec LOCO every *training* image has a known type (the assignment is public with the code of
-PSAD, which does not name the types). Whatever has no known type takes that of the most similar
-image that has one.
+Of MVTec LOCO every *training* image has a known type (``official.toml``). Whatever has none takes
+that of the most similar image that has one.
 """
 
 from __future__ import annotations
@@ -81,12 +80,8 @@ def keep_type(found: Dataset, subtype: str, types: Mapping[Path, str | None]) ->
 def nearest_types(known: Mapping[Path, str], images: Sequence[Path]) -> list[str]:
     """Gives each image the type of the most similar one of a known type.
 
-    Similar means: a small Hellinger distance between the shares of the hues. It does not matter
-    where a colour is, as in the pooled features that PSAD compares for the same purpose. No label
-    and no annotation is used.
-
-    Raises:
-        InvalidImageError: An image cannot be read.
+    Similar means: a small Hellinger distance between the shares of the hues, wherever they are,
+    as in the pooled features that PSAD compares for the same purpose. No label is used.
     """
     references, types = np.stack([hues(path) for path in known]), list(known.values())
     gaps = (((references - hues(path)) ** 2).sum(1) for path in images)

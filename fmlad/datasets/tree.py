@@ -134,8 +134,7 @@ def read_anomalies(
 ) -> list[Sample]:
     """Samples of the folders with anomalous images, with their masks; notes are added to.
 
-    Raises:
-        DatasetError: A folder holds no images, or some images have a mask and some have none.
+    Raises DatasetError where a folder holds no images, or only some images have a mask.
     """
     drawn = child(home, *MASK_FOLDERS)
     config = None

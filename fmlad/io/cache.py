@@ -33,9 +33,7 @@ class DiskCache:
     def __init__(self, folder: str | os.PathLike[str], limit_mb: float = DEFAULT_LIMIT_MB) -> None:
         """Opens the cache; the folder is created with the first entry.
 
-        Args:
-            folder: Where entries live.
-            limit_mb: Total size in MiB above which the oldest go; must be positive.
+        Above ``limit_mb`` MiB in all, which must be positive, the oldest entries go.
         """
         if not 0 < limit_mb < math.inf:
             raise OptionError(f"limit_mb must be positive and finite, got {limit_mb}.")
@@ -47,8 +45,7 @@ class DiskCache:
     def default(cls) -> DiskCache | None:
         """The user's cache: ``$FMLAD_CACHE_DIR``, else ``~/.cache/fmlad``; None at limit 0.
 
-        Raises:
-            OptionError: ``$FMLAD_CACHE_LIMIT_MB`` is not a number of MiB.
+        OptionError where ``$FMLAD_CACHE_LIMIT_MB`` is not a number of MiB.
         """
         text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_MB))
         try:

@@ -48,11 +48,7 @@ class TensorReader:
         return level
 
     def module(self, prefix: str, module: nn.Module) -> None:
-        """Fills a network's weights and buffers, saved as ``prefix.name``, of whatever dtype.
-
-        Raises:
-            CorruptDetectorError: One is missing, or of another shape or dtype than the network's.
-        """
+        """Fills a network from ``prefix.name``; of whatever dtype it has itself."""
         own = module.state_dict()
         module.load_state_dict(
             {
@@ -64,11 +60,7 @@ class TensorReader:
 
     @contextmanager
     def description(self, what: str) -> Iterator[None]:
-        """Turns what a bad description raises into one error, and leaves nothing over.
-
-        Raises:
-            CorruptDetectorError: The description is unusable, or names not all tensors.
-        """
+        """Turns what a bad description raises, or tensors left over, into CorruptDetectorError."""
         try:
             yield
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:

@@ -49,9 +49,7 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 def check(data: Any, where: Callable[[Place], str]) -> dict[str, Any]:
     """Plain data as the fields of a :class:`~fmlad.prompts.sets.PromptSet`.
 
-    Args:
-        data: As YAML or JSON gives it.
-        where: Says in a message where a path of keys and positions is.
+    ``where`` says in a message where a path of keys and positions is.
 
     Raises:
         PromptError: Anything is not as it should be; the first fault found is told.

@@ -36,14 +36,10 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "s
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model as open_clip makes it, on the CPU.
+    """A model as open_clip makes it, float32 on the CPU.
 
-    Attributes:
-        model: open_clip's object, float32.
-        tokenizer: Texts -> tokens ``(n, context)``.
-        mean: Of its training pixels, 0..1, RGB.
-        std: Likewise.
-        weights: SHA-256 over its files.
+    ``tokenizer``: texts -> tokens ``(n, context)``; ``mean`` and ``std`` of RGB in [0, 1];
+    ``weights``: SHA-256 over its files.
     """
 
     model: Any

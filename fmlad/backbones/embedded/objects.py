@@ -124,10 +124,7 @@ class ObjectProposer:
 def _segment(
     colours: Floats, slope: Floats, domain: Bools, depth: int = 0
 ) -> Iterator[tuple[Node, bool]]:
-    """Objects on the ground that dominates a domain, and recursively those inside large ones.
-
-    Each with whether it was chosen; its alternatives come as well.
-    """
+    """Objects on the ground of a domain and inside large ones, and whether each was chosen."""
     from scipy import ndimage
 
     contrast, floor, grain = _contrast(colours, slope, domain, at_border=depth == 0)
@@ -156,11 +153,10 @@ def _segment(
 def _contrast(
     colours: Floats, slope: Floats, domain: Bools, at_border: bool
 ) -> tuple[Floats, float, float]:
-    """What stands out from the ground of a domain.
+    """What stands out from the ground of a domain: Delta E ``(h, w)``.
 
-    Returns:
-        Delta E ``(h, w)``, the value above which it is no accident of the ground, and the upper
-        quartile of the slope there (Delta E a pixel).
+    Also the value above which it is no accident of the ground, and the upper quartile of the slope
+    there (Delta E a pixel).
     """
     from scipy import ndimage
 

@@ -22,18 +22,11 @@ TURNS = 18  # directions in which the smallest rectangle is looked for, over 90 
 
 
 def measure(regions: Bools) -> dict[str, Floats]:
-    """Measures every region against itself and against the typical one.
+    """:data:`QUANTITIES` -> float32 ``(R,)``, units as in ``lexicon.yaml``; NaN where empty.
 
-    The typical area is the geometric mean of the median area of all regions and 2.5 % of the image,
-    the median weighted by the number of regions and the other as one: size is relative where there
-    is something to compare with, and absolute where there is not.
-
-    Args:
-        regions: bool ``(R, h, w)``; square cells, all over the whole image.
-
-    Returns:
-        :data:`QUANTITIES` -> float32 ``(R,)``; units as in ``lexicon.yaml``. NaN for an empty
-        region.
+    Regions are bool ``(R, h, w)`` of square cells over the whole image. Sizes are against the
+    typical area: the geometric mean of the regions' median, weighted by their number, and of 2.5 %
+    of the image, weighted as one; relative where there is something to compare with.
     """
     areas = regions.sum(axis=(1, 2))
     found = areas[areas > 0]
