@@ -71,10 +71,7 @@ def part_colour(label: int) -> tuple[int, int, int]:
 
 
 def heat(
-    pixels: npt.NDArray[np.uint8],
-    anomaly_map: npt.NDArray[np.float32],
-    start: float,
-    full: float,
+    pixels: npt.NDArray[np.uint8], anomaly_map: npt.NDArray[np.float32], start: float, full: float
 ) -> Image.Image:
     """Lays a float32 map ``(H, W)`` over uint8 pixels ``(H, W, 3)`` on a fixed scale.
 

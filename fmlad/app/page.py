@@ -57,10 +57,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
                         min_width=120,
                     )
                     chosen = gr.Dropdown(
-                        list_profiles(),
-                        value=profile_name(profile),
-                        label="Profile",
-                        min_width=120,
+                        list_profiles(), value=profile_name(profile), label="Profile", min_width=120
                     )
                 button = gr.Button("Judge", variant="primary", elem_id="judge")
             with gr.Column(scale=3, min_width=360):

@@ -31,8 +31,7 @@ ENGINES = ("local", "ray")
 
 Engine = Annotated[str, typer.Option(help="local, or ray for many processes or machines.")]
 Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]"),
+    int | None, typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]")
 ]
 RayAddress = Annotated[
     str | None,

@@ -53,10 +53,7 @@ class DigitPage:
 
 
 def render_digits(
-    seed: int = 0,
-    split: str = "train",
-    index: int = 0,
-    anomaly: DigitAnomaly | None = None,
+    seed: int = 0, split: str = "train", index: int = 0, anomaly: DigitAnomaly | None = None
 ) -> DigitPage:
     """Renders one page; its randomness hangs on these arguments alone.
 

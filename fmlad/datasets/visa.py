@@ -10,15 +10,7 @@ from pathlib import Path
 from fmlad.datasets.counts import differences, official_names
 from fmlad.datasets.files import Lister, child, find_category, key, need, read_lines, some, spelled
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.tree import (
-    POOL,
-    RULES,
-    annotated,
-    is_tree,
-    normals,
-    read_anomalies,
-    read_tree,
-)
+from fmlad.datasets.tree import POOL, RULES, annotated, is_tree, normals, read_anomalies, read_tree
 from fmlad.errors import DatasetError
 
 SPLIT = ("split_csv", "1cls.csv")  # the one-class protocol

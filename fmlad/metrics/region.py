@@ -51,9 +51,7 @@ def spro(
 
 
 def spro_curve(
-    maps: Sequence[FloatMap],
-    regions: Sequence[Regions],
-    saturations: Sequence[Sequence[float]],
+    maps: Sequence[FloatMap], regions: Sequence[Regions], saturations: Sequence[Sequence[float]]
 ) -> SproCurve:
     """Saturated per-region overlap against false positive rate, every distinct value a threshold.
 

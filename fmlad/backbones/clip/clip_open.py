@@ -11,13 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fmlad.backbones.clip.clip_open_vision import vision_of
-from fmlad.backbones.clip.clip_towers import (
-    Towers,
-    check_tokenizer,
-    colours,
-    files_hash,
-    read_json,
-)
+from fmlad.backbones.clip.clip_towers import Towers, check_tokenizer, colours, files_hash, read_json
 from fmlad.backbones.hub import loading, locate, read_tensors, unavailable
 from fmlad.errors import UnknownNameError
 
