@@ -97,12 +97,8 @@ def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
             continue
         x0, y0, x1, y1 = finding.box
         right, bottom = picture.width - 1.0, picture.height - 1.0
-        frame = (
-            min(max(0.0, x0 - unit), right),
-            min(max(0.0, y0 - unit), bottom),
-            min(max(0.0, x0, x1) + unit, right),
-            min(max(0.0, y0, y1) + unit, bottom),
-        )
+        wide = x0 - unit, y0 - unit, max(0.0, x0, x1) + unit, max(0.0, y0, y1) + unit
+        frame = tuple(np.clip(wide, 0, (right, bottom, right, bottom)).tolist())
         draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
         draw.rectangle(frame, outline=BOX_COLOUR, width=unit)
         _tag(draw, str(number), frame, font, picture.size)

@@ -12,9 +12,8 @@ from fmlad.datasets.counts import official_names
 from fmlad.datasets.deeppcb import is_group, load_deeppcb
 from fmlad.datasets.files import categories_in, key, spelled
 from fmlad.datasets.folder import folder_categories, load_folder
-from fmlad.datasets.loco import load_loco
+from fmlad.datasets.loco import load_loco, loco_types
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.product_types import loco_types
 from fmlad.datasets.synthetic import (
     load_digits,
     load_scenes,

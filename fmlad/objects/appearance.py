@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.embedded.object_shapes import solidity
+from fmlad.backbones.embedded.region_shapes import solidity
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]

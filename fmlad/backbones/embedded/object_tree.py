@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity
+from fmlad.backbones.embedded.region_shapes import dilated, eroded, solidity
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -60,13 +60,13 @@ class Node:
 
     def tightened(self) -> Node:
         """One pixel smaller all around, by which the slope widens contrast; thin things stay."""
+        from scipy import ndimage
+
         mask = eroded(self.mask)
         area = int(mask.sum())
         if area < self.area / 2:
             return self
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        down = slice(int(rows[0]), int(rows[-1]) + 1)
-        across = slice(int(columns[0]), int(columns[-1]) + 1)
+        down, across = ndimage.find_objects(mask.astype(np.int8))[0]
         inner = replace(self, rows=down, columns=across, mask=mask[down, across], area=area)
         return inner.moved(self.rows.start, self.columns.start)
 

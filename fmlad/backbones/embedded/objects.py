@@ -113,11 +113,9 @@ class ObjectProposer:
             row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
             column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
             chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
-        masks = np.zeros((len(chosen), height, width), bool)
-        scores = np.zeros(len(chosen), np.float32)
-        for index, best in enumerate(chosen):
-            if best is not None:
-                masks[index], scores[index] = found.masks[best], found.scores[best]
+        answers = np.array(chosen, int)  # -1: the empty one behind all proposals
+        masks = np.concatenate([found.masks, np.zeros((1, height, width), bool)])[answers]
+        scores = np.append(found.scores, np.float32(0))[answers]
         return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
 
 
@@ -229,5 +227,5 @@ def _slope(colours: Floats) -> Floats:
     return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
 
 
-def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
-    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None
+def _best(overlaps: npt.NDArray[np.floating]) -> int:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else -1
