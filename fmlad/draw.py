@@ -63,6 +63,16 @@ def outlines(
     return result
 
 
+def pairs(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures side by side on white, a gap between them."""
+    gap = max(4, left.width // 50)
+    size = (left.width + gap + right.width, max(left.height, right.height))
+    sheet = Image.new("RGB", size, BOX_COLOUR)
+    sheet.paste(left, (0, 0))
+    sheet.paste(right, (left.width + gap, 0))
+    return sheet
+
+
 def part_colour(label: int) -> tuple[int, int, int]:
     """A strong colour per part, far from those of its neighbours in number."""
     hue = (label * 0.381966) % 1.0  # the golden angle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.draw import BOX_EDGE, boxes, heat, outlines
+from fmlad.draw import BOX_EDGE, boxes, heat, outlines, pairs
 from fmlad.findings import Box, Finding, defects
 from fmlad.prediction import Prediction
 
@@ -171,3 +171,5 @@ def test_parts_are_outlined_and_listed() -> None:
     assert (plain[150, 300] == 255).all()  # what has no counterpart is white
     assert (listed[:140] != 90).any()
     assert (listed[140:] == plain[140:]).all()
+    sheet = pairs(grey, Image.new("RGB", (100, 500)))
+    assert sheet.size == (400 + 8 + 100, 500)

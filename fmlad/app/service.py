@@ -301,16 +301,12 @@ def _reported(path: str | Path, role: Role, problems: list[Problem]) -> Iterator
 
 
 def _check_numbers(shots: Sequence[object], queries: Sequence[object]) -> None:
-    if not shots:
-        raise ShotsError(
-            "There are no normal images. Upload one or more pictures of good products first."
-        )
-    if not queries:
-        raise ShotsError("There is no image to judge. Upload one or more.")
-    for given, limit, what in (
-        (shots, MAX_SHOTS, "normal images"),
-        (queries, MAX_QUERIES, "images to judge"),
+    for given, limit, what, advice in (
+        (shots, MAX_SHOTS, "normal images", "one or more pictures of good products first"),
+        (queries, MAX_QUERIES, "images to judge", "one or more"),
     ):
+        if not given:
+            raise ShotsError(f"There are no {what}. Upload {advice}.")
         if len(given) > limit:
             raise ShotsError(
                 f"Got {len(given)} {what}; this page takes at most {limit} at a time. "

@@ -67,8 +67,7 @@ class Weights:
     @property
     def family(self) -> str:
         """What stands before the colon of the name, ``""`` without one."""
-        family, colon, _ = self.name.partition(":")
-        return family if colon else ""
+        return self.name.partition(":")[0] if ":" in self.name else ""
 
     @property
     def size(self) -> int | None:
@@ -97,11 +96,8 @@ def catalogue() -> tuple[Weights, ...]:
 
 def lookup(text: str, family: str | None = None) -> Weights | None:
     """The catalogued weights of a name, an identifier behind its colon, or a source; else None."""
-    for weights in catalogue():
-        names = (weights.name, weights.name.partition(":")[2], weights.source)
-        if text in names and family in (None, weights.family):
-            return weights
-    return None
+    named = (w for w in catalogue() if text in (w.name, w.name.partition(":")[2], w.source))
+    return next((weights for weights in named if family in (None, weights.family)), None)
 
 
 def describe(name: str) -> Weights:

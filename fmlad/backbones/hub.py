@@ -113,7 +113,7 @@ def _first(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
 def root() -> Path:
     """fmlad's own folder of weights: ``$FMLAD_WEIGHTS``, else one in the user's data folder.
 
-    Not the disk cache: without a network these files would not come back.
+    Not the disk cache, which may be emptied: without a network these files do not come back.
     """
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
@@ -239,7 +239,8 @@ def _verify(file: Path, pinned: str | None) -> None:
 def _within(ask: Callable[[], T]) -> T:
     """The result of ``ask()``; raises TimeoutError if it takes longer than ``HUB_TIMEOUT``.
 
-    In a thread, because a name look-up heeds no timeout; a daemon, because nobody waits for one.
+    In a thread, because a name look-up that hangs heeds no timeout; in a daemon, because the
+    interpreter waits for every other kind before it exits.
     """
     future: Future[T] = Future()
 

@@ -86,12 +86,8 @@ class DiskCache:
 
         path = self._path(key)
         dense = torch.contiguous_format  # copies, because views may share their memory
-        data = save(
-            {
-                name: tensor.detach().cpu().clone(memory_format=dense)
-                for name, tensor in tensors.items()
-            }
-        )
+        copies = {n: t.detach().cpu().clone(memory_format=dense) for n, t in tensors.items()}
+        data = save(copies)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:

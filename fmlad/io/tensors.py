@@ -49,13 +49,9 @@ class TensorReader:
 
     def module(self, prefix: str, module: nn.Module) -> None:
         """Fills a network from ``prefix.name``; of whatever dtype it has itself."""
-        own = module.state_dict()
-        module.load_state_dict(
-            {
-                name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype)
-                for name, t in own.items()
-            }
-        )
+        own = module.state_dict().items()
+        saved = {name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype) for name, t in own}
+        module.load_state_dict(saved)
         module.to(self._device)
 
     @contextmanager

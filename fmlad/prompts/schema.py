@@ -348,15 +348,10 @@ class _File(_Section):
 
     def fields(self) -> dict[str, Any]:
         """As :class:`~fmlad.prompts.sets.PromptSet` has them."""
+        names = (" ".join(key.split()) for key in self.fine)
         parts = tuple(
-            PromptPart(
-                " ".join(name.split()),
-                part.words,
-                part.exemplars,
-                part.decide or self.decide,
-                part.expect,
-            )
-            for name, part in self.fine.items()
+            PromptPart(name, part.words, part.exemplars, part.decide or self.decide, part.expect)
+            for name, part in zip(names, self.fine.values(), strict=True)
         )
         words = tuple(word for part in parts for word in part.words)
         return {
