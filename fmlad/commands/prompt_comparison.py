@@ -118,7 +118,7 @@ def compare(
 
 
 def write_comparison(path: Path, rows: Sequence[ComparedSet], reads: bool) -> Path:
-    """One HTML file with the figures and the segmentations; OptionError: it cannot be written."""
+    """One HTML file with figures and segmentations; OptionError: it cannot be written."""
     known = {k: title for k, title in COLUMNS.items() if any(k in row.figures for row in rows)}
     title = "Prompt sets compared"
     return write(path, "prompts.html", title=title, columns=known, rows=rows, reads_nouns=reads)

@@ -156,7 +156,7 @@ def categories(name: str, root: str | Path) -> list[str]:
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
-    """The sub-types that a category can be split by; none for most."""
+    """Sub-types that a category can be split by; UnknownNameError: no such dataset."""
     del root  # known without a look at the disk so far
     return list(layout_of(name).subtypes(key(category)))
 

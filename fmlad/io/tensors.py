@@ -48,7 +48,7 @@ class TensorReader:
         return level
 
     def module(self, prefix: str, module: nn.Module) -> None:
-        """Fills a network from ``prefix.name``; of whatever dtype it has itself."""
+        """Fills a network from ``prefix.name``, in its own dtypes; errors as :meth:`take`."""
         own = module.state_dict().items()
         saved = {name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype) for name, t in own}
         module.load_state_dict(saved)
