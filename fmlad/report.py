@@ -67,13 +67,7 @@ def plain(text: str) -> Markup:
 
 
 def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
-    """A small picture as the source of an ``img``.
-
-    Args:
-        picture: Any size; only shrunk, never enlarged.
-        side: Longest side in pixels.
-        quality: Of the JPEG, 1 to 95.
-    """
+    """A picture as the source of an ``img``: a JPEG, shrunk to at most ``side`` pixels a side."""
     small = picture.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()

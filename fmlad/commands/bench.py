@@ -15,7 +15,6 @@ from fmlad.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from fmlad.bench.model import Task
-    from fmlad.bench.plan import Plan
     from fmlad.bench.results import Results
     from fmlad.bench.summary import Line
 
