@@ -20,7 +20,7 @@ from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
-from fmlad.views import BackboneSet, ImageView, prepare
+from fmlad.views import BackboneSet, ImageView
 
 WORTH = 1.0  # score of one branch from which a difference of an anomalous image becomes a finding
 STRONGEST = 0.9  # or this share of the highest branch score, where that is lower
@@ -72,9 +72,6 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     from fmlad.training.loop import seeded
 
     progress = context.progress
-    for done, view in enumerate(views, start=1):
-        prepare([view], method.needs)
-        progress(done, len(views), "looking at shots")
     aside = _set_aside(method, len(views), context)
     kept = [view for index, view in enumerate(views) if index not in aside]
     given = context.validation

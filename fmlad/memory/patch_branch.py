@@ -73,10 +73,10 @@ class PatchBranch:
         self, views: Sequence[ImageView], rng: np.random.Generator, progress: Progress
     ) -> PatchMemory:
         """Stores the shots' patches and measures whether the shots register to each other."""
-        memory = [
-            ShotPatches(index, self.features(view, self.registration))
-            for index, view in enumerate(views)
-        ]
+        memory = []
+        for index, view in enumerate(views):
+            memory.append(ShotPatches(index, self.features(view, self.registration)))
+            progress(index + 1, len(views), "looking at shots")
         for index, view in enumerate(views):
             for what, pixels in symmetric_copies(view.pixels, self.symmetry):
                 copy = self.features(view.again(pixels, what), edges=False)

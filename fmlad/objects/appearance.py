@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.embedded.object_shapes import solidity
+from fmlad.backbones.embedded.region_shapes import solidity
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
 from fmlad.io.tensors import TensorReader

@@ -115,7 +115,7 @@ def test_numbers_of_findings_are_those_of_the_boxes(result: Result) -> None:
     ("shots", "queries", "expected"),
     [
         ((), ("fine",), "no normal images"),
-        (("good-1",), (), "no image to judge"),
+        (("good-1",), (), "no images to judge"),
         (("torn", "letter"), ("fine",), "None of the normal images"),
         (("good-1",), ("torn",), "None of the images to judge"),
         (("good-1",) * 65, ("fine",), "at most 64"),
@@ -285,6 +285,7 @@ def test_without_folders(message: str, expected: str) -> None:
     assert service.without_folders(message) == expected
 
 
+@pytest.mark.slow
 def test_gradio_is_imported_only_for_the_page() -> None:
     code = "import sys, fmlad, fmlad.app, fmlad.app.service; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

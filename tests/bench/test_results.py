@@ -16,10 +16,9 @@ import pytest
 import torch
 
 import fmlad
-from fmlad.bench.engine import LocalEngine
 from fmlad.bench.model import Cell, CellResult, Entry, Outcome
 from fmlad.bench.results import Results, load, run
-from fmlad.bench.worker import attempt
+from fmlad.bench.worker import LocalEngine, attempt
 from fmlad.errors import OptionError, UnknownNameError
 from tests.bench import support
 from tests.bench.support import fake, plan_of
@@ -97,6 +96,7 @@ class Backwards(LocalEngine):
         yield from super().run(cells[::-1], device=device, threads=threads)
 
 
+@pytest.mark.slow
 def test_neither_order_nor_company_changes_a_digit(pictures: Path, tmp_path: Path) -> None:
     plan = plan_of(pictures, PATCH, fake(), shots=(1,))
     forwards = run(plan, tmp_path / "f")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.matching import UNKNOWN, Affinity, Assignment, MatchStatistics, match
 from fmlad.methods.sam_lad.object_maps import Align, Measured, ObjectMaps, compare
-from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, PooledGaussian, brought
+from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, Scorer
 from fmlad.methods.sam_lad.templates import TemplateIndex
 
 Floats = npt.NDArray[np.float64]
@@ -149,28 +149,6 @@ class ObjectScore:
         return max(0.0, (self.measured.mean - self.baseline) / self.spread)
 
 
-@dataclass(frozen=True)
-class PooledScorer:
-    """Measures what lies in boxes of a query as whole objects.
-
-    Attributes:
-        gaussian: Of the templates.
-        query: The query's objects.
-        among: Templates in question.
-        exclude: Templates that do not count.
-    """
-
-    gaussian: PooledGaussian
-    query: ObjectMaps
-    among: Sequence[int]
-    exclude: frozenset[int]
-
-    def z_score(self, boxes: Floats, own: Sequence[tuple[int, int]]) -> Floats:
-        """How anomalous each of some boxes ``(m, 4)`` in [0, 1] is before some likes, ``(m,)``."""
-        vectors = brought(self.query, boxes)
-        return self.gaussian.z_score(vectors, own, self.among, self.exclude)
-
-
 def score_object(
     query: ObjectMaps,
     row: int,
@@ -178,7 +156,7 @@ def score_object(
     align: Align,
     epsilon: float,
     baseline: float,
-    scorer: PooledScorer | None = None,
+    scorer: Scorer | None = None,
 ) -> ObjectScore | None:
     """Measures one query object by its like in all references; None where none has any object.
 
@@ -209,7 +187,7 @@ def score_object(
     whole = None
     if scorer is not None:
         likes = [(c.number, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
-        whole = float(scorer.z_score(query.box(row)[None], likes)[0])
+        whole = float(scorer(query.box(row)[None], likes)[0])
     return ObjectScore(
         measured, max(mean, 1e-6), max(spread, 1e-6), max(peak, 1e-6), matched, whole
     )  # fmt: skip

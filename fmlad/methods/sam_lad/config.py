@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from fmlad.backbones.upsampling import FACTORS
 from fmlad.methods.options import CHECKED
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.object_maps import Align
 from fmlad.scoring.fusion import Combine
+
+
+def _known_factor(factor: int) -> int:
+    if factor not in FACTORS:
+        raise ValueError(f"should be one of {FACTORS}")
+    return factor
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -67,7 +74,7 @@ class SamLadConfig:
     unmatched: Annotated[float, Field(ge=0, le=100)] = 2.0
     light: bool = False
     background: bool = True
-    upsample: Literal[1, 2, 4, 8, 16] | None = None
+    upsample: Annotated[int, AfterValidator(_known_factor)] | None = None
     templates: Annotated[int, Field(ge=2, le=4096)] = 64  # so that one stays in leave-one-out
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     fusion: Combine = "maximum"

@@ -20,6 +20,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,7 +35,6 @@ from fmlad.methods.sam_lad import paper
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
     Matcher,
-    PooledScorer,
     before,
     learn_statistics,
 )
@@ -331,7 +331,8 @@ class SamLad:
     ) -> Rematcher:
         config, scorer = self.config, None
         if learned.gaussian is not None:
-            scorer = PooledScorer(learned.gaussian, maps, [c.number for c in comparisons], out)
+            among = [comparison.number for comparison in comparisons]
+            scorer = partial(learned.gaussian.z_scores_of_boxes, maps, among, out)
         return Rematcher(
             maps,
             comparisons,

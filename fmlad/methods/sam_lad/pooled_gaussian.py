@@ -13,7 +13,7 @@ object a good one of its kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Like = tuple[int, int]
 """Number of a template, and of an object of it."""
+Scorer = Callable[[Floats, Sequence[Like]], Floats]
+"""z-scores of boxes of a query before some likes."""
 
 CELLS = 6  # a side of the grid that boxes are brought to
 RIDGE = 3.0  # of the covariance, in its own mean variances: there are few differences
@@ -165,6 +167,17 @@ class PooledGaussian:
         owner = np.repeat(np.arange(len(templates)), [len(template) for template in templates])
         starts = _starts(templates)
         return cls(np.concatenate(vectors), places, owner, starts, pairs, baseline, reach)
+
+    def z_scores_of_boxes(
+        self,
+        query: ObjectMaps,
+        among: Sequence[int],
+        exclude: frozenset[int],
+        boxes: Floats,
+        own: Sequence[Like],
+    ) -> Floats:
+        """:meth:`z_score` of what lies in boxes ``(m, 4)`` of a query, in [0, 1]; ``(m,)``."""
+        return self.z_score(brought(query, boxes), own, among, exclude)
 
     def z_score(
         self, vectors: Floats, own: Sequence[Like], among: Sequence[int], exclude: frozenset[int]

@@ -20,9 +20,10 @@ import torch
 from fmlad.memory.change import changed, sureness
 from fmlad.memory.patch_branch import PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.sam_lad.comparison import Comparison, ObjectScore, PooledScorer, score_object
+from fmlad.methods.sam_lad.comparison import Comparison, ObjectScore, score_object
 from fmlad.methods.sam_lad.matching import Affinity, Assignment
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps
+from fmlad.methods.sam_lad.pooled_gaussian import Scorer
 from fmlad.methods.sam_lad.report import FloatMap, on_grid
 from fmlad.objects.appearance import Floats, Objects
 
@@ -55,7 +56,7 @@ class Rematcher:
     align: Align
     epsilon: float
     baseline: float
-    scorer: PooledScorer | None = None
+    scorer: Scorer | None = None
     _asked: dict[Rows, ObjectScore | None] = field(default_factory=dict, repr=False)
 
     def alone(self, row: int) -> ObjectScore | None:
@@ -142,7 +143,7 @@ class Rematcher:
         best = 0
         if self.scorer is not None:
             likes = [(number, row) for number, _, row in known]
-            best = int(self.scorer.z_score(boxes, likes).argmin())
+            best = int(self.scorer(boxes, likes).argmin())
         _, reference, row = known[best]
         height, width = self.query.size
         size = self.query.masks.shape[1:]

@@ -395,6 +395,7 @@ def test_upsampled_maps_are_used() -> None:
         np.testing.assert_array_equal(template.vector, image_vector(own))
 
 
+@pytest.mark.slow
 def test_the_memory_of_fit_does_not_grow_beyond_the_coreset() -> None:
     nearest = Nearest()
     chosen = profiles.resolve(("feature_extractor",), "builtin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ import torch
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
     Matcher,
-    PooledScorer,
     before,
     learn_statistics,
 )
@@ -76,7 +76,8 @@ class Bench:
         ]
         scorer = None
         if self.gaussian is not None:
-            scorer = PooledScorer(self.gaussian, query, range(len(self.templates)), frozenset())
+            among = range(len(self.templates))
+            scorer = partial(self.gaussian.z_scores_of_boxes, query, among, frozenset())
         return Rematcher(query, comparisons, self.affinity, "box", 0.01, self.baseline, scorer)
 
 
