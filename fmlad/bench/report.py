@@ -97,14 +97,14 @@ def _content(
         datasets.append(_dataset(name, cells, lines, mine, examples))
     progress(len(names), len(names), "report written")
     paired, refused = _paired(results)
-    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in _failures(results))
+    failed = [(None, failure) for failure in _failures(results)]
     return {
         "datasets": datasets,
         "costs": tables.cost_table([line for name in names for line in overall(lines, name)]),
         "published_costs": tables.published_table(published_for("")),
         "paired": tables.paired_table(paired),
         "refused": refused,
-        "failed": tables.Table(("entry", "cells", "why"), (failed,), words=3),
+        "failed": tables.make_table(("entry", "cells", "why"), failed, words=3),
         "grades": GRADES,
     }
 
