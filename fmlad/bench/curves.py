@@ -91,10 +91,6 @@ def roc(rows: Sequence[ImageRecord]) -> tuple[Floats, Floats] | None:
     return alarms, hits
 
 
-def _roc(cell: CellResult) -> tuple[Floats, Floats] | None:
-    return roc(cell.rows)
-
-
 def _spro(cell: CellResult) -> tuple[Floats, Floats] | None:
     return (np.array(cell.curve["fpr"]), np.array(cell.curve["spro"])) if cell.curve else None
 
@@ -123,7 +119,8 @@ class Curve:
         return np.asarray(np.mean([np.mean(found, axis=0) for found in tasks.values()], axis=0))
 
 
-ROC = Curve(Axes("false positive rate", "true positive rate", chance=True), GRID, _roc)
+ROC_AXES = Axes("false positive rate", "true positive rate", chance=True)
 SPRO_AXES = Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, steps=6, mark=0.05)
+ROC = Curve(ROC_AXES, GRID, lambda cell: roc(cell.rows))
 SPRO = Curve(SPRO_AXES, SPRO_GRID, _spro)
 CURVES = {"ROC": ROC, "sPRO": SPRO}

@@ -23,12 +23,7 @@ from fmlad.progress import Progress
 
 @dataclass(frozen=True)
 class Draw:
-    """The images of one cell.
-
-    Attributes:
-        shots: In the order drawn; empty where every image has a reference of its own.
-        test: In the dataset's order, without the shots.
-    """
+    """The images of one cell: shots in the order drawn, none of pairs; and those to be judged."""
 
     shots: tuple[Sample, ...]
     test: tuple[Sample, ...]

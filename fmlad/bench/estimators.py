@@ -156,10 +156,7 @@ class MethodEstimator:
         return ()
 
     def facts(self) -> Mapping[str, float]:
-        """``weights_mb`` of all backbones, ``memory_mb`` of what is remembered of the shots.
-
-        ``fit_fresh`` is 0 where the last fit made use of what was computed before it.
-        """
+        """``weights_mb`` of all backbones, ``memory_mb`` of the memory, and ``fit_fresh``."""
         facts = {"weights_mb": self._weights_mb, "fit_fresh": float(self._fit_fresh)}
         if self._fitted is not None:
             tensors = self._fitted.state.tensors().values()

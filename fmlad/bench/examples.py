@@ -34,10 +34,8 @@ class Example:
 
     Attributes:
         role: Why it is shown.
-        row: As recorded.
-        score: Now.
-        picture: The image.
-        overlay: With heat, and boxes where the entry finds any.
+        row: As recorded; ``score`` is that of now.
+        overlay: The picture with heat, and boxes where the entry finds any.
         sentences: Its first findings.
     """
 
@@ -61,11 +59,6 @@ class EntryExamples:
     result: CellResult
     examples: tuple[Example, ...] = ()
     missing: str = ""
-
-    @property
-    def label(self) -> str:
-        """Of the entry."""
-        return self.result.cell.entry.label
 
 
 def typical(cells: Sequence[CellResult]) -> list[CellResult]:

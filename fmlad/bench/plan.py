@@ -252,7 +252,7 @@ def _check_options(entry: Entry) -> None:
             home = importlib.import_module(PEERS[entry.method.partition(":")[0]].partition(":")[0])
         except ModuleNotFoundError:
             return
-        known = home.list_peers() if hasattr(home, "list_peers") else [entry.method]
+        known = getattr(home, "list_peers", lambda: [entry.method])()
         if entry.method not in known:
             raise UnknownNameError.of("peer", entry.method, known)
         return

@@ -97,14 +97,14 @@ def _content(
         datasets.append(_dataset(name, cells, lines, mine, examples))
     progress(len(names), len(names), "report written")
     paired, refused = _paired(results)
-    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in _failures(results))
+    failed = [(None, failure) for failure in _failures(results)]
     return {
         "datasets": datasets,
         "costs": tables.cost_table([line for name in names for line in overall(lines, name)]),
         "published_costs": tables.published_table(published_for("")),
         "paired": tables.paired_table(paired),
         "refused": refused,
-        "failed": tables.Table(("entry", "cells", "why"), (failed,), words=3),
+        "failed": tables.make_table(("entry", "cells", "why"), failed, words=3),
         "grades": GRADES,
     }
 
@@ -180,28 +180,14 @@ def _and(names: Sequence[str]) -> str:
 def _published(dataset: str, shots: set[int]) -> dict[str, Any]:
     """Published means of a dataset, apart from the results, and which figures have none."""
     means = published_for(dataset, "")
-    if not means:
-        why = (
-            "nobody has published on this dataset; it is made by this program or by its user"
-            if dataset in MADE_HERE
-            else "none is known here for this dataset"
-        )
-        return {"published": None, "unpublished": [f"No published figures: {why}."]}
-    same = [one for one in means if one.shots in shots]
-    others = [one for one in means if one.shots not in shots]
-    notes = [] if same else ["No published figure has the same number of shots."]
     few = sorted(k for k in shots if k != ALL)
-    if few and not any(one.metric == SPRO and one.shots in few for one in means):
-        notes.append(
-            f"sPRO@0.05 with {', '.join(map(str, few))} shots: nobody is known to have published "
-            f"any."
-        )
+    known = any(one.metric == SPRO and one.shots in few for one in means)
     return {
-        "published": {
-            "same": tables.published_table(same),
-            "others": tables.published_table(others),
-            "notes": notes,
-        }
+        "published": bool(means),
+        "same": tables.published_table(one for one in means if one.shots in shots),
+        "others": tables.published_table(one for one in means if one.shots not in shots),
+        "made_here": dataset in MADE_HERE,
+        "without_spro": "" if known else ", ".join(map(str, few)),
     }
 
 

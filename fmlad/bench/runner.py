@@ -113,8 +113,7 @@ def judge_all(
     """Judges images one by one and measures scores and maps against the annotations.
 
     Args:
-        samples: With normal and anomalous ones among them.
-        score: Judges one.
+        samples, score: The images, and what judges one.
         localise: Whether to measure maps, too.
         before: Called before each image, outside the time that is taken.
         tell: Called as ``tell(done, total)``.

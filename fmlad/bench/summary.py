@@ -22,8 +22,7 @@ class Figure:
     """One figure over seeds.
 
     Attributes:
-        mean: Over the seeds.
-        std: Standard deviation over the seeds (n - 1); None for one seed.
+        mean, std: Mean and standard deviation (n - 1); no deviation for one seed.
         low, high: Ends of the 95 % bootstrap interval of the mean; None where there is none.
     """
 
@@ -96,13 +95,12 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
     """Means and spreads over seeds, per task and averaged over the tasks of each dataset.
 
     An average over tasks is given for entries that have finished a common seed on all of them, so
-    that no two averages are over different tasks.
+    that no two averages are over different tasks. Lines come by task, then shots, then entry; tasks
+    and entries in the order of their first appearance.
 
     Args:
-        results: Finished cells. Lines come by task, then shots, then entry; tasks and entries in
-            the order of their first appearance.
-        draws: Of the bootstrap; 0 leaves intervals out.
-        seed: Of the bootstrap.
+        results: Finished cells.
+        draws, seed: Of the bootstrap; no draws leave intervals out.
     """
     groups = _grouped(results)
     drawn = _Drawn(groups, draws, seed) if draws else None
@@ -140,8 +138,7 @@ def compare(
         results: Finished cells.
         first, second: Labels of entries.
         figure: Name of a figure; higher must be better.
-        draws: Of the bootstrap; 0 leaves intervals out.
-        seed: Of the bootstrap.
+        draws, seed: Of the bootstrap; no draws leave intervals out.
 
     Returns:
         One for each dataset and number of shots, and, where there are several, one over all.
@@ -155,20 +152,18 @@ def compare(
     for label in (first, second):
         if label not in labels:
             raise UnknownNameError.of("entry", label, labels)
-    pairs: dict[_Key, Pairs] = {}
+    known: set[str] = set()
+    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
     for key, mine in groups.items():
         theirs = groups.get(key._replace(label=second), {}) if key.label == first else {}
-        if common := sorted(mine.keys() & theirs.keys()):
-            pairs[key] = [(mine[s], theirs[s]) for s in common]
-    if not pairs:
+        both = [(mine[s], theirs[s]) for s in sorted(mine.keys() & theirs.keys())]
+        known.update(name for one, _ in both for name in one.figures)
+        if kept := [pair for pair in both if all(figure in one.figures for one in pair)]:
+            by_group.setdefault((key.dataset, key.shots), []).append(kept)
+    if not known:
         raise OptionError(f"{first!r} and {second!r} have no finished cell in common.")
-    known = {name for both in pairs.values() for one, _ in both for name in one.figures}
     if figure not in known:
         raise UnknownNameError.of("figure", figure, known)
-    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
-    for key, both in pairs.items():
-        if kept := [p for p in both if all(figure in one.figures for one in p)]:
-            by_group.setdefault((key.dataset, key.shots), []).append(kept)
     if not by_group:
         raise OptionError(f"{first!r} and {second!r} have no cell with {figure!r} in common.")
     everything = [both for group in by_group.values() for both in group]

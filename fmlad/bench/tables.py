@@ -53,7 +53,7 @@ class TableCell:
     best: bool = False
 
 
-Rows = tuple[tuple[TableCell, ...], ...]
+Row = Sequence[str | TableCell]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Table:
     """
 
     heading: tuple[str, ...]
-    groups: tuple[Rows, ...]
+    groups: tuple[tuple[tuple[TableCell, ...], ...], ...]
     words: int = 1
     foreign: bool = False
 
@@ -103,7 +103,7 @@ def results_table(lines: Sequence[Line]) -> Table:
     shown = [name for name in FIGURES if any(name in line.figures for line in lines)]
     if all("spro_mean@0.05" in line.figures for line in lines):
         shown = [name for name in shown if name != "spro@0.05"]  # one is enough for a page's width
-    rows: list[tuple[int, tuple[TableCell, ...]]] = []
+    rows: list[tuple[int, Row]] = []
     for shots in sorted({line.shots for line in lines}, key=lambda k: (k == ALL, k)):
         same = [line for line in lines if line.shots == shots]
         best = {name: _best(name, same) for name in shown}
@@ -111,19 +111,23 @@ def results_table(lines: Sequence[Line]) -> Table:
             cells = {name: figure_cell(name, line) for name in shown}
             # What reads the same is the same: no ranks by digits that are not shown.
             marked = (replace(cell, best=cell.text == best[name]) for name, cell in cells.items())
-            texts = TableCell(shots_text(shots)), TableCell(str(len(line.seeds)))
-            rows.append((shots, (_entry_cell(line), *texts, *marked)))
-    return _grouped(("entry", "k", "seeds", *(FIGURES[name] for name in shown)), rows)
+            row: Row = (_entry_cell(line), shots_text(shots), str(len(line.seeds)), *marked)
+            rows.append((shots, row))
+    return make_table(("entry", "k", "seeds", *(FIGURES[name] for name in shown)), rows)
 
 
-def _grouped(
-    heading: Sequence[str], rows: Iterable[tuple[object, tuple[TableCell, ...]]], words: int = 1
+def make_table(
+    heading: Sequence[str],
+    rows: Iterable[tuple[object, Row]],
+    words: int = 1,
+    foreign: bool = False,
 ) -> Table:
-    """A table of rows that stand together where they have the same key."""
+    """A table of rows, with keys that are equal where they stand together."""
     groups: dict[object, list[tuple[TableCell, ...]]] = {}
     for key, row in rows:
-        groups.setdefault(key, []).append(row)
-    return Table(tuple(heading), tuple(map(tuple, groups.values())), words)
+        cells = (TableCell(cell) if isinstance(cell, str) else cell for cell in row)
+        groups.setdefault(key, []).append(tuple(cells))
+    return Table(tuple(heading), tuple(map(tuple, groups.values())), words, foreign)
 
 
 def _entry_cell(line: Line) -> TableCell:
@@ -146,32 +150,27 @@ def published_table(found: Iterable[PublishedFigure], *, categories: bool = Fals
         key = (one.category, one.shots, one.method, one.category_input, one.grade, one.source)
         rows.setdefault(key, {})[one.metric] = one
     metrics = [name for name in METRICS if any(name in row for row in rows.values())]
-    groups: dict[int | None, list[tuple[TableCell, ...]]] = {}
+    made: list[tuple[int | None, Row]] = []
     for row in rows.values():
         one = next(iter(row.values()))
         values = {
             name: percent(figure.value) if name in SHARES else f"{figure.value:g}"
             for name, figure in row.items()
         }
-        groups.setdefault(one.shots, []).append(
-            (
-                TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
-                *([TableCell(one.category or "mean")] if categories else []),
-                TableCell(one.category_input or "none"),
-                TableCell(f"[{one.grade}]", (one.source,)),
-                TableCell(one.shots_text),
-                *(TableCell(values.get(name, NOTHING)) for name in metrics),
-            )
+        cells: Row = (
+            TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
+            *([one.category or "mean"] if categories else []),
+            one.category_input or "none",
+            TableCell(f"[{one.grade}]", (one.source,)),
+            one.shots_text,
+            *(values.get(name, NOTHING) for name in metrics),
         )
-    order = sorted(groups, key=lambda k: (k == ALL, -1 if k is None else k))
+        made.append((one.shots, cells))
+    made.sort(key=lambda row: (row[0] == ALL, -1 if row[0] is None else row[0]))
     extra = ("category",) if categories else ()
-    heading: tuple[str, ...] = ("method", *extra, "told of the category", "source")
-    return Table(
-        (*heading, "k", *(METRICS[name] for name in metrics)),
-        tuple(tuple(groups[shots]) for shots in order),
-        words=len(heading),
-        foreign=True,
-    )
+    words = ("method", *extra, "told of the category", "source")
+    heading = (*words, "k", *(METRICS[name] for name in metrics))
+    return make_table(heading, made, len(words), foreign=True)
 
 
 def cost_table(lines: Sequence[Line]) -> Table:
@@ -184,8 +183,8 @@ def cost_table(lines: Sequence[Line]) -> Table:
             format(line.cost[name], COSTS[name][1]) if name in line.cost else NOTHING
             for name in shown
         ]
-        rows.append((line.dataset, tuple(map(TableCell, texts))))
-    return _grouped(("dataset", "entry", "k", *(COSTS[name][0] for name in shown)), rows, words=2)
+        rows.append((line.dataset, tuple(texts)))
+    return make_table(("dataset", "entry", "k", *(COSTS[name][0] for name in shown)), rows, words=2)
 
 
 def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
@@ -200,10 +199,10 @@ def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
         figure = FIGURES.get(one.figure, one.figure)
         names = (f"{one.first} − {one.second}", one.dataset or "all", figure, shots, str(one.cells))
         difference = TableCell(f"{100 * one.difference:+.1f}", best=sure)
-        last = (TableCell(interval), TableCell(f"{one.wins:.0%}"))
-        rows.append(((one.first, one.second), (*map(TableCell, names), difference, *last)))
+        row = (*names, difference, interval, f"{one.wins:.0%}")
+        rows.append(((one.first, one.second), row))
     heading = ("entries", "dataset", "figure", "k", "pairs", "difference", "95 % interval", "wins")
-    return _grouped(heading, rows, words=3)
+    return make_table(heading, rows, words=3)
 
 
 def whole_table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
@@ -213,15 +212,14 @@ def whole_table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
     beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
     shown = [name for name in FIGURES if any(name in line.figures for line in found)]
     extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
-    rows = []
+    rows: list[tuple[None, Row]] = []
     for group in groups:
         for line in group.lines:
             words = "yes" if line.category_prompts else "no"
             beyond, seeds = str(line.normals_beyond_k), str(len(line.seeds))
             texts = (group.title, line.entry.label, words, beyond, shots_text(line.shots), seeds)
             figures = (figure_cell(name, line) for name in shown)
-            nothing = (TableCell(NOTHING) for _ in extra)
-            rows.append((*map(TableCell, texts), *figures, *nothing))
+            rows.append((None, (*texts, *figures, *(NOTHING for _ in extra))))
     published: dict[tuple[str, ...], dict[str, str]] = {}
     for one in beside:
         if one.metric in (*shown, *extra):
@@ -231,11 +229,7 @@ def whole_table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
             facts = (one.dataset, who, given, beyond, one.shots_text, NOTHING)
             published.setdefault(facts, {})[one.metric] = percent(one.value)
     for key, values in published.items():
-        figures = (TableCell(values.get(name, NOTHING)) for name in (*shown, *extra))
-        rows.append((*map(TableCell, key), *figures))
+        rows.append((None, (*key, *(values.get(name, NOTHING) for name in (*shown, *extra)))))
     names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
-    return Table(
-        ("dataset", "entry", "category prompts", "normals beyond k", "k", "seeds", *names),
-        (tuple(rows),),
-        words=3,
-    )
+    heading = ("dataset", "entry", "category prompts", "normals beyond k", "k", "seeds", *names)
+    return make_table(heading, rows, words=3)

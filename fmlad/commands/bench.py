@@ -248,15 +248,11 @@ def _print_results(results: Results, as_json: bool) -> None:
 
     lines = summarise(results)
     if as_json:
-        failed = [
-            {"cell": one.cell.key, "error": one.error, "message": one.message}
-            for one in results.failed
-        ]
         facts = {
             "folder": str(results.folder),
             "cells": len(results),
             "missing": results.missing,
-            "failed": failed,
+            "failed": [{**vars(one), "cell": one.cell.key} for one in results.failed],
             "lines": [asdict(line) for line in lines],
         }
         output.print_json(facts)
