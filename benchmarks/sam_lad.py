@@ -8,7 +8,7 @@
 ``matching``: normal test scenes of known objects (their true masks) before their two most alike of
 8 training scenes of the same product type. A pair is right when both objects are of one part and,
 where parts have slots, in one slot. Precision, recall and F1 by category and descriptor, matched as
-published (cosine) and with learned likeness.
+published (cosine) and with learned affinity.
 
 ``digits``: DigitAnatomy, 5 seeds x 200 test pages (100 normal, 25 of each anomaly), image AUROC.
 
@@ -46,9 +46,8 @@ from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, ren
 from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import match
 from fmlad.methods.sam_lad.descriptors import Mode
+from fmlad.methods.sam_lad.matching import Affinity, match
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
 from fmlad.methods.sam_lad.paper import optimal_matching
@@ -102,19 +101,19 @@ def matching(world: int, images: int) -> dict[str, Any]:
             )
             pairs += [(query, shot) for shot in alike[:REFERENCES]]
         for mode in MODES:
-            learned = Likeness.learn([shot.maps.things(mode) for shot in train])
+            learned = Affinity.learn([shot.maps.described(mode) for shot in train])
             for how in ("learned", "without place", "published"):
-                likeness = learned
+                affinity = learned
                 if how == "without place":
-                    likeness = Likeness.learn([s.maps.things(mode) for s in train], place=False)
+                    affinity = Affinity.learn([s.maps.described(mode) for s in train], place=False)
                 counted = np.zeros(3)
                 for query, shot in pairs:
-                    here, there = query.maps.things(mode), shot.maps.things(mode)
+                    here, there = query.maps.described(mode), shot.maps.described(mode)
                     if how == "published":
                         partner, _ = optimal_matching(here.descriptors, there.descriptors)
                     else:
-                        scores = likeness.scores(here, there)
-                        partner = match(scores, likeness.dustbin, 1.0).partner
+                        scores = affinity.scores(here, there)
+                        partner = match(scores, affinity.dustbin, 1.0).partner
                     pairs_found = [(i, j) for i, j in enumerate(partner) if j >= 0]
                     right = sum(query.keys[i] == shot.keys[j] for i, j in pairs_found)
                     true = sum((query.type & shot.type).values())

@@ -44,10 +44,9 @@ def symmetric_copies(pixels: Pixels, symmetry: Symmetry) -> list[tuple[str, Pixe
 
 
 def gentle_copies(pixels: Pixels) -> list[tuple[str, Pixels]]:
-    """Copies as another photograph of the same object might come out, the same every time.
+    """Copies with small shifts, turns, zooms, exposure changes, blur and noise, deterministic.
 
-    Small shifts, turns, zooms, exposure changes, blur and noise, a few at once: what one shot can
-    say about normal variation, and no more than that.
+    They stand for further photographs of the same object where there is only one shot.
     """
     moves = (
         # shift x, shift y (shares of the longer side), turn in degrees, zoom, exposure

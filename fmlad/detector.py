@@ -1,4 +1,4 @@
-"""The front door: from k normal images to verdicts."""
+"""The detector: from k normal images to predictions."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ShotReport:
-    """How one shot looks to the others.
+    """One shot compared with the others.
 
     Attributes:
-        name: What the shot was called.
+        name: Name of the shot.
         score: Its leave-one-out score, on the scale of all scores; None with a single shot, or
             where it was not among those left out.
-        duplicate_of: Index of an earlier shot with the very same pixels, or None.
-        suspicious: Whether it is far odder than the others (more than twice the median), so that
-            it may not be normal at all; look at it.
+        duplicate_of: Index of an earlier shot with the same pixels, or None.
+        suspicious: Whether its score is far above the others' (more than twice the median), so
+            that it may be anomalous.
     """
 
     name: str
@@ -138,24 +138,26 @@ class Detector:
             "unlabeled": _given(unlabeled),
             "checkpoint": checkpoint is not None or resume,
         }
-        _check_taken(chosen_method, given)
+        for argument, present in given.items():
+            if present and argument not in chosen_method.takes:
+                raise OptionError(
+                    f"The method {name!r} makes no use of {argument}=; leave it out, or choose "
+                    f"another method."
+                )
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, where the training left off.")
-        profile = _profile_name(profile)
-        chosen = method_choice(chosen_method, profile, backbones)
-        device = profiles.pick_device(device)
         # Images first: a typo in a path should not cost the loading of a network.
-        pictures = _load_all(shots, "shots")
-        held_out = _load_all(validation, "validation") if _given(validation) else []
-        extra = _load_all(unlabeled, "unlabeled") if _given(unlabeled) else []
-        backbone_set = _load_backbones(chosen, device)
-        views = [backbone_set.view(pixels, label) for label, pixels in pictures]
+        pictures = _load_all(shots)
+        held_out = _load_all(validation) if _given(validation) else []
+        extra = _load_all(unlabeled) if _given(unlabeled) else []
+        profile, chosen, backbone_set = _chosen(chosen_method, profile, backbones, device)
+        views = _views(backbone_set, pictures)
         context = FitContext(
             labels=None if labels is None else _checked_labels(labels, views),
-            unlabeled=[backbone_set.view(pixels, label) for label, pixels in extra],
-            validation=[backbone_set.view(pixels, label) for label, pixels in held_out],
+            unlabeled=_views(backbone_set, extra),
+            validation=_views(backbone_set, held_out),
             prompts=prompts,
-            device=device,
+            device=backbone_set.device,
             seed=seed,
             progress=progress or silent,
             encoder=cast("Encoder | None", backbone_set.backbones.get("encoder")),
@@ -176,10 +178,10 @@ class Detector:
         device: str = "auto",
         **options: Any,
     ) -> Detector:
-        """A detector without a single image: what a prompt set declares is what is judged.
+        """Makes a detector without a single image, from the rules of a prompt set.
 
         Every rule (``expect``) that an image breaks counts 1 for each object too many, too few or
-        out of place; a rule broken at all is anomalous. On profiles that read, words for sound and
+        out of place; any broken rule is anomalous. On profiles that read, words for sound and
         damaged parts are compared as well.
 
         Args:
@@ -197,10 +199,7 @@ class Detector:
         """
         method = create_method(ZERO_SHOT, options)
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
-        profile = _profile_name(profile)
-        chosen = method_choice(method, profile, backbones)
-        device = profiles.pick_device(device)
-        backbone_set = _load_backbones(chosen, device)
+        profile, chosen, backbone_set = _chosen(method, profile, backbones, device)
         fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)
         return cls(fitted, backbone_set, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
@@ -236,11 +235,11 @@ class Detector:
     def add_shots(
         self, images: Inputs, labels: Sequence[npt.NDArray[np.integer]] | None = None
     ) -> None:
-        """Takes further normal images into account, as if they had been given at first.
+        """Fits again with further shots, as if they had been given at first.
 
-        All that was given at first (unlabeled and validation images, prompts) is used again. A
-        method that trains is trained again from the start, which is said. A threshold set by hand
-        stays; one that was measured is measured again.
+        Unlabeled and validation images and prompts are used again. A method that trains is trained
+        again from the start, with a warning. A threshold set by hand stays; a measured one is
+        measured again.
 
         Args:
             images: As the shots of :meth:`from_shots`.
@@ -251,7 +250,7 @@ class Detector:
                 missing, too many, or of another size.
         """
         views = self._originals()
-        more = [self._backbones.view(p, n) for n, p in _load_all(images, "shots")]
+        more = _views(self._backbones, _load_all(images))
         known = self._context.labels
         if (known is None) != (labels is None):
             raise OptionError(
@@ -264,7 +263,7 @@ class Detector:
         self._refit([*views, *more], replace(self._context, labels=known, resume=False))
 
     def remove_shot(self, index: int) -> None:
-        """Forgets one shot, as if it had never been given.
+        """Fits again without one shot, as if it had never been given.
 
         Raises:
             ShotsError: There is no such shot, or it is the last one.
@@ -286,19 +285,15 @@ class Detector:
     @property
     def shots(self) -> list[ShotReport]:
         """A report on each shot: leave-one-out score, duplicates, suspicion."""
-        scores = self._fitted.shot_scores
+        scores, keys = self._fitted.shot_scores, self._shot_keys()
         known = [score for score in scores if score is not None]
-        # With two shots each is as far from the other as the other from it: nothing can be said.
         limit = far_odder(known, self._fitted.fusion.baseline)
-        keys = self._shot_keys()
+        first = [keys.index(key) for key in keys]
         return [
-            ShotReport(
-                name,
-                score,
-                keys.index(keys[i]) if keys.index(keys[i]) < i else None,
-                score is not None and score > limit,
+            ShotReport(name, score, j if j < i else None, score is not None and score > limit)
+            for i, (name, score, j) in enumerate(
+                zip(self._fitted.shots, scores, first, strict=True)
             )
-            for i, (name, score) in enumerate(zip(self._fitted.shots, scores, strict=True))
         ]
 
     @property
@@ -340,13 +335,8 @@ class Detector:
         """
         pictures = [storage.thumbnail(v.pixels) for v in self._shots] or list(self._thumbnails)
         record = replace(self._record, shot_keys=tuple(self._shot_keys()))
-        return storage.save(
-            Path(folder),
-            self._fitted,
-            record,
-            self._backbones.backbones,
-            pictures if thumbnails else [],
-        )
+        pictures = pictures if thumbnails else []
+        return storage.save(Path(folder), self._fitted, record, self._backbones.backbones, pictures)
 
     @classmethod
     def load(
@@ -369,22 +359,15 @@ class Detector:
             WeightsUnavailableError: Their weights are not on this machine.
         """
         saved = storage.read(Path(folder))
-        method = saved.method
         chosen: Mapping[str, str | Backbone] = saved.record.backbones
         if profile is not None:
             profile = profiles.profile_name(profile)
-            roles = list(saved.record.backbones)
-            chosen = profiles.resolve(roles, profile, method.declared.get(profile))
+            chosen = profiles.resolve(chosen, profile, saved.method.declared.get(profile))
         device = profiles.pick_device(device)
         backbone_set = _load_backbones(chosen, device)
         storage.check_backbones(saved, backbone_set.backbones)
-        return cls(
-            storage.restore(saved, device),
-            backbone_set,
-            saved.record,
-            [],
-            thumbnails=saved.thumbnails,
-        )
+        fitted = storage.restore(saved, device)
+        return cls(fitted, backbone_set, saved.record, [], thumbnails=saved.thumbnails)
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int
@@ -456,8 +439,8 @@ def _checked_labels(
     return found
 
 
-def _load_all(sources: Inputs, role: str) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Decodes all images of an argument; the first bad one is reported with its place."""
+def _load_all(sources: Inputs) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+    """Name and pixels of each image of an argument; an error names the first unreadable one."""
     expanded = expand_sources(sources)
     several = len(expanded) > 1
     return [
@@ -466,16 +449,30 @@ def _load_all(sources: Inputs, role: str) -> list[tuple[str, npt.NDArray[np.uint
     ]
 
 
-def _profile_name(profile: str | None) -> str:
-    """The profile in force; where nobody chose one, it is said which that is."""
-    if profile is None:
-        profiles.say_default()
-    return profiles.profile_name(profile)
+def _views(
+    backbone_set: BackboneSet, pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]]
+) -> list[ImageView]:
+    return [backbone_set.view(pixels, name) for name, pixels in pictures]
 
 
 def _given(sources: Inputs) -> bool:
     """Whether an optional argument was given: anything but an empty list or tuple."""
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
+
+
+def _chosen(
+    method: Method,
+    profile: str | None,
+    backbones: Mapping[str, str | Backbone] | None,
+    device: str,
+) -> tuple[str, dict[str, str | Backbone], BackboneSet]:
+    """The profile in force, its backbone for each role of the method, and those loaded."""
+    if profile is None:
+        profiles.say_default()
+    profile = profiles.profile_name(profile)
+    roles = method_roles(method, profile, backbones)
+    chosen = profiles.resolve(roles, profile, method.declared.get(profile), backbones)
+    return profile, chosen, _load_backbones(chosen, profiles.pick_device(device))
 
 
 def method_backbones(
@@ -484,23 +481,14 @@ def method_backbones(
     backbones: Mapping[str, str | Backbone] | None = None,
     device: str = "auto",
 ) -> BackboneSet:
-    """The backbones that a method would look through, loaded.
+    """The backbones of a method, loaded.
 
     Raises:
         UnknownNameError: A method, profile, role or backbone does not exist.
-        OptionError: Nobody offers a needed role, or the device is not usable.
+        OptionError: No backbone fills a needed role, or the device is not usable.
         WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
     """
-    chosen = method_choice(create_method(method, {}), profiles.profile_name(profile), backbones)
-    return _load_backbones(chosen, profiles.pick_device(device))
-
-
-def method_choice(
-    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None = None
-) -> dict[str, str | Backbone]:
-    """Role -> backbone of a method on a profile, nothing loaded yet; see ``profiles.resolve``."""
-    roles = method_roles(method, profile, backbones)
-    return profiles.resolve(roles, profile, method.declared.get(profile), backbones)
+    return _chosen(create_method(method, {}), profiles.profile_name(profile), backbones, device)[2]
 
 
 def _load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> BackboneSet:
@@ -510,19 +498,9 @@ def _load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> Backbo
 def method_roles(
     method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None = None
 ) -> tuple[str, ...]:
-    """Roles it needs, and those it makes use of on this profile or that the user fills."""
+    """Roles that it needs, and optional ones of this profile or of the argument ``backbones``."""
     optional: Mapping[str, Sequence[str]] = getattr(method, "optional", {})
     wanted = [
         role for role, where in optional.items() if profile in where or role in (backbones or {})
     ]
     return (*method.needs, *wanted)
-
-
-def _check_taken(method: Method, given: Mapping[str, bool]) -> None:
-    """Refuses arguments that the method would ignore."""
-    for argument, present in given.items():
-        if present and argument not in method.takes:
-            raise OptionError(
-                f"The method {method.name!r} makes no use of {argument}=; leave it out, or choose "
-                f"another method."
-            )

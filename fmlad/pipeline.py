@@ -15,16 +15,16 @@ import numpy.typing as npt
 from fmlad.errors import OptionError
 from fmlad.findings import Finding, defects
 from fmlad.io.images import ImageSource, load_image, source_name
-from fmlad.methods.protocol import Difference, Evidence, FitContext, Method, State
+from fmlad.methods.protocol import Evidence, FitContext, Method, State
 from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
-from fmlad.views import BackboneSet, ImageView, prepare
+from fmlad.views import BackboneSet, ImageView
 
-WORTH = 1.0  # score from which one branch is worth a sentence about an anomalous image
-LOUDEST = 0.9  # share of the loudest branch's score that is worth one whatever it is
-RULE_BROKEN = 0.5  # a broken rule scores 1 or more, and a state is a probability
+WORTH = 1.0  # score of one branch from which a difference of an anomalous image becomes a finding
+STRONGEST = 0.9  # or this share of the highest branch score, where that is lower
+RULE_BROKEN = 0.5  # threshold without shots: a broken rule scores 1 or more
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 # Of the shots of a method that trains, this share is set aside for calibration, where there are so
 # many at least (ours: PSAD, CSAD and ULSAD are given a validation split).
@@ -37,7 +37,7 @@ class Fitted:
 
     Attributes:
         method: The method.
-        state: What it remembers.
+        state: Its fitted state.
         fusion: From branch scores to the score.
         calibration: From the score to a decision.
         shots: Name of each shot, in order.
@@ -53,7 +53,7 @@ class Fitted:
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
-    """Loads one image and looks at it through some backbones.
+    """Loads one image as a view.
 
     Raises:
         InvalidImageError: The source is not one readable picture.
@@ -68,18 +68,10 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     PSAD's adaptive scaling where shots are left out in turn), or by validation images where it
     wants that (``validation_scales``). The threshold is the largest of those scores, or of the
     validation images' where there are any.
-
-    Args:
-        method: The method.
-        views: The shots, at least one.
-        context: What else it may use; its ``validation`` images are never shots.
     """
     from fmlad.training.loop import seeded
 
     progress = context.progress
-    for done, view in enumerate(views, start=1):
-        prepare([view], method.needs)
-        progress(done, len(views), "looking at shots")
     aside = _set_aside(method, len(views), context)
     kept = [view for index, view in enumerate(views) if index not in aside]
     given = context.validation
@@ -140,13 +132,8 @@ def _without(context: FitContext, aside: Sequence[int], views: Sequence[ImageVie
     return replace(context, labels=labels, validation=views)
 
 
-def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageView]) -> Fitted:
-    """A fitted method without a single shot: branches as they are, a threshold for broken rules.
-
-    Args:
-        method: One that can be fitted to prompts alone (``from_prompts``).
-        prompts: What is expected.
-        look: Makes a view of an exemplar's picture.
+def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., ImageView]) -> Fitted:
+    """Fits a method to a prompt set alone: unscaled branches, a threshold for broken rules.
 
     Raises:
         OptionError: The method needs shots.
@@ -154,7 +141,7 @@ def fit_prompts(method: Method, prompts: PromptSet, look: Callable[..., ImageVie
     alone = getattr(method, "from_prompts", None)
     if alone is None:
         raise OptionError(f"The method {method.name!r} needs shots; 'clip-lad' can do without.")
-    state = alone(prompts, look)
+    state = alone(prompts, make_view)
     calibration = Calibration(RULE_BROKEN, "rules", ())
     fusion = AdaptiveScaling(dict.fromkeys(method.branches, 1.0), "maximum")
     return Fitted(method, state, fusion, calibration, (), ())
@@ -170,7 +157,9 @@ def judge(view: ImageView, fitted: Fitted) -> Prediction:
             f"check the weights of its backbones."
         )
     anomaly_map = _at_size(fitted.fusion.fused_map(evidence.maps), view.size)
-    calibration = fitted.calibration
+    calibration, notes = fitted.calibration, list(evidence.notes)
+    if calibration.source == "augmentations":
+        notes.append(f"one shot only: the threshold is {calibration.describe()}")
     return Prediction(
         name=view.name,
         score=score,
@@ -181,7 +170,7 @@ def judge(view: ImageView, fitted: Fitted) -> Prediction:
         branch_scores=fitted.fusion.scaled(evidence.scores),
         segmentation=evidence.segmentation,
         findings=_findings(evidence, anomaly_map, fitted),
-        notes=[*evidence.notes, *_calibration_notes(calibration)],
+        notes=notes,
         pixels=view.pixels,
     )
 
@@ -192,7 +181,7 @@ def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
 
 
 def _with_twins(index: int, views: Sequence[ImageView]) -> frozenset[int]:
-    """The shot and those with the very same pixels, which would make it look perfectly normal."""
+    """The shot and those with the same pixels, which would give it a score of 0."""
     twins = frozenset(i for i, view in enumerate(views) if view.key == views[index].key)
     return twins if len(twins) < len(views) else frozenset({index})
 
@@ -200,13 +189,18 @@ def _with_twins(index: int, views: Sequence[ImageView]) -> frozenset[int]:
 def _findings(
     evidence: Evidence, anomaly_map: npt.NDArray[np.float32], fitted: Fitted
 ) -> list[Finding]:
-    """Typed differences on the common scale, then what else stands out on the map.
+    """Typed differences on the common scale, then the defects on the map.
 
-    A branch reaches 1 on the oddest shot, so what counts for more than that in its own branch is
-    worth a sentence; several branches may add up to an anomaly of which none says so alone.
+    A branch reaches 1 on the shot with the highest score, so a difference above that in its own
+    branch is a finding; several branches below it may add up to an anomaly.
     """
+    scaled = fitted.fusion.scaled
     typed = [
-        Finding(d.kind, d.part, d.expected, d.observed, d.box, _scaled(d, fitted), d.text)
+        Finding(
+            *(d.kind, d.part, d.expected, d.observed, d.box),
+            scaled({d.branch: d.score})[d.branch],
+            d.text,
+        )
         for d in evidence.differences
     ]
     threshold = fitted.calibration.threshold
@@ -214,27 +208,15 @@ def _findings(
         return sorted(typed, key=lambda finding: -finding.score)
     score = fitted.fusion.fused(evidence.scores)
     limit = threshold
-    if score > threshold:  # the loudest branch says why, even where none would be worth it alone
-        loudest = max(fitted.fusion.scaled(evidence.scores).values())
-        limit = min(threshold, WORTH, LOUDEST * loudest)
-    typed = [finding for finding in typed if finding.score > limit]
-    # A branch that names its differences itself needs no nameless ones.
+    if score > threshold:  # so that the highest branch has a finding, even below 1
+        limit = min(threshold, WORTH, STRONGEST * max(scaled(evidence.scores).values()))
+    found = [finding for finding in typed if finding.score > limit]
+    # Maps of branches with typed differences are not searched for defects.
     named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
-    silent = {branch: one for branch, one in evidence.maps.items() if branch not in named}
-    plain = []
-    if silent:
-        plain = defects(_at_size(fitted.fusion.fused_map(silent), anomaly_map.shape), limit)
-    return sorted([*typed, *plain], key=lambda finding: -finding.score)
-
-
-def _scaled(difference: Difference, fitted: Fitted) -> float:
-    return fitted.fusion.scaled({difference.branch: difference.score})[difference.branch]
-
-
-def _calibration_notes(calibration: Calibration) -> list[str]:
-    if calibration.source == "augmentations":
-        return [f"one shot only: the threshold is {calibration.describe()}"]
-    return []
+    maps = {branch: one for branch, one in evidence.maps.items() if branch not in named}
+    if maps:
+        found += defects(_at_size(fitted.fusion.fused_map(maps), anomaly_map.shape), limit)
+    return sorted(found, key=lambda finding: -finding.score)
 
 
 def _at_size(small: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:

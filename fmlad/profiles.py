@@ -49,72 +49,35 @@ class BackboneEntry:
         return name == self.name
 
 
-_BACKBONES = (
-    BackboneEntry(
-        "builtin:handmade@1",
-        ("feature_extractor",),
-        "fmlad.backbones.embedded.builtin:HandmadeFeatures",
-        "colour, oriented gradients and texture energy; no weights",
-    ),
-    BackboneEntry(
-        "builtin:regions@2",
-        ("mask_proposer",),
-        "fmlad.backbones.embedded.objects:ObjectProposer",
-        "objects at the threshold where they look most like one, nested; no weights",
-    ),
-    BackboneEntry(
-        "builtin:lexicon@1",
-        ("text_aligner",),
-        "fmlad.backbones.embedded.lexicon:LexiconAligner",
-        "grounds phrases by their words for colour, size, shape and texture; no weights",
-    ),
-    BackboneEntry(
-        "dinov2:*",
-        ("feature_extractor",),
-        "fmlad.backbones.dinov2:load",
-        "DINOv2, with or without registers, through transformers or timm: a hub identifier or a "
-        "local folder",
-    ),
-    BackboneEntry(
-        "sam:*",
-        ("mask_proposer",),
-        "fmlad.backbones.sam.sam:load",
-        "SAM through transformers (hub identifier or folder), or an original .pth checkpoint",
-    ),
-    BackboneEntry(
-        "sam-hq:*",
-        ("mask_proposer",),
-        "fmlad.backbones.sam.sam:load",
-        "SAM-HQ through transformers (hub identifier or folder), or an original .pth checkpoint",
-    ),
-    BackboneEntry(
-        "sam2:*",
-        ("mask_proposer",),
-        "fmlad.backbones.sam.sam:load",
-        "SAM 2 through transformers: a hub identifier or a local folder",
-    ),
-    BackboneEntry(
-        "builtin:bilateral@1",
-        ("upsampler",),
-        "fmlad.backbones.embedded.bilateral:JointBilateral",
-        "joint bilateral upsampling by the picture's colours; no weights",
-    ),
-    BackboneEntry(
-        "featup:*",
-        ("upsampler",),
-        "fmlad.backbones.featup:load",
-        "FeatUp's JBU stack: a published .ckpt checkpoint",
-    ),
-    BackboneEntry(
-        "clip:*",
-        ("text_aligner", "feature_extractor"),
-        "fmlad.backbones.clip.clip:load",
-        "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
-        "transformers (folder or hub identifier), dense by NACLIP",
-    ),
-)
+_FEATURES, _MASKS, _TEXT = ("feature_extractor",), ("mask_proposer",), ("text_aligner",)
+_ORIGINAL = "through transformers (hub identifier or folder), or an original .pth checkpoint"
+_BUILTIN = "fmlad.backbones.embedded"
+_BACKBONES = tuple(
+    BackboneEntry(name, roles, f"{module}:{factory}", summary)
+    for name, roles, module, factory, summary in (
+        ("builtin:handmade@1", _FEATURES, f"{_BUILTIN}.builtin", "HandmadeFeatures",
+         "colour, oriented gradients and texture energy; no weights"),
+        ("builtin:regions@2", _MASKS, f"{_BUILTIN}.objects", "ObjectProposer",
+         "objects at the threshold where they look most like one, nested; no weights"),
+        ("builtin:lexicon@1", _TEXT, f"{_BUILTIN}.lexicon", "LexiconAligner",
+         "grounds phrases by their words for colour, size, shape and texture; no weights"),
+        ("builtin:bilateral@1", ("upsampler",), f"{_BUILTIN}.bilateral", "JointBilateral",
+         "joint bilateral upsampling by the picture's colours; no weights"),
+        ("dinov2:*", _FEATURES, "fmlad.backbones.dinov2", "load",
+         "DINOv2, with or without registers, through transformers or timm: a hub identifier or a "
+         "local folder"),
+        ("sam:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM {_ORIGINAL}"),
+        ("sam-hq:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM-HQ {_ORIGINAL}"),
+        ("sam2:*", _MASKS, "fmlad.backbones.sam.sam", "load",
+         "SAM 2 through transformers: a hub identifier or a local folder"),
+        ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
+         "FeatUp's JBU stack: a published .ckpt checkpoint"),
+        ("clip:*", (*_TEXT, *_FEATURES), "fmlad.backbones.clip.clip", "load",
+         "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
+         "transformers (folder or hub identifier), dense by NACLIP"),
+    )
+)  # fmt: skip
 
-# The foundation and light profiles grow a role with every backbone that arrives.
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:handmade@1",
@@ -167,7 +130,7 @@ def profile_name(profile: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def say_default() -> None:
-    """Says once per process what another profile would add, where nobody chose one."""
+    """Logs once per process what another profile would add, unless a profile was chosen."""
     if not os.environ.get(PROFILE_VARIABLE):
         _log.warning(
             "fmlad: profile 'builtin' (no download, works offline); profile='foundation' would add "
@@ -192,8 +155,8 @@ def resolve(
 
     Raises:
         UnknownNameError: An override names a role or backbone that does not exist.
-        OptionError: Nobody offers a needed role, a backbone does not fill its role, or an override
-            is for a role that the method has no use for.
+        OptionError: A needed role has no backbone, a backbone does not fill its role, or an
+            override is for a role that the method does not use.
     """
     wanted = tuple(needs)
     chosen: dict[str, str | Backbone] = {**PROFILES[profile], **(declared or {})}

@@ -1,4 +1,4 @@
-"""Saved detectors: a folder of JSON, safetensors and small pictures, checked through and through.
+"""Saved detectors: a folder of JSON, safetensors and small pictures, every file with its hash.
 
 ``detector.json``     what the detector is, with a hash of every other file and of itself
 ``state.safetensors`` what its method remembers
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # 1 was never released: other names of tensors
 MANIFEST, STATE = "detector.json", "state.safetensors"
-THUMBNAIL = r"shots/\d{3,}\.jpg"
+THUMBNAIL = r"shots/\d{3,}\.jpg"  # as _thumbnail_names writes them
 THUMBNAIL_SIDE = 160  # px of the longer side
 
 
@@ -89,7 +89,6 @@ class _Manifest(_Strict):
     fusion: dict[str, Any]
     calibration: dict[str, Any]
     shots: list[_Shot]
-    thumbnails: list[str]
     prompts: dict[str, Any] | None
     state: dict[str, Any]
     files: dict[str, str]
@@ -139,41 +138,36 @@ def save(
     from safetensors.torch import save as to_bytes
 
     check_target(folder)
-    contents: dict[str, bytes] = {STATE: to_bytes(fitted.state.tensors())}
-    names = [f"shots/{index:03d}.jpg" for index in range(len(thumbnails))]
-    contents |= dict(zip(names, thumbnails, strict=True))
+    contents = {STATE: to_bytes(fitted.state.tensors())}
+    contents |= zip(_thumbnail_names(len(thumbnails)), thumbnails, strict=True)
     described = fitted.state.meta()
-    manifest = {
-        "format": FORMAT,
-        "fmlad": __version__,
-        "method": record.method,
-        "config": dataclasses.asdict(fitted.method.config),
-        "profile": record.profile,
-        "seed": record.seed,
-        "validation": record.validation,
-        "set_aside": len(fitted.shots) - fitted.state.shots,
-        "backbones": {
-            role: {"name": backbone.name, "fingerprint": backbone.fingerprint}
+    shots = zip(fitted.shots, record.shot_keys, fitted.shot_scores, strict=True)
+    manifest = _Manifest(
+        format=FORMAT,
+        fmlad=__version__,
+        method=record.method,
+        config=dataclasses.asdict(fitted.method.config),
+        profile=record.profile,
+        seed=record.seed,
+        validation=record.validation,
+        set_aside=len(fitted.shots) - fitted.state.shots,
+        backbones={
+            role: _Backbone(name=backbone.name, fingerprint=backbone.fingerprint)
             for role, backbone in backbones.items()
         },
-        "fusion": fitted.fusion.to_dict(),
-        "calibration": fitted.calibration.to_dict(),
-        "shots": [
-            {"name": name, "key": key, "score": score}
-            for name, key, score in zip(
-                fitted.shots, record.shot_keys, fitted.shot_scores, strict=True
-            )
-        ],
-        "thumbnails": names,
-        "prompts": described.pop("prompts", None),
-        "state": described,
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
-    }
+        fusion=fitted.fusion.to_dict(),
+        calibration=fitted.calibration.to_dict(),
+        shots=[_Shot(name=name, key=key, score=score) for name, key, score in shots],
+        prompts=described.pop("prompts", None),
+        state=described,
+        files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+        sha256="",
+    )
     # Through JSON first, so that what is hashed is what will be read (tuples become lists).
-    manifest = json.loads(json.dumps(manifest))
-    manifest["sha256"] = _own_hash(manifest)
+    written = json.loads(json.dumps(manifest.model_dump()))
+    written["sha256"] = _own_hash(written)
     # Keys as they come: the order of a prompt set's parts is the number of their classes.
-    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
+    contents[MANIFEST] = json.dumps(written, indent=1).encode()
     try:
         _replace(folder, contents)
     except (OSError, ValueError) as error:
@@ -195,13 +189,15 @@ def read(folder: Path) -> Saved:
             f"`fmlad fit` and Detector.save write it."
         )
     manifest = _read_manifest(folder)
-    for name, digest in manifest.files.items():
-        if name != STATE and not re.fullmatch(THUMBNAIL, name):
-            raise _corrupt(folder, f"{MANIFEST} lists a file {name!r}, which no detector has")
-        if hashlib.sha256(_bytes(folder, name)).hexdigest() != digest:
-            raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
-    if set(manifest.files) != {STATE, *manifest.thumbnails}:
+    names = _thumbnail_names(len(manifest.shots))
+    if beyond := manifest.files.keys() - {STATE, *names}:
+        raise _corrupt(folder, f"{MANIFEST} lists files {sorted(beyond)}, which no detector has")
+    if manifest.files.keys() not in ({STATE}, {STATE, *names}):
         raise _corrupt(folder, f"{MANIFEST} does not list its own files")
+    contents = {name: _bytes(folder, name) for name in manifest.files}
+    for name, digest in manifest.files.items():
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
     record = Record(
         manifest.method,
         manifest.profile,
@@ -210,10 +206,9 @@ def read(folder: Path) -> Saved:
         manifest.validation,
         tuple(shot.key for shot in manifest.shots),
     )
-    thumbnails = tuple(_bytes(folder, name) for name in manifest.thumbnails)
-    return Saved(
-        folder, record, _method(folder, manifest), manifest, _bytes(folder, STATE), thumbnails
-    )
+    state = contents.pop(STATE)
+    thumbnails = tuple(contents[name] for name in names if name in contents)
+    return Saved(folder, record, _method(folder, manifest), manifest, state, thumbnails)
 
 
 def check_backbones(saved: Saved, backbones: Mapping[str, Backbone]) -> None:
@@ -233,7 +228,7 @@ def check_backbones(saved: Saved, backbones: Mapping[str, Backbone]) -> None:
 
 
 def restore(saved: Saved, device: str) -> Fitted:
-    """Turns a verified folder back into a fitted method.
+    """Builds the fitted method of a verified folder.
 
     Raises:
         CorruptDetectorError: The state does not fit the method.
@@ -243,10 +238,8 @@ def restore(saved: Saved, device: str) -> Fitted:
 
     manifest = saved.manifest
     try:
-        described = manifest.state
-        if manifest.prompts is not None:
-            described = {**described, "prompts": manifest.prompts}
-        state = saved.method.restore(load(saved.state), described, device)
+        prompts = {} if manifest.prompts is None else {"prompts": manifest.prompts}
+        state = saved.method.restore(load(saved.state), {**manifest.state, **prompts}, device)
         fitted_on = len(manifest.shots) - manifest.set_aside
         if state.shots != fitted_on:
             raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")
@@ -267,6 +260,10 @@ def restore(saved: Saved, device: str) -> Fitted:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:
         raise _corrupt(saved.folder, str(error).rstrip(".")) from error
+
+
+def _thumbnail_names(count: int) -> list[str]:
+    return [f"shots/{index:03d}.jpg" for index in range(count)]
 
 
 def _read_manifest(folder: Path) -> _Manifest:
@@ -304,22 +301,18 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
         method = create_method(manifest.method, manifest.config)
     except (OptionError, TypeError) as error:
         raise _corrupt(folder, f"{MANIFEST}: config: {error}") from error
-    lacking = {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys()
-    if lacking:
-        raise _corrupt(folder, f"{MANIFEST}: config lacks {sorted(lacking)}")
-    beyond = set(manifest.backbones) - set(method.needs)
-    if not set(method.needs) <= set(manifest.backbones) or not beyond <= set(
-        getattr(method, "optional", {})
-    ):
-        raise _corrupt(
-            folder,
-            f"{MANIFEST}: backbones are {sorted(manifest.backbones)}; "
-            f"expected {sorted(method.needs)}",
-        )
-    if manifest.prompts is not None and "prompts" not in method.takes:
-        raise _corrupt(folder, f"{MANIFEST}: prompts are not what {manifest.method!r} takes")
-    if manifest.profile not in PROFILES:
-        raise _corrupt(folder, f"{MANIFEST}: profile {manifest.profile!r} is unknown")
+    present, needed = manifest.backbones.keys(), set(method.needs)
+    wrong = None
+    if lacking := {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys():
+        wrong = f"config lacks {sorted(lacking)}"
+    elif not needed <= present <= needed | getattr(method, "optional", {}).keys():
+        wrong = f"backbones are {sorted(present)}; expected {sorted(needed)}"
+    elif manifest.prompts is not None and "prompts" not in method.takes:
+        wrong = f"prompts are not what {manifest.method!r} takes"
+    elif manifest.profile not in PROFILES:
+        wrong = f"profile {manifest.profile!r} is unknown"
+    if wrong:
+        raise _corrupt(folder, f"{MANIFEST}: {wrong}")
     return method
 
 

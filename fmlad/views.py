@@ -1,7 +1,7 @@
 """An image with its memoised role outputs.
 
-Methods see views and nothing else. Every backbone runs at most once per image however many
-methods, leave-one-out rounds or pages ask, because they all ask the same view.
+Methods see views only. Every backbone runs at most once per image, however many methods,
+leave-one-out rounds or pages use the view.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ from fmlad.backbones.roles import (
 if TYPE_CHECKING:
     from fmlad.io.cache import DiskCache
 
-STAGE = "stage "  # begins the names of stages among the tensors of a cached pyramid
-
+STAGE = "stage "  # prefix of the names of stages among the tensors of a cached pyramid
 
 Packed = dict[str, npt.NDArray[Any]]  # masks, eight pixels a byte
 
 
 @dataclass(frozen=True)
 class BackboneSet:
-    """The backbones in use, by role, and where their results go.
+    """The backbones in use and the cache of their results.
 
     Attributes:
         backbones: By role.
-        cache: Where results that are dear to compute are stored; None: nowhere.
-        device: Where features lie, whether computed or read back from the cache.
+        cache: For results of expensive backbones; None: not cached.
+        device: Device of features, whether computed or read from the cache.
     """
 
     backbones: Mapping[str, Backbone]
@@ -53,10 +52,9 @@ class BackboneSet:
     _latest: list[tuple[Packed, Masks]] = field(default_factory=list, repr=False, compare=False)
 
     def unpacked(self, packed: Packed) -> Masks:
-        """Masks out of their packed form; those asked for last stay unpacked.
+        """Masks from their packed form; the last ones stay unpacked.
 
-        The steps of a method ask for one image's masks in turn, and all images' would fill the
-        memory.
+        The steps of a method use one image's masks in turn; all images' would fill the memory.
         """
         if not self._latest or self._latest[0][0] is not packed:
             self._latest[:] = [(packed, _unpacked(packed))]
@@ -68,13 +66,13 @@ class BackboneSet:
 
 
 class ImageView:
-    """One decoded image and all that backbones say about it, computed on first use.
+    """One decoded image and the outputs of backbones for it, computed on first use.
 
     Attributes:
         pixels: uint8 ``(H, W, 3)`` RGB, read-only.
         name: For messages and reports.
-        memo: What methods derived from this image's backbones alone, by a name of their own.
-        of_pixels: What was derived from the pixels alone, by a name of its own.
+        memo: Results that methods derived from this image's role outputs, by name.
+        of_pixels: Results derived from the pixels alone, by name.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], name: str, backbone_set: BackboneSet) -> None:
@@ -134,12 +132,12 @@ class ImageView:
         return self._backbones.unpacked(self._masks[backbone.fingerprint])
 
     def has(self, role: str) -> bool:
-        """Whether there is a backbone in a role that a method can do without."""
+        """Whether there is a backbone in a role."""
         return role in self._backbones.backbones
 
     @property
     def reads(self) -> bool:
-        """Whether the text aligner takes any word, and not those of a table alone."""
+        """Whether the text aligner takes any word, not only those of a table."""
         return bool(getattr(self._backbones.backbones["text_aligner"], "reads", True))
 
     def ground(
@@ -149,7 +147,7 @@ class ImageView:
         templates: Sequence[str] = (),
         role: str = "text_aligner",
     ) -> Tensor:
-        """How well words fit places, or regions; see ``TextAligner.ground``.
+        """Similarity of words to places or regions; see ``TextAligner.ground``.
 
         Raises:
             PromptError: The backbone cannot ground one of them.
@@ -162,11 +160,10 @@ class ImageView:
         return ImageView(pixels, f"{self.name} ({what})", self._backbones)
 
     def through(self, backbone_set: BackboneSet) -> ImageView:
-        """The same picture through other backbones.
+        """A view of the same picture through other backbones.
 
-        What a backbone said to either view is known to both, and what was computed from the pixels
-        goes along; what methods noted in ``memo`` does not, because it may come from backbones that
-        the other does not have.
+        Both views share role outputs, by fingerprint, and results of the pixels; not ``memo``,
+        which may come from backbones that the other view does not have.
         """
         other = ImageView(self.pixels, self.name, backbone_set)
         other._pyramids, other._masks = self._pyramids, self._masks
@@ -178,7 +175,7 @@ class ImageView:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels and of what backbones said so far, without methods' notes."""
+        """Bytes of the pixels and of role outputs so far, ``memo`` not counted."""
         copies: Sequence[ImageView] = vars(self).get("gentle_copies", ())
         total = self.pixels.nbytes + sum(copy.nbytes for copy in copies)
         for pyramid in self._pyramids.values():

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from torch import Tensor
 
@@ -102,3 +103,6 @@ def shared() -> Callable[..., Path]:
 
 
 torch.set_num_threads(2)
+# A slow machine is no failure.
+settings.register_profile("fmlad", deadline=None)
+settings.load_profile("fmlad")

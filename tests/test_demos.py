@@ -9,6 +9,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.conftest import picture
@@ -28,6 +29,7 @@ def run(name: str, *arguments: str) -> str:
     return said.getvalue()
 
 
+@pytest.mark.slow
 def test_from_shots_makes_its_own_pictures() -> None:
     out = run("from_shots.py")
     assert "score" in out
@@ -40,6 +42,7 @@ def test_from_shots_takes_a_folder_and_a_query(folder: Path, tmp_path: Path) -> 
     assert "anomalous" in run("from_shots.py", str(folder), str(query))
 
 
+@pytest.mark.slow
 def test_save_and_serve_judges_what_is_new_and_survives_a_restart(
     folder: Path, tmp_path: Path
 ) -> None:

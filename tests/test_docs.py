@@ -41,6 +41,7 @@ def test_the_six_lines_of_the_readme_run(
     assert (tmp_path / "my-detector" / "detector.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_line_of_the_readme_runs(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

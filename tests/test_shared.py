@@ -14,6 +14,7 @@ import fmlad
 pytestmark = pytest.mark.shared
 
 
+@pytest.mark.slow
 def test_a_real_board_scan_shows_its_defects_against_its_template(
     shared: Callable[..., Path],
 ) -> None:
@@ -33,6 +34,7 @@ def test_a_real_board_scan_shows_its_defects_against_its_template(
         assert not detector.predict(template).is_anomalous
 
 
+@pytest.mark.slow
 def test_dice_that_lie_anywhere_are_judged_without_place(shared: Callable[..., Path]) -> None:
     root = shared("data", "dice")
     trays = set((root / "trays.txt").read_text().split())

@@ -1,7 +1,6 @@
-"""Saved detectors: the same scores afterwards, and a clear word about any damage.
+"""Saved detectors: the same scores after loading, and a named error for any damage.
 
-Two kinds of damage. Accidents change bytes and are caught by hashes. To see that the checks behind
-the hashes speak too, the other tests repair every hash after doing harm.
+Hashes catch changed bytes. The checks behind the hashes are tested with hashes repaired.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -36,6 +37,10 @@ from fmlad.errors import (
 )
 
 MANIFEST, STATE = storage.MANIFEST, storage.STATE
+GONE = object()
+EXAMPLES = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 Manifest = dict[str, Any]
 Place = tuple[str | int, ...]
 
@@ -49,7 +54,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def picture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
+def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     """The same coloured blocks every time, with noise of its own."""
     blocks = np.random.default_rng(5).integers(0, 200, (height // 8, width // 8, 3))
     noise = np.random.default_rng(seed).integers(0, 30, (height, width, 3))
@@ -58,7 +63,7 @@ def picture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
 
 def query() -> np.ndarray:
     pixels = picture(99)
-    pixels[30:50, 60:80] = (255, 0, 200)
+    pixels[16:26, 30:40] = (255, 0, 200)
     return pixels
 
 
@@ -100,11 +105,19 @@ def write_manifest(folder: Path, manifest: Manifest, repair: bool = True) -> Non
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
+def changed(manifest: Manifest, place: Place, value: Any) -> Manifest:
+    """A copy with another value at a place, or without it (``GONE``)."""
+    copied = copy.deepcopy(manifest)
+    target = at(copied, place[:-1])
+    if value is GONE:
+        del target[place[-1]]
+    else:
+        target[place[-1]] = value
+    return copied
+
+
 def change_manifest(folder: Path, place: Place, value: Any) -> None:
-    """Sets one value, hashes repaired."""
-    manifest = manifest_of(folder)
-    at(manifest, place[:-1])[place[-1]] = value
-    write_manifest(folder, manifest)
+    write_manifest(folder, changed(manifest_of(folder), place, value))
 
 
 def change_state(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
@@ -190,6 +203,7 @@ def test_a_loaded_detector_gives_the_same_verdict(detector: Detector, original: 
     assert (loaded.method, loaded.profile) == (detector.method, detector.profile)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_verdict(
     detector: Detector, original: Path, tmp_path: Path
 ) -> None:
@@ -213,9 +227,8 @@ def test_another_process_gives_the_same_verdict(
     ("shots", "options"),
     [
         ([picture(1)], {}),
-        ([picture(1), picture(2, 64, 160)], {"levels": 2}),
-        ([picture(1), picture(2)], {"symmetry": "all", "banks": "patch", "smoothing": 0}),
-        ([picture(1), picture(2)], {"registration": False}),
+        ([picture(1), picture(2, 32, 80)], {"levels": 2}),
+        ([picture(1), picture(2)], {"symmetry": "all", "banks": "patch", "registration": False}),
     ],
 )
 def test_every_kind_of_detector_comes_back(
@@ -232,7 +245,7 @@ def test_saving_what_was_loaded_changes_nothing_that_counts(original: Path, tmp_
     again = Detector.load(original, device="cpu").save(tmp_path / "again")
     assert (again / STATE).read_bytes() == (original / STATE).read_bytes()
     old, new = manifest_of(original), manifest_of(again)
-    for key in set(old) - {"files", "sha256", "thumbnails"}:
+    for key in set(old) - {"files", "sha256"}:
         assert new[key] == old[key], key
 
 
@@ -266,8 +279,8 @@ def test_the_folder_may_be_given_in_any_way(
     saved: Path, monkeypatch: pytest.MonkeyPatch, detector: Detector
 ) -> None:
     monkeypatch.chdir(saved.parent)
-    for given in ("saved", "./saved/", str(saved), Path("saved")):
-        assert Detector.load(given, device="cpu").threshold == detector.threshold
+    for folder in ("saved", "./saved/", str(saved), Path("saved")):
+        assert Detector.load(folder, device="cpu").threshold == detector.threshold
     detector.save("relative/deep/folder")
     assert outcome(saved.parent / "relative/deep/folder") == "works"
 
@@ -285,50 +298,46 @@ def test_there_is_no_pickle_in_it(original: Path) -> None:
     assert json.loads(state[8 : 8 + length])  # a JSON header, then plain numbers
 
 
-# --- accidents -----------------------------------------------------------------------------------
+# --- damage: any change of any file, hashes not repaired -----------------------------------------
+
+FILES = (MANIFEST, STATE, "shots/000.jpg", "shots/001.jpg")
 
 
-def names(original: Path) -> list[str]:
-    found = files_of(original)
-    assert {MANIFEST, STATE, "shots/000.jpg", "shots/001.jpg"} == set(found)
-    return found
+@st.composite
+def damages(draw: st.DrawFn) -> tuple[str, Callable[[bytes], bytes | None]]:
+    """A file and what becomes of its bytes; None: it is gone."""
+    place, bit = draw(st.floats(0, 1, exclude_max=True)), draw(st.integers(0, 7))
+
+    def flipped(data: bytes) -> bytes:
+        spot = int(place * len(data))
+        return data[:spot] + bytes([data[spot] ^ 1 << bit]) + data[spot + 1 :]
+
+    changes: list[Callable[[bytes], bytes | None]] = [
+        lambda data: None,
+        lambda data: data[: int(place * len(data))],
+        lambda data: data + b"x",
+        flipped,
+    ]
+    return draw(st.sampled_from(FILES)), draw(st.sampled_from(changes))
 
 
-def test_a_missing_file_is_named(original: Path, saved: Path) -> None:
-    for name in names(original):
-        data = (saved / name).read_bytes()
-        (saved / name).unlink()
-        refused(saved, name)
-        (saved / name).mkdir()
-        refused(saved, name)
-        (saved / name).rmdir()
+@pytest.mark.slow
+@EXAMPLES
+@given(damage=damages())
+def test_any_damage_to_a_file_is_refused(
+    saved: Path, damage: tuple[str, Callable[[bytes], bytes | None]]
+) -> None:
+    name, change = damage
+    data = (saved / name).read_bytes()
+    harmed = change(data)
+    (saved / name).unlink()
+    if harmed is not None:
+        (saved / name).write_bytes(harmed)
+    try:
+        if name != MANIFEST or harmed is None or not same_content(data, harmed):
+            refused(saved, *([name] if name != MANIFEST else []))
+    finally:
         (saved / name).write_bytes(data)
-    assert outcome(saved) == "works"
-
-
-def test_a_truncated_file_is_named(original: Path, saved: Path) -> None:
-    for name in names(original):
-        data = (saved / name).read_bytes()
-        for length in {0, 1, 8, 100, len(data) // 2, len(data) - 1}:
-            (saved / name).write_bytes(data[:length])
-            refused(saved, name)
-        (saved / name).write_bytes(data)
-
-
-def test_a_flipped_bit_is_noticed(original: Path, saved: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in names(original):
-        data = (saved / name).read_bytes()
-        spots = [0, 7, 8, 9, len(data) - 1, *rng.integers(0, len(data), 25).tolist()]
-        for spot in spots:
-            harmed = bytearray(data)
-            harmed[spot] ^= 1 << int(rng.integers(0, 8))
-            (saved / name).write_bytes(harmed)
-            if name == MANIFEST and same_content(data, bytes(harmed)):
-                continue
-            refused(saved)
-        (saved / name).write_bytes(data)
-    assert outcome(saved) == "works"
 
 
 def same_content(one: bytes, two: bytes) -> bool:
@@ -339,25 +348,25 @@ def same_content(one: bytes, two: bytes) -> bool:
         return False
 
 
-def test_an_appended_byte_is_noticed(original: Path, saved: Path) -> None:
-    for name in names(original):
-        data = (saved / name).read_bytes()
-        (saved / name).write_bytes(data + b"x")
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_or_truncated_file_is_named(saved: Path, name: str) -> None:
+    data = (saved / name).read_bytes()
+    for length in (0, len(data) // 2):
+        (saved / name).write_bytes(data[:length])
         refused(saved, name)
-        (saved / name).write_bytes(data)
+    (saved / name).unlink()
+    refused(saved, name)
+    (saved / name).mkdir()
+    refused(saved, name)
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "null", "[]", "{}", "3", '"detector"', "{", "[" * 100_000, "\ufeff{}", '{"format": 2}'],
+    "data",
+    [b"null", b"[]", b"{}", b"{", b"[" * 100_000, b'{"format": 2}', b"\xff\xfe\x00{"],
+    ids=["null", "list", "empty", "open", "deep", "format alone", "no text"],
 )
-def test_a_manifest_that_is_none_is_refused(saved: Path, text: str) -> None:
-    (saved / MANIFEST).write_text(text, encoding="utf-8")
-    refused(saved, MANIFEST)
-
-
-def test_bytes_that_are_no_text_are_refused(saved: Path) -> None:
-    (saved / MANIFEST).write_bytes(b"\xff\xfe\x00{")
+def test_a_manifest_that_is_none_is_refused(saved: Path, data: bytes) -> None:
+    (saved / MANIFEST).write_bytes(data)
     refused(saved, MANIFEST)
 
 
@@ -369,208 +378,109 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
             Detector.load(tmp_path / name)
 
 
-# --- the manifest, hashes repaired or not --------------------------------------------------------
+# --- the manifest, hashes repaired ---------------------------------------------------------------
 
-# Without these an older or newer state could hardly be told from damage; but they pass so far.
-UNNOTICED = {
-    ("config", "*"),
-    ("fusion", "scales", "*"),
-    ("calibration", "threshold"),
-    ("backbones", "*"),
-}
+JUNK: list[Any] = [None, True, -1, 1.5, float("nan"), "x", "", [], {}, [None], {"a": None}]
+# Removing one of these leaves a detector that works, or that names what is missing otherwise.
+OPTIONAL = {("fusion", "scales", "*"), ("calibration", "threshold"), ("backbones", "*")}
 
 
-def is_unnoticed(place: Place) -> bool:
-    return any(
-        len(known) == len(place) and all(k in ("*", p) for k, p in zip(known, place, strict=True))
-        for known in UNNOTICED
+@pytest.mark.slow
+@EXAMPLES
+@given(data=st.data())
+def test_any_change_of_the_manifest_is_noticed_by_its_hash(
+    saved: Path, data: st.DataObject
+) -> None:
+    before = (saved / MANIFEST).read_bytes()
+    place = data.draw(st.sampled_from(list(places(json.loads(before)))))
+    value = data.draw(st.sampled_from([*JUNK, GONE]))
+    manifest = changed(json.loads(before), place, value)
+    try:
+        if manifest != json.loads(before):
+            write_manifest(saved, manifest, repair=False)
+            refused(saved)
+    finally:
+        (saved / MANIFEST).write_bytes(before)
+
+
+@pytest.mark.slow
+@EXAMPLES
+@given(data=st.data())
+def test_rubbish_anywhere_in_the_manifest_works_or_is_an_error_of_ours(
+    saved: Path, data: st.DataObject
+) -> None:
+    before = (saved / MANIFEST).read_bytes()
+    place = data.draw(st.sampled_from(list(places(json.loads(before)))))
+    value = data.draw(st.sampled_from([*JUNK, GONE]))
+    write_manifest(saved, changed(json.loads(before), place, value))
+    try:
+        Detector.load(saved, device="cpu").predict(query())
+    except FmladError:
+        pass
+    finally:
+        (saved / MANIFEST).write_bytes(before)
+
+
+def test_a_missing_key_is_noticed(saved: Path) -> None:
+    manifest = manifest_of(saved)
+    for place in places(manifest):
+        if isinstance(place[-1], str) and not any(matches(place, known) for known in OPTIONAL):
+            write_manifest(saved, changed(manifest, place, GONE))
+            with pytest.raises(CorruptDetectorError):
+                Detector.load(saved, device="cpu")
+
+
+def matches(place: Place, known: Place) -> bool:
+    return len(known) == len(place) and all(
+        k in ("*", p) for k, p in zip(known, place, strict=True)
     )
 
 
-def without(manifest: Manifest, place: Place) -> Manifest:
-    changed = copy.deepcopy(manifest)
-    del at(changed, place[:-1])[place[-1]]
-    return changed
-
-
-def test_removing_anything_at_all_is_noticed(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    every = list(places(manifest))
-    assert len(every) > 50
-    for place in every:
-        write_manifest(saved, without(manifest, place), repair=False)
-        refused(saved, MANIFEST)
-
-
-def test_removing_a_key_is_noticed_even_with_hashes_repaired(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    keys = [p for p in places(manifest) if isinstance(p[-1], str) and not is_unnoticed(p)]
-    assert len(keys) > 30
-    for place in keys:
-        write_manifest(saved, without(manifest, place))
-        assert outcome(saved).startswith("corrupt"), place
-
-
-def test_removing_an_item_is_noticed_or_harmless(saved: Path) -> None:
-    """An item less of a list can be a good detector; then it must work as one."""
-    manifest = manifest_of(saved)
-    elsewhere = ("config", "halves")  # see the tests below
-    items = [p for p in places(manifest) if isinstance(p[-1], int) and not {*p} & {*elsewhere}]
-    assert len(items) > 6
-    for place in items:
-        write_manifest(saved, without(manifest, place))
-        got = outcome(saved)
-        assert got == "works" or got.startswith("corrupt"), (place, got)
-
-
-def test_removing_half_a_shape_is_noticed(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    for place in places(manifest["state"]["patches"]["halves"], ("state", "patches", "halves")):
-        write_manifest(saved, without(manifest, place))
-        assert outcome(saved).startswith("corrupt"), place
-
-
-def test_removing_an_option_is_noticed(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    for place in places(manifest["config"], ("config",)):
-        write_manifest(saved, without(manifest, place))
-        assert outcome(saved).startswith("corrupt"), place
-
-
-@pytest.mark.parametrize(
-    "place", [("fusion", "scales", "patch"), ("backbones", "feature_extractor")]
-)
-def test_removing_a_scale_or_a_backbone_is_noticed(saved: Path, place: Place) -> None:
-    write_manifest(saved, without(manifest_of(saved), place))
-    refused(saved, place[-1])
-
-
-def test_an_extra_key_is_refused(saved: Path) -> None:
+def test_an_unknown_key_is_refused(saved: Path) -> None:
     manifest = manifest_of(saved)
     for place in ((), ("shots", 0), ("backbones", "feature_extractor")):
-        changed = copy.deepcopy(manifest)
-        at(changed, place)["surprise"] = 1
-        write_manifest(saved, changed)
+        write_manifest(saved, changed(manifest, (*place, "surprise"), 1))
         refused(saved, MANIFEST, "surprise")
-
-
-@pytest.mark.parametrize("place", [("fusion",), ("calibration",), ("state",)])
-def test_an_extra_key_further_down_breaks_the_hash_at_least(saved: Path, place: Place) -> None:
-    manifest = manifest_of(saved)
-    at(manifest, place)["surprise"] = 1
-    write_manifest(saved, manifest, repair=False)
-    refused(saved, "wrong hash")
-
-
-def test_every_value_is_covered_by_the_hash(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    leaves = [p for p in places(manifest) if not isinstance(at(manifest, p), dict | list)]
-    for place in leaves:
-        changed = copy.deepcopy(manifest)
-        old = at(changed, place)
-        new = {bool: not old, str: f"{old}x", type(None): "x"}.get(type(old))
-        at(changed, place[:-1])[place[-1]] = old + 1 if new is None else new
-        write_manifest(saved, changed, repair=False)
-        refused(saved)
-
-
-def test_every_hash_is_checked(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    for name, digest in manifest["files"].items():
-        write_manifest(saved, manifest)
-        for wrong in ("0" * 64, "", digest.upper(), digest[:-1]):
-            change_manifest(saved, ("files", name), wrong)
-            refused(saved, name, "wrong hash")
-
-
-JUNK: list[Any] = [None, True, -1, 1.5, "x", "", [], {}, [None], {"a": None}]
-
-
-def test_rubbish_in_place_of_any_top_level_value_never_crashes(saved: Path) -> None:
-    manifest = manifest_of(saved)
-    for key in manifest:
-        for junk in JUNK:
-            write_manifest(saved, {**manifest, key: junk}, repair=key != "sha256")
-            got = outcome(saved)
-            # "seed" and its like may hold another plain value and still be a detector.
-            fine = got.startswith("corrupt") or (
-                got == "works" and type(junk) is type(manifest[key])
-            )
-            known = key in ("method", "config", "backbones")  # see the tests below
-            assert fine or known, (key, junk, got)
 
 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
         (("method",), "no-such-method"),
+        (("profile",), "no-such-profile"),
+        (("prompts",), {}),
+        (("seed",), "0"),
+        (("shots",), []),
+        (("shots", 0, "score"), "high"),
         (("config", "levels"), -5),
         (("config", "surprise"), 1),
-        (("config", "banks"), 7),
         (("config", "symmetry"), None),
-    ],
-)
-def test_a_method_or_option_that_cannot_be_is_damage(saved: Path, place: Place, value: Any) -> None:
-    change_manifest(saved, place, value)
-    refused(saved)
-
-
-def test_a_method_or_option_that_cannot_be_is_an_error_of_ours_at_least(saved: Path) -> None:
-    change_manifest(saved, ("method",), "no-such-method")
-    with pytest.raises(FmladError, match="no-such-method"):
-        Detector.load(saved)
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
         (("state", "patches", "levels"), "many"),
         (("state", "patches", "levels"), 0),
         (("state", "patches", "levels"), 9),
+        (("state", "patches", "levels"), float("inf")),
         (("state", "patches", "ratio"), float("nan")),
         (("state", "patches", "ratio"), 0.0),
-        (("state", "patches", "ratio"), -1.0),
-        (("state", "patches", "ratio"), "x"),
         (("state", "patches", "shots"), []),
-        (("state", "patches", "shots"), None),
+        (("state", "patches", "shots", 1), 7),
         (("state", "patches", "halves"), [None]),
+        (("state", "patches", "halves", 0), [0.0, 0.0]),
+        (("state", "patches", "placed"), "no"),
         (("fusion", "kind"), "another"),
+        (("fusion", "scales"), {}),
         (("fusion", "scales", "patch"), 0.0),
         (("calibration", "source"), "guessed"),
-        (("calibration", "scores"), ["x"]),
-        (("shots", 0, "score"), "high"),
-        (("thumbnails"), ["shots/000.jpg"]),
-        (("prompts"), {}),
-        (("seed"), "0"),
-    ],
-)
-def test_a_value_that_cannot_be_is_damage(saved: Path, place: Place | str, value: Any) -> None:
-    change_manifest(saved, (place,) if isinstance(place, str) else place, value)
-    refused(saved)
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        (("state", "patches", "levels"), float("inf")),
-        (("state", "patches", "halves", 0), [1.0]),
-        (("state", "patches", "halves", 0), [0.0, 0.0]),
-        (("state", "patches", "halves", 0, 0), float("nan")),
-        (("state", "patches", "placed"), "no"),
-        (("state", "patches", "shots", 1), 7),
         (("calibration", "source"), ["user"]),
         (("calibration", "threshold"), float("nan")),
-        (("fusion", "scales"), {}),
-        (("shots",), []),
-        (("profile",), "no-such-profile"),
+        (("calibration", "scores"), ["x"]),
     ],
 )
-def test_more_values_that_cannot_be_are_damage(saved: Path, place: Place, value: Any) -> None:
+def test_a_value_that_cannot_be_is_damage(saved: Path, place: Place, value: Any) -> None:
     change_manifest(saved, place, value)
     refused(saved)
 
 
-@pytest.mark.parametrize("version", [0, 1, 99, "2", 1.5, None, True, [2]])
+@pytest.mark.parametrize("version", [1, 99, "2", None, [2]])
 def test_an_unknown_format_is_named_with_the_version_that_wrote_it(
     saved: Path, version: Any
 ) -> None:
@@ -599,10 +509,7 @@ def test_no_path_leads_out_of_the_folder(saved: Path) -> None:
         "\0",
     ):
         manifest = manifest_of(saved)
-        changed = copy.deepcopy(manifest)
-        changed["files"][name] = digest
-        changed["thumbnails"].append(name)
-        write_manifest(saved, changed)
+        write_manifest(saved, changed(manifest, ("files", name), digest))
         refused(saved, repr(name), "no detector has")
         write_manifest(saved, manifest)
 
@@ -633,10 +540,8 @@ def test_every_extra_tensor_is_named(saved: Path) -> None:
 
 WRONG: dict[str, Callable[[Tensor], Tensor]] = {
     "float64": lambda t: t.double(),
-    "float16": lambda t: t.half(),
     "integers": lambda t: t.int(),
     "one dimension more": lambda t: t[None],
-    "flat": lambda t: t.flatten()[None, None, None, None, None],
     "NaN": lambda t: torch.cat([t.flatten()[:-1], torch.tensor([torch.nan])]).view(t.shape),
     "infinity": lambda t: torch.cat([t.flatten()[:-1], torch.tensor([torch.inf])]).view(t.shape),
 }
@@ -748,7 +653,7 @@ def broken(real: Callable[..., Any], call: int) -> Callable[..., Any]:
     return wrapped
 
 
-@pytest.mark.parametrize("call", [1, 2, 3, 4])
+@pytest.mark.parametrize("call", [1, 4])
 def test_a_full_disk_leaves_the_old_detector_and_nothing_else(
     saved: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:

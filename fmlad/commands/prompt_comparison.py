@@ -20,7 +20,7 @@ from PIL import Image
 
 from fmlad import draw, pipeline
 from fmlad.errors import OptionError
-from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, by_clusters, margin, on_grid, parse
+from fmlad.methods.clip_lad.coarse_to_fine import ALIGNER, by_clusters, margin, parse
 from fmlad.methods.clip_lad.differences import segmentation
 from fmlad.methods.clip_lad.histogram import by_class, class_shares, nearest
 from fmlad.methods.clip_lad.method import ClipLad
@@ -28,7 +28,7 @@ from fmlad.methods.clip_lad.wording import make_ready
 from fmlad.methods.protocol import FitContext
 from fmlad.metrics import auroc
 from fmlad.objects.clusters import DEFAULT, Clusters
-from fmlad.objects.instances import PartMap
+from fmlad.objects.instances import GRID, PartMap, resized
 from fmlad.progress import Progress
 from fmlad.prompts import PromptSet
 from fmlad.prompts.controls import only_names, shuffled_nouns, wrong_nouns
@@ -183,7 +183,7 @@ def _clustered(
     """Images divided by clusters of the shots' features, by ``id``; and how many clusters."""
     clusters = Clusters.fit([view.pyramid(ALIGNER) for view in shots], DEFAULT, rng)
     found = {
-        id(view): PartMap(on_grid(clusters.assign(view.pyramid(ALIGNER))) + 1, ())
+        id(view): PartMap(resized(clusters.assign(view.pyramid(ALIGNER)), (GRID, GRID)) + 1, ())
         for view in (*shots, *others)
     }
     return found, len(clusters.centroids)

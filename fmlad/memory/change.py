@@ -1,4 +1,4 @@
-"""Where an image changed: distance maps smoothed, and how surely a place differs from the shots."""
+"""Where an image changed: smoothed distance maps, and the belief that a place changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 
-# Most of a thing's box changes when the thing comes or goes: its upper quartile decides, since the
-# largest value may be a scratch on it. Shares of the largest distance of normal images below which
-# nothing has changed, and from which something has (ours).
+# Most of a box changes when its object comes or goes: the upper quartile decides, since the largest
+# value may be a scratch. Shares of the largest distance of normal images up to which the belief in
+# a change is 0, and from which it is 1 (ours).
 TYPICAL = 0.75
 SAME, CHANGED = 0.3, 0.6
 SAME_ALONE, CHANGED_ALONE = 1.0, 2.0  # the same with a single shot (ours)
@@ -34,7 +34,7 @@ def smoothed(distances: Tensor, sigma: float) -> Tensor:
 
 
 def sureness(patches: npt.NDArray[np.floating], alone: bool) -> Floats:
-    """How surely something changed, in [0, 1], where patches are so many times the usual."""
+    """Belief in a change, in [0, 1], from distances over the largest one of a normal image."""
     same, changed = (SAME_ALONE, CHANGED_ALONE) if alone else (SAME, CHANGED)
     return np.asarray(np.clip((patches - same) / (changed - same), 0, 1), dtype=np.float64)
 
@@ -42,12 +42,12 @@ def sureness(patches: npt.NDArray[np.floating], alone: bool) -> Floats:
 def changed(
     boxes: Floats, image: tuple[int, int], patches: npt.NDArray[np.float32], alone: bool
 ) -> Floats:
-    """How surely something changed in each of some boxes of an image, ``(n,)`` in [0, 1].
+    """Belief in a change inside each of some boxes of an image, ``(n,)`` in [0, 1].
 
     Args:
         boxes: ``(n, 4)``, ``xyxy`` in pixels.
         image: Its height and width.
-        patches: As in :func:`confirmed`.
+        patches: ``(h, w)``, distances over the largest one of a normal image.
         alone: Whether there is only one shot.
     """
     scale = np.array([patches.shape[1] / image[1], patches.shape[0] / image[0]] * 2)

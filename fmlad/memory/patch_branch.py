@@ -1,6 +1,6 @@
-"""The patch branch of a method: a query's patches before those of the shots.
+"""The patch branch of a method: distances of a query's patches to those of the shots.
 
-Patches are looked up around the same place where the query registers to a shot, and anywhere in the
+Patches are searched around the same place where the query registers to a shot, and anywhere in the
 shots otherwise (PSAD's patch bank, section 3.4; CLIP-LAD's Eq. 3).
 """
 
@@ -24,11 +24,11 @@ RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of sea
 
 @dataclass(frozen=True)
 class PatchComparison:
-    """An image's patches before those of the shots.
+    """Distances of an image's patches to those of the shots.
 
     Attributes:
         distances: float32 ``(h, w)``, smoothed; in units of the features.
-        registered: Whether it registered to a shot and they were compared at the same place.
+        registered: Whether patches were compared at the same place of a shot.
         note: The same in words.
     """
 
@@ -38,7 +38,7 @@ class PatchComparison:
 
     @property
     def score(self) -> float:
-        """Distance of the patch that is farthest from the shots."""
+        """Largest distance of a patch."""
         return float(self.distances.max())
 
 
@@ -62,7 +62,7 @@ class PatchBranch:
     describe: Callable[[ImageView], PatchFeatures] | None = None
 
     def features(self, view: ImageView, edges: bool = True) -> PatchFeatures:
-        """What is compared of a view; without edges it is never registered."""
+        """Features of a view; without edges it is never registered."""
         if self.describe is not None:
             return self.describe(view)
         pyramid = view.pyramid()
@@ -72,11 +72,11 @@ class PatchBranch:
     def fit(
         self, views: Sequence[ImageView], rng: np.random.Generator, progress: Progress
     ) -> PatchMemory:
-        """Remembers the shots and learns whether place means anything among them."""
-        memory = [
-            ShotPatches(index, self.features(view, self.registration))
-            for index, view in enumerate(views)
-        ]
+        """Stores the shots' patches and measures whether the shots register to each other."""
+        memory = []
+        for index, view in enumerate(views):
+            memory.append(ShotPatches(index, self.features(view, self.registration)))
+            progress(index + 1, len(views), "looking at shots")
         for index, view in enumerate(views):
             for what, pixels in symmetric_copies(view.pixels, self.symmetry):
                 copy = self.features(view.again(pixels, what), edges=False)
@@ -111,7 +111,7 @@ class PatchBranch:
         rng: np.random.Generator,
         progress: Progress,
     ) -> PatchMemory:
-        """Do left-out shots register, and how do the two ways of searching compare on them?"""
+        """Whether left-out shots register, and both kinds of distances on them."""
         if len(views) == 1:
             trials = [(copy, frozenset[int]()) for copy in views[0].gentle_copies]
         else:

@@ -1,8 +1,8 @@
 """The patch bank over a set of shots: search anywhere, or around the same place.
 
 PSAD's patch bank (Kim et al., AAAI 2024, section 3.4; PatchCore's memory without a coreset). Where
-a query registers to a shot, a patch is compared around the same place only, so that a right patch
-in a wrong place stands out too.
+a query registers to a shot, a patch is compared around the same place only, so that a normal patch
+in a wrong place has a large distance too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fmlad.memory.registration import (
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """What the bank asks of an image.
+    """What is compared of an image.
 
     Attributes:
         levels: Features ``(1, C, h, w)`` of the compared levels, finest first.
@@ -53,7 +53,7 @@ class ShotPatches:
 
     Attributes:
         shot: Index of the shot it came from.
-        look: What is remembered of it.
+        features: Of the image.
     """
 
     shot: int
@@ -62,9 +62,7 @@ class ShotPatches:
     @cached_property
     def fan(self) -> Fan:
         """The shot's side of registration."""
-        if self.features.edges is None:
-            raise RuntimeError("a symmetric copy is never registered")
-        return fan(self.features.edges)
+        return fan(_edges_of(self.features))
 
 
 Registered = tuple[ShotPatches, Registration]
@@ -72,14 +70,14 @@ Registered = tuple[ShotPatches, Registration]
 
 @dataclass(frozen=True)
 class PatchMemory:
-    """What the patch bank remembers.
+    """State of the patch bank.
 
     Attributes:
         memory: Shots first, in order, then their symmetric copies.
-        placed: Whether the shots register to each other, so that place can be asked for.
+        placed: Whether the shots register to each other, so that patches are compared in place.
         ratio: Factor that brings distances found anywhere onto the scale of those found at the
             same place, measured on the shots.
-        usual: Largest distance at the same place of a left-out shot; 0 where place means nothing.
+        baseline: Largest distance at the same place of a left-out shot; 0 unless ``placed``.
     """
 
     memory: tuple[ShotPatches, ...]
@@ -104,7 +102,7 @@ class PatchMemory:
     def with_place(
         self, at_place: Sequence[float], anywhere: Sequence[float], of: int
     ) -> PatchMemory:
-        """A copy that knows whether place means anything among the shots.
+        """A copy with ``placed``, ``ratio`` and ``baseline`` measured.
 
         Args:
             at_place: Largest distance of each left-out shot that registered.
@@ -127,7 +125,7 @@ class PatchMemory:
             return []
         shots = [item for item in self.kept(exclude) if item.features.edges is not None]
         shots.sort(key=lambda item: float((item.features.pooled - features.pooled).norm()))
-        # A shot left out is asked for twice: when places are learned and when it is judged.
+        # A left-out shot is registered twice: when places are learned and when it is judged.
         known = next((item for item in self.memory if item.features.edges is features.edges), None)
         found = [
             (item, self.between(known, item) if known else register(features.edges, item.fan))
@@ -139,21 +137,18 @@ class PatchMemory:
         """How one shot lies in another; estimated once."""
         key = (item.shot, base.shot)
         if key not in self._between:
-            if item.features.edges is None:
-                raise RuntimeError("a symmetric copy is never registered")
-            self._between[key] = register(item.features.edges, base.fan)
+            self._between[key] = register(_edges_of(item.features), base.fan)
         return self._between[key]
 
     def at_place(self, features: PatchFeatures, found: Sequence[Registered], window: int) -> Tensor:
         """Distances ``(h, w)`` around the same place in the shots found."""
-        if features.edges is None:
-            raise RuntimeError("a symmetric copy is never registered")
+        half = _edges_of(features).half
         maps = []
         for index, level in enumerate(features.levels):
             best = torch.full(level.shape[-2:], torch.inf, device=level.device)
             for item, registration in found:
                 size = (level.shape[-2], level.shape[-1])
-                grid = sample_grid(registration, features.edges.half, item.fan.edges.half, size)
+                grid = sample_grid(registration, half, item.fan.edges.half, size)
                 there = item.features.levels[index]
                 gap = same_place_distances(level, there, grid.to(level.device), window)
                 best = torch.minimum(best, gap)
@@ -171,7 +166,7 @@ class PatchMemory:
         return _mean_map(maps)
 
     def _index(self, item: ShotPatches, level: int) -> PatchIndex:
-        """The index of one shot's level, built once: whichever shots are left out, it serves."""
+        """The index of one shot's level, built once for all sets of left-out shots."""
         key = (id(item), level)
         if key not in self._indices:
             self._indices[key] = PatchIndex(flatten(item.features.levels[level]))
@@ -199,7 +194,7 @@ class PatchMemory:
             "halves": [list(e.half) if e else None for e in edges],
             "placed": self.placed,
             "ratio": self.ratio,
-            "usual": self.baseline,
+            "baseline": self.baseline,
         }
 
     @classmethod
@@ -212,7 +207,7 @@ class PatchMemory:
         """
         memory: list[ShotPatches] = []
         count, placed = meta["levels"], meta["placed"]
-        ratio, baseline = float(meta["ratio"]), float(meta["usual"])
+        ratio, baseline = float(meta["ratio"]), float(meta["baseline"])
         owners = list(zip(meta["shots"], meta["halves"], strict=True))
         for number, (shot, half) in enumerate(owners):
             first = memory[0].features if memory else None
@@ -221,9 +216,8 @@ class PatchMemory:
                 for i in range(int(count))
             )
             pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
-            memory.append(
-                ShotPatches(int(shot), PatchFeatures(levels, pooled, _edges(reader, number, half)))
-            )
+            features = PatchFeatures(levels, pooled, _read_edges(reader, number, half))
+            memory.append(ShotPatches(int(shot), features))
         originals = [item.shot for item in memory if item.features.edges is not None]
         if not originals and placed is False:  # a bank that never registers anything
             originals = [item.shot for item in memory]
@@ -233,22 +227,25 @@ class PatchMemory:
             or originals != list(range(len(originals)))
             or not {item.shot for item in memory} <= set(originals)
             or not isinstance(placed, bool)
-            or not math.isfinite(ratio)
-            or ratio <= 0
-            or not math.isfinite(baseline)
-            or baseline < 0
+            or not (0 < ratio < math.inf and 0 <= baseline < math.inf)
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
         return cls(tuple(memory), placed, ratio, baseline)
 
 
-def _edges(reader: TensorReader, number: int, half: Sequence[float] | None) -> Edges | None:
+def _edges_of(features: PatchFeatures) -> Edges:
+    if features.edges is None:
+        raise RuntimeError("a symmetric copy is never registered")
+    return features.edges
+
+
+def _read_edges(reader: TensorReader, number: int, half: Sequence[float] | None) -> Edges | None:
     if half is None:
         return None
     width, height = (float(value) for value in half)
     if max(width, height) != 1 or min(width, height) <= 0:
         raise ValueError(f"halves of shot {number} are {half}")
-    # Registration runs on the CPU: its canvases are too small to be worth a transfer.
+    # Registration runs on the CPU: its canvases are small.
     coarse = reader.take(f"{number}.edges.coarse", (COARSE, COARSE)).cpu()
     fine = tuple(reader.take(f"{number}.edges.{size}", (size, size)).cpu() for size in REFINE)
     return Edges(coarse, fine, (width, height))

@@ -1,9 +1,8 @@
 """Similarity registration of a query to a shot, with a confidence.
 
 Where a fixture holds the product still, a query differs from a shot by a small shift, turn and
-zoom. Knowing them lets a patch be compared with the same place instead of with every place, which
-is what makes a correct-looking patch in the wrong place visible. Where there is no such fixture the
-confidence stays low and nobody should use the transform.
+zoom, and its patches can be compared with the same place of the shot. Without a fixture the
+confidence stays low, and the transform should not be used.
 
 Estimated on edge strength (robust to lighting) in two steps: all shifts at a fan of angles by
 cross-correlation in the Fourier domain, then robust Gauss-Newton refinement of shift, turn and zoom
@@ -84,11 +83,6 @@ class Registration:
         """Scale factor from query to shot."""
         return math.hypot(float(self.matrix[0, 0]), float(self.matrix[1, 0]))
 
-    @property
-    def shift(self) -> tuple[float, float]:
-        """Shift of the centre, in halves of the longer side."""
-        return float(self.matrix[0, 2]), float(self.matrix[1, 2])
-
 
 def view_edges(view: ImageView) -> Edges:
     """Edge strength of an image, computed once."""
@@ -125,22 +119,18 @@ def fan(shot: Edges) -> Fan:
 def register(query: Edges, shot: Fan) -> Registration:
     """Estimates the similarity transform from query to shot.
 
-    Always returns the best transform found; whether to use it is for the caller to decide by its
-    ``confidence``.
+    Always returns the best transform found, with its ``confidence``.
     """
     found = _refined(query, shot.edges, _search(query.coarse, shot.spectra))
     if found.confidence >= CERTAIN:
         return found
-    # Where there is little to see, the search may be led astray; most fixtures hardly move at all.
+    # With few edges the search may fail; most fixtures hardly move at all.
     unmoved = _refined(query, shot.edges, torch.eye(2, 3).to(query.coarse))
     return max(unmoved, found, key=lambda registration: registration.confidence)
 
 
 def sample_grid(
-    registration: Registration,
-    query_half: Half,
-    shot_half: Half,
-    size: tuple[int, int],
+    registration: Registration, query_half: Half, shot_half: Half, size: tuple[int, int]
 ) -> Tensor:
     """Sampling grid that brings the shot's feature map onto the query's cells.
 
@@ -155,16 +145,11 @@ def sample_grid(
     """
     height, width = size
     matrix = registration.matrix
-    y = (torch.arange(height, device=matrix.device) + 0.5) * 2 / height - 1
-    x = (torch.arange(width, device=matrix.device) + 0.5) * 2 / width - 1
-    points = torch.stack(
-        [
-            (x * query_half[0]).expand(height, width),
-            (y * query_half[1])[:, None].expand(height, width),
-            torch.ones(height, width, device=matrix.device),
-        ],
-        dim=-1,
-    ).to(matrix)
+    y, x = (
+        _axis(matrix, side) * h for side, h in ((height, query_half[1]), (width, query_half[0]))
+    )
+    grids = torch.meshgrid(y, x, indexing="ij")
+    points = torch.stack([grids[1], grids[0], torch.ones_like(grids[0])], dim=-1)
     found = points @ matrix.T
     return (found / found.new_tensor(shot_half))[None]
 
@@ -187,7 +172,7 @@ def _on_canvas(grey: Tensor, size: int) -> Tensor:
     padded = F.pad(small, (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    # The root keeps one strong contour from outvoting everything else.
+    # The root limits the weight of a single strong contour.
     strength = _smooth((dx.square() + dy.square() + 1e-8).sqrt().sqrt())[0, 0]
     top, left = (size - target[0]) // 2, (size - target[1]) // 2
     return F.pad(strength, (left, size - target[1] - left, top, size - target[0] - top))
@@ -251,7 +236,7 @@ def _refine(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Hal
     for _ in range(STEPS):
         both = inside * _warp(shot_inside, matrix)
         error = ((_standardise(_warp(shot, matrix), both) - target) * both).reshape(-1)
-        # Cauchy weights: what differs because it is wrong must not pull the transform.
+        # Cauchy weights: anomalies must not change the transform.
         spread = error.abs().sum() / both.sum().clamp_min(1) + 1e-6
         weights = both.reshape(-1) / (1 + (error / spread).square())
         weighted = jacobian * weights[:, None]
@@ -288,7 +273,7 @@ def _standardise(image: Tensor, weights: Tensor) -> Tensor:
 def _correlation(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> float:
     """Pearson correlation over the part of the query that the shot covers, times that share.
 
-    The share, because a small overlap finds something alike in any two pictures.
+    The share, because a small overlap correlates in any two pictures.
     """
     inside, shot_inside = (_inside(query, half) for half in halves)
     covered = inside & (_warp(shot_inside.to(query), matrix) > 0.5)

@@ -28,7 +28,7 @@ def option_error(error: ValidationError) -> OptionError:
     place = first["loc"][:1]
     # An option of several types has one complaint a type.
     expected = dict.fromkeys(
-        one["msg"].removeprefix("Input ").removeprefix("Value ")
+        one["msg"].removeprefix("Input ").removeprefix("Value ").removeprefix("error, ")
         for one in error.errors()
         if one["loc"][:1] == place
     )

@@ -1,7 +1,7 @@
-"""What a method is: it asks for roles, remembers shots, and turns a view into evidence.
+"""The protocol of methods: fit to shots through roles, then turn a view into evidence.
 
-A method neither scales nor decides. It hands raw branch scores and maps to ``pipeline.py``, which
-fuses and calibrates them the same way for every method.
+A method returns raw branch scores and maps; ``pipeline.py`` fuses and calibrates them the same way
+for every method.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Calibrates = Literal["leave-one-out", "held-out", "augmented"]
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a method may use at fit time besides the shots.
+    """Inputs of a fit besides the shots.
 
     Attributes:
         labels: Part masks ``(H, W)`` of the shots, integers, one a shot, or None.
@@ -39,7 +39,7 @@ class FitContext:
         prompts: A prompt set, or None.
         device: Where networks are trained and tensors lie.
         seed: For everything left to chance; torch's generator is seeded with it before ``fit``.
-        progress: To be told of long work.
+        progress: Called as ``progress(done, total, what)``.
         encoder: The backbone in the role ``encoder``, for methods that need one, else None.
         checkpoint: Folder for checkpoints of long training, or None.
         resume: Whether to go on from the checkpoint there.
@@ -58,19 +58,19 @@ class FitContext:
 
     @cached_property
     def rng(self) -> np.random.Generator:
-        """NumPy's source of chance, seeded with ``seed``; one generator for the whole fit."""
+        """NumPy's random generator, seeded with ``seed``; one for the whole fit."""
         return np.random.default_rng(self.seed)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One typed difference that a method saw, before scaling.
+    """One typed difference, before scaling.
 
     Attributes:
-        kind: What sort of difference.
+        kind: As of :class:`fmlad.findings.Finding`.
         part: Name of the part, or None.
-        expected: What the shots have, or None.
-        observed: What the query has, or None.
+        expected: Count, share or area in the shots, or None.
+        observed: The same in the query, or None.
         box: ``xyxy`` in input pixels, or None.
         branch: The branch whose scale applies to ``score``.
         score: Raw, on that branch's scale.
@@ -89,7 +89,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a method has to say about one image.
+    """Result of a method for one image, before scaling.
 
     Attributes:
         scores: Raw score per branch, >= 0, higher is more anomalous.
@@ -108,7 +108,7 @@ class Evidence:
 
 
 class State(Protocol):
-    """What a method remembers: tensors and JSON, nothing else, so that it can be saved."""
+    """Fitted state of a method: tensors and JSON only, so that it can be saved."""
 
     @property
     def shots(self) -> int:
@@ -130,24 +130,23 @@ class Method(Protocol):
     Attributes:
         name: As users write it.
         summary: One line for listings.
-        needs: Roles it cannot do without; may depend on the config.
-        takes: Optional arguments of ``Detector.from_shots`` that it makes use of, out of
-            ``"prompts"``, ``"labels"``, ``"unlabeled"`` and ``"checkpoint"``; others are refused.
+        needs: Roles it requires; may depend on the config.
+        takes: Optional arguments of ``Detector.from_shots`` that it uses, out of ``"prompts"``,
+            ``"labels"``, ``"unlabeled"`` and ``"checkpoint"``; others are refused.
         calibrates_by: Which normal images set scales and threshold: ``"leave-one-out"`` (each shot
-            judged by the others, for methods that forget a shot cheaply; altered copies of a single
-            one), ``"held-out"`` (validation images, else shots set aside before fitting, for
+            judged by the others, for methods that exclude a shot cheaply; altered copies of a
+            single one), ``"held-out"`` (validation images, else shots set aside before fitting, for
             methods that train) or ``"augmented"`` (altered copies of the shots).
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
     Three more class attributes may be left out:
 
-    - ``optional``, ``{role: profiles}``: roles that it makes use of where it gets them. On these
-      profiles it does by default, on others when the user names a backbone for the role.
-    - ``validation_scales``: whether validation images scale the branches too, and not just set the
-      threshold.
-    - ``typed``: branches that name all that they find, so that their maps are not searched for
-      nameless defects.
+    - ``optional``, ``{role: profiles}``: roles that it uses if present: on these profiles by
+      default, on others when the user names a backbone for the role.
+    - ``validation_scales``: whether validation images set the scales of the branches too.
+    - ``typed``: branches whose differences are complete, so that their maps are not searched for
+      defects.
     """
 
     name: ClassVar[str]
@@ -161,14 +160,14 @@ class Method(Protocol):
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """Names of all branches that its evidence speaks in."""
+        """Names of all branches of its evidence."""
         ...
 
     @property
     def needs(self) -> tuple[str, ...]: ...
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> State:
-        """Remembers the shots, or learns from them; must work for one.
+        """Fits to the shots; must work for one.
 
         Args:
             views: The shots.
@@ -186,12 +185,12 @@ class Method(Protocol):
         ...
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> Fusion:
-        """How its branches become one score, learned from raw scores of left-out shots.
+        """Fusion of its branches into one score, learned from raw scores of normal images.
 
         Args:
-            left_out: Branch scores, one mapping a left-out shot, gently altered copy of the only
-                one, or validation image where these scale the branches.
-            state: What was remembered.
+            left_out: Branch scores, one mapping a left-out shot, altered copy of the only one, or
+                validation image where these scale the branches.
+            state: From :meth:`fit`.
         """
         ...
 

@@ -1,9 +1,9 @@
-"""Objects of one image in numbers: what they look like, how large they are and where they lie."""
+"""Objects of one image in numbers: appearance, size and position."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.embedded.region_shapes import solidity
+from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
 
 Floats = npt.NDArray[np.float64]
 
-# Columns of ``Objects.appearance``. One unit each is a difference that a person would call clear;
-# units only set the starting point, parts learn their own from the shots.
+# Columns of ``Objects.appearance``. One unit is a difference that a person would call clear; parts
+# learn units of their own from the shots, never below these.
 LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD, SIZE, ELONGATION, SOLIDITY = range(7)
 COLOUR = (LIGHTNESS, RED_GREEN, YELLOW_BLUE, SPREAD)
 FORM = (SIZE, ELONGATION, SOLIDITY)
@@ -27,8 +28,8 @@ SOLIDITY_UNIT = 0.1
 
 # A proposal counts as an object from FULL quality on, and not at all below NONE (ours).
 NONE, FULL = 0.4, 0.6
-COVERED = 0.9  # a mask this much covered by smaller ones says nothing new (CSAD's overlap rule)
-ROWS, AT_ONCE = 64, 32  # rows of all masks, and masks, that are worked on as floats at once
+COVERED = 0.9  # share of a mask covered by smaller ones from which it is left out (CSAD)
+ROWS = 64  # rows of all masks that are converted to floats at once
 MOST = 256  # objects an image, best quality first (CSAD keeps 255)
 
 
@@ -43,7 +44,7 @@ class Objects:
         boxes: float64 ``(n, 4)``, ``xyxy`` in input pixels.
         places: float64 ``(n, 2)``, ``(x, y)`` of the centroid from the image centre, in halves of
             the longer side.
-        objectness: float64 ``(n,)`` in (0, 1]: how surely this is an object at all.
+        objectness: float64 ``(n,)`` in (0, 1]: belief that the proposal is an object.
     """
 
     appearance: Floats
@@ -57,29 +58,20 @@ class Objects:
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
         """Some of them: bool ``(n,)``."""
-        return Objects(
-            self.appearance[which],
-            self.features[which],
-            self.boxes[which],
-            self.places[which],
-            self.objectness[which],
-        )
+        return Objects(*(array[which] for array in self._arrays().values()))
 
     def tensors(self) -> dict[str, Tensor]:
         """float32 copies of everything, to be saved."""
-        arrays = {
-            "appearance": self.appearance,
-            "features": self.features,
-            "boxes": self.boxes,
-            "places": self.places,
-            "objectness": self.objectness,
-        }
-        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+        arrays = self._arrays().items()
+        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays}
+
+    def _arrays(self) -> dict[str, Floats]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
 class MaskedObjects:
-    """Objects of an image together with their masks, which are not remembered.
+    """Objects of an image together with their masks, which are not saved.
 
     Attributes:
         objects: The descriptions.
@@ -102,16 +94,15 @@ def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tenso
     quality = masks.scores[good].astype(np.float64)
     objectness = np.clip((quality - NONE) / (FULL - NONE), 1e-3, 1)
     kept = masks.masks[good]
-    seen = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
-    # Without a choice of the proposer's, parts win over wholes.
-    own = _says_something(kept) if masks.preferred is None else masks.preferred[good]
+    found = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
+    preferred = _not_covered(kept) if masks.preferred is None else masks.preferred[good]
     shared = _shared_pixels(kept[:, ::2, ::2])
-    return Proposals(seen.objects, good, quality, kept.mean(axis=(1, 2)), shared, own)
+    return Proposals(found.objects, good, quality, kept.mean(axis=(1, 2)), shared, preferred)
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """All that may be an object in an image, wholes and their pieces alike.
+    """All proposals of an image that may be objects; a mask and its pieces may both be among them.
 
     Attributes:
         objects: Every proposal, described.
@@ -119,7 +110,7 @@ class Proposals:
         quality: float64 ``(n,)`` in [0, 1], of the proposer.
         areas: float64 ``(n,)``, shares of the image.
         shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
-        own: bool ``(n,)``: what the proposer would choose.
+        preferred: bool ``(n,)``: the mask proposer's own choice.
     """
 
     objects: Objects
@@ -127,7 +118,7 @@ class Proposals:
     quality: Floats
     areas: Floats
     shared: Floats
-    own: npt.NDArray[np.bool_]
+    preferred: npt.NDArray[np.bool_]
 
     def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> MaskedObjects:
         """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
@@ -141,15 +132,15 @@ def described(
     objectness: Floats,
     level: Tensor,
 ) -> MaskedObjects:
-    """Describes objects whose masks ``(n, h, w)``, boxes and weights are known."""
+    """Describes objects whose masks ``(n, h, w)``, boxes and objectness are known."""
     colours = _lab(pixels, masks.shape[1:]) if len(masks) else np.zeros((0, 0, 3))
     half = np.array([pixels.shape[1], pixels.shape[0]]) / max(pixels.shape[:2])
     places = [_extent(mask) for mask in masks]
     centres = np.array([_centroid(m, p) for m, p in zip(masks, places, strict=True)])
-    appearance = [_look(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
+    appearance = [_appearance(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
         _rounded(np.array(appearance).reshape(-1, 7)),
-        _rounded(_mean_features(masks, places, level)),
+        _rounded(region_means(level[0], masks).double().cpu().numpy()),
         _rounded(boxes),
         _rounded((2 * centres.reshape(-1, 2) - 1) * half),
         _rounded(objectness),
@@ -168,15 +159,12 @@ def _shared_pixels(masks: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _rounded(values: Floats) -> Floats:
-    """To what a saved detector keeps, so that one loaded again thinks the same."""
+    """Values as a saved detector keeps them, so that a loaded one gives the same scores."""
     return values.astype(np.float32).astype(np.float64)
 
 
-def _says_something(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which masks ``(n, h, w)`` are more than what smaller ones cover.
-
-    Parts win over wholes (CSAD, section 3.1, and its code's ``filter_by_combine``).
-    """
+def _not_covered(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which masks ``(n, h, w)`` smaller ones do not cover (CSAD, section 3.1)."""
     areas = masks.sum(axis=(1, 2))
     union = np.zeros(masks.shape[1:], bool)
     kept = np.zeros(len(masks), bool)
@@ -195,8 +183,8 @@ def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     return within, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _look(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[float]:
-    """Of a mask and its colours, both within its extent, in an image of so many pixels."""
+def _appearance(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[float]:
+    """Row of ``Objects.appearance`` of a mask and its colours in an image of ``pixels`` pixels."""
     colour = colours[inside]
     mean = colour.mean(0)
     spread = float(np.sqrt(np.square(colour - mean).sum(1).mean()))
@@ -233,49 +221,3 @@ def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].float() / 255
     small = F.interpolate(image, (grid[0], grid[1]), mode="bilinear", antialias=True)
     return 100 * lab(small)[0].permute(1, 2, 0).double().numpy()
-
-
-def _mean_features(
-    masks: npt.NDArray[np.bool_], places: list[tuple[slice, slice]], level: Tensor
-) -> Floats:
-    """Mean of a feature map under each mask, ``(n, C)``; each mask lies in its place."""
-    channels, height, width = level.shape[1:]
-    if len(masks) == 0:
-        return np.zeros((0, channels))
-    down, across = masks.shape[1] / height, masks.shape[2] / width
-    if down.is_integer() and across.is_integer():
-        covered = np.zeros((len(masks), height, width), np.float32)
-        for mask, place, share in zip(masks, places, covered, strict=True):
-            _cover(mask, place, share, (int(down), int(across)))
-        shares = torch.from_numpy(covered).to(level.device)
-    else:
-        blocks = [
-            F.interpolate(
-                torch.from_numpy(masks[start : start + AT_ONCE].astype(np.float32))[:, None],
-                (height, width),
-                mode="area",
-            )[:, 0]
-            for start in range(0, len(masks), AT_ONCE)
-        ]
-        shares = torch.cat(blocks).to(level.device)
-    # An object smaller than a cell still owns its share of it.
-    shares = shares / shares.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-    return torch.einsum("nhw,chw->nc", shares, level[0]).double().cpu().numpy()
-
-
-def _cover(
-    mask: npt.NDArray[np.bool_],
-    place: tuple[slice, slice],
-    share: npt.NDArray[np.float32],
-    cell: tuple[int, int],
-) -> None:
-    """Fills in the share of each cell ``(h, w)`` that a mask covers; a cell is so many pixels."""
-    first = [side.start // size for side, size in zip(place, cell, strict=True)]
-    last = [-(-side.stop // size) for side, size in zip(place, cell, strict=True)]
-    rows, columns = (
-        slice(low * size, high * size) for low, high, size in zip(first, last, cell, strict=True)
-    )
-    inside = mask[rows, columns]
-    blocks = inside.reshape(last[0] - first[0], cell[0], last[1] - first[1], cell[1])
-    counts = blocks.sum(1, dtype=np.uint16).sum(2)
-    share[first[0] : last[0], first[1] : last[1]] = counts / np.float32(cell[0] * cell[1])

@@ -1,9 +1,9 @@
-"""How the objects of two images lie to each other: a transform that brings like upon like.
+"""How the objects of two images lie relative to each other: a transform between their positions.
 
 Pixels register two pictures of one scene; objects register two pictures of one arrangement, where
-every pin lies a little differently. Pairs of like objects propose a similarity transform (random
-sample consensus, Fischler and Bolles 1981), the one that most objects agree with is refined to an
-affine one. That most objects agree is what tells an arrangement from a heap.
+every pin lies a little differently. Pairs of similar objects propose a similarity transform (random
+sample consensus, Fischler and Bolles 1981); the one with the most inliers is refined to an affine
+one. The share of inliers separates an arrangement from a heap.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 NEAR = 0.12  # halves of the longer side within which two objects lie at one place
-APART = 0.3  # of the two objects that propose a transform: closer ones tell little
+APART = 0.3  # least distance of the two objects that propose a transform
 ZOOM, TURN = 1.33, 0.5  # largest change of scale, and of angle (radians): a product, not a heap
 MOST_TRIALS = 3000
-MOST = 48  # objects looked at, the surest
+MOST = 48  # objects considered, highest weight first
 ROUNDS = 3  # of refinement
 STIFF = 0.05  # ridge towards the similarity, in objects
-LEAST = 3  # objects without which there is no arrangement
+LEAST = 3  # objects below which there is no arrangement
 
 
 @dataclass(frozen=True)
@@ -31,48 +33,65 @@ class Arrangement:
 
     Attributes:
         matrix: float64 ``(2, 3)``, from the first image's positions to the second's.
-        share: Weight of the objects that agree with it, in [0, 1] of the lesser image's.
-        agreeing: Their number.
+        share: Weight of the inliers, in [0, 1] of the lesser image's total.
+        inliers: Their number.
     """
 
     matrix: Floats
     share: float
-    agreeing: int
+    inliers: int
 
 
 def arrange(
-    first: Floats, second: Floats, like: npt.NDArray[np.bool_], weights: tuple[Floats, Floats]
+    first: Floats, second: Floats, similar: Bools, weights: tuple[Floats, Floats]
 ) -> Arrangement | None:
-    """The transform that brings most objects upon like ones; None where nothing can be said.
+    """The transform with the most inliers; None where there are too few objects.
 
     Args:
         first: Positions ``(n, 2)`` in halves of the longer side.
         second: Positions ``(m, 2)``.
-        like: bool ``(n, m)``: which objects may be one. Those without any like are ignored.
+        similar: bool ``(n, m)``: which objects may correspond. Those without any are ignored.
         weights: Of the objects, ``(n,)`` and ``(m,)``.
     """
+    candidates = np.flatnonzero(similar.any(1)), np.flatnonzero(similar.any(0))
     one, two = (
         rows[np.argsort(-w[rows], kind="stable")[:MOST]]
-        for rows, w in zip(
-            (np.flatnonzero(like.any(1)), np.flatnonzero(like.any(0))), weights, strict=True
-        )
+        for rows, w in zip(candidates, weights, strict=True)
     )
     if min(len(one), len(two)) < LEAST:
         return None
-    like = like[np.ix_(one, two)]
+    similar = similar[np.ix_(one, two)]
     here, there = first[one], second[two]
-    heavy, weighty = weights[0][one], weights[1][two]
-    matrix = _by_pairs(here, there, like, heavy, weighty)
+    here_weights, there_weights = weights[0][one], weights[1][two]
+    matrix = _by_pairs(here, there, similar, here_weights, there_weights)
     if matrix is None:
         return None
     for _ in range(ROUNDS):
-        rows, columns = _paired(moved(here, matrix), there, like)
+        gaps = np.where(similar, distances(moved(here, matrix), there), np.inf)
+        rows, columns = pairs(np.minimum(gaps, 3 * NEAR))
+        near = gaps[rows, columns] < NEAR
+        rows, columns = rows[near], columns[near]
         if len(rows) < LEAST:
             return None
-        both = np.sqrt(heavy[rows] * weighty[columns])
+        both = np.sqrt(here_weights[rows] * there_weights[columns])
         matrix = _affine(here[rows], there[columns], both, matrix)
-    share = both.sum() / max(min(heavy.sum(), weighty.sum()), 1e-6)
+    share = both.sum() / max(min(here_weights.sum(), there_weights.sum()), 1e-6)
     return Arrangement(matrix, float(min(share, 1.0)), len(rows))
+
+
+def distances(first: Floats, second: Floats) -> Floats:
+    """Euclidean distances ``(n, m)`` of points ``(n, d)`` and ``(m, d)``."""
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(first, second), dtype=np.float64)
+
+
+def pairs(costs: Floats) -> tuple[Ints, Ints]:
+    """Rows and columns of a matrix paired one to one so that the sum of costs is smallest."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(costs)
+    return rows.astype(np.int64), columns.astype(np.int64)
 
 
 def moved(points: Floats, matrix: Floats) -> Floats:
@@ -82,9 +101,8 @@ def moved(points: Floats, matrix: Floats) -> Floats:
 
 def composed(second: Floats, first: Floats) -> Floats:
     """The ``(2, 3)`` transform that does ``first``, then ``second``."""
-    return np.column_stack(
-        [second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]]
-    )
+    linear = second[:, :2]
+    return np.column_stack([linear @ first[:, :2], linear @ first[:, 2] + second[:, 2]])
 
 
 def inverse(matrix: Floats) -> Floats:
@@ -94,10 +112,10 @@ def inverse(matrix: Floats) -> Floats:
 
 
 def _by_pairs(
-    here: Floats, there: Floats, like: npt.NDArray[np.bool_], heavy: Floats, weighty: Floats
+    here: Floats, there: Floats, similar: Bools, here_weights: Floats, there_weights: Floats
 ) -> Floats | None:
-    """The similarity transform, proposed by two pairs, with which most weight agrees."""
-    row, column = np.nonzero(like)
+    """The similarity transform, proposed by two pairs, whose inliers weigh most."""
+    row, column = np.nonzero(similar)
     a, b = np.triu_indices(len(row), 1)
     apart = (row[a] != row[b]) & (column[a] != column[b])
     a, b = a[apart], b[apart]
@@ -120,29 +138,16 @@ def _by_pairs(
     for start in range(0, len(a), 250):  # in portions, for memory
         part = slice(start, start + 250)
         lands = turn[part, None] * source + shift[part, None]
-        hit = (np.abs(lands[:, :, None] - target) < NEAR) & like
-        agree = np.minimum(hit.any(2) @ heavy, hit.any(1) @ weighty)
-        if agree.max() > best:
-            best, found = float(agree.max()), start + int(agree.argmax())
+        hit = (np.abs(lands[:, :, None] - target) < NEAR) & similar
+        weight = np.minimum(hit.any(2) @ here_weights, hit.any(1) @ there_weights)
+        if weight.max() > best:
+            best, found = float(weight.max()), start + int(weight.argmax())
     z, s = turn[found], shift[found]
     return np.array([[z.real, -z.imag, s.real], [z.imag, z.real, s.imag]])
 
 
-def _paired(
-    lands: Floats, there: Floats, like: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Like objects that lie at one place, one to one."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
-
-    gaps = np.where(like, cdist(lands, there), np.inf)
-    rows, columns = linear_sum_assignment(np.minimum(gaps, 3 * NEAR))
-    near = gaps[rows, columns] < NEAR
-    return rows[near], columns[near]
-
-
 def _affine(here: Floats, there: Floats, weights: Floats, near: Floats) -> Floats:
-    """Weighted least squares with a ridge towards the transform that was there before."""
+    """Weighted least squares with a ridge towards the previous transform."""
     design = np.column_stack([here, np.ones(len(here))])
     ridge = np.diag([STIFF, STIFF, 0.0]) * len(here)
     normal = design.T @ (weights[:, None] * design) + ridge

@@ -1,7 +1,7 @@
 """K-means over the places of some shots; a query is divided by the same centroids.
 
-CLIP-LAD, section 3.1: places that look alike early in the network form regions whose outlines are
-crisp, whatever the last layer makes of them. Position plays no part.
+CLIP-LAD, section 3.1: places with similar shallow features form regions with sharp outlines.
+Positions are not clustered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centroids of what the shots are made of.
+    """Centroids of the shots' places.
 
     Attributes:
         centroids: float32 ``(n, C)``.
@@ -68,7 +68,7 @@ class Clusters:
 
 
 def early(pyramid: Pyramid) -> Tensor:
-    """What places are compared by, float32 ``(1, C, h, w)``.
+    """Shallow features by which places are compared, float32 ``(1, C, h, w)``.
 
     Stages 1 and 2, each of unit length, one after the other (the paper names both and not how they
     are joined); the finest level as it is where a backbone has no stages, thinned to at most 64
@@ -90,11 +90,10 @@ def choose(
     rng: np.random.Generator,
     candidates: Sequence[int] = CANDIDATES,
 ) -> Clusters:
-    """The number of clusters whose foreground is the steadiest over the shots.
+    """Clusters in that number whose foreground share varies least over the shots.
 
-    Steadiness is the standard deviation of the foreground's share of the area over its mean: no
-    label is looked at, so it serves where there is nothing but shots. Numbers that make all of an
-    image foreground, or nothing, are steady for the wrong reason and come last.
+    Variation is the standard deviation of the foreground's share of the area over its mean; no
+    label is needed. Numbers that make all of an image foreground, or nothing, come last.
 
     Args:
         shots: Pyramids of the shots.

@@ -1,10 +1,9 @@
-"""What counts as one object: several images together know better than each alone.
+"""Which proposals of an image count as objects, decided by several images together (ours).
 
-A pin may be seen whole in one image and as head and point in the next, because a threshold fell
-differently. Proposals therefore come with their rivals, and the shots agree on kinds: of all that
-looks alike, how often was it taken? What is usually taken gains, what is usually left loses, and
-each image is parsed again with that, until nothing changes. A query is parsed with what the shots
-agreed on (ours; the rule that a part must recur across images is CSAD's, section 3.1).
+A pin may be proposed whole in one image and as head and point in the next, because a threshold fell
+differently. Each image keeps or rejects a proposal by the share of similar proposals that the other
+images keep; all images are decided again until no decision changes. A query is decided by the
+shots. That a part must recur across images is CSAD's rule (section 3.1).
 """
 
 from __future__ import annotations
@@ -19,133 +18,123 @@ from fmlad.objects.appearance import COLOUR, FORM, Floats, Proposals
 
 Bools = npt.NDArray[np.bool_]
 
-FORM_REACH, COLOUR_REACH = 0.75, 2.0  # units of look within which two proposals are of a kind
-TRUST = 1.0  # natural log of what a kind that is always taken gains, and one never taken loses
-MARGIN = 1.2  # a change must gain this factor: the proposer knows its image best
-DOUBT = 1.0  # like so many proposals of which half were taken
+FORM_REACH, COLOUR_REACH = 0.75, 2.0  # units of appearance within which two proposals are similar
+TRUST = 1.0  # natural log of what a proposal gains where all similar ones were kept, or loses
+MARGIN = 1.2  # factor by which a change must gain: the proposer's choice is the default
+DOUBT = 1.0  # prior: as many similar proposals, of which half were kept
 ROUNDS = 4
 SHARED = 0.5  # of the smaller one, from which two proposals exclude each other
 ROOMY, CONTENT = 0.03, 0.25  # but a holder of this share of the image may have contents this small
-INSIDE = 0.8  # of a piece
-LIKELY = 0.6  # share taken from which what excludes nothing is taken as well
+INSIDE = 0.8  # share of a piece that lies inside the whole
+LIKELY = 0.6  # share kept from which a proposal that excludes no other is kept as well
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """What was on offer in some images and what of it was taken.
+class Choices:
+    """The proposals of some images and which of them were kept.
 
     Attributes:
         points: float64 ``(n, 6)``: colour and form, in reaches.
         quality: float64 ``(n,)`` in [0, 1].
-        taken: bool ``(n,)``.
+        kept: bool ``(n,)``.
     """
 
     points: Floats
     quality: Floats
-    taken: Bools
+    kept: Bools
 
     @classmethod
-    def of(cls, proposals: Proposals, taken: Bools) -> Kinds:
+    def of(cls, proposals: Proposals, kept: Bools) -> Choices:
         """Of one image."""
         appearance = proposals.objects.appearance
         points = np.concatenate(
             [appearance[:, COLOUR[:3]] / COLOUR_REACH, appearance[:, FORM] / FORM_REACH], axis=1
         )
-        return cls(points, proposals.quality, taken)
+        return cls(points, proposals.quality, kept)
 
     @classmethod
-    def together(cls, several: Sequence[Kinds]) -> Kinds:
+    def together(cls, several: Sequence[Choices]) -> Choices:
         """Of several images."""
-        return cls(
-            np.concatenate([kinds.points for kinds in several]),
-            np.concatenate([kinds.quality for kinds in several]),
-            np.concatenate([kinds.taken for kinds in several]),
-        )
+        tables = zip(*((one.points, one.quality, one.kept) for one in several), strict=True)
+        return cls(*(np.concatenate(columns) for columns in tables))
 
-    def usual(self, points: Floats) -> Floats:
-        """Share of what looks like ``points`` ``(m, 6)`` that was taken, ``(m,)`` in [0, 1]."""
+    def share_kept(self, points: Floats) -> Floats:
+        """Share of the proposals similar to ``points`` ``(m, 6)`` that was kept, ``(m,)``."""
         from scipy.spatial.distance import cdist
 
         if not len(self.points):
             return np.full(len(points), 0.5)
-        alike = np.exp(-0.5 * cdist(points, self.points, "sqeuclidean")) * self.quality
-        return np.asarray((alike @ self.taken + DOUBT / 2) / (alike.sum(1) + DOUBT), np.float64)
+        similar = np.exp(-0.5 * cdist(points, self.points, "sqeuclidean")) * self.quality
+        return np.asarray((similar @ self.kept + DOUBT / 2) / (similar.sum(1) + DOUBT), np.float64)
 
 
-def agree(images: Sequence[Proposals]) -> list[Bools]:
-    """What to take of each image, so that images agree; one alone keeps its proposer's choice."""
-    taken = [proposals.own for proposals in images]
+def consensus(images: Sequence[Proposals]) -> list[Bools]:
+    """Which proposals of each image are kept; a single image keeps its proposer's choice."""
+    kept = [proposals.preferred for proposals in images]
     if len(images) == 1:
-        return taken
+        return kept
     for _ in range(ROUNDS):
-        kinds = [Kinds.of(proposals, rows) for proposals, rows in zip(images, taken, strict=True)]
+        choices = [
+            Choices.of(proposals, rows) for proposals, rows in zip(images, kept, strict=True)
+        ]
         changed = [
-            parse(proposals, Kinds.together(kinds[:index] + kinds[index + 1 :]), taken[index])
+            select(proposals, Choices.together(choices[:index] + choices[index + 1 :]), kept[index])
             for index, proposals in enumerate(images)
         ]
-        if all((new == old).all() for new, old in zip(changed, taken, strict=True)):
+        if all((new == old).all() for new, old in zip(changed, kept, strict=True)):
             break
-        taken = changed
-    return taken
+        kept = changed
+    return kept
 
 
-def parse(proposals: Proposals, kinds: Kinds, start: Bools | None = None) -> Bools:
-    """What to take of an image, ``(n,)``, by what was taken of such things elsewhere.
-
-    Args:
-        offers: Of the image.
-        kinds: Of other images.
-        start: Choice to start from; the proposer's by default.
-    """
-    taken = (proposals.own if start is None else start).copy()
-    points = Kinds.of(proposals, taken).points
-    usual = kinds.usual(points)
+def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -> Bools:
+    """Which proposals of an image are kept, ``(n,)``, by the choices of other images."""
+    kept = (proposals.preferred if start is None else start).copy()
+    share_kept = choices.share_kept(Choices.of(proposals, kept).points)
     # Area counts so that a whole and its pieces compare; squared quality as in the proposer.
-    value = proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * usual - 1))
+    value = proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * share_kept - 1))
     rivals = _rivals(proposals)
     sizes = np.maximum(np.diag(proposals.shared), 1)
     within = proposals.shared / sizes[None] > INSIDE  # [whole, piece]
     for _ in range(ROUNDS):
-        before = taken.copy()
+        before = kept.copy()
         for row in np.argsort(-value, kind="stable"):
-            against = rivals[row] & taken
-            if taken[row]:
+            if kept[row]:
                 continue
+            against = rivals[row] & kept
             if against.any():
                 better = value[row] > MARGIN * value[against].sum()
             else:
-                better = bool(usual[row] > LIKELY)
+                better = bool(share_kept[row] > LIKELY)
             if better:
-                taken[against] = False
-                taken[row] = True
-        for row in np.flatnonzero(taken):
-            pieces = _pieces(int(row), rivals, within[row], taken, value)
+                kept[against] = False
+                kept[row] = True
+        for row in np.flatnonzero(kept):
+            pieces = _pieces(int(row), rivals, within[row], kept, value)
             if len(pieces) > 1 and value[pieces].sum() > MARGIN * value[row]:
-                taken[row] = False
-                taken[pieces] = True
-        if (taken == before).all():
+                kept[row] = False
+                kept[pieces] = True
+        if (kept == before).all():
             break
-    return taken
+    return kept
 
 
 def _rivals(proposals: Proposals) -> Bools:
     """Which proposals exclude each other, ``(n, n)``."""
     own = np.maximum(np.diag(proposals.shared), 1)
-    smaller, larger = (
-        np.minimum.outer(proposals.areas, proposals.areas),
-        np.maximum.outer(proposals.areas, proposals.areas),
-    )
+    smaller = np.minimum.outer(proposals.areas, proposals.areas)
+    larger = np.maximum.outer(proposals.areas, proposals.areas)
     holder = (larger > ROOMY) & (smaller < CONTENT * larger)
     result = (proposals.shared > SHARED * np.minimum.outer(own, own)) & ~holder
     np.fill_diagonal(result, False)
     return np.asarray(result)
 
 
-def _pieces(row: int, rivals: Bools, within: Bools, taken: Bools, value: Floats) -> list[int]:
-    """Proposals inside one that could stand in its place together, the most valuable first."""
-    others = taken.copy()
+def _pieces(row: int, rivals: Bools, within: Bools, kept: Bools, value: Floats) -> list[int]:
+    """Proposals inside one that can replace it together, the most valuable first."""
+    others = kept.copy()
     others[row] = False
-    free = rivals[row] & within & ~taken & ~(rivals & others).any(1)
+    free = rivals[row] & within & ~kept & ~(rivals & others).any(1)
     chosen: list[int] = []
     for piece in sorted(np.flatnonzero(free), key=lambda index: -value[index]):
         if not rivals[piece][chosen].any():

@@ -1,12 +1,10 @@
-"""How surprising a count, a size or a place is after those of the shots; all in nats.
+"""Surprise, in nats, of a count, a size or a position after those of the shots.
 
-A count is explained in two ways at once, and the shots decide between them: a law ("always six",
-with a small chance of one more or fewer), or none (a Poisson or geometric count). Six, six, six,
-six speaks for the law, so that a seventh die is surprising; five, eight, three, six speaks against
-it. How often laws hold among the groups of a level is learned from all groups of that level
-together: where the counts of most colours vary, one colour that happened to agree four times is
-not trusted. Nats need no scale of their own: one more after four equal counts is worth about 3 to
-4.
+A count has two explanations: a law ("always six", with a small chance of one more or fewer), or
+none (a Poisson or geometric count). The counts of the shots decide between them: 6, 6, 6, 6
+support a law, so that a seventh die is surprising; 5, 8, 3, 6 do not. The share of groups with a
+law is learned from all groups of a level: where most counts vary, one that happens to be equal four
+times weighs less. One more after four equal counts is worth about 3 to 4 nats.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ PRIOR_GROUPS = 6.0  # the prior counts for this many groups when a level's own s
 ROUNDS = 4  # of that learning
 LEAST_CENTRES = 10  # counts considered possible at least
 PRIOR_SPREAD_WEIGHT = 2.0  # the prior spread of a size or place counts for this many shots
-NOBODY: Floats = np.zeros(0)
+EMPTY: Floats = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,10 @@ class CountLaw:
         """Posterior belief in [0, 1] that there is a law."""
         return float(self.shares[: len(SLIPS)].sum())
 
-    def surprise(self, count: float, leaving: Floats = NOBODY, joining: Floats = NOBODY) -> float:
+    def surprise(self, count: float, leaving: Floats = EMPTY, joining: Floats = EMPTY) -> float:
         """Nats by which ``count`` is less likely than the likeliest count, 0 or more.
 
-        Weighted by the belief in a law: where there is none, no count says anything. Images differ
-        in how many specks and shadows they show far more than a Poisson count would.
+        Multiplied by the belief in a law: specks and shadows vary more than a Poisson count would.
 
         Args:
             count: Of the image's objects that belong to the group.
@@ -78,7 +75,7 @@ class CountLaw:
 
 
 def count_laws(counts: Sequence[Floats], lawful: float = 0.5) -> list[CountLaw]:
-    """Laws for the groups of one level, which learn from each other how usual laws are.
+    """Laws for the groups of one level, which share the learned frequency of laws.
 
     Args:
         counts: Per group its counts over the shots ``(k,)``; ``k`` may be 0.
@@ -96,12 +93,7 @@ def count_laws(counts: Sequence[Floats], lawful: float = 0.5) -> list[CountLaw]:
         total = PRIOR_GROUPS * prior + sum(posteriors, np.zeros(len(prior)))
         shares = total / total.sum()
     return [
-        CountLaw(
-            _softmax(np.log(shares) + e),
-            np.exp(log - e[:, None]),
-            centres,
-            _typical(c),
-        )
+        CountLaw(_softmax(np.log(shares) + e), np.exp(log - e[:, None]), centres, _typical(c))
         for c, log, e in zip(counts, logs, evidence, strict=True)
     ]
 
@@ -138,7 +130,7 @@ def _log_likelihood(counts: Floats, centres: Floats) -> Floats:
     from scipy.special import gammaln
 
     gap = np.abs(counts[None, :] - centres[:, None])
-    # A miscounted shot (an object seen in pieces, say) must not bring a law down.
+    # One miscounted shot (an object in pieces) must not refute a law.
     miscounted = math.log(MISCOUNTED) - 2 * np.log1p(gap) - math.log(2)
     laws = [
         np.logaddexp(math.log((1 - slip) / (1 + slip)) + math.log(slip) * gap, miscounted)
@@ -146,7 +138,7 @@ def _log_likelihood(counts: Floats, centres: Floats) -> Floats:
     ]
     means = np.maximum(centres, 0.25)[:, None]
     poisson = counts * np.log(means) - means - gammaln(counts + 1)
-    # Geometric: what is thrown in by the handful varies more than Poisson allows.
+    # Geometric: counts that vary more than Poisson allows.
     handful = counts * np.log(means / (1 + means)) - np.log1p(means)
     return np.stack([*laws, poisson, handful])
 

@@ -1,7 +1,6 @@
-"""Parts shown instead of named: the mean feature inside a box, and how alike others are to it.
+"""Parts given by exemplars: the mean feature inside a box, and the cosine of others to it.
 
-Pure functions of feature maps, so they work on every profile. What an exemplar can tell apart is
-what the features hold: colour and texture on ``builtin``, not size or shape.
+Exemplars separate what the features hold: colour and texture on ``builtin``, not size or shape.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.pooling import region_means
 from fmlad.errors import PromptError
 
 
@@ -46,16 +44,11 @@ def exemplar_embedding(level: Tensor, box: Sequence[float], size: tuple[int, int
     return torch.einsum("chw,hw->c", level[0], weights / weights.sum())
 
 
-def region_embeddings(level: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
-    """Mean feature ``(R, C)`` of ``(1, C, h, w)`` inside regions, bool ``(R, h', w')``."""
-    return region_means(level[0], regions)
-
-
 def similarity(features: Tensor, vectors: Tensor) -> Tensor:
     """Cosine of every place or region to every exemplar.
 
     Args:
-        features: float32 ``(1, C, h, w)``, or ``(R, C)`` from :func:`region_embeddings`.
+        features: float32 ``(1, C, h, w)``, or ``(R, C)`` from ``pooling.region_means``.
         vectors: float32 ``(n, C)`` from :func:`exemplar_embedding`.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Rules that a user declares for a part, judged on one image in parts.
+"""Rules that a user declares for a part (``docs/prompts.md``), checked on one image in parts.
 
-What a rule means is in ``docs/prompts.md``. A rule that is broken at all scores 1 or more, so that
-no shot is needed to know the scale: 1 for each object too many, too few or out of place.
+A broken rule scores 1 for each object too many, too few or out of place, so that no shot is needed
+to know the scale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Broken:
         observed: What the image has.
         boxes: Of the objects concerned, ``xyxy`` in input pixels; may be empty.
         score: 1 or more.
-        text: One plain sentence, without a note on who says it.
+        text: One plain sentence.
     """
 
     kind: Kind
@@ -47,12 +47,7 @@ def has_rules(prompts: PromptSet) -> bool:
 
 
 def broken(prompts: PromptSet, seen: PartMap) -> list[Broken]:
-    """All declared rules that an image breaks, in the order of the parts.
-
-    Args:
-        prompts: The set.
-        seen: The image, divided into the parts of the set.
-    """
+    """All declared rules that an image breaks, in the order of the parts."""
     found: list[Broken] = []
     for index, part in enumerate(prompts.parts, start=1):
         if part.expect is None:
@@ -70,6 +65,10 @@ def _of(seen: PartMap, part: int) -> list[Instance]:
     return [instance for instance in seen.instances if instance.part == part]
 
 
+def _boxes(instances: Sequence[Instance]) -> tuple[Box, ...]:
+    return tuple(instance.box for instance in instances)
+
+
 def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Broken]:
     if expect.count is None:
         return []
@@ -85,7 +84,7 @@ def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Brok
             name,
             float(bound),
             float(number),
-            tuple(instance.box for instance in own),
+            _boxes(own),
             float(abs(number - bound)),
             f"expected {wanted} x {name!r}, found {number}",
         )
@@ -107,7 +106,7 @@ def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Br
             name,
             bound,
             share,
-            tuple(instance.box for instance in _of(seen, index)),
+            _boxes(_of(seen, index)),
             1 + abs(share - bound) / SHARE_UNIT,
             f"expected {least:.0%} to {most:.0%} of the parts' area to be {name!r}, "
             f"found {share:.0%}",
@@ -127,7 +126,7 @@ def _relation(
             name,
             None,
             float(len(wrong)),
-            tuple(instance.box for instance in wrong),
+            _boxes(wrong),
             float(len(wrong)),
             f"expected {name!r} {relation.kind} {relation.part!r}; "
             f"{len(wrong)} of {len(own)} not so",

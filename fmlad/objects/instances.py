@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,18 +52,17 @@ class PartMap:
 
 
 def joined_pieces(instances: Sequence[Instance], whole: Bools, gap: float) -> tuple[Instance, ...]:
-    """Touching proposals of a part that is decided place by place, as one object.
+    """Joins touching proposals of a part that is decided place by place into one object.
 
-    Such a part has no shape that could be wrong: the head and the point of a red pin are both red
-    pin. Objects that shapes tell apart stay as they are.
+    Such a part has no shape of its own: the head and the point of a red pin are both red pin.
+    Objects of parts that are decided as wholes stay as they are.
     """
     result: list[Instance] = []
     for one in instances:
         if not whole[one.part]:
             for other in [o for o in result if o.part == one.part and _touch(o.box, one.box, gap)]:
                 result.remove(other)
-                corners = np.array([one.box, other.box])
-                box = as_box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
+                box = around([one.box, other.box]) or one.box
                 one = Instance(one.part, box, one.area + other.area)
         result.append(one)
     return tuple(result)
@@ -94,3 +94,20 @@ def as_box(values: npt.NDArray[np.floating]) -> Box:
     """Four numbers ``xyxy`` as a box."""
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
+
+
+def around(boxes: Sequence[Box] | npt.NDArray[np.float64]) -> Box | None:
+    """The smallest box ``xyxy`` around some boxes ``(n, 4)``; None without any."""
+    if not len(boxes):
+        return None
+    corners = np.array(boxes)
+    return as_box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
+
+
+def resized(labels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Nearest neighbour resize of a grid ``(h, w)`` to another size."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for old, new in zip(labels.shape, size, strict=True)
+    )
+    return np.asarray(labels[np.ix_(rows, columns)])

@@ -1,4 +1,4 @@
-"""What to call a part that nobody named: what can be seen of it, unique among the parts."""
+"""Names of unnamed parts from their size, colour and shape, unique among the parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from fmlad.objects.appearance import (
     YELLOW_BLUE,
     Floats,
 )
-from fmlad.objects.parts import Ints, Parts
+from fmlad.objects.arrangement import Ints
+from fmlad.objects.parts import Parts
 
 GREY = 14.0  # chroma below which a colour has no name of its own
 MIXED = 25.0  # Delta E of standard deviation from which a part has no colour of its own
@@ -46,7 +47,7 @@ def part_names(parts: Parts) -> list[str]:
 
 
 def describe(appearance: Floats) -> str:
-    """Words for some objects' mean look, ``(n, 7)`` as in ``Objects.appearance``."""
+    """Words for the mean appearance of some objects, ``(n, 7)`` as in ``Objects.appearance``."""
     mean = appearance.mean(0)
     words = [_size(mean), _colour(appearance), _shape(mean), "part"]
     return " ".join(word for word in words if word)
@@ -82,7 +83,7 @@ def _shape(mean: Floats) -> str:
 
 
 def _unique(names: Sequence[str], members: Sequence[Ints]) -> list[str]:
-    """Numbers names that repeat; groups of the same objects at several levels share theirs."""
+    """Numbers repeated names; groups of the same objects at several levels share one name."""
     taken: dict[str, list[bytes]] = {}
     result = []
     for name, rows in zip(names, members, strict=True):

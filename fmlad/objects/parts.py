@@ -1,13 +1,12 @@
-"""Parts that nobody named: objects of all shots, grouped at several levels of likeness.
+"""Unnamed parts: the objects of all shots, grouped at several levels of similarity.
 
-Two ways of likeness (facets) are looked at, because nobody says which one the rule is about: the
-whole look (colour, form and features), and the form alone. Each gives levels from fine to coarse,
-and above them all stands "any object". A group must recur in at least half of the shots (CSAD's
-rule, section 3.1); what does not is counted at coarser levels only.
+Objects are compared by two facets, because the shots do not say which of them a rule is about:
+``"appearance"`` (colour, form and features) and ``"form"`` alone. Each gives levels from fine to
+coarse; above them all stands "any object". A group must recur in at least half of the shots (CSAD's
+rule, section 3.1); other objects are counted at coarser levels only.
 
-Which level a rule lives at is not decided here: how steady the counts of a group are over the shots
-decides how much they count for (``banks/histogram.py``). Six dice of changing colours: the counts
-of colours vary, that of objects of this form does not.
+How little the counts of a group vary over the shots decides how much it contributes (``counts``).
+Six dice of changing colours: the counts of colours vary, that of objects of this form does not.
 """
 
 from __future__ import annotations
@@ -18,23 +17,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from fmlad.objects.appearance import FORM, Floats, Objects
+from fmlad.objects.arrangement import Ints, distances
 
-Facet = Literal["look", "form", "any"]
-Ints = npt.NDArray[np.int64]
+Facet = Literal["appearance", "form", "any"]
 
 # Facet, cut of the dendrogram in units of the spread within a part, and prior belief that the
-# counts of a group at this level follow a law (ours; on dice not reported). Finest level first.
+# counts of a group at this level follow a law (ours). Finest level first.
 LEVELS: tuple[tuple[Facet, float, float], ...] = (
-    ("look", 3.0, 0.1),
-    ("look", 6.0, 0.2),
+    ("appearance", 3.0, 0.1),
+    ("appearance", 6.0, 0.2),
     ("form", 1.5, 0.2),
     ("form", 3.0, 0.3),
     ("any", math.inf, 0.9),
 )
-UNKNOWN, RARE = -1, -2  # unlike anything in the shots; like something that did not recur
+UNKNOWN, RARE = -1, -2  # similar to nothing in the shots; similar to what did not recur
 MOST_SPREAD = 3.0  # a column's learned unit is at most this many natural ones
 BORDER = 0.1  # width of the border between two groups, in reaches of their level (ours)
 LINKED = 2500  # objects that are clustered at most; beyond, an even selection of them
@@ -42,12 +40,12 @@ LINKED = 2500  # objects that are clustered at most; beyond, an even selection o
 
 @dataclass(frozen=True)
 class Group:
-    """Objects that are alike at one level.
+    """Objects that are similar at one level.
 
     Attributes:
         level: Index into ``LEVELS``.
         facet: Of that level.
-        counts: float64 ``(k,)``, sum of the object weights per shot.
+        counts: float64 ``(k,)``, sum of the objectness per shot.
         members: Rows of ``Parts`` points.
     """
 
@@ -62,12 +60,12 @@ class Level:
     """One partition of the shots' objects.
 
     Attributes:
-        facet: What likeness means here.
+        facet: What objects are compared by.
         reach: Distance within which a new object belongs to its nearest shot object's group.
-        lawful: Prior belief that counts follow a law here.
+        lawful: Prior belief that counts follow a law at this level.
         owner: int64 ``(N,)``: group number of each point, or ``RARE``.
-        unknown: float64 ``(k,)``: weight of each shot's objects that are unlike all other shots';
-            empty with one shot, which has nothing to compare with.
+        unknown: float64 ``(k,)``: objectness of each shot's objects that are similar to none of the
+            other shots'; empty with one shot.
     """
 
     facet: Facet
@@ -88,12 +86,7 @@ class Parts:
     """
 
     def __init__(self, shots: Sequence[Objects], hierarchy: bool = True) -> None:
-        """Groups the objects of one or more shots.
-
-        Args:
-            shots: One entry a shot, possibly without objects.
-            hierarchy: False keeps the finest level alone.
-        """
+        """Groups the objects of one or more shots."""
         self.shots = tuple(shots)
         self.shot = np.repeat(np.arange(len(shots)), [len(s) for s in shots]).astype(np.int64)
         self.row = np.concatenate([np.arange(len(s)) for s in shots]).astype(np.int64)
@@ -102,9 +95,8 @@ class Parts:
         features = self.features = np.concatenate([s.features for s in shots])
         self._units = _learned_units(appearance, self.shot)
         self.feature_unit = _nearest_other(features, self.shot)
-        self._points = {
-            facet: self._space(appearance, features, facet) for facet in ("look", "form")
-        }
+        facets: tuple[Facet, ...] = ("appearance", "form")
+        self._points = {facet: self._space(appearance, features, facet) for facet in facets}
         self.groups: list[Group] = []
         self.levels: list[Level] = []
         for facet, cut, lawful in LEVELS if hierarchy else LEVELS[:1]:
@@ -126,10 +118,10 @@ class Parts:
         return found
 
     def shares(self, objects: Objects) -> tuple[Floats, Floats]:
-        """How surely each object belongs to each group: all or nothing only far from the borders.
+        """Chance that each object belongs to each group; 0 or 1 only far from the borders.
 
         Returns:
-            Chances ``(n, groups)`` in [0, 1], and ``(n, levels)`` of being unlike anything.
+            Chances ``(n, groups)`` in [0, 1], and ``(n, levels)`` of being similar to no group.
         """
         from scipy.special import expit
 
@@ -148,19 +140,17 @@ class Parts:
             nearest = np.stack([gaps[level.facet][:, level.owner == o].min(1) for o in owners], 1)
             width = BORDER * level.reach
             least = nearest.min(1, keepdims=True)
-            odds = np.exp((least - nearest) / width)
+            ratios = np.exp((least - nearest) / width)
             known = expit((level.reach - least) / width)
-            share = known * odds / odds.sum(1, keepdims=True)
+            share = known * ratios / ratios.sum(1, keepdims=True)
             belongs[:, owners[owners != RARE]] = share[:, owners != RARE]
             unknown[:, number] = 1 - known[:, 0]
         return belongs, unknown
 
     def distances(self, objects: Objects, facet: Facet) -> Floats:
         """Distance of each object to each point, ``(n, N)``, in units of within-part spread."""
-        from scipy.spatial.distance import cdist
-
         here = self._space(objects.appearance, objects.features, facet)
-        return np.asarray(cdist(here, self._points[facet]), dtype=np.float64)
+        return distances(here, self._points[facet])
 
     def _space(self, appearance: Floats, features: Floats, facet: Facet) -> Floats:
         scaled = appearance / self._units
@@ -187,7 +177,7 @@ class Parts:
         self.levels.append(Level(facet, cut, lawful, owner, self._unknown(facet, cut)))
 
     def _unknown(self, facet: Facet, reach: float) -> Floats:
-        """Weight of the objects of each shot that no other shot has the like of."""
+        """Objectness of the objects of each shot that are similar to none of the other shots'."""
         if len(self.shots) == 1 or facet == "any":
             return np.zeros(0 if len(self.shots) == 1 else len(self.shots))
         points = self._points[facet]
@@ -195,7 +185,7 @@ class Parts:
         for shot in range(len(self.shots)):
             mine = self.shot == shot
             if mine.any() and not mine.all():
-                alone[mine] = _gaps(points[mine], points[~mine]) > reach
+                alone[mine] = distances(points[mine], points[~mine]).min(1) > reach
         return np.bincount(
             self.shot[alone], self.objectness[alone], minlength=len(self.shots)
         ).astype(np.float64)
@@ -204,26 +194,23 @@ class Parts:
 def _clusters(points: Floats, cut: float) -> Ints:
     """Average-linkage clusters whose mean distance is at most ``cut``; labels ``(N,)`` from 0."""
     from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import cdist
 
     if len(points) < 2:
         return np.zeros(len(points), np.int64)
     step = math.ceil(len(points) / LINKED)
     chosen = points[::step]
-    if len(chosen) < 2:
-        return np.zeros(len(points), np.int64)
     found = fcluster(linkage(chosen, "average"), cut, "distance")
     labels: Ints = np.asarray(found, dtype=np.int64) - 1
     if step == 1:
         return labels
-    return np.asarray(labels[cdist(points, chosen).argmin(1)], dtype=np.int64)
+    return np.asarray(labels[distances(points, chosen).argmin(1)], dtype=np.int64)
 
 
 def _learned_units(appearance: Floats, shot: Ints) -> Floats:
-    """Unit of each column: how much the most alike objects of different shots differ, ``(7,)``.
+    """Unit of each column: difference of the most similar objects of different shots, ``(7,)``.
 
-    Never below the natural unit, so that identical shots do not make hair-splitters, nor above
-    ``MOST_SPREAD`` of it.
+    At least the natural unit, so that identical shots do not make every difference large, and at
+    most ``MOST_SPREAD`` of it.
     """
     differences = []
     for number in np.unique(shot):
@@ -246,7 +233,7 @@ def _nearest_other(features: Floats, shot: Ints) -> float:
     for number in np.unique(shot):
         mine, others = features[shot == number], features[shot != number]
         if len(others):
-            gaps.append(_gaps(mine, others))
+            gaps.append(distances(mine, others).min(1))
     if not gaps and len(features) > 1:
         own = np.linalg.norm(features[:, None] - features[None], axis=-1)
         np.fill_diagonal(own, np.inf)
@@ -254,10 +241,3 @@ def _nearest_other(features: Floats, shot: Ints) -> float:
     typical = float(np.median(np.concatenate(gaps))) if gaps else 1.0
     scale = float(np.linalg.norm(features, axis=1).mean()) if len(features) else 1.0
     return max(typical, 0.05 * scale, 1e-6)
-
-
-def _gaps(points: Floats, others: Floats) -> Floats:
-    """Distance of each point to the nearest of the others, ``(n,)``."""
-    from scipy.spatial.distance import cdist
-
-    return np.asarray(cdist(points, others).min(1), dtype=np.float64)

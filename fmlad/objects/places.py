@@ -1,4 +1,4 @@
-"""Places of a group of objects: slots with the spread of the positions seen in them."""
+"""Positions of the objects of a group: slots, each with the spread of the positions in it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fmlad.objects.arrangement import Floats, Ints, distances, pairs
 from fmlad.objects.counts import spread_surprise
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 LEAST_SPREAD = 0.015  # of half the longer side: what a hand and a camera cannot avoid (ours)
 MOST_SLOTS = 64
-FAR = 6.0  # spreads from which a place is simply another one
+FAR = 6.0  # spreads beyond which all distances count the same
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Slots:
 
     Attributes:
         seen: Per slot the positions of the shots that filled it, float64 ``(m, 2)``.
-        spread: Typical standard deviation of a slot, pooled over all slots. Wide where objects lie
-            freely, so that no place is then a surprise.
+        spread: Standard deviation of a slot, pooled over all slots. It is wide where objects lie
+            freely, so that no position is then surprising.
     """
 
     seen: tuple[Floats, ...]
@@ -38,10 +35,10 @@ class Slots:
 
     @classmethod
     def learn(cls, places: Sequence[Floats]) -> Slots | None:
-        """Slots from the positions ``(n_j, 2)`` in each shot; None where they say nothing.
+        """Slots from the positions ``(n_j, 2)`` in each shot; None where counts vary too much.
 
-        The shot with the typical number of objects gives the slots; the objects of the others are
-        matched to them one to one.
+        The first shot with the median number of objects gives the slots; the objects of the others
+        are matched to them one to one.
         """
         counts = np.array([len(p) for p in places])
         typical = int(np.median(counts))
@@ -60,7 +57,7 @@ class Slots:
         return cls(filled, max(LEAST_SPREAD, float(np.sqrt(squares / max(freedom, 1)))))
 
     def match(self, places: Floats) -> tuple[Ints, Ints, Floats]:
-        """Slots and rows that belong together one to one, and the surprise of each in nats."""
+        """Slots and rows paired one to one, and the surprise of each pair in nats."""
         slots, rows = one_to_one(self.centres, places, FAR * self.spread)
         surprises = [
             spread_surprise(places[row], self.seen[slot], self.spread)
@@ -70,17 +67,10 @@ class Slots:
 
 
 def one_to_one(first: Floats, second: Floats, most: float = np.inf) -> tuple[Ints, Ints]:
-    """Rows of two point sets paired so that the sum of distances is smallest.
+    """Rows of ``(n, 2)`` and ``(m, 2)`` paired so that the sum of distances is smallest.
 
-    Args:
-        first: ``(n, 2)``.
-        second: ``(m, 2)``.
-        most: Beyond this all distances count alike, so that one object far off does not push the
-            others out of their places.
+    Distances beyond ``most`` count the same, so that one object far away does not move others off
+    their slots.
     """
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
-
-    gaps = cdist(first, second)
-    rows, columns = linear_sum_assignment(np.minimum(gaps, most) + 1e-6 * gaps)
-    return rows.astype(np.int64), columns.astype(np.int64)
+    gaps = distances(first, second)
+    return pairs(np.minimum(gaps, most) + 1e-6 * gaps)

@@ -9,7 +9,7 @@ PROPOSER = "mask_proposer"
 
 
 def view_proposals(view: ImageView) -> Proposals:
-    """What the mask proposer offers, described by the finest features of the view."""
+    """Proposals of the mask proposer, described by the finest features of the view."""
     if "proposals" not in view.memo:
         levels = view.pyramid().levels
         view.memo["proposals"] = describe_proposals(

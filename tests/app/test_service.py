@@ -285,6 +285,7 @@ def test_without_folders(message: str, expected: str) -> None:
     assert service.without_folders(message) == expected
 
 
+@pytest.mark.slow
 def test_gradio_is_imported_only_for_the_page() -> None:
     code = "import sys, fmlad, fmlad.app, fmlad.app.service; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -101,6 +101,7 @@ def crops() -> tuple[list[str], Tensor, list[int], list[set[str]]]:
     return kinds, pooled, [kinds.index(item.kind) for _, item in found], [s for _, s in seen]
 
 
+@pytest.mark.slow
 def test_right_nouns_beat_wrong_and_shuffled_nouns() -> None:
     kinds, pooled, truth, shown = crops()
     words = backbone(side=64).text(kinds)
@@ -175,6 +176,7 @@ def test_naclips_maps_beat_plain_attentions(world: int) -> None:
     assert neighbours > plain + MARGIN
 
 
+@pytest.mark.slow
 def test_maps_of_the_right_nouns_beat_those_of_the_next_ones() -> None:
     right = mean_overlap(maps("naclip"))
     wrong = mean_overlap([each.roll(1, 0) for each in maps("naclip")])

@@ -97,6 +97,7 @@ class Backwards(LocalEngine):
         yield from super().run(cells[::-1], device=device, threads=threads)
 
 
+@pytest.mark.slow
 def test_neither_order_nor_company_changes_a_digit(pictures: Path, tmp_path: Path) -> None:
     plan = plan_of(pictures, PATCH, fake(), shots=(1,))
     forwards = run(plan, tmp_path / "f")

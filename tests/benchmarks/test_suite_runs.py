@@ -15,6 +15,7 @@ from tests.bench.report_support import write_results
 from tools.docs import markdown, suites
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_run_is_condensed_unless_cells_failed(
     failing: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -102,6 +102,7 @@ def test_a_label_may_look_like_markup(line: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "plan.json").read_text())["threads"] == 1
 
 
+@pytest.mark.slow
 def test_another_folder_of_the_same_title_is_not_taken_for_the_first(
     line: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_entries_that_do_not_fit(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_eval_prints_figures(line: Path, tmp_path: Path) -> None:
     detector = fmlad.Detector.from_shots(
         line / "train" / "good", method="banks", profile="builtin", banks=("patch",)

@@ -207,6 +207,7 @@ def test_scenes_writes_a_category(tmp_path: Path) -> None:
     assert len(list((tmp_path / "s").rglob("train/good/*.png"))) >= 1
 
 
+@pytest.mark.slow
 def test_demo_writes_a_report_that_needs_nothing_beside_it(tmp_path: Path) -> None:
     done = fmlad_cli("demo", "--out", tmp_path / "demo", "--json")
     assert done.returncode == 0, done.stderr

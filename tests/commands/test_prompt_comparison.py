@@ -20,6 +20,7 @@ from tests.methods.clip_lad.test_coarse_to_fine import backbone_set, discs
 from tests.methods.clip_lad.test_method import EXTRA, GOOD, MISSING, NORMAL, PROMPTS
 
 
+@pytest.mark.slow
 def test_right_words_beat_the_controls(tmp_path: Path) -> None:
     through = backbone_set(True)
     shots = [through.view(image) for image in NORMAL]
@@ -91,6 +92,7 @@ def test_bad_input() -> None:
         compare([PROMPTS], [view], [view], [], progress=silent)
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     for folder, images in (("shots", NORMAL[:3]), ("test/good", [GOOD]), ("test/bad", [MISSING])):
         home = tmp_path / folder

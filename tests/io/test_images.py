@@ -704,6 +704,7 @@ def test_a_broken_link_is_listed_so_that_it_is_reported(shots: Path) -> None:
     assert list_images(shots)[-1].name == "z.png"
 
 
+@pytest.mark.slow
 @given(st.lists(st.from_regex(r"[a-zA-Z0-9٣²]{1,8}", fullmatch=True), unique=True, max_size=8))
 def test_natural_order_never_fails(names: list[str]) -> None:
     from fmlad.io.inputs import _only_images

@@ -211,7 +211,7 @@ def test_nothing_has_no_rows_but_all_columns() -> None:
 @pytest.mark.parametrize("scores", [[], [0.2, 0.3]])
 def test_nothing_good_enough_is_an_empty_offer(scores: list[float]) -> None:
     proposals = offered(masks_of([disc(40, 30, 10)] * len(scores), scores))
-    assert len(proposals.objects) == len(proposals.own) == len(proposals.quality) == 0
+    assert len(proposals.objects) == len(proposals.preferred) == len(proposals.quality) == 0
     assert proposals.shared.shape == (0, 0)
 
 
@@ -246,7 +246,7 @@ def test_an_empty_mask_is_no_object() -> None:
 def test_no_more_than_the_best() -> None:
     masks = [bar(i % 50, i % 50 + 4, i % 70, i % 70 + 4) for i in range(MOST + 40)]
     proposals = offered(masks_of(masks, list(np.linspace(0.99, 0.5, MOST + 40))))
-    assert len(proposals.objects) == len(proposals.own) == MOST
+    assert len(proposals.objects) == len(proposals.preferred) == MOST
     assert proposals.quality.min() > 0.55
 
 
@@ -255,8 +255,10 @@ def test_the_proposers_choice_is_kept_or_parts_win() -> None:
     other = disc(20, 50, 5)
     masks, scores = [whole, left, right, other], [0.9, 0.8, 0.8, 0.7]
     chosen = offered(masks_of(masks, scores, [True, False, False, True]))
-    np.testing.assert_array_equal(chosen.own, [True, False, False, True])
-    np.testing.assert_array_equal(offered(masks_of(masks, scores)).own, [False, True, True, True])
+    np.testing.assert_array_equal(chosen.preferred, [True, False, False, True])
+    np.testing.assert_array_equal(
+        offered(masks_of(masks, scores)).preferred, [False, True, True, True]
+    )
 
 
 def test_offers_know_areas_and_what_is_shared() -> None:

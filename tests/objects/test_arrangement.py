@@ -66,7 +66,7 @@ def test_a_known_transform_is_found(matrix: Floats, seed: int) -> None:
     arrangement = found(first, second[order])
     assert error(arrangement, matrix, first) < NEAR
     assert arrangement.share > 0.99
-    assert arrangement.agreeing == 9
+    assert arrangement.inliers == 9
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -96,7 +96,7 @@ def test_missing_and_extra_objects_and_one_elsewhere_do_no_harm(matrix: Floats, 
         np.linalg.norm(moved(first, arrangement.matrix) - moved(first, matrix), axis=1)
     )
     assert typical < NEAR
-    assert arrangement.agreeing >= 7
+    assert arrangement.inliers >= 7
     assert 0.65 < arrangement.share < 0.95
 
 
@@ -141,7 +141,7 @@ def test_unlike_objects_are_ignored() -> None:
     like = np.eye(8, dtype=bool)
     like[6:] = False
     arrangement = found(first, first, like)
-    assert arrangement.agreeing == 6
+    assert arrangement.inliers == 6
     assert arrangement.share > 0.99
 
 
@@ -177,7 +177,7 @@ def test_two_hundred_objects_and_the_same_answer_every_time() -> None:
     first = np.random.default_rng(0).uniform(-1, 1, (200, 2))
     one, two = found(first, first + 0.02), found(first, first + 0.02)
     np.testing.assert_array_equal(one.matrix, two.matrix)
-    assert (one.share, one.agreeing) == (two.share, two.agreeing)
+    assert (one.share, one.inliers) == (two.share, two.inliers)
     assert np.abs(moved(first, one.matrix) - first - 0.02).max() < NEAR
 
 

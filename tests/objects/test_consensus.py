@@ -1,4 +1,4 @@
-"""Wholes and pieces: what several images agree on."""
+"""Wholes and pieces: what several images consensus on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
 from fmlad.objects.appearance import Objects, Proposals, describe_proposals
-from fmlad.objects.consensus import Kinds, _rivals, agree, parse
+from fmlad.objects.consensus import Choices, _rivals, consensus, select
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
@@ -74,50 +74,50 @@ WHOLES, PIECES = {0, 3}, {1, 2, 4, 5}
 def test_three_images_teach_the_fourth(whole: bool, odd: int) -> None:
     images = [pins(whole == (number != odd), number) for number in range(4)]
     agreed = WHOLES if whole else PIECES
-    assert image_of(images[odd].own) == (PIECES if whole else WHOLES)
-    assert [image_of(taken) for taken in agree(images)] == [agreed] * 4
+    assert image_of(images[odd].preferred) == (PIECES if whole else WHOLES)
+    assert [image_of(taken) for taken in consensus(images)] == [agreed] * 4
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_query_is_parsed_as_the_shots_are(whole: bool) -> None:
     shots = [pins(whole, number) for number in range(4)]
-    kinds = Kinds.together([Kinds.of(shot, shot.own) for shot in shots])
-    assert image_of(parse(pins(not whole), kinds)) == (WHOLES if whole else PIECES)
-    assert image_of(parse(pins(whole), kinds)) == (WHOLES if whole else PIECES)
+    kinds = Choices.together([Choices.of(shot, shot.preferred) for shot in shots])
+    assert image_of(select(pins(not whole), kinds)) == (WHOLES if whole else PIECES)
+    assert image_of(select(pins(whole), kinds)) == (WHOLES if whole else PIECES)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_one_image_alone_keeps_its_proposers_choice(whole: bool) -> None:
     image = pins(whole)
-    (taken,) = agree([image])
-    np.testing.assert_array_equal(taken, image.own)
+    (taken,) = consensus([image])
+    np.testing.assert_array_equal(taken, image.preferred)
 
 
 def test_two_of_one_mind_stay_so() -> None:
     for whole in (True, False):
-        found = agree([pins(whole, 0), pins(whole, 1)])
+        found = consensus([pins(whole, 0), pins(whole, 1)])
         assert [image_of(taken) for taken in found] == [WHOLES if whole else PIECES] * 2
 
 
 def test_nothing_on_offer() -> None:
     nothing, something = no_offers(), pins(True)
-    assert [len(taken) for taken in agree([nothing, nothing])] == [0, 0]
-    one, other = agree([nothing, something])
+    assert [len(taken) for taken in consensus([nothing, nothing])] == [0, 0]
+    one, other = consensus([nothing, something])
     assert len(one) == 0
     assert image_of(other) == WHOLES
-    none = Kinds.of(nothing, nothing.own)
-    assert image_of(parse(something, none)) == WHOLES
-    assert len(parse(nothing, Kinds.of(something, something.own))) == 0
-    np.testing.assert_array_equal(none.usual(np.zeros((3, 6))), [0.5] * 3)
+    none = Choices.of(nothing, nothing.preferred)
+    assert image_of(select(something, none)) == WHOLES
+    assert len(select(nothing, Choices.of(something, something.preferred))) == 0
+    np.testing.assert_array_equal(none.share_kept(np.zeros((3, 6))), [0.5] * 3)
 
 
 def test_usual_is_the_share_taken_of_what_looks_alike() -> None:
     points = np.zeros((10, 6))
-    kinds = Kinds(points, np.ones(10), np.arange(10) < 9)
-    assert kinds.usual(np.zeros((1, 6)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
-    assert kinds.usual(np.full((1, 6), 50.0))[0] == pytest.approx(0.5)  # nothing like it
-    faint = Kinds(points, np.full(10, 0.01), kinds.taken)
-    assert abs(faint.usual(np.zeros((1, 6)))[0] - 0.5) < 0.1
+    kinds = Choices(points, np.ones(10), np.arange(10) < 9)
+    assert kinds.share_kept(np.zeros((1, 6)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
+    assert kinds.share_kept(np.full((1, 6), 50.0))[0] == pytest.approx(0.5)  # nothing like it
+    faint = Choices(points, np.full(10, 0.01), kinds.kept)
+    assert abs(faint.share_kept(np.zeros((1, 6)))[0] - 0.5) < 0.1
 
 
 def test_a_holder_and_its_contents_are_both_taken() -> None:
@@ -125,10 +125,10 @@ def test_a_holder_and_its_contents_are_both_taken() -> None:
     contents: list[Rectangle] = [(8, 16, 8, 16), (8, 16, 30, 38), (30, 38, 8, 16)]
     full = [proposals([tray, *contents], [True] * 4) for _ in range(4)]
     assert not _rivals(full[0]).any()
-    assert all(taken.all() for taken in agree(full))
+    assert all(taken.all() for taken in consensus(full))
     # Where a shot missed one of the contents, the others add it: it excludes nothing.
     full[2] = proposals([tray, *contents], [True, True, False, True])
-    assert all(taken.all() for taken in agree(full))
+    assert all(taken.all() for taken in consensus(full))
 
 
 def test_what_is_nowhere_taken_is_not_added() -> None:
@@ -137,7 +137,7 @@ def test_what_is_nowhere_taken_is_not_added() -> None:
     for number in range(4):
         rectangles, own = pin(8 + number, 8, True)
         images.append(proposals([*rectangles, speck], [*own, False]))
-    assert [image_of(taken) for taken in agree(images)] == [{0}] * 4
+    assert [image_of(taken) for taken in consensus(images)] == [{0}] * 4
 
 
 rectangles_anywhere = st.lists(
@@ -171,7 +171,7 @@ def test_rivals_are_never_taken_together(
     one: list[tuple[int, int, int, int, int]], other: list[tuple[int, int, int, int, int]]
 ) -> None:
     images = [drawn_offers(one), drawn_offers(other), drawn_offers(one[::-1])]
-    for image, taken in zip(images, agree(images), strict=True):
+    for image, taken in zip(images, consensus(images), strict=True):
         rivals = _rivals(image)
         np.testing.assert_array_equal(rivals, rivals.T)
         assert not rivals[np.ix_(taken, taken)].any()
@@ -185,24 +185,24 @@ def test_the_order_of_proposals_does_not_matter(
     random: Random,
 ) -> None:
     shot = drawn_offers(other)
-    kinds = Kinds.of(shot, shot.own)
+    kinds = Choices.of(shot, shot.preferred)
     image = drawn_offers(one)
     order = list(range(len(one)))
     random.shuffle(order)
     rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in one]
     shuffled = proposals(
         [rectangles[i] for i in order],
-        image.own[order].tolist(),
+        image.preferred[order].tolist(),
         [one[i][4] / 1000 for i in order],
     )
-    straight = parse(image, kinds)
-    np.testing.assert_array_equal(parse(image, kinds), straight)
-    np.testing.assert_array_equal(parse(shuffled, kinds), straight[order])
+    straight = select(image, kinds)
+    np.testing.assert_array_equal(select(image, kinds), straight)
+    np.testing.assert_array_equal(select(shuffled, kinds), straight[order])
 
 
 def test_parsing_leaves_its_input_as_it_was() -> None:
     image, shots = pins(False), [pins(True, number) for number in range(3)]
-    own = image.own.copy()
-    kinds = Kinds.together([Kinds.of(shot, shot.own) for shot in shots])
-    assert image_of(parse(image, kinds, image.own)) == WHOLES
-    np.testing.assert_array_equal(image.own, own)
+    own = image.preferred.copy()
+    kinds = Choices.together([Choices.of(shot, shot.preferred) for shot in shots])
+    assert image_of(select(image, kinds, image.preferred)) == WHOLES
+    np.testing.assert_array_equal(image.preferred, own)

@@ -12,7 +12,7 @@ from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.pooling import region_means
 from fmlad.datasets import render_scene
 from fmlad.errors import PromptError
-from fmlad.objects.exemplars import exemplar_embedding, region_embeddings, similarity
+from fmlad.objects.exemplars import exemplar_embedding, similarity
 
 
 def level(height: int = 6, width: int = 8, channels: int = 3) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_similarity_is_the_cosine_of_places_and_of_regions() -> None:
     assert dense.abs().max() <= 1 + 1e-6
     cells = np.zeros((2, 6, 8), bool)
     cells[0, 2, 3] = cells[1, 0, 0] = True
-    regions = similarity(region_embeddings(features, cells), vectors)
+    regions = similarity(region_means(features[0], cells), vectors)
     assert regions.shape == (3, 2)
     assert torch.allclose(regions, dense[:, [2, 0], [3, 0]], atol=1e-6)
 
@@ -101,5 +101,5 @@ def test_one_box_a_part_finds_the_parts_of_another_scene() -> None:
         [exemplar_embedding(shown, boxes[kinds.index(p)], masks.shape[1:]) for p in parts]  # type: ignore[arg-type]
     )
     other, truth, _, masks = seen(1)
-    best = similarity(region_embeddings(other, masks), vectors).argmax(dim=0)
+    best = similarity(region_means(other[0], masks), vectors).argmax(dim=0)
     assert np.mean([parts[i] == kind for i, kind in zip(best.tolist(), truth, strict=True)]) > 0.8

@@ -60,7 +60,7 @@ def test_two_hundred_objects() -> None:
 def test_shares_are_whole_inside_a_group_and_halved_between_two() -> None:
     parts = PartsModel([objects([0, 0, 8, 8], seed) for seed in range(4)], None, True).parts
     belongs, unknown = parts.shares(objects([0, 4, 8], 9))
-    level = next(i for i, level in enumerate(parts.levels) if level.facet == "look")
+    level = next(i for i, level in enumerate(parts.levels) if level.facet == "appearance")
     groups = [i for i, group in enumerate(parts.groups) if group.level == level]
     dark = min(groups, key=lambda i: parts.appearance[parts.groups[i].members, 0].mean())
     light = max(groups, key=lambda i: parts.appearance[parts.groups[i].members, 0].mean())
@@ -93,4 +93,4 @@ def test_the_look_of_a_part_is_compared_whatever_its_count() -> None:
         query.features[:] += 0.15
         (most, *_) = [d for d in model.deviations(query, None) if d.branch == "composition"]
         assert most.score > 2
-        assert most.told is told
+        assert most.reported is told

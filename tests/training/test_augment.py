@@ -28,8 +28,8 @@ def decoded(pixels: np.ndarray) -> np.ndarray:
 
 
 def interior(labels: np.ndarray) -> np.ndarray:
-    """Pixels all of whose neighbours have their label; elsewhere colours mix."""
-    padded = np.pad(labels, 1, mode="edge")
+    """Pixels all of whose neighbours are there and have their label; elsewhere colours mix."""
+    padded = np.pad(labels, 1, constant_values=-1)
     height, width = labels.shape
     shifted = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
     return np.all([each == labels for each in shifted], axis=0)
@@ -51,7 +51,7 @@ augmentations = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(augmentations, st.sampled_from([(40, 40), (40, 70), (60, 30)]), st.integers(0, 999))
 def test_the_colour_of_every_pixel_still_says_its_label(
     augmentation: Augmentation, size: tuple[int, int], seed: int

@@ -14,7 +14,7 @@ ROWS = (*CATEGORIES, "mean")
 
 def page() -> list[str]:
     """All tables."""
-    parts = (matching(), digits(), scenes(), backbones(), factors(), cost())
+    parts = (matching(), digits(), scenes(), ablation(), backbones(), factors(), cost())
     return [line for part in parts for line in ("", *part)][1:]
 
 
@@ -65,6 +65,33 @@ def digits() -> list[str]:
         "",
         *table(
             ("shots", *kinds), ((k, *(cell(f"{k} shots: {kind}") for kind in kinds)) for k in shots)
+        ),
+    ]
+
+
+def ablation() -> list[str]:
+    """Mean and worst draw by data set, with one addition switched off at a time."""
+    how, found = read("ablation")
+    sets = [
+        key.split()[1].rstrip(":") for key in found if key.endswith(": default") and "mean" in key
+    ]
+    variants = [key.partition(": ")[2] for key in found if key.startswith(f"mean, {sets[0]}: ")]
+    return [
+        f"**Ablation**, image AUROC, mean / worst draw; {how}",
+        "",
+        *table(
+            ("", *sets),
+            (
+                (
+                    variant,
+                    *(
+                        f"{found[f'mean, {one}: {variant}']:.3f} / "
+                        f"{found[f'worst, {one}: {variant}']:.3f}"
+                        for one in sets
+                    ),
+                )
+                for variant in variants
+            ),
         ),
     ]
 

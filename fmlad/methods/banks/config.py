@@ -35,7 +35,7 @@ class BanksConfig:
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
-        hierarchy: Whether to count at all levels of likeness or at the finest alone (ours).
+        hierarchy: Whether to count at all levels of similarity or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
         fusion: ``"norm"`` of the scaled branches or their ``"maximum"`` (both ours), or their

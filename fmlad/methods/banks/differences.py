@@ -1,4 +1,4 @@
-"""From deviations of parts to differences: one per thing wrong, named, boxed and painted."""
+"""From deviations of parts to differences, each with a name, a box and its place on the map."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.findings import Box, Kind
+from fmlad.findings import Kind
 from fmlad.memory.change import changed
 from fmlad.methods.banks.object_memory import Framed
 from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
 from fmlad.objects.appearance import COLOUR, SIZE, Floats, MaskedObjects
+from fmlad.objects.instances import around, resized
 from fmlad.objects.names import describe
 from fmlad.objects.parts import UNKNOWN
 from fmlad.prediction import Segmentation
 
 Bools = npt.NDArray[np.bool_]
 
-FINER = 0.4  # a finer level speaks for a coarser one from this share of its score
-SHARED = 0.5  # two deviations are about the same thing from this share of common objects
+FINER = 0.4  # share of a coarser level's score from which a finer level replaces it
+SHARED = 0.5  # share of common objects from which two deviations are one difference
 BESIDE = 1.0  # distance between box centres, in box sizes, up to which two boxes are one place
-CLEAR = 1.0  # units of look from which a replaced object is recoloured or resized
-HOLDER = 0.25  # share of the image from which an object rather holds others
-SURE = 0.5  # weight from which an object is shown and counted for people
+CLEAR = 1.0  # units of appearance from which a replaced object is recoloured or resized
+HOLDER = 0.25  # share of the image from which an object is painted only when alone
+SURE = 0.5  # objectness from which an object is part of the segmentation
 MOST = 20  # differences reported at most
 
 
@@ -36,13 +37,13 @@ class Scene:
     Attributes:
         seen: Its objects and their masks.
         framed: The parts of the shots.
-        into: Transform into the common frame; None where it does not register.
+        transform: ``(2, 3)`` from its positions to the common frame; None without one.
         size: Height and width in pixels.
     """
 
     seen: MaskedObjects
     framed: Framed
-    into: Floats | None
+    transform: Floats | None
     size: tuple[int, int]
 
     def boxes(self, deviation: Deviation) -> Floats:
@@ -53,28 +54,23 @@ class Scene:
         return np.concatenate([present, self.boxes_of_absent(deviation.absent)])
 
     def boxes_of_absent(self, points: Sequence[int]) -> Floats:
-        """Boxes ``(n, 4)`` where some objects of the shots would lie here."""
+        """Boxes ``(n, 4)`` of some objects of the shots, moved into this image."""
         longer = max(self.size)
         half = np.array([self.size[1], self.size[0]]) / longer
-        found = [self.framed.box_in(point, self.into, half, longer) for point in points]
+        found = [self.framed.box_in(point, self.transform, half, longer) for point in points]
         return np.reshape(np.array(found, dtype=np.float64), (-1, 4))
 
 
 def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Difference]:
-    """One difference per thing that is wrong, highest score first.
-
-    Args:
-        deviations: Of one image, at all levels; several may be about the same thing.
-        scene: The image.
-    """
+    """Differences, highest score first; deviations about the same objects become one."""
     kept: list[Deviation] = []
-    left = [deviation for deviation in deviations if deviation.told]
+    left = [deviation for deviation in deviations if deviation.reported]
     while left and len(kept) < MOST:
         first = left[0]
         same = [d for d in left if d is first or _about_the_same(d, first, scene)]
         able = [d for d in same if d.branch == first.branch and d.score >= FINER * first.score]
         able = able or [first]
-        # The finest level that sees it names it; the score stays that of the clearest.
+        # The finest level gives the name, the highest score stays.
         named = min(able, key=lambda d: (d.group is None, d.level))
         kept.append(replace(named, score=first.score))
         left = [d for d in left if not any(d is other for other in same)]
@@ -84,29 +80,23 @@ def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Differenc
 def paint(
     deviations: Sequence[Deviation], scene: Scene, size: tuple[int, int], branch: str
 ) -> npt.NDArray[np.float32]:
-    """Map ``(h, w)`` of one branch: each place has the score of the clearest deviation about it."""
+    """Map ``(h, w)`` of one branch: each place has the highest score of its deviations."""
     result = np.zeros(size, np.float32)
     for deviation in reversed(deviations):
         if deviation.branch != branch:
             continue
-        for row in _told_apart(deviation.rows, scene):
-            mask = scene.seen.masks[row]
-            rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(int)
-            columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(int)
-            _raise(result, mask[np.ix_(rows, columns)], deviation.score)
-            _raise(
-                result,
-                _ellipse(scene.seen.objects.boxes[row], scene.size, size, 0.5),
-                deviation.score,
-            )
+        for row in _contents(deviation.rows, scene):
+            _raise(result, resized(scene.seen.masks[row], size), deviation.score)
+            box = scene.seen.objects.boxes[row]
+            _raise(result, _ellipse(box, scene.size, size, 0.5), deviation.score)
         if deviation.kind == "missing":
             for box in scene.boxes(deviation):
                 _raise(result, _ellipse(box, scene.size, size, 1.0), deviation.score)
     return result
 
 
-def _told_apart(rows: Sequence[int], scene: Scene) -> list[int]:
-    """Objects of a deviation without what may hold the others: a bag lit up hides its contents."""
+def _contents(rows: Sequence[int], scene: Scene) -> list[int]:
+    """Objects of a deviation without large ones that may hold the others."""
     small = [row for row in rows if scene.seen.masks[row].mean() < HOLDER]
     return small or list(rows)
 
@@ -128,7 +118,7 @@ def segmentation(scene: Scene) -> Segmentation:
             label = 1 + numbers.index(int(owner[row]))
         else:
             label = len(names) - (1 if owner[row] == UNKNOWN else 2)
-        # A gap between things of one part, so that they are seen as so many.
+        # A gap between objects of one part keeps them separate.
         place, mask, around = _enlarged(seen.masks[row], scene.size)
         local = labels[place]
         local[around & (local == label)] = 0
@@ -154,7 +144,7 @@ def _enlarged(mask: Bools, size: tuple[int, int]) -> tuple[tuple[slice, slice], 
         there = np.flatnonzero(mask.any(1 - axis))
         low, high = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
         inside.append(slice(max(low - 1, 0), high + 1))
-        # Two cells around it and two pixels, so that nothing outside has a say within.
+        # Two cells around it and two pixels, so that nothing outside changes it.
         scale = length / cells
         start = max(0, int((low - 2) * scale) - 2)
         part.append((start, min(length, max(start + 1, int((high + 2) * scale) + 3)), 1 / scale))
@@ -196,7 +186,7 @@ def _overlap(
 
 
 def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
-    """A missing and an extra object in its place, or much like it, are one replaced object."""
+    """A missing and an extra object in its place, or similar to it, are one replaced object."""
     found: list[Difference] = []
     used: set[int] = set()
     for number, missing in enumerate(deviations):
@@ -218,13 +208,13 @@ def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
 
 
 def _replaced(missing: Deviation, extra: Deviation, scene: Scene) -> Kind | None:
-    """How an extra object differs from the missing one in whose stead it stands, if it does."""
+    """How an extra object differs from the missing one it replaces; None if it does not."""
     parts = scene.framed.model.parts
     gone = parts.appearance[list(missing.absent)].mean(0)
     here = scene.seen.objects.appearance[list(extra.rows)].mean(0)
     colour = float(np.linalg.norm((here - gone)[list(COLOUR[:3])]))
     size = abs(float(here[SIZE] - gone[SIZE]))
-    in_place = scene.into is not None and _in_place(missing, extra, scene)
+    in_place = scene.transform is not None and _in_place(missing, extra, scene)
     if in_place or (colour < CLEAR) != (size < CLEAR):
         if colour >= max(CLEAR, size):
             return "recoloured"
@@ -246,11 +236,7 @@ def _difference(
 ) -> Difference:
     model = scene.framed.model
     name = model.names[deviation.group] if deviation.group is not None else None
-    boxes = scene.boxes(instead or deviation)
-    box: Box | None = None
-    if len(boxes):
-        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-        box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    box = around(scene.boxes(instead or deviation))
     expected, observed = deviation.expected, deviation.observed
     if observed is not None and kind in ("missing", "extra"):
         observed = float(round(observed))
@@ -264,14 +250,14 @@ def _sentence(
 ) -> str:
     expected, observed = deviation.expected or 0.0, deviation.observed or 0.0
     rows = list(deviation.rows if instead is None else instead.rows)
-    look = describe(scene.seen.objects.appearance[rows]) if rows else ""
+    words = describe(scene.seen.objects.appearance[rows]) if rows else ""
     if instead is not None:
         word = "of another colour" if kind == "recoloured" else "of another size"
-        return f"one '{name}' is {word}: a '{look}' is in its stead"
+        return f"one '{name}' is {word}: a '{words}' is in its stead"
     if kind in ("missing", "extra"):
         number = max(1, round(abs(observed - expected)))
         if name is None:
-            return f"{number} never seen in the shots: '{look}'"
+            return f"{number} never seen in the shots: '{words}'"
         counts = f"expected {expected:g}, found {round(observed)}"
         return f"{number} {kind} of '{name}': {counts}"
     if kind == "misplaced":
@@ -302,7 +288,7 @@ def confirmed(
     patches: npt.NDArray[np.float32],
     alone: bool = False,
 ) -> list[Deviation]:
-    """Deviations with what no patch confirms taken out, the largest first.
+    """Deviations without those objects whose patches did not change, the largest first.
 
     Args:
         deviations: Of one image.

@@ -1,13 +1,13 @@
 """Method ``banks``: training-free memory of the shots.
 
-PSAD's three banks (Kim et al., AAAI 2024, section 3.4) over parts that nobody named:
+PSAD's three banks (Kim et al., AAAI 2024, section 3.4) over unnamed parts:
 
-- patch: an image is as odd as its oddest patch is far from every patch of the shots, compared
-  around the same place where the image registers to a shot;
-- histogram: how many objects of each part there are, how large they are and where they lie;
-- composition: what each part looks like on the average.
+- patch: largest distance of a patch to the nearest patch of the shots, searched around the same
+  place where the image registers to a shot;
+- histogram: number, area and places of the objects of each part;
+- composition: mean features of each part.
 
-Each is measured on the scale of the shots left out in turn (adaptive scaling, PSAD section 3.4).
+Each is divided by the scores of the shots left out in turn (adaptive scaling, PSAD section 3.4).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fmlad.methods.banks.object_memory import ObjectMemory
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Kinds, agree
+from fmlad.objects.consensus import Choices, consensus
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
@@ -41,11 +41,11 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BanksState:
-    """What the banks remember.
+    """State of the banks.
 
     Attributes:
-        patches: The patch bank; it also knows how images register to the shots.
-        objects: For the banks of parts; None where there is no mask proposer.
+        patches: The patch bank, with what registration needs.
+        objects: For the banks of parts; None without them.
     """
 
     patches: PatchMemory
@@ -128,16 +128,16 @@ class Banks:
         if state.objects is None:
             return Evidence(scores, maps, notes=tuple(notes))
         scene = self._scene(view, state.objects, exclude)
-        if scene.into is not None:
+        if scene.transform is not None:
             notes.append("its objects are arranged as in the shots: their places were compared")
-        deviations, lit = self._deviations(scene, patches, state)
+        deviations, change = self._deviations(scene, patches, state)
         level = self._patches.features(view, edges=False).levels[0]
         size = (level.shape[-2], level.shape[-1])
         for branch in [one for one in OF_PARTS if one in self.branches]:
             own = [d.score for d in deviations if d.branch == branch]
             scores[branch] = max(own, default=0.0)
             painted = paint(deviations, scene, size, branch)
-            maps[branch] = painted if lit is None else painted * lit
+            maps[branch] = painted if change is None else painted * change
         return Evidence(
             scores, maps, segmentation(scene), differences(deviations, scene), tuple(notes)
         )
@@ -145,9 +145,8 @@ class Banks:
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.
 
-        Copies of a single shot say how much its patches differ from themselves, which is far less
-        than from any other image: a norm would then be the patch bank's score alone, so banks add
-        up.
+        Copies of a single shot give far too small a scale for patches: a norm would then be the
+        patch bank's score alone, so the banks' scores are added.
         """
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
@@ -172,30 +171,30 @@ class Banks:
         return BanksState(patches, objects)
 
     def _learn_objects(self, views: Sequence[ImageView]) -> ObjectMemory:
-        """Objects of the shots, chosen so that like proposals are taken alike."""
+        """Objects of the shots: the proposals that are kept by consensus."""
         proposals = [view_proposals(view) for view in views]
-        taken = agree(proposals)
-        objects = [p.objects.rows(rows) for p, rows in zip(proposals, taken, strict=True)]
-        kinds = [Kinds.of(p, rows) for p, rows in zip(proposals, taken, strict=True)]
-        return ObjectMemory.learn(objects, kinds, self.config.hierarchy, self.config.place)
+        kept = list(zip(proposals, consensus(proposals), strict=True))
+        objects = [one.objects.rows(rows) for one, rows in kept]
+        choices = [Choices.of(one, rows) for one, rows in kept]
+        return ObjectMemory.learn(objects, choices, self.config.hierarchy, self.config.place)
 
     def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
         framed = memory.model(exclude)
         proposals = view_proposals(view)
-        seen = proposals.taken(memory.parse(proposals, exclude), view.masks(PROPOSER))
-        seen = replace(seen, objects=framed.model.settled(seen.objects))
-        return Scene(seen, framed, framed.into(seen.objects), view.size)
+        seen = proposals.taken(memory.select(proposals, exclude), view.masks(PROPOSER))
+        seen = replace(seen, objects=framed.model.pooled(seen.objects))
+        return Scene(seen, framed, framed.transform(seen.objects), view.size)
 
     def _deviations(
         self, scene: Scene, patches: PatchComparison | None, state: BanksState
     ) -> tuple[list[Deviation], Map | None]:
-        """Deviations of its parts; where patches can confirm them, those that they confirm.
+        """Deviations of its parts; where patches are compared in place, those that they confirm.
 
         Returns:
-            The deviations, and for a single shot ``(h, w)`` in [0, 1]: how surely a cell changed.
+            The deviations, and for a single shot the chance ``(h, w)`` that a cell changed.
         """
-        objects, into = scene.seen.objects, scene.into
-        places = None if into is None else moved(objects.places, into)
+        objects, transform = scene.seen.objects, scene.transform
+        places = None if transform is None else moved(objects.places, transform)
         found = scene.framed.model.deviations(objects, places)
         found = [d for d in found if d.branch in self.branches]
         if patches is None or not patches.registered or state.patches.baseline <= 0:

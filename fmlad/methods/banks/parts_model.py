@@ -1,7 +1,7 @@
-"""The histogram and the composition bank over the parts of some shots: what deviates, and how.
+"""The histogram and the composition bank over the parts of some shots.
 
-PSAD's histogram and composition banks (Kim et al., AAAI 2024, section 3.4) over parts that nobody
-named, at every level of likeness, with places where the shots register to each other.
+PSAD's histogram and composition banks (Kim et al., AAAI 2024, section 3.4) over unnamed parts, at
+every level of similarity, with positions where the shots are arranged alike.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ import numpy.typing as npt
 
 from fmlad.findings import Kind
 from fmlad.objects.appearance import SIZE, SIZE_UNIT, Floats, Objects
+from fmlad.objects.arrangement import Ints, pairs
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
 from fmlad.objects.names import part_names
-from fmlad.objects.parts import UNKNOWN, Group, Ints, Parts
+from fmlad.objects.parts import UNKNOWN, Group, Parts
 from fmlad.objects.places import Slots
 
 LEAST = 0.25  # nats below which a deviation is not worth keeping
-CHANCE = 1.5  # nats by which the oddest of all counts, places and sizes is odd in a normal image
-MOST_PLACE = 5.0  # nats: beyond, it is rather another object than the same one elsewhere
+CHANCE = 1.5  # nats of the most surprising of all counts, places and sizes of a normal image
+MOST_PLACE = 5.0  # nats that a place or size contributes at most
 SIZE_SPREAD = 0.15  # prior standard deviation of the log of a part's area
-ODD_ONES = 0.7  # of the oddest member's distance, from which another is odd too
+ODD_ONES = 0.7  # of the largest distance of a member, from which another deviates too
 GROWN = 0.05  # log of the area by which one part may differ from image to image
 STEADY = 0.5  # share of lawful groups from which a level gives the parts their names
-KIND, FEW = 1, 2  # level at which an object is as surely one as its kind; the finest with few shots
-FORM_LEVEL = 3  # level at which it must have the kind's form as well
-DOUBTFUL, SURE = 0.3, 0.7  # mean weight of a kind that makes its objects none, and surely one
+POOLED, FEW = 1, 2  # level whose groups share their objectness; the finest with so few shots
+FORM_LEVEL = 3  # level at which such a group must have one form as well
+DOUBTFUL, SURE = 0.3, 0.7  # mean objectness of a group that makes its members' 0, and 1
 UNSURE = 0.02  # chance from which an object may as well belong elsewhere
-STRANGERS = 0.9  # prior belief that as many things never seen turn up each time: mostly none
+UNKNOWN_LAWFUL = 0.9  # prior belief that the count of unknown objects follows a law: mostly none
 LAW = 0.5  # belief in a law from which a part serves as a landmark
+PRIOR_WEIGHT = 2.0  # the typical spread of all parts counts for this many shots
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,27 @@ class Deviation:
     Attributes:
         branch: ``"histogram"`` or ``"composition"``.
         kind: What sort of difference.
-        group: Group number, or None for objects unlike anything in the shots.
+        group: Group number, or None for objects similar to nothing in the shots.
         level: Level of the group.
-        expected: Count in the shots, where it is about counts.
-        observed: Count here.
+        score: Nats beyond chance for the histogram bank; for the composition bank, distance in
+            units of the distance between shots.
         rows: The image's objects concerned.
-        absent: Points of the shots whose like is missing here.
-        score: Nats beyond chance for the histogram bank, usual distances for the composition bank.
-        told: Whether to tell people; another deviation says it better otherwise.
+        absent: Points of the shots without a counterpart here.
+        expected: Count or area of the shots, where it is about one.
+        observed: Count or area here.
+        reported: Whether it may become a difference; another deviation covers it otherwise.
     """
 
     branch: str
     kind: Kind
     group: int | None
     level: int
-    expected: float | None
-    observed: float | None
-    rows: tuple[int, ...]
-    absent: tuple[int, ...]
     score: float
-    told: bool = True
+    rows: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+    expected: float | None = None
+    observed: float | None = None
+    reported: bool = True
 
 
 class PartsModel:
@@ -76,9 +79,9 @@ class PartsModel:
                 place means nothing.
             hierarchy: Whether to count at all levels or at the finest alone.
         """
-        self._kinds = Parts(shots, hierarchy)
-        self._sure = self._sureness()
-        self.parts = Parts([self.settled(objects) for objects in shots], hierarchy)
+        self._unpooled = Parts(shots, hierarchy)
+        self._group_objectness = self._pool_objectness()
+        self.parts = Parts([self.pooled(objects) for objects in shots], hierarchy)
         self.names = part_names(self.parts)
         self.placed = places is not None
         self.places = np.concatenate(places if places is not None else [s.places for s in shots])
@@ -91,7 +94,7 @@ class PartsModel:
             counts = [group.counts for group in groups if group.level == number]
             laws = count_laws(counts, level.lawful)
             self.laws += laws
-            self.unknown_laws += count_laws([level.unknown], STRANGERS)
+            self.unknown_laws += count_laws([level.unknown], UNKNOWN_LAWFUL)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
         self.composition = Composition(
@@ -99,20 +102,21 @@ class PartsModel:
         )
         self.slots = [self._slots(number) if self.placed else None for number in range(len(groups))]
 
-    def settled(self, objects: Objects) -> Objects:
-        """Objects as surely objects as their kind: a faint pin among pins is a pin.
+    def pooled(self, objects: Objects) -> Objects:
+        """Objects with the objectness of their group: a faint pin among pins is a pin.
 
-        Unknown and rare ones keep their weights, and so do all with one shot, whose kinds nothing
-        confirms.
+        Unknown and rare ones keep their own, and so do all with one shot.
         """
-        if not self._sure or not len(objects):
+        if not self._group_objectness or not len(objects):
             return objects
         objectness = objects.objectness.copy()
-        for row, kind in enumerate(self._kinds_of(self._kinds.assign(objects))):
-            objectness[row] = self._sure.get(kind, objectness[row])
+        for row, groups in enumerate(
+            _pooling_groups(self._unpooled, self._unpooled.assign(objects))
+        ):
+            objectness[row] = self._group_objectness.get(groups, objectness[row])
         return replace(objects, objectness=objectness)
 
-    def like(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
+    def similar(self, one: Objects, other: Objects) -> npt.NDArray[np.bool_]:
         """Which objects of two images belong to one part with a steady count, ``(n, m)``."""
         first, second = self.parts.assign(one), self.parts.assign(other)
         result = np.zeros((len(one), len(other)), bool)
@@ -140,8 +144,11 @@ class PartsModel:
                 found += self._embeddings(number, rows, objects)
         for level in range(len(self.parts.levels)):
             rows = np.flatnonzero(owner[level] == UNKNOWN)
-            found += self._strangers(level, rows, objects, unknown[:, level])
-        found = [_beyond_chance(deviation) for deviation in found]
+            found += self._unknown_objects(level, rows, objects, unknown[:, level])
+        found = [
+            replace(one, score=one.score - CHANCE) if one.branch == "histogram" else one
+            for one in found
+        ]
         kept = [deviation for deviation in found if deviation.score > LEAST]
         return sorted(kept, key=lambda deviation: -deviation.score)
 
@@ -153,21 +160,20 @@ class PartsModel:
     def _counts(
         self, number: int, rows: Ints, objects: Objects, places: Floats | None, belongs: Floats
     ) -> list[Deviation]:
-        group, law, slots = self.parts.groups[number], self.laws[number], self.slots[number]
+        law, slots = self.laws[number], self.slots[number]
         count = float(objects.objectness[rows].sum())
         score = law.surprise(count, *_at_the_border(rows, objects, belongs))
-        found, surplus, absent = [], rows, self._typical_members(number)
+        members = self._typical_members(number)
+        found, surplus, absent = [], rows, members
         if slots is not None and places is not None and len(rows):
             slot, row, surprise = slots.match(places[rows])
             surplus = np.delete(rows, row)
             absent = absent[np.setdiff1d(np.arange(len(slots.seen)), slot)]
-            # A place is worth no more than a count, and nothing where not even the count is steady;
-            # shaky objects shift nothing.
             # One of many slots is off by chance (Bonferroni, in nats).
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
+            # A place weighs no more than a count, and nothing where the count follows no law.
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
             weighted = capped * objects.objectness[rows[row]]
-            members = self._typical_members(number)
             found += [
                 self._displaced(
                     number, int(rows[row[i]]), int(members[slot[i]]), objects, float(weighted[i])
@@ -177,52 +183,58 @@ class PartsModel:
         elif len(rows) and len(absent):
             surplus, absent = self._leftovers(number, rows, absent, objects)
         if score > LEAST:
-            more = count > law.expected
-            base = Deviation(
-                "histogram", "extra" if more else "missing", number, group.level,
-                law.expected, count, (), (), score,
-            )  # fmt: skip
+            surplus = surplus if len(surplus) else rows
+            change = (law.expected, count)
             found.append(
-                replace(base, rows=tuple(surplus.tolist()) or tuple(rows.tolist()))
-                if more
-                else replace(base, absent=tuple(absent.tolist()))
+                self._deviation(number, "extra", score, surplus, (), *change)
+                if count > law.expected
+                else self._deviation(number, "missing", score, (), absent, *change)
             )
         return found
+
+    def _deviation(
+        self,
+        number: int,
+        kind: Kind,
+        score: float,
+        rows: Ints | Sequence[int] = (),
+        absent: Ints | Sequence[int] = (),
+        expected: float | None = None,
+        observed: float | None = None,
+    ) -> Deviation:
+        """A deviation of the histogram bank about a group."""
+        concerned, gone = tuple(int(i) for i in rows), tuple(int(i) for i in absent)
+        level = self.parts.groups[number].level
+        return Deviation(
+            "histogram", kind, number, level, score, concerned, gone, expected, observed
+        )
 
     def _displaced(
         self, number: int, row: int, slot: int, objects: Objects, score: float
     ) -> Deviation:
-        """An object off its place; one that grew or shrank lies elsewhere for that reason."""
+        """An object off its place; ``resized`` where its area explains that."""
         group = self.parts.groups[number]
         sizes = self.parts.appearance[group.members, SIZE] * SIZE_UNIT
         here = float(objects.appearance[row, SIZE]) * SIZE_UNIT
         if abs(here - sizes.mean()) > GROWN + 2 * sizes.std():
-            return Deviation(
-                "histogram", "resized", number, group.level, float(np.exp(sizes.mean())),
-                float(np.exp(here)), (row,), (slot,), score,
-            )  # fmt: skip
-        return Deviation(
-            "histogram", "misplaced", number, group.level, None, None, (row,), (slot,), score
-        )
+            expected, observed = float(np.exp(sizes.mean())), float(np.exp(here))
+            return self._deviation(number, "resized", score, [row], [slot], expected, observed)
+        return self._deviation(number, "misplaced", score, [row], [slot])
 
-    def _strangers(
+    def _unknown_objects(
         self, level: int, rows: Ints, objects: Objects, unknown: Floats
     ) -> list[Deviation]:
         count = float(objects.objectness[rows].sum())
         law = self.unknown_laws[level]
-        # Where not even the known parts have steady counts, a new kind of part is no news.
+        # Where the counts of known parts follow no law, unknown objects weigh nothing.
         score = law.surprise(count, *_at_the_border(rows, objects, unknown)) * self.order[level]
         if count <= law.expected or score <= LEAST:
             return []
-        return [
-            Deviation(
-                "histogram", "extra", None, level, law.expected, count, tuple(rows.tolist()), (),
-                score,
-            )
-        ]  # fmt: skip
+        found, expected = tuple(rows.tolist()), law.expected
+        return [Deviation("histogram", "extra", None, level, score, found, (), expected, count)]
 
     def _sizes(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        """Area of the group as a whole, where the count is one of those seen."""
+        """Total area of the group, where the shots have its count."""
         group = self.parts.groups[number]
         count = objects.objectness[rows].sum()
         members = [
@@ -232,8 +244,7 @@ class PartsModel:
         members = [m for m in members if len(m)]
         if not members or group.facet == "any":
             return []
-        appearance = [self.parts.appearance[m, SIZE] for m in members]
-        seen = np.array([[_log_area(look)] for look in appearance])
+        seen = np.array([[_log_area(self.parts.appearance[m, SIZE])] for m in members])
         here = _log_area(objects.appearance[rows, SIZE])
         score = spread_surprise(np.array([here]), seen, SIZE_SPREAD)
         score = max(0.0, score - float(np.log1p(len(self.parts.groups))))
@@ -241,59 +252,41 @@ class PartsModel:
         score *= self.laws[number].lawful
         if score <= LEAST:
             return []
-        return [
-            Deviation(
-                "histogram", "resized", number, group.level, float(np.exp(seen.mean())),
-                float(np.exp(here)), tuple(rows.tolist()), (), score,
-            )
-        ]  # fmt: skip
+        expected, observed = float(np.exp(seen.mean())), float(np.exp(here))
+        return [self._deviation(number, "resized", score, rows, (), expected, observed)]
 
     def _embeddings(self, number: int, rows: Ints, objects: Objects) -> list[Deviation]:
-        """Mean look of a part, where it is one look.
+        """Mean features of a part.
 
-        Also where its count is wrong, lest this be a score of right counts; but then the count is
-        told, and not that the mean is another one.
+        Also where its count is wrong, so that the score does not depend on right counts; but then
+        the count alone is reported.
         """
         group, law = self.parts.groups[number], self.laws[number]
-        if group.facet != "look":
+        if group.facet != "appearance":
             return []
-        told = abs(float(objects.objectness[rows].sum()) - law.expected) < 0.5
+        reported = abs(float(objects.objectness[rows].sum()) - law.expected) < 0.5
         score = self.composition.distance(number, _embedding(objects, rows))
-        # Parts without a law are of all sorts: nothing is expected of their looks.
+        # The members of a part without a law differ: its mean features weigh nothing.
         score *= float(objects.objectness[rows].mean()) * law.lawful
-        # It is about those members that are unlike the shots', not about their neighbours.
         apart = objects.features[rows][:, None] - self.parts.features[group.members][None]
         gaps = np.linalg.norm(apart, axis=-1).min(1)
-        odd = rows[gaps >= ODD_ONES * gaps.max()]
-        return [
-            Deviation(
-                "composition", "recoloured", number, group.level, None, None, tuple(odd.tolist()),
-                (), score, told,
-            )
-        ]  # fmt: skip
+        odd = tuple(rows[gaps >= ODD_ONES * gaps.max()].tolist())
+        found = Deviation("composition", "recoloured", number, group.level, score, odd)
+        return [replace(found, reported=reported)]
 
-    def _kinds_of(self, owner: Ints) -> list[tuple[int, ...]]:
-        """Kind of each object from its groups ``(levels, n)``: of one look and of one form.
-
-        The look alone would make a grey edge of the table as surely an object as a grey screw.
-        """
-        few = len(self._kinds.shots) <= FEW
-        levels = [0 if few else min(KIND, len(owner) - 1)]
-        levels += [FORM_LEVEL] if len(owner) > FORM_LEVEL else []
-        return [tuple(int(group) for group in column) for column in owner[levels].T]
-
-    def _sureness(self) -> dict[tuple[int, ...], float]:
-        """Kind -> how surely its members are objects, from 0.001 to 1."""
-        if len(self._kinds.shots) == 1:
+    def _pool_objectness(self) -> dict[tuple[int, ...], float]:
+        """Groups of one appearance and form -> objectness of their members, 0.001 to 1."""
+        if len(self._unpooled.shots) == 1:
             return {}
         objectness: dict[tuple[int, ...], list[float]] = defaultdict(list)
-        kinds = self._kinds_of(np.stack([level.owner for level in self._kinds.levels]))
-        for kind, weight in zip(kinds, self._kinds.objectness.tolist(), strict=True):
-            if min(kind) >= 0:
-                objectness[kind].append(weight)
+        owner = np.stack([level.owner for level in self._unpooled.levels])
+        members = _pooling_groups(self._unpooled, owner)
+        for groups, one in zip(members, self._unpooled.objectness.tolist(), strict=True):
+            if min(groups) >= 0:
+                objectness[groups].append(one)
         return {
-            kind: float(np.clip((np.mean(found) - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
-            for kind, found in objectness.items()
+            groups: float(np.clip((np.mean(found) - DOUBTFUL) / (SURE - DOUBTFUL), 1e-3, 1))
+            for groups, found in objectness.items()
         }
 
     def _embeddings_of(self, group: Group) -> Floats:
@@ -325,42 +318,34 @@ class PartsModel:
     def _leftovers(
         self, number: int, rows: Ints, absent: Ints, objects: Objects
     ) -> tuple[Ints, Ints]:
-        """Without places: what stays unpaired when the most alike are paired."""
+        """Without places: what stays unpaired when the most similar are paired."""
         facet = self.parts.groups[number].facet
-        if facet == "any":
-            facet = "look"
-        gaps = self.parts.distances(objects, facet)[rows][:, absent]
-        from scipy.optimize import linear_sum_assignment
-
-        first, second = linear_sum_assignment(gaps)
+        gaps = self.parts.distances(objects, "appearance" if facet == "any" else facet)
+        first, second = pairs(gaps[rows][:, absent])
         return np.delete(rows, first), np.delete(absent, second)
 
 
-def _at_the_border(rows: Ints, objects: Objects, belongs: Floats) -> tuple[Floats, Floats]:
-    """Chances that objects counted, ``rows``, do not belong, and that others do.
+def _pooling_groups(parts: Parts, owner: Ints) -> list[tuple[int, ...]]:
+    """Groups of each object that share their objectness, from all its groups ``(levels, n)``.
 
-    A pin between two shades of yellow is one too few here and one too many there, and neither is
-    news.
+    One of appearance and one of form: by appearance alone, a grey edge of the table would get the
+    objectness of grey screws.
     """
+    levels = [0 if len(parts.shots) <= FEW else min(POOLED, len(owner) - 1)]
+    levels += [FORM_LEVEL] if len(owner) > FORM_LEVEL else []
+    return [tuple(int(group) for group in column) for column in owner[levels].T]
+
+
+def _at_the_border(rows: Ints, objects: Objects, belongs: Floats) -> tuple[Floats, Floats]:
+    """Chances that objects counted, ``rows``, do not belong, and that others do."""
     counted = np.zeros(len(objects), bool)
     counted[rows] = True
     near = (belongs > UNSURE) & (belongs < 1 - UNSURE) & (objects.objectness > DOUBTFUL)
     return 1 - belongs[counted & near], belongs[~counted & near]
 
 
-def _beyond_chance(deviation: Deviation) -> Deviation:
-    if deviation.branch != "histogram":
-        return deviation
-    return replace(deviation, score=deviation.score - CHANCE)
-
-
 def _embedding(objects: Objects, rows: Ints) -> Floats:
-    """Mean features ``(C,)`` of some objects of an image, weighted by how surely they are objects.
-
-    Args:
-        objects: Of the image.
-        rows: Their indices, at least one.
-    """
+    """Mean features ``(C,)`` of some objects, ``rows``, weighted by objectness."""
     objectness = objects.objectness[rows]
     return np.asarray(objectness @ objects.features[rows] / objectness.sum(), dtype=np.float64)
 
@@ -368,9 +353,6 @@ def _embedding(objects: Objects, rows: Ints) -> Floats:
 def _log_area(sizes: Floats) -> float:
     """Log of the sum of areas given as ``appearance[:, SIZE]``."""
     return float(np.logaddexp.reduce(sizes * SIZE_UNIT))
-
-
-PRIOR_WEIGHT = 2.0  # the typical spread of all parts counts for this many shots
 
 
 class Composition:
@@ -381,7 +363,7 @@ class Composition:
 
         Args:
             memory: Per part ``(k_j, C)``, one row a shot that has it; ``k_j`` may be 0.
-            unit: Positive; the spread to assume where shots tell none, and four times the least.
+            unit: Positive; spread where the shots have none, and four times the least.
         """
         self._memory = list(memory)
         gaps = [_left_out(vectors) for vectors in self._memory]
@@ -392,7 +374,7 @@ class Composition:
         ]
 
     def distance(self, part: int, embedding: Floats) -> float:
-        """To the nearest shot's, in units of what is usual between shots for this part."""
+        """To the nearest shot's, in units of the distance between shots for this part."""
         memory = self._memory[part]
         if len(memory) == 0:
             return 0.0

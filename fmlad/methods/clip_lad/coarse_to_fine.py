@@ -1,20 +1,15 @@
-"""Coarse-to-fine segmentation: what is foreground by coarse words, what part by fine ones.
+"""Coarse-to-fine segmentation: foreground by coarse words, parts by fine words.
 
-CLIP-LAD, section 3.1. The regions of the coarse stage are clusters of places (``clusters.py``); the
-words that fit a region best say whether it is foreground (Eq. 1), and inside the foreground each
-place goes to the part whose words fit it best.
+CLIP-LAD, section 3.1. The regions of the coarse stage are clusters of places (``clusters.py``). The
+words with the highest similarity to a region decide whether it is foreground (Eq. 1); inside the
+foreground each place gets the part whose words are most similar to it. Eq. 1 compares words with
+the mean token of a region. Tokens have unit length, so the mean of the places' similarities, which
+is used here, gives the same ranking.
 
-Eq. 1 compares words with the mean token of a region. Tokens have unit length, so the mean of the
-places' similarities ranks the words of a region the same; it is used because the embedded lexicon
-then leaves out words of size and shape, which are about objects and not about clusters.
-
-Two things are ours. Where the method has a mask proposer, its objects take the clusters' place: all
-that is red in an image has no size, each red thing does, and the embedded lexicon judges both. Then
-a part that the prompt set decides by ``region`` is decided for whole objects, and any other at each
-place inside them; a set that decides no part by region has no use for objects, and each place is
-judged for itself. Without a proposer the regions of the former are the clusters, as in the paper
-for its juice bottle. And objects are counted: the proposer's, or else the connected pieces of a
-part.
+Two things are ours. With a mask proposer its objects replace the clusters: a part with
+``decide: region`` in the prompt set is then decided for whole objects, any other at each place
+inside them, and a set without such parts uses no objects. And objects are counted: the proposer's,
+or else the connected pieces of a part.
 """
 
 from __future__ import annotations
@@ -31,7 +26,7 @@ from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
 from fmlad.objects.clusters import DEFAULT, Clusters
-from fmlad.objects.exemplars import region_embeddings, similarity
+from fmlad.objects.exemplars import similarity
 from fmlad.objects.instances import (
     GRID,
     Instance,
@@ -39,6 +34,7 @@ from fmlad.objects.instances import (
     as_box,
     joined_pieces,
     pieces_of,
+    resized,
 )
 from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
@@ -53,22 +49,22 @@ SCALE = 40.0  # of the softmax over words (NACLIP)
 COVERED = 0.5  # share of a cell from which an object owns it (ours)
 LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
 TOUCHING = 0.004  # of the longer side, up to which pieces of one colour touch (ours)
-QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in describe.py)
+QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in appearance.py)
 
 
 @dataclass(frozen=True)
 class Wording:
-    """A prompt set made ready to be compared with images.
+    """A prompt set with the vectors of its exemplars.
 
     Attributes:
         prompts: The set.
         stages: Which of the two stages are in use. With ``"coarse"`` there is one class, the
-            foreground; with ``"fine"`` the background's words compete at every place, and there
-            are no regions of any kind.
+            foreground; with ``"fine"`` the background's words compete at every place, without
+            regions.
         exemplars: Index of a part -> float32 ``(n, C)``, mean features of its exemplars on the
             aligner's finest level; none for parts given by words.
-        centre: float32 ``(C,)``, the mean feature of the shots; exemplars are compared after it was
-            taken off, since what all places have in common tells nothing apart.
+        centre: float32 ``(C,)``, the mean feature of the shots, subtracted before exemplars are
+            compared.
     """
 
     prompts: PromptSet
@@ -108,21 +104,13 @@ def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartM
         clusters: Of the shots; None where :func:`by_clusters` says so, and where there are no
             shots: then those of the image itself serve.
     """
-    name = _memo_name(wording, clusters)
-    if name is not None and name in view.memo:
-        known: PartMap = view.memo[name]
-        return known
-    found = _parsed(view, wording, clusters)
-    if name is not None:
-        view.memo[name] = found
-    return found
-
-
-def _memo_name(wording: Wording, clusters: Clusters | None) -> str | None:
-    """What a parse depends on, the image apart; None where that is not quickly said."""
     if wording.exemplars or clusters is not None:
-        return None
-    return f"parse {wording.stages} {wording.prompts!r}"
+        return _parsed(view, wording, clusters)
+    name = f"parse {wording.stages} {wording.prompts!r}"  # all that the result depends on
+    if name not in view.memo:
+        view.memo[name] = _parsed(view, wording, clusters)
+    found: PartMap = view.memo[name]
+    return found
 
 
 def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartMap:
@@ -156,7 +144,7 @@ def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> f
 
 
 def margin(view: ImageView, wording: Wording) -> float:
-    """How clearly the best class beats the next one, background included, on the average.
+    """Mean gap between the most similar class and the next one, background included.
 
     Over the objects of the mask proposer, else over all places; >= 0, in the units of the aligner's
     similarities. 0 where there is nothing to compare.
@@ -178,7 +166,7 @@ def _places(view: ImageView, wording: Wording, regions: Bools | None) -> Ints:
     if regions is None:
         inside = fine.max(axis=0) > rival
     else:
-        owner = on_grid(regions.argmax(axis=0))
+        owner = resized(regions.argmax(axis=0), (GRID, GRID))
         for row in np.flatnonzero(wording.whole):
             means = region_means(torch.from_numpy(fine[[row]]), regions)[:, 0].numpy()
             fine[row] = means[owner]
@@ -203,7 +191,7 @@ def _painted(view: ImageView, wording: Wording, masks: Bools, owners: Ints) -> I
 
 
 def _fine(view: ImageView, wording: Wording) -> tuple[Floats, Floats]:
-    """How well classes ``(classes, GRID, GRID)`` and background ``(GRID, GRID)`` fit places."""
+    """Degrees of the classes ``(classes, GRID, GRID)`` and the background ``(GRID, GRID)``."""
     background, classes = _degrees(view, wording)
     both = torch.cat([background[None], classes])[None]
     found = F.interpolate(both, (GRID, GRID), mode="area")[0].cpu().numpy()
@@ -233,11 +221,11 @@ def _owners(view: ImageView, wording: Wording, masks: Bools) -> Ints:
 def _degrees(
     view: ImageView, wording: Wording, regions: Bools | None = None
 ) -> tuple[Tensor, Tensor]:
-    """How well background ``(...)`` and classes ``(classes, ...)`` fit places or regions.
+    """Similarity of places or regions to background ``(...)`` and classes ``(classes, ...)``.
 
-    Synonyms by the best of them (NACLIP). In a set with exemplars both kinds are brought to [0, 1]:
-    words by a softmax over all words, exemplars by their cosine, cut off at 0; the background is
-    then at most what the best exemplar leaves of 1.
+    The maximum over synonyms (NACLIP). In a set with exemplars both kinds are brought to [0, 1]:
+    words by a softmax over all words, exemplars by their cosine, clipped at 0; the background is
+    then at most 1 minus the best exemplar.
     """
     prompts = wording.prompts
     fine, owners = prompts.phrases()
@@ -249,7 +237,7 @@ def _degrees(
     classes = []
     for index in range(len(wording.names)):
         fits = [rest[row] for row, owner in enumerate(owners) if owner == index]
-        fits += [like for part, like in shown.items() if part == index or len(wording.names) == 1]
+        fits += [one for part, one in shown.items() if part == index or len(wording.names) == 1]
         classes.append(torch.stack(fits).amax(0))
     background, _ = _joined(background, rest, list(shown.values()))
     return background, torch.stack(classes)
@@ -269,14 +257,14 @@ def _as_degrees(similar: Tensor, rivals: int, mixed: bool) -> tuple[Tensor, Tens
 
 
 def _shown(view: ImageView, wording: Wording, regions: Bools | None) -> dict[int, Tensor]:
-    """How much places or regions are like each part that is given by exemplars, in [0, 1]."""
+    """Similarity of places or regions to each part given by exemplars, in [0, 1]."""
     if not wording.exemplars:
         return {}
     levels = view.pyramid(ALIGNER).levels
     level = levels[min(levels)]
     centre = level.mean((0, 2, 3)) if wording.centre is None else wording.centre.to(level)
     level = level - centre[None, :, None, None]
-    features = level if regions is None else region_embeddings(level, regions)
+    features = level if regions is None else region_means(level[0], regions)
     return {
         index: similarity(features, vectors.to(level) - centre).amax(0).clamp_min(0)
         for index, vectors in wording.exemplars.items()
@@ -288,13 +276,6 @@ def _joined(background: Tensor, words: Tensor, shown: list[Tensor]) -> tuple[Ten
         return background, words
     exemplars = torch.stack(shown)
     left = 1 - exemplars.amax(0)
-    # Without other words the background's are sure of everything.
+    # Without other words the background's probability is always 1.
     background = torch.minimum(background, left) if len(words) else left
     return background, torch.cat([words, exemplars])
-
-
-def on_grid(numbers: Ints) -> Ints:
-    """Nearest neighbour resize of whole numbers ``(h, w)`` to the grid."""
-    rows = ((np.arange(GRID) + 0.5) * numbers.shape[0] / GRID).astype(np.int64)
-    columns = ((np.arange(GRID) + 0.5) * numbers.shape[1] / GRID).astype(np.int64)
-    return np.asarray(numbers[np.ix_(rows, columns)])

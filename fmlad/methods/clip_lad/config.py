@@ -36,8 +36,8 @@ class ClipLadConfig:
     """Options of the method.
 
     Attributes:
-        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground is
-            the steadiest over the shots (ours; the paper tunes it per category, figure 4). Without
+        clusters: Number of clusters of the coarse stage, or ``"auto"``: the one whose foreground
+            varies least over the shots (ours; the paper tunes it per category, figure 4). Without
             effect where a mask proposer finds the regions.
         stage: ``"both"`` stages (the paper), or ``"coarse"`` or ``"fine"`` alone, for comparison.
         distance: Of histograms: ``"log"`` (ours), ``"ratio"``, or ``"literal"``, Eq. 2 as printed.

@@ -1,8 +1,9 @@
-"""From classes beside those of the nearest shot to typed differences and painted maps."""
+"""From classes compared with the nearest shot to typed differences and painted maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,35 +12,28 @@ from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
 from fmlad.objects.expectations import Broken
-from fmlad.objects.instances import GRID, PartMap
+from fmlad.objects.instances import GRID, PartMap, around, resized
 from fmlad.prediction import Segmentation
 
-LEAST = 0.25  # nats or log ratio below which a class is as it should be (ours)
-ABSENT = 4 / GRID**2  # share of the image up to which a class is not there (ours)
+LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
+ABSENT = 4 / GRID**2  # share of the image up to which a class is absent (ours)
 IN_PLACE = 0.3  # of the smaller region that two classes share, from which one replaced the other
 
 Bools = npt.NDArray[np.bool_]
 
 
 def learned(
-    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
+    seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
 ) -> list[Difference]:
-    """Counts and areas that depart from the shots, at most one difference a class.
-
-    Args:
-        seen: The query.
-        judged: It beside its nearest shot.
-        memory: The shots.
-        size: Height and width of the query in pixels.
-    """
+    """Counts and areas that depart from the shots, at most one difference a class."""
     found: dict[int, Difference] = {}
-    for row in np.argsort(-judged.surprises, kind="stable"):
-        if judged.surprises[row] >= LEAST:
-            found[int(row)] = _count(int(row), seen, judged, memory, size)
-    for row in np.argsort(-judged.by_class, kind="stable"):
-        if judged.by_class[row] >= LEAST and int(row) not in found:
-            found[int(row)] = _area(int(row), seen, judged, memory, size)
-    _pair(found, seen, memory.shots[judged.shot])
+    for row in np.argsort(-comparison.surprises, kind="stable"):
+        if comparison.surprises[row] >= LEAST:
+            found[int(row)] = _difference(int(row), "count", seen, comparison, memory, size)
+    for row in np.argsort(-comparison.by_class, kind="stable"):
+        if comparison.by_class[row] >= LEAST and int(row) not in found:
+            found[int(row)] = _difference(int(row), "histogram", seen, comparison, memory, size)
+    _pair(found, seen, memory.shots[comparison.shot])
     return list(found.values())
 
 
@@ -51,7 +45,7 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
             rule.part,
             rule.expected,
             rule.observed,
-            _around(rule.boxes),
+            around(rule.boxes),
             "declared",
             rule.score,
             f"declared: {rule.text}",
@@ -61,22 +55,21 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
 
 
 def class_maps(
-    seen: PartMap, judged: HistogramComparison, memory: ClassMemory, by_count: bool
+    seen: PartMap, comparison: HistogramComparison, memory: ClassMemory, by_count: bool
 ) -> npt.NDArray[np.float32]:
-    """Map ``(GRID, GRID)`` of what counts, or areas, say of each class.
+    """Map ``(GRID, GRID)`` of the surprise of each count, or of the term of each area.
 
-    A class that is too large or too many lights up where it is, one that is too small or too few
-    where the nearest shot has it; the greatest value is that of the clearest class.
+    A class with too many objects or too large an area is painted where it is, one with too few or
+    too small an area where the nearest shot has it; the maximum is that of the largest class value.
     """
-    values = judged.surprises if by_count else judged.by_class
+    values = comparison.surprises if by_count else comparison.by_class
     result = np.zeros((GRID, GRID), np.float32)
     for row in np.flatnonzero(values > 0):
-        here = seen.labels == row + 1
-        there = memory.shots[judged.shot].labels == row + 1
         if by_count:
-            fewer = judged.counts[row] < judged.laws[row].expected
+            fewer = comparison.counts[row] < comparison.laws[row].expected
         else:
-            fewer = judged.shares[row] < judged.expected[row]
+            fewer = comparison.shares[row] < comparison.expected[row]
+        here, there = seen.labels == row + 1, memory.shots[comparison.shot].labels == row + 1
         place = _changed(there, here) if fewer else _changed(here, there)
         if not place.any():
             place = here | there if (here | there).any() else np.ones_like(here)
@@ -99,61 +92,44 @@ def rules_map(rules: Sequence[Broken], size: tuple[int, int]) -> npt.NDArray[np.
 
 def segmentation(seen: PartMap, names: Sequence[str], size: tuple[int, int]) -> Segmentation:
     """Classes at the image's size, with their counts."""
-    rows = (np.arange(size[0]) * GRID) // size[0]
-    columns = (np.arange(size[1]) * GRID) // size[1]
-    labels = seen.labels[np.ix_(rows, columns)].astype(np.uint16)
+    labels = resized(seen.labels, size).astype(np.uint16)
     counts = seen.counts(len(names)).astype(int).tolist()
     return Segmentation(labels, ["background", *names], dict(zip(names, counts, strict=True)))
 
 
-def _count(
-    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
+def _difference(
+    row: int,
+    branch: str,
+    seen: PartMap,
+    comparison: HistogramComparison,
+    memory: ClassMemory,
+    size: tuple[int, int],
 ) -> Difference:
-    name, count, wanted = memory.names[row], judged.counts[row], judged.laws[row].expected
-    kind: Kind = "missing" if count < wanted else "extra"
-    there, here = memory.shots[judged.shot].labels == row + 1, seen.labels == row + 1
-    box = _box(_changed(there, here) if kind == "missing" else _changed(here, there), size)
-    if box is None:
-        box = _around([one.box for one in seen.instances if one.part == row + 1])
-    return Difference(
-        kind,
-        name,
-        wanted,
-        float(count),
-        box,
-        "count",
-        float(judged.surprises[row]),
-        f"learned: expected {wanted:.0f} x {name!r}, found {count:.0f}",
-    )
-
-
-def _area(
-    row: int, seen: PartMap, judged: HistogramComparison, memory: ClassMemory, size: tuple[int, int]
-) -> Difference:
-    name, share, wanted = memory.names[row], judged.shares[row], judged.expected[row]
-    kind: Kind = "resized"
-    if share <= ABSENT < wanted:
-        kind = "missing"
-    elif wanted <= ABSENT < share:
-        kind = "extra"
-    there = memory.shots[judged.shot].labels == row + 1
-    here = seen.labels == row + 1
-    less = share < wanted and bool(there.any())
+    """The difference of one class in its count, or in its area."""
+    name = memory.names[row]
+    here, there = seen.labels == row + 1, memory.shots[comparison.shot].labels == row + 1
+    if branch == "count":
+        found, wanted = float(comparison.counts[row]), comparison.laws[row].expected
+        kind: Kind = "missing" if found < wanted else "extra"
+        less, score = kind == "missing", comparison.surprises[row]
+        text = f"expected {wanted:.0f} x {name!r}, found {found:.0f}"
+    else:
+        found, wanted = float(comparison.shares[row]), float(comparison.expected[row])
+        kind = "resized"
+        if found <= ABSENT < wanted:
+            kind = "missing"
+        elif wanted <= ABSENT < found:
+            kind = "extra"
+        less, score = found < wanted and bool(there.any()), comparison.by_class[row]
+        text = f"{name!r} covers {found:.1%} of the image, {wanted:.1%} in the nearest shot"
     box = _box(_changed(there, here) if less else _changed(here, there), size)
-    return Difference(
-        kind,
-        name,
-        float(wanted),
-        float(share),
-        box,
-        "histogram",
-        float(judged.by_class[row]),
-        f"learned: {name!r} covers {share:.1%} of the image, {wanted:.1%} in the nearest shot",
-    )
+    if box is None and branch == "count":
+        box = around([one.box for one in seen.instances if one.part == row + 1])
+    return Difference(kind, name, wanted, found, box, branch, float(score), f"learned: {text}")
 
 
 def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
-    """One class missing where another is too much is one recoloured thing."""
+    """A missing class and an extra one in its place become one recoloured object."""
     missing = [row for row, difference in found.items() if difference.kind == "missing"]
     for row in missing:
         gone = shot.labels == row + 1
@@ -163,21 +139,13 @@ def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
             if extra.kind != "extra" or int((gone & here).sum()) < IN_PLACE * least:
                 continue
             one = found.pop(row)
-            found[other] = Difference(
-                "recoloured",
-                one.part,
-                one.expected,
-                one.observed,
-                extra.box,
-                one.branch,
-                one.score,
-                f"learned: {extra.part!r} where {one.part!r} was expected",
-            )
+            text = f"learned: {extra.part!r} where {one.part!r} was expected"
+            found[other] = replace(one, kind="recoloured", box=extra.box, text=text)
             break
 
 
 def _changed(one: Bools, other: Bools) -> Bools:
-    """The pieces of a class that have no counterpart in another image; all if each has one."""
+    """Pieces of a class without a counterpart in another image; all if each has one."""
     from scipy import ndimage
 
     pieces, count = ndimage.label(one, np.ones((3, 3)))
@@ -195,12 +163,3 @@ def _box(mask: Bools, size: tuple[int, int]) -> Box | None:
     x, y = size[1] / GRID, size[0] / GRID
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return float(left * x), float(top * y), float(right * x), float(bottom * y)
-
-
-def _around(boxes: Sequence[Box]) -> Box | None:
-    if not boxes:
-        return None
-    corners = np.array(boxes)
-    x1, y1 = corners[:, :2].min(0)
-    x2, y2 = corners[:, 2:].max(0)
-    return float(x1), float(y1), float(x2), float(y2)

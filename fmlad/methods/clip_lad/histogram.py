@@ -1,8 +1,8 @@
-"""How much of an image each class covers, and how far that is from the shots.
+"""Histograms of class areas and counts, and their distance to those of the shots.
 
-CLIP-LAD, section 3.2, Eq. 2: the L1 norm of ``h_test / h``, least over the shots. As printed it
-cannot work: two equal histograms give the number of classes instead of 0, a class that is missing
-lowers the score, and a class that no shot has divides by zero. Two corrections are offered, and the
+CLIP-LAD, section 3.2, Eq. 2: the L1 norm of ``h_test / h``, least over the shots. The printed form
+cannot work: two equal histograms give the number of classes instead of 0, a missing class lowers
+the score, and a class that no shot has divides by zero. Two corrections are offered, and the
 printed form is kept for comparison.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,35 +23,24 @@ from fmlad.objects.counts import CountLaw, count_laws
 from fmlad.objects.instances import GRID, Instance, PartMap
 
 Distance = Literal["log", "ratio", "literal"]
-DISTANCES: tuple[str, ...] = get_args(Distance)
 EPSILON = 1 / 4096  # one cell of CLIP-LAD's 64 x 64 masks: a class as good as absent
 
 Floats = npt.NDArray[np.float64]
 
 
 def class_shares(labels: npt.NDArray[np.integer], classes: int) -> Floats:
-    """Share of the cells that each class owns, the background left out.
+    """Share of the cells of each class, float64 ``(classes,)`` in [0, 1], without the background.
 
     Args:
         labels: ``(h, w)``, 0 for the background, classes from 1.
         classes: Number of classes.
-
-    Returns:
-        float64 ``(classes,)`` in [0, 1].
-
-    Raises:
-        OptionError: A label is negative or beyond the classes.
     """
-    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= classes:
-        raise OptionError(
-            f"Labels must lie in 0 to {classes}, got {int(labels.min())} to {int(labels.max())}."
-        )
     counted = np.bincount(labels.ravel(), minlength=classes + 1)[1:]
     return np.asarray(counted / max(labels.size, 1), np.float64)
 
 
-def by_class(query: Floats, shot: Floats, distance: Distance, epsilon: float = EPSILON) -> Floats:
-    """What each class adds to the distance of two histograms.
+def by_class(query: Floats, shot: Floats, distance: Distance) -> Floats:
+    """The term of each class in the distance of two histograms (``eps``: one cell).
 
     - ``"log"``: ``|log((q + eps) / (h + eps))|``, the same for twice as much and half as much;
     - ``"ratio"``: ``|q - h| / (h + eps)``, the difference in units of what should be there;
@@ -61,36 +50,26 @@ def by_class(query: Floats, shot: Floats, distance: Distance, epsilon: float = E
         query: float64 ``(classes,)``, shares or counts, >= 0.
         shot: The same of a shot.
         distance: Which.
-        epsilon: What counts for nothing.
 
     Returns:
         float64 ``(classes,)``, >= 0.
     """
     if distance == "log":
-        return np.abs(np.log((query + epsilon) / (shot + epsilon)))
+        return np.abs(np.log((query + EPSILON) / (shot + EPSILON)))
     if distance == "ratio":
-        return np.abs(query - shot) / (shot + epsilon)
-    if distance == "literal":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(query / shot)
-    raise OptionError(f"distance={distance!r} is not one of {DISTANCES}.")
+        return np.abs(query - shot) / (shot + EPSILON)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(query / shot)
 
 
-def nearest(
-    query: Floats, memory: Sequence[Floats], distance: Distance, epsilon: float = EPSILON
-) -> tuple[float, int]:
+def nearest(query: Floats, memory: Sequence[Floats], distance: Distance) -> tuple[float, int]:
     """Distance to the nearest histogram of a memory, and its index (corrected Eq. 2).
 
     The nearest shot decides: where a product comes in several types, a query is compared with its
     own.
-
-    Raises:
-        OptionError: The memory is empty.
     """
-    if not memory:
-        raise OptionError("The memory of histograms is empty; at least one shot must stay.")
-    sums = np.array([by_class(query, shot, distance, epsilon).sum() for shot in memory])
-    # 0 / 0 of the literal form: nothing can be said, so it is no neighbour.
+    sums = np.array([by_class(query, shot, distance).sum() for shot in memory])
+    # 0 / 0 of the literal form: no neighbour.
     sums = np.where(np.isnan(sums), np.inf, sums)
     best = int(sums.argmin())
     return float(sums[best]), best
@@ -98,17 +77,17 @@ def nearest(
 
 @dataclass(frozen=True)
 class HistogramComparison:
-    """A query beside its nearest shot.
+    """A query compared with its nearest shot.
 
     Attributes:
         distance: Of the histograms of areas (corrected Eq. 2).
-        by_class: What each class adds to it, float64 ``(classes,)``.
+        by_class: Its term of each class, float64 ``(classes,)``.
         shot: Index of the nearest shot.
         shares: Of the query, float64 ``(classes,)``.
         expected: Of that shot.
         counts: Objects of the query, float64 ``(classes,)``.
-        laws: What the shots say about the counts, one a class.
-        surprises: Nats by which each count surprises, float64 ``(classes,)``.
+        laws: Posterior over the counts of the shots, one a class.
+        surprises: Surprise of each count in nats, float64 ``(classes,)``.
     """
 
     distance: float
@@ -133,7 +112,7 @@ class ClassMemory:
     names: tuple[str, ...]
     shots: tuple[PartMap, ...]
 
-    def judge(
+    def compare(
         self, seen: PartMap, exclude: frozenset[int], distance: Distance
     ) -> HistogramComparison:
         """Compares an image with the shots that are not excluded."""

@@ -1,16 +1,16 @@
-"""Method ``clip-lad``: count the classes that a prompt set names, compare patches beside it.
+"""Method ``clip-lad``: areas and counts of the parts of a prompt set, and patches.
 
 CLIP-LAD (anonymous submission to ICLR 2025), training-free:
 
 - coarse-to-fine segmentation (section 3.1): clusters of places, foreground by coarse words, parts
   by fine ones;
 - histogram: areas of the parts against the nearest shot (Eq. 2, corrected);
-- patch: an image is as odd as its oddest patch is far from all patches of the shots, over several
-  levels (Eq. 3, corrected: it writes a maximum over the memory where the minimum is meant);
+- patch: largest distance of a patch to the nearest patch of the shots, over several levels (Eq. 3,
+  corrected: it prints a maximum over the memory where the minimum is meant);
 - both scores together by their Mahalanobis distance (Eq. 4, corrected).
 
-Ours are two more branches: ``count``, objects of each part against the counts of the shots ("five
-red pushpins" is no area), and ``declared``, the rules of a prompt set that has any.
+Ours are two more branches: ``count``, objects of each part against the counts of the shots, and
+``declared``, the rules of a prompt set that has any.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class ClipLad:
         return tuple(self.config.branches)
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState:
-        """Divides the shots into parts and remembers areas, counts and patches."""
+        """Divides the shots into parts and stores their areas, counts and patches."""
         chosen = _as_prompts(context.prompts)
         check_words(chosen, views[0])
         wording = make_ready(chosen, self.config.stage, views, views[0].again)
@@ -116,14 +116,14 @@ class ClipLad:
             patches = self._patches.fit(views, context.rng, context.progress)
         return ClipLadState(wording, clusters, ClassMemory(wording.names, tuple(seen)), patches)
 
-    def from_prompts(self, prompts: PromptSet, look: MakeView) -> ClipLadState:
-        """What can be judged by without a single shot.
+    def from_prompts(self, prompts: PromptSet, make_view: MakeView) -> ClipLadState:
+        """The state without a single shot.
 
         Raises:
             PromptError: A word cannot be grounded, or there is nothing to judge by.
-            OptionError: The options leave out all that judges without shots.
+            OptionError: The options leave no branch that works without shots.
         """
-        probe = look(np.zeros((64, 64, 3), np.uint8), "an empty picture")
+        probe = make_view(np.zeros((64, 64, 3), np.uint8), "an empty picture")
         check_words(prompts, probe)
         if not has_rules(prompts) and not probe.reads:
             raise PromptError(
@@ -138,26 +138,26 @@ class ClipLad:
                 f"judge by without shots: rules need the branch 'declared' and fine words, damage "
                 f"the branch 'patch' and a profile that reads. Change them, or give shots."
             )
-        return ClipLadState(make_ready(prompts, self.config.stage, [], look), None, None, None)
+        return ClipLadState(make_ready(prompts, self.config.stage, [], make_view), None, None, None)
 
     def evidence(
         self, view: ImageView, state: ClipLadState, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
-        """Areas, counts and patches against the shots, and the declared rules."""
+        """Areas, counts and patches compared with the shots, and the declared rules."""
         seen = parse(view, state.wording, state.clusters)
         scores: dict[str, float] = {}
         maps: Maps = {}
         found: list[Difference] = []
         if state.classes is not None:
-            judged = state.classes.judge(seen, exclude, self.config.distance)
-            scores["histogram"] = judged.distance
-            scores["count"] = float(judged.surprises.sum())
+            comparison = state.classes.compare(seen, exclude, self.config.distance)
+            scores["histogram"] = comparison.distance
+            scores["count"] = float(comparison.surprises.sum())
             for branch in ("histogram", "count"):
-                maps[branch] = class_maps(seen, judged, state.classes, branch == "count")
-            found += learned(seen, judged, state.classes, view.size)
+                maps[branch] = class_maps(seen, comparison, state.classes, branch == "count")
+            found += learned(seen, comparison, state.classes, view.size)
         if state.patches is not None:
-            compared = self._patches.compare(view, state.patches, exclude)
-            scores["patch"], maps["patch"] = compared.score, compared.distances
+            patches = self._patches.compare(view, state.patches, exclude)
+            scores["patch"], maps["patch"] = patches.score, patches.distances
         if self.config.stage != "coarse":
             rules = broken(state.prompts, seen)
             scores["declared"] = float(sum(rule.score for rule in rules))
@@ -173,7 +173,7 @@ class ClipLad:
         used = self.branches
         return Evidence(
             {branch: score for branch, score in scores.items() if branch in used},
-            _alike({branch: one for branch, one in maps.items() if branch in used}),
+            _same_size({branch: one for branch, one in maps.items() if branch in used}),
             segmentation(seen, state.wording.names, view.size),
             tuple(difference for difference in found if difference.branch in used),
             notes,
@@ -182,8 +182,7 @@ class ClipLad:
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
         if self.config.fusion == "mahalanobis":
-            # Copies of a single shot say how much its patches differ from themselves, which is far
-            # less than from any other image.
+            # Copies of a single shot give far too small a scale for patches.
             if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
                 return Mahalanobis.fit(left_out, UNITS, self.config.two_sided)
             return AdaptiveScaling.fit(left_out, BOUNDS, "sum")
@@ -196,7 +195,7 @@ class ClipLad:
         state = ClipLadState.restore(TensorReader(tensors, device), meta, self.config.stage)
         wanted = bool(state.shots) and "patch" in self.branches
         if (state.patches is not None) != wanted:
-            raise CorruptDetectorError("The saved patches and branches do not agree.")
+            raise CorruptDetectorError("The saved patches do not fit the branches.")
         return state
 
     def choose_clusters(
@@ -235,8 +234,8 @@ def _as_prompts(prompts: Any) -> PromptSet:
     return PromptSet.load(prompts)
 
 
-def _alike(maps: Maps) -> Maps:
-    """Maps of one size: the patches', else that of the classes."""
+def _same_size(maps: Maps) -> Maps:
+    """Maps resized to the largest one."""
     size = max((one.shape for one in maps.values()), key=lambda shape: shape[0] * shape[1])
     result = {}
     for branch, one in maps.items():

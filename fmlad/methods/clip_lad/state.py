@@ -1,4 +1,4 @@
-"""What CLIP-LAD remembers, and how it is saved."""
+"""State of CLIP-LAD, and how it is saved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fmlad.prompts import PromptSet
 
 @dataclass(frozen=True)
 class ClipLadState:
-    """What is remembered of the shots.
+    """State of a fitted detector.
 
     Attributes:
         wording: The prompt set with the vectors of its exemplars.
@@ -41,7 +41,7 @@ class ClipLadState:
 
     @property
     def prompts(self) -> PromptSet:
-        """What storage writes down."""
+        """The prompt set."""
         return self.wording.prompts
 
     def tensors(self) -> dict[str, Tensor]:

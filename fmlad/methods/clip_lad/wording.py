@@ -1,4 +1,4 @@
-"""A prompt set made ready to be compared with images, and put back from a saved detector."""
+"""A prompt set with its exemplars' vectors: made, saved and restored; and damage by words."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ EXEMPLARS, CENTRE = "exemplars.{}", "exemplars.centre"
 
 
 def make_ready(
-    prompts: PromptSet, stages: Stages, shots: Sequence[ImageView], look: MakeView
+    prompts: PromptSet, stages: Stages, shots: Sequence[ImageView], make_view: MakeView
 ) -> Wording:
-    """Looks at the exemplars of a set.
+    """Computes the vectors of a set's exemplars.
 
     Args:
         prompts: The set.
         stages: Which stages are in use.
-        shots: Their mean feature is what exemplars are compared against; where there are none, that
-            of the exemplars' pictures is.
-        look: Makes a view of an exemplar's picture.
+        shots: Their mean feature is subtracted from exemplars; without shots, that of the
+            exemplars' pictures is.
+        make_view: Makes a view of an exemplar's picture.
 
     Raises:
         PromptError: A picture is not there, or its box lies outside of it.
@@ -41,7 +41,7 @@ def make_ready(
         found = []
         for exemplar in part.exemplars:
             pixels, box = prompts.exemplar_pixels(exemplar)
-            level = _finest(look(pixels, exemplar.image))
+            level = _finest(make_view(pixels, exemplar.image))
             found.append(exemplar_embedding(level, box, (pixels.shape[0], pixels.shape[1])))
             levels.append(level)
         if found:
@@ -102,9 +102,9 @@ SCALE = 100.0  # of the softmax over two states: CLIP's own logit scale
 
 
 def damage(view: ImageView, prompts: PromptSet) -> tuple[float, npt.NDArray[np.float32]]:
-    """How much an image and its places look damaged rather than sound.
+    """Probability that an image and its places are damaged.
 
-    The states of a thing are the mean over their words; of several things, the worst counts.
+    The mean over the words of each state; the maximum over several things.
 
     Args:
         view: Through a text aligner that reads.

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import Assignment, match
 from fmlad.methods.sam_lad.descriptors import Mode
-from fmlad.methods.sam_lad.match_statistics import UNKNOWN, Habits
+from fmlad.methods.sam_lad.matching import UNKNOWN, Affinity, Assignment, MatchStatistics, match
 from fmlad.methods.sam_lad.object_maps import Align, Measured, ObjectMaps, compare
-from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, Wholes, brought
+from fmlad.methods.sam_lad.pooled_gaussian import NOBODY, Scorer
 from fmlad.methods.sam_lad.templates import TemplateIndex
 
 Floats = npt.NDArray[np.float64]
@@ -22,8 +20,8 @@ Ints = npt.NDArray[np.int64]
 COMPARED = 16  # templates that each template is matched with at fit time
 MEASURED = 64  # matched objects that set the unit of measurement
 MATCHED = 0.5  # share of the references from which an object counts as matched
-PEAK = 2.0  # usual ratio of an object's largest distance to its mean one
-TYPICAL, SHRINK = 0.15, 4.0  # relative spread of usual distances, and how many it stands for
+PEAK = 2.0  # normal ratio of an object's largest distance to its mean one
+TYPICAL, SHRINK = 0.15, 4.0  # relative spread of normal distances, and how many it stands for
 
 
 @dataclass(frozen=True)
@@ -31,28 +29,28 @@ class Matcher:
     """How objects are matched: everything that was learned and chosen for it.
 
     Attributes:
-        likeness: Units and dustbin.
+        affinity: Units and dustbin.
         mode: Descriptor.
-        temperature: Of the soft assignment, on the likeness in nats.
+        temperature: Of the soft assignment, on the affinity in nats.
     """
 
-    likeness: Likeness
+    affinity: Affinity
     mode: Mode
     temperature: float
 
     def __call__(self, query: ObjectMaps, reference: ObjectMaps) -> Assignment:
         """Matches two images' objects."""
-        here, there = query.things(self.mode), reference.things(self.mode)
-        return match(self.likeness.scores(here, there), self.likeness.dustbin, self.temperature)
+        here, there = query.described(self.mode), reference.described(self.mode)
+        return match(self.affinity.scores(here, there), self.affinity.dustbin, self.temperature)
 
     @property
     def arranged(self) -> bool:
         """Whether place counts."""
-        return self.likeness.spread is not None
+        return self.affinity.spread is not None
 
     def gaps(self, query: ObjectMaps, reference: ObjectMaps) -> Floats:
         """Distances ``(M, N)`` between places, in halves of the longer side."""
-        return self.likeness.gaps(query.things(self.mode), reference.things(self.mode))
+        return self.affinity.gaps(query.described(self.mode), reference.described(self.mode))
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def before(
     number: int,
     template: ObjectMaps,
     matcher: Matcher,
-    habits: Habits,
+    statistics: MatchStatistics,
     exclude: frozenset[int],
 ) -> Comparison:
     """Compares a query with one template.
@@ -100,16 +98,16 @@ def before(
     partner = found.partner
     missing = np.zeros(len(template))
     left = found.left_over
-    missing[left] = (habits.missing(number, exclude) * template.objects.objectness)[left]
-    extra = np.where(partner < 0, habits.extra(exclude) * query.objects.objectness, 0.0)
+    missing[left] = (statistics.missing(number, exclude) * template.objects.objectness)[left]
+    extra = np.where(partner < 0, statistics.extra(exclude) * query.objects.objectness, 0.0)
     moved = np.zeros(len(query))
     stands = np.where(partner >= 0, partner, found.nearest)
     if matcher.arranged and len(template):
         gaps = matcher.gaps(query, template)
         pairs = tuple(found.pairs.T)
         sure = query.objects.objectness[pairs[0]]
-        moved[pairs[0]] = matcher.likeness.misplaced(gaps[pairs]) * sure
-        stands = _in_place(stands, gaps, matcher.likeness.reach)
+        moved[pairs[0]] = matcher.affinity.misplaced(gaps[pairs]) * sure
+        stands = _in_place(stands, gaps, matcher.affinity.reach)
     return Comparison(number, template, found, missing, extra, moved, stands.astype(np.int64))
 
 
@@ -121,67 +119,45 @@ def _in_place(stands: Ints, gaps: Floats, reach: float) -> Ints:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ObjectScore:
     """One query object, measured.
 
     Attributes:
         measured: Its distances.
-        usual: Mean distance that would be usual.
+        baseline: Mean distance that would be normal.
         spread: Standard deviation of it.
-        peak: Largest distance that would be usual.
+        peak: Largest distance that would be normal.
         matched: Whether the object has a partner in half of the references.
-        whole: How odd it is as a whole; None where the shots are too few to tell.
+        whole: How anomalous it is as a whole; None where the shots are too few to tell.
     """
 
     measured: Measured
-    usual: float
+    baseline: float
     spread: float
     peak: float
     matched: bool
     whole: float | None = None
 
     @property
-    def odds(self) -> float:
-        """How far the object is on the whole from what is usual, in standard deviations, >= 0."""
+    def z_score(self) -> float:
+        """How far the object is on the whole from what is normal, in standard deviations, >= 0."""
         return self.by_places if self.whole is None else self.whole
 
     @property
     def by_places(self) -> float:
         """The same by the mean of the places' distances."""
-        return max(0.0, (self.measured.mean - self.usual) / self.spread)
+        return max(0.0, (self.measured.mean - self.baseline) / self.spread)
 
 
-@dataclass(frozen=True)
-class Gauge:
-    """Measures what lies in boxes of a query as whole objects.
-
-    Attributes:
-        wholes: Of the templates.
-        query: The query's objects.
-        among: Templates in question.
-        exclude: Templates that do not count.
-    """
-
-    wholes: Wholes
-    query: ObjectMaps
-    among: Sequence[int]
-    exclude: frozenset[int]
-
-    def odds(self, boxes: Floats, own: Sequence[tuple[int, int]]) -> Floats:
-        """How odd each of some boxes ``(m, 4)`` in [0, 1] is before some likes, ``(m,)``."""
-        vectors = brought(self.query, boxes)
-        return self.wholes.odds(vectors, own, self.among, self.exclude)
-
-
-def judged(
+def score_object(
     query: ObjectMaps,
     row: int,
     comparisons: Sequence[Comparison],
     align: Align,
     epsilon: float,
-    usual: float,
-    gauge: Gauge | None = None,
-) -> Judged | None:
+    baseline: float,
+    scorer: Scorer | None = None,
+) -> ObjectScore | None:
     """Measures one query object by its like in all references; None where none has any object.
 
     Args:
@@ -190,8 +166,8 @@ def judged(
         comparisons: With each reference.
         align: How places are brought together.
         epsilon: Ridge of the covariance.
-        usual: Usual mean distance of an object to a single like of it, for want of anything better.
-        gauge: Of whole objects; None: the mean of the places' distances tells.
+        baseline: Mean distance of a normal object to a single like of it.
+        scorer: Of whole objects; None: the mean of the places' distances tells.
     """
     known = [(c.reference, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
     if not known:
@@ -200,31 +176,31 @@ def judged(
     measured = compare(query, row, known, align, epsilon)
     count = len(known)
     if count == 1:
-        mean, spread, peak = usual, TYPICAL * usual, PEAK * usual
+        mean, spread, peak = baseline, TYPICAL * baseline, PEAK * baseline
     else:
         # What the references are to each other, drawn towards what is typical while they are few.
-        mean = float(((count - 1) * measured.usual.mean() + usual) / count)
-        peak = float(((count - 1) * measured.peaks.mean() + PEAK * usual) / count)
-        seen = count * float(measured.usual.var())
+        mean = float(((count - 1) * measured.baseline.mean() + baseline) / count)
+        peak = float(((count - 1) * measured.peaks.mean() + PEAK * baseline) / count)
+        seen = count * float(measured.baseline.var())
         spread = float(np.sqrt((seen + SHRINK * (TYPICAL * mean) ** 2) / (count + SHRINK)))
     matched = partners >= MATCHED * len(comparisons)
     whole = None
-    if gauge is not None:
+    if scorer is not None:
         likes = [(c.number, int(c.stands[row])) for c in comparisons if c.stands[row] >= 0]
-        whole = float(gauge.odds(query.box(row)[None], likes)[0])
-    return Judged(
+        whole = float(scorer(query.box(row)[None], likes)[0])
+    return ObjectScore(
         measured, max(mean, 1e-6), max(spread, 1e-6), max(peak, 1e-6), matched, whole
     )  # fmt: skip
 
 
-def learn_habits(
+def learn_statistics(
     templates: Sequence[ObjectMaps],
     index: TemplateIndex,
     matcher: Matcher,
     align: Align,
     epsilon: float,
     copies: Sequence[ObjectMaps] = (),
-) -> tuple[Habits, float, list[Ints]]:
+) -> tuple[MatchStatistics, float, list[Ints]]:
     """Matches templates with each other: what is usually found again, and how alike it is.
 
     Args:
@@ -236,8 +212,8 @@ def learn_habits(
         copies: Gently altered copies of a single template, the only variation it can show.
 
     Returns:
-        The habits, the usual mean distance of an object to a single like of it, and per template
-        ``(n, Z)`` each object's like in each template, ``NOBODY`` for none.
+        The match statistics, the mean distance of a normal object to a single like of it, and per
+        template ``(n, Z)`` each object's like in each template, ``NOBODY`` for none.
     """
     count = len(templates)
     likes = [np.full((len(template), count), NOBODY) for template in templates]
@@ -251,7 +227,7 @@ def learn_habits(
             stands = result.partner
             if matcher.arranged and len(templates[other]):
                 gaps = matcher.gaps(template, templates[other])
-                stands = _in_place(stands, gaps, matcher.likeness.reach)
+                stands = _in_place(stands, gaps, matcher.affinity.reach)
             likes[number][:, other] = stands
             surplus[number, other] = template.objects.objectness[result.partner < 0].sum()
             share = -(-MEASURED // max(count, 1))
@@ -262,5 +238,5 @@ def learn_habits(
     for copy in copies:
         for row, like in matcher(copy, templates[0]).pairs.tolist():
             distances.append(compare(copy, row, [(templates[0], like)], align, epsilon).mean)
-    usual = float(np.median(distances)) if distances else 1.0
-    return Habits(tuple(found), surplus), usual, likes
+    baseline = float(np.median(distances)) if distances else 1.0
+    return MatchStatistics(tuple(found), surplus), baseline, likes

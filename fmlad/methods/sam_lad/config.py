@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from fmlad.backbones.upsampling import FACTORS
 from fmlad.methods.options import CHECKED
 from fmlad.methods.sam_lad.descriptors import Mode
 from fmlad.methods.sam_lad.object_maps import Align
 from fmlad.scoring.fusion import Combine
+
+
+def _known_factor(factor: int) -> int:
+    if factor not in FACTORS:
+        raise ValueError(f"should be one of {FACTORS}")
+    return factor
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -27,14 +34,14 @@ class SamLadConfig:
             published). The default won on scenes not reported.
         form: Whether colour, size and shape of the masks count in matching (ours).
         place: Whether the place may count, where the shots are arranged (ours).
-        temperature: Of the soft assignment, on a likeness in nats (ours).
+        temperature: Of the soft assignment, on a affinity in nats (ours).
         align: How an object's places are brought upon its references': ``"box"``,
             ``"orientation"`` as well (ours), or ``"none"`` (paper).
         pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
             (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
         rematching: Whether, where the shots are arranged, what the proposer may have cut wrongly is
             measured in the boxes of the references before it counts as extra or missing (ours).
-        match_statistics: Whether a missing or an extra object counts by how rare that is between
+        match_statistics: Whether a missing or an extran object counts by how rare that is between
             shots (ours); otherwise each counts the same.
         confirmation: Whether objects count only where patches changed, on images that register to
             the shots (ours); needs ``background``.
@@ -67,7 +74,7 @@ class SamLadConfig:
     unmatched: Annotated[float, Field(ge=0, le=100)] = 2.0
     light: bool = False
     background: bool = True
-    upsample: Literal[1, 2, 4, 8, 16] | None = None
+    upsample: Annotated[int, AfterValidator(_known_factor)] | None = None
     templates: Annotated[int, Field(ge=2, le=4096)] = 64  # so that one stays in leave-one-out
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     fusion: Combine = "maximum"

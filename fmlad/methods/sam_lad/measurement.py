@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 2048  # places worked on at once: bounds the memory
-LEFT_OUT = 6  # references that are left out in turn, at most: enough to know what is usual
+LEFT_OUT = 6  # references that are left out in turn, at most: enough to know what is normal
 
 
 def mahalanobis(query: Tensor, references: Tensor, epsilon: float = 0.01) -> Tensor:

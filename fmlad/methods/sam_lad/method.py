@@ -3,16 +3,16 @@
 SAM-LAD (Peng et al., 2024), training-free. Steps in the paper's order:
 
 1. features of all shots become templates, a coreset of them where they are many (section 3.2);
-2. a query's k nearest templates are its references (3.3);
+2. a query's k nearest templates are its references (3.3, Eq. 2);
 3. object masks, filtered by area, and the objects' feature maps (3.4);
-4. DCGA and the Object Matching Module: who is whom (3.5);
-5. the Anomaly Measurement Module: how far an object is from those it was matched with (3.6).
+4. DCGA and the Object Matching Module (OMM): who is whom (3.5, Eqs. 4 to 10);
+5. the Anomaly Measurement Module (AMM): how far an object is from those it was matched with (3.6,
+   Eqs. 11 to 16).
 
-Where the paper leaves a gap or its formulas do not hold, docs/sam-lad.md says what was done. Four
-branches speak: ``matching`` (who is missing, extra or misplaced, in nats), ``object`` (one is on
-the whole not like its references, in their standard deviations), ``measure`` (a place of one is
-odd) and ``background`` (what lies outside all objects, by the patch bank). Where an image registers
-to the shots pixel by pixel, the patch bank has a say about objects, too.
+``preset="paper"`` is that and nothing else (``paper.py``). The default adds what docs/sam-lad.md
+lists and has four branches: ``matching`` (what is missing, extra or misplaced, in nats), ``object``
+(z-score of one whole object), ``measure`` (distances of its places) and ``background`` (what lies
+outside all objects, by the patch branch).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,19 +32,17 @@ from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.methods.sam_lad import paper
-from fmlad.methods.sam_lad.affinity import Likeness
 from fmlad.methods.sam_lad.comparison import (
     Comparison,
-    Gauge,
     Matcher,
     before,
-    learn_habits,
+    learn_statistics,
 )
 from fmlad.methods.sam_lad.config import SamLadConfig
-from fmlad.methods.sam_lad.confirmation import Witness
+from fmlad.methods.sam_lad.matching import Affinity
 from fmlad.methods.sam_lad.object_maps import ObjectMaps, soft_masks
-from fmlad.methods.sam_lad.pooled_gaussian import Wholes
-from fmlad.methods.sam_lad.rematching import Surveyor, revised
+from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
+from fmlad.methods.sam_lad.rematching import Confirmation, Rematcher, rematched
 from fmlad.methods.sam_lad.report import (
     found_differences,
     labelled,
@@ -71,14 +70,13 @@ DECLARED: Mapping[str, Mapping[str, str]] = {
 NEIGHBOURS = 16  # references (ours)
 GRID = 128  # cells of the longer side after the paper's x8
 
-# Least and greatest scale of each branch (ours): nats and standard deviations are natural units, in
-# which silence on every shot says little and a shot that was misread must not make deaf.
+# Least and greatest scale of each branch in its own unit, nats or standard deviations, whatever the
+# left-out shots score (ours).
 BOUNDS: Mapping[str, tuple[float, float]] = {"matching": (1.5, 4.0), "object": (0.7, 1.4)}
-# Of the others it is known that one normal image in n + 1 is odder than n shots; so many shots more
-# it takes to trust their largest score as it is (ours).
+# Of n + 1 normal images one has a larger score than the n shots: their largest score is raised by a
+# share of FEW / n (ours).
 FEW = 3.0
-# The measure of places is in units of the largest usual distance: where the patches keep it silent
-# on the shots, less than half of that is no reason to be loud (ours).
+# The unit of places is the largest distance of a normal object; half is the least scale (ours).
 LEAST: Mapping[str, float] = {"measure": 0.5}
 
 
@@ -160,21 +158,21 @@ class SamLad:
         copies: Sequence[ObjectMaps],
     ) -> Learned:
         """Units of matching and measurement, from matching the templates with each other."""
-        things = [template.things(self.config.descriptor) for template in templates]
-        likeness = Likeness.learn(things, self.config.form, self.config.place)
-        matcher = self._matcher(likeness)
-        habits, usual, likes = learn_habits(
+        described = [template.described(self.config.descriptor) for template in templates]
+        affinity = Affinity.learn(described, self.config.form, self.config.place)
+        matcher = self._matcher(affinity)
+        statistics, baseline, likes = learn_statistics(
             templates, index, matcher, self.config.align, self.config.epsilon, copies
         )
         if not self.config.match_statistics:
-            habits = habits.unknown()
-        wholes = Wholes.learn(templates, likes, likeness.reach) if self._pools else None
-        return Learned(likeness, habits, usual, wholes)
+            statistics = statistics.unknown()
+        gaussian = PooledGaussian.learn(templates, likes, affinity.reach) if self._pools else None
+        return Learned(affinity, statistics, baseline, gaussian)
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
     ) -> Evidence:
-        """What is missing, extra, misplaced, odd in an object, and odd outside all of them."""
+        """Scores, maps and typed differences of a query, over all steps of the module."""
         out = frozenset(i for i, number in enumerate(state.numbers) if number in exclude)
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
@@ -182,28 +180,30 @@ class SamLad:
         learned = state.learned
         if learned is None:
             return self._as_published(maps, state, out)
-        surveyor = self._surveyor(maps, self.compared(maps, state, out), learned, out)
-        objects = [surveyor.alone(row) for row in range(len(maps))]
-        second = revised(surveyor, objects) if self._doubts(learned) else surveyor.as_they_are()
+        rematcher = self._rematcher(maps, self.compared(maps, state, out), learned, out)
+        objects = [rematcher.alone(row) for row in range(len(maps))]
+        second = (
+            rematched(rematcher, objects) if self._rematches(learned) else rematcher.as_they_are()
+        )
         patches = None if state.bank is None else self._patches.compare(view, state.bank, out)
-        witness = Witness.of(patches, state.bank) if self.config.confirmation else None
-        if witness is not None:
-            second = witness.of_comparisons(maps, second)
+        confirmation = Confirmation.of(patches, state.bank) if self.config.confirmation else None
+        if confirmation is not None:
+            second = confirmation.of_comparisons(maps, second)
         comparisons = [one.comparison for one in second]
         chosen = min(second, key=lambda one: one.comparison.cost)
         best = chosen.comparison
-        if self._doubts(learned):
-            objects = surveyor.reconsidered(objects, chosen)
-        if witness is not None:
-            objects = witness.of_objects(maps, objects)
+        if self._rematches(learned):
+            objects = rematcher.reconsidered(objects, chosen)
+        if confirmation is not None:
+            objects = confirmation.of_objects(maps, objects)
         if self.config.light:
             objects = [None if one is None or one.matched else one for one in objects]
         absent = {} if self.config.light else chosen.absent
         pictures = painted(
             maps, best, objects, absent, self.config.unmatched, self.config.smoothing
         )
-        if witness is not None:
-            pictures = witness.of_maps(pictures)
+        if confirmation is not None:
+            pictures = confirmation.of_maps(pictures)
         scores = {
             # Of the references, the half that it fits best: products may come in several types.
             "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
@@ -213,7 +213,7 @@ class SamLad:
         if patches is not None:
             distances = on_grid(patches.distances, (maps.level.shape[-2], maps.level.shape[-1]))
             # What the object of a single shot may look like, nobody knows but its patches.
-            alone = witness is not None and witness.alone
+            alone = confirmation is not None and confirmation.alone
             pictures["background"] = distances if alone else self._outside(distances, maps, best)
             scores["background"] = float(pictures["background"].max())
         return Evidence(
@@ -256,9 +256,10 @@ class SamLad:
         if state.learned is None:
             raise OptionError("With the preset 'paper', objects are compared by final_map alone.")
         near = state.index.nearest(maps.vector, self._neighbours, out)
-        matcher, habits = self._matcher(state.learned.likeness), state.learned.habits
+        matcher, statistics = self._matcher(state.learned.affinity), state.learned.statistics
         return [
-            before(maps, number, state.templates[number], matcher, habits, out) for number in near
+            before(maps, number, state.templates[number], matcher, statistics, out)
+            for number in near
         ]
 
     def fusion(
@@ -279,7 +280,7 @@ class SamLad:
     ) -> SamLadState:
         """Back from a saved detector."""
         state = SamLadState.restore(tensors, meta, device)
-        pooled = state.learned is not None and state.learned.wholes is not None
+        pooled = state.learned is not None and state.learned.gaussian is not None
         if (
             (state.bank is not None) != self._with_bank
             or (state.learned is None) != self._published
@@ -288,8 +289,8 @@ class SamLad:
             raise CorruptDetectorError("What was saved is not what the options ask for.")
         return state
 
-    def _matcher(self, likeness: Likeness) -> Matcher:
-        return Matcher(likeness, self.config.descriptor, self.config.temperature)
+    def _matcher(self, affinity: Affinity) -> Matcher:
+        return Matcher(affinity, self.config.descriptor, self.config.temperature)
 
     def _factor(self, view: ImageView) -> int:
         if self.config.upsample is not None:
@@ -316,23 +317,30 @@ class SamLad:
     def _pools(self) -> bool:
         return self.config.pooled and self.config.align != "none"
 
-    def _doubts(self, learned: Learned) -> bool:
-        """Whether the proposer's cuts are doubted: only a place can be asked."""
+    def _rematches(self, learned: Learned) -> bool:
+        """Whether objects are measured again in the references' boxes: where places count."""
         on = self.config.rematching and self.config.align != "none"
-        return on and self._matcher(learned.likeness).arranged
+        return on and self._matcher(learned.affinity).arranged
 
-    def _surveyor(
+    def _rematcher(
         self,
         maps: ObjectMaps,
         comparisons: Sequence[Comparison],
         learned: Learned,
         out: frozenset[int],
-    ) -> Surveyor:
-        config, gauge = self.config, None
-        if learned.wholes is not None:
-            gauge = Gauge(learned.wholes, maps, [c.number for c in comparisons], out)
-        return Surveyor(
-            maps, comparisons, learned.likeness, config.align, config.epsilon, learned.usual, gauge
+    ) -> Rematcher:
+        config, scorer = self.config, None
+        if learned.gaussian is not None:
+            among = [comparison.number for comparison in comparisons]
+            scorer = partial(learned.gaussian.z_scores_of_boxes, maps, among, out)
+        return Rematcher(
+            maps,
+            comparisons,
+            learned.affinity,
+            config.align,
+            config.epsilon,
+            learned.baseline,
+            scorer,
         )
 
     def _outside(
@@ -346,7 +354,7 @@ class SamLad:
         for row in np.flatnonzero(best.missing):
             gone = on_grid(best.reference.masks[row].numpy(), size)
             covered = np.maximum(covered, gone)
-        # A cell's features reach into its neighbours, so that an odd object has an odd surrounding.
+        # A cell's features reach into its neighbours.
         near = maximum_filter(covered, 3)
         return np.asarray(distances * (1 - near), dtype=np.float32)
 
@@ -356,7 +364,7 @@ class SamLad:
         counts = ", ".join(str(len(template)) for template in state.templates[:16])
         more = ", ..." if len(state.templates) > 16 else ""
         notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
-        if state.learned is not None and state.learned.likeness.spread is not None:
+        if state.learned is not None and state.learned.affinity.spread is not None:
             notes.append("the shots are arranged alike: the place of objects counts")
         if patches is not None and patches.registered:
             notes.append(patches.note)

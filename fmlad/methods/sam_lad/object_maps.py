@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.sam_lad.affinity import Things
 from fmlad.methods.sam_lad.descriptors import Mode, describe_objects
+from fmlad.methods.sam_lad.matching import ObjectDescriptors
 from fmlad.methods.sam_lad.measurement import measure
 from fmlad.objects.appearance import Objects
 
@@ -52,7 +52,7 @@ class ObjectMaps:
     masks: Tensor
     size: tuple[int, int]
     vector: npt.NDArray[np.float32]
-    _known: dict[Mode, Things] = field(default_factory=dict, repr=False)
+    _known: dict[Mode, ObjectDescriptors] = field(default_factory=dict, repr=False)
     _axes: dict[int, tuple[float, float, float, float, float]] = field(
         default_factory=dict, repr=False
     )
@@ -60,12 +60,14 @@ class ObjectMaps:
     def __len__(self) -> int:
         return len(self.objects)
 
-    def things(self, mode: Mode) -> Things:
+    def described(self, mode: Mode) -> ObjectDescriptors:
         """What is compared to match them."""
         if mode not in self._known:
             found = describe_objects(self.level, self.masks, mode)
             vectors = found.cpu().double().numpy()
-            self._known[mode] = Things(vectors, self.objects.appearance, self.objects.places)
+            self._known[mode] = ObjectDescriptors(
+                vectors, self.objects.appearance, self.objects.places
+            )
         return self._known[mode]
 
     def box(self, row: int) -> Floats:
@@ -182,7 +184,7 @@ class Measured:
         block: Rows and columns of the query's grid that were compared.
         distances: Mahalanobis distances there, ``(rows, columns)``; 0 where nothing counts.
         weight: How much of each cell counts, in [0, 1].
-        usual: Mean distance over the object of some references from the others; NaN with
+        baseline: Mean distance over the object of some references from the others; NaN with
             one.
         peaks: The same, of the largest distance instead of the mean.
     """
@@ -190,7 +192,7 @@ class Measured:
     block: tuple[slice, slice]
     distances: Tensor
     weight: Tensor
-    usual: Floats
+    baseline: Floats
     peaks: Floats
 
     @property
@@ -241,10 +243,10 @@ def compare(
     ).cpu()
     others = torch.stack(several)
     total = weight.sum().clamp_min(1e-9)
-    usual = ((others * weight).sum(1) / total).double().numpy()
+    baseline = ((others * weight).sum(1) / total).double().numpy()
     peaks = (others * weight).amax(1).double().numpy()
     distances = (distances * (weight > 0)).reshape(shape)
-    return Measured(block, distances, weight.reshape(shape), usual, peaks)
+    return Measured(block, distances, weight.reshape(shape), baseline, peaks)
 
 
 def _block(image: ObjectMaps, row: int) -> tuple[slice, slice]:

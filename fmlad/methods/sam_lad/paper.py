@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.methods.sam_lad.assignment import transport
+from fmlad.methods.sam_lad.matching import transport
 from fmlad.methods.sam_lad.measurement import mahalanobis
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 
@@ -75,8 +75,8 @@ def final_map(
         light: Whether unmatched objects alone count, with c = 1.
     """
     size = (query.level.shape[-2], query.level.shape[-1])
-    d_q = query.things("literal").descriptors
-    found = [optimal_matching(d_q, image.things("literal").descriptors) for image in references]
+    d_q = query.described("literal").descriptors
+    found = [optimal_matching(d_q, image.described("literal").descriptors) for image in references]
     matching, non_matching = torch.zeros(size), torch.zeros(size)
     for row in range(len(query)):
         partners = sum(int(partner[row] >= 0) for partner, _ in found)

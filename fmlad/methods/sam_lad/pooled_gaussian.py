@@ -13,7 +13,7 @@ object a good one of its kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Like = tuple[int, int]
 """Number of a template, and of an object of it."""
+Scorer = Callable[[Floats, Sequence[Like]], Floats]
+"""z-scores of boxes of a query before some likes."""
 
 CELLS = 6  # a side of the grid that boxes are brought to
 RIDGE = 3.0  # of the covariance, in its own mean variances: there are few differences
@@ -91,7 +93,7 @@ class _Metric:
 
 
 @dataclass(frozen=True)
-class Wholes:
+class PooledGaussian:
     """The objects of all templates as wholes, and how such objects vary.
 
     Attributes:
@@ -100,7 +102,7 @@ class Wholes:
         owner: int64 ``(T,)``: template of each.
         starts: Where each template's objects begin.
         pairs: int64 ``(p, 2)``: objects of two templates that were matched with each other.
-        usual: float64 ``(T,)``: surprise of each before the other templates; NaN without likes.
+        baseline: float64 ``(T,)``: surprise of each before the other templates; NaN without likes.
         reach: Displacement from which an object belongs elsewhere; infinite where none does.
     """
 
@@ -109,14 +111,14 @@ class Wholes:
     owner: Ints
     starts: tuple[int, ...]
     pairs: Ints
-    usual: Floats
+    baseline: Floats
     reach: float
     _metrics: dict[frozenset[int], _Metric] = field(default_factory=dict, repr=False)
 
     @classmethod
     def learn(
         cls, templates: Sequence[ObjectMaps], likes: Sequence[Ints], reach: float
-    ) -> Wholes | None:
+    ) -> PooledGaussian | None:
         """Looks at each template through the others; None where they are too few.
 
         Args:
@@ -138,7 +140,7 @@ class Wholes:
             pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, MOST).astype(int)]
         unknown = np.full(starts[-1], np.nan)
         blank = cls._of(templates, np.array(pairs, np.int64), unknown, reach)
-        usual = unknown.copy()
+        baseline = unknown.copy()
         for number, found in enumerate(likes):
             among = [other for other in range(len(templates)) if other != number]
             for row in range(len(found)):
@@ -146,16 +148,16 @@ class Wholes:
                 own = [like for like in own if like[1] != NOBODY]
                 if own:
                     at = starts[number] + row
-                    usual[at] = blank.surprise(
+                    baseline[at] = blank.surprise(
                         blank.vectors[[at]], own, among, frozenset({number})
                     )[0]
         # To what a saved detector keeps, so that one loaded again thinks the same.
-        return cls._of(templates, blank.pairs, usual.astype(np.float32).astype(float), reach)
+        return cls._of(templates, blank.pairs, baseline.astype(np.float32).astype(float), reach)
 
     @classmethod
     def _of(
-        cls, templates: Sequence[ObjectMaps], pairs: Ints, usual: Floats, reach: float
-    ) -> Wholes:
+        cls, templates: Sequence[ObjectMaps], pairs: Ints, baseline: Floats, reach: float
+    ) -> PooledGaussian:
         rows = [range(len(template)) for template in templates]
         vectors = [
             brought(template, np.array([template.box(row) for row in some]).reshape(-1, 4))
@@ -164,12 +166,23 @@ class Wholes:
         places = np.concatenate([template.objects.places for template in templates])
         owner = np.repeat(np.arange(len(templates)), [len(template) for template in templates])
         starts = _starts(templates)
-        return cls(np.concatenate(vectors), places, owner, starts, pairs, usual, reach)
+        return cls(np.concatenate(vectors), places, owner, starts, pairs, baseline, reach)
 
-    def odds(
+    def z_scores_of_boxes(
+        self,
+        query: ObjectMaps,
+        among: Sequence[int],
+        exclude: frozenset[int],
+        boxes: Floats,
+        own: Sequence[Like],
+    ) -> Floats:
+        """:meth:`z_score` of what lies in boxes ``(m, 4)`` of a query, in [0, 1]; ``(m,)``."""
+        return self.z_score(brought(query, boxes), own, among, exclude)
+
+    def z_score(
         self, vectors: Floats, own: Sequence[Like], among: Sequence[int], exclude: frozenset[int]
     ) -> Floats:
-        """How surprising some objects are, ``(m,)``, in standard deviations of what is usual, >= 0.
+        """How far objects are from their likes, ``(m,)``, >= 0, in standard deviations of shots.
 
         Args:
             vectors: ``(m, D)``, of objects that all stand for the same.
@@ -177,7 +190,7 @@ class Wholes:
             among: Templates in question.
             exclude: Templates that do not count.
         """
-        values = self.usual[~np.isin(self.owner, list(exclude)) & np.isfinite(self.usual)]
+        values = self.baseline[~np.isin(self.owner, list(exclude)) & np.isfinite(self.baseline)]
         if not len(values):
             return np.zeros(len(vectors))
         centre = float(np.median(values))
@@ -185,7 +198,7 @@ class Wholes:
         squares = len(values) * robust**2 + PRIOR * TYPICAL**2
         spread = float(np.sqrt(squares / (len(values) + PRIOR)))
         rows = np.array([self.starts[number] + row for number, row in own])
-        odd = (np.nan_to_num(self.usual[rows]) - centre) / spread > FOREIGN
+        odd = (np.nan_to_num(self.baseline[rows]) - centre) / spread > FOREIGN
         if 2 * odd.sum() <= len(own):  # a shot's object that was cut wrongly is no like
             own = [like for like, foreign in zip(own, odd, strict=True) if not foreign]
         return np.maximum((self.surprise(vectors, own, among, exclude) - centre) / spread, 0)
@@ -219,14 +232,16 @@ class Wholes:
 
     def tensors(self) -> dict[str, Tensor]:
         """float32, to be saved; vectors are made again from the templates."""
-        usual = np.where(np.isfinite(self.usual), self.usual, UNKNOWN)
+        baseline = np.where(np.isfinite(self.baseline), self.baseline, UNKNOWN)
         return {
             "pairs": torch.from_numpy(self.pairs.astype(np.float32)),
-            "usual": torch.from_numpy(usual.astype(np.float32)),
+            "baseline": torch.from_numpy(baseline.astype(np.float32)),
         }
 
     @classmethod
-    def restore(cls, reader: TensorReader, templates: Sequence[ObjectMaps], reach: float) -> Wholes:
+    def restore(
+        cls, reader: TensorReader, templates: Sequence[ObjectMaps], reach: float
+    ) -> PooledGaussian:
         """Inverse of :meth:`tensors`.
 
         Raises:
@@ -234,11 +249,11 @@ class Wholes:
             ValueError: A pair is of objects that do not exist.
         """
         total = sum(len(template) for template in templates)
-        pairs = reader.take("wholes.pairs", (None, 2)).cpu().numpy().astype(np.int64)
-        usual = reader.take("wholes.usual", (total,)).cpu().double().numpy()
+        pairs = reader.take("gaussian.pairs", (None, 2)).cpu().numpy().astype(np.int64)
+        baseline = reader.take("gaussian.baseline", (total,)).cpu().double().numpy()
         if not len(pairs) or pairs.min() < 0 or pairs.max() >= total:
             raise ValueError("matched objects that do not exist")
-        return cls._of(templates, pairs, np.where(usual <= UNKNOWN, np.nan, usual), reach)
+        return cls._of(templates, pairs, np.where(baseline <= UNKNOWN, np.nan, baseline), reach)
 
 
 UNKNOWN = -1e6  # in a file, which holds finite numbers alone

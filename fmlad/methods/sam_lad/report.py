@@ -14,7 +14,7 @@ from fmlad.draw import UNMATCHED
 from fmlad.findings import Box, Kind
 from fmlad.memory.change import smoothed
 from fmlad.methods.protocol import Difference
-from fmlad.methods.sam_lad.comparison import Comparison, Judged
+from fmlad.methods.sam_lad.comparison import Comparison, ObjectScore
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.objects.appearance import COLOUR, SIZE
 from fmlad.objects.names import describe
@@ -31,8 +31,8 @@ FloatMap = npt.NDArray[np.float32]
 def painted(
     maps: ObjectMaps,
     best: Comparison,
-    objects: Sequence[Judged | None],
-    absent: Mapping[int, Judged],
+    objects: Sequence[ObjectScore | None],
+    absent: Mapping[int, ObjectScore],
     unmatched: float,
     smoothing: float,
 ) -> dict[str, FloatMap]:
@@ -56,15 +56,15 @@ def painted(
         weight = float(maps.objects.objectness[row])
         block, measured = one.measured.block, one.measured
         owned = measured.weight >= OWNED
-        whole[block] = torch.maximum(whole[block], weight * one.odds * owned)
+        whole[block] = torch.maximum(whole[block], weight * one.z_score * owned)
         weight *= 1.0 if one.matched else unmatched
         values = measured.distances * measured.weight * (weight / one.peak)
         places[block] = torch.maximum(places[block], values)
     for number, one in absent.items():
         block = one.measured.block
         owned = one.measured.weight >= OWNED
-        odds = _gone(number, one, best)
-        whole[block] = torch.maximum(whole[block], odds * owned)
+        z_score = _gone(number, one, best)
+        whole[block] = torch.maximum(whole[block], z_score * owned)
     return {
         "matching": matching.numpy(),
         "object": whole.numpy(),
@@ -76,8 +76,8 @@ def found_differences(
     maps: ObjectMaps,
     comparisons: Sequence[Comparison],
     best: Comparison,
-    objects: Sequence[Judged | None],
-    absent: Mapping[int, Judged],
+    objects: Sequence[ObjectScore | None],
+    absent: Mapping[int, ObjectScore],
 ) -> list[Difference]:
     """Typed differences, highest score first: of matching, and of whole objects.
 
@@ -91,15 +91,15 @@ def found_differences(
     told: set[int] = set()
     found: list[Difference] = []
     objectness = maps.objects.objectness
-    odds = [one.odds * objectness[row] if one else 0.0 for row, one in enumerate(objects)]
+    z_score = [one.z_score * objectness[row] if one else 0.0 for row, one in enumerate(objects)]
     for gone in np.flatnonzero(best.missing).tolist():
         instead = _instead(gone, maps, best, told)
         difference = _missing(gone, instead, maps, best)
         place = _gone(gone, absent[gone], best) if gone in absent else 0.0
         if instead is not None:
             told.add(instead)
-            place = odds[instead]
-        found.append(_louder(difference, place))
+            place = z_score[instead]
+        found.append(_by_larger(difference, place))
     for row in range(len(maps)):
         name = _name(maps, row)
         if row in told:
@@ -110,7 +110,7 @@ def found_differences(
         elif best.moved[row] > 0:
             text = f"'{name}' is not where the shots have it"
             difference = _about(maps, row, "misplaced", None, None, best.moved[row], text)
-        elif odds[row] <= FOREIGN:
+        elif z_score[row] <= FOREIGN:
             continue
         elif _belongs_elsewhere(row, comparisons):
             text = f"'{name}' looks like what belongs in another place"
@@ -118,7 +118,7 @@ def found_differences(
         else:
             text = f"'{name}' does not look like what belongs in its place"
             difference = _about(maps, row, "defect", None, None, 0.0, text)
-        found.append(_louder(difference, odds[row]))
+        found.append(_by_larger(difference, z_score[row]))
     found.sort(key=lambda difference: -difference.score)
     return found[:MOST]
 
@@ -167,7 +167,7 @@ def labelled(
 
 
 def _instead(gone: int, maps: ObjectMaps, best: Comparison, told: set[int]) -> int | None:
-    """An extra object that stands where a missing one should."""
+    """An extran object that stands where a missing one should."""
     rows = [
         row
         for row in np.flatnonzero(best.extra)
@@ -207,23 +207,23 @@ def _missing(gone: int, instead: int | None, maps: ObjectMaps, best: Comparison)
     return _about(maps, instead, kind, None, None, score, text)
 
 
-def _gone(row: int, place: Judged, best: Comparison) -> float:
+def _gone(row: int, place: ObjectScore, best: Comparison) -> float:
     """A missing object's place looks wrong, and nothing was found that could be it: both count.
 
     Nats and standard deviations are near enough to each other to be added.
     """
-    odds = place.odds * float(best.reference.objects.objectness[row])
-    return odds + float(best.missing[row])
+    z_score = place.z_score * float(best.reference.objects.objectness[row])
+    return z_score + float(best.missing[row])
 
 
-def _louder(difference: Difference, odds: float) -> Difference:
+def _by_larger(difference: Difference, z_score: float) -> Difference:
     """The same thing may be seen by matching and by measurement: the clearer branch tells it.
 
     Nats and standard deviations are near enough to each other to be compared.
     """
-    if odds <= difference.score:
+    if z_score <= difference.score:
         return difference
-    return replace(difference, branch="object", score=float(odds))
+    return replace(difference, branch="object", score=float(z_score))
 
 
 def _belongs_elsewhere(row: int, comparisons: Sequence[Comparison]) -> bool:

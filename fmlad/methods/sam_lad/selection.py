@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from fmlad.objects.appearance import Proposals
 
 Grain = Literal["own", "wholes", "parts"]
+Share = Annotated[float, Field(ge=0, le=1)]
 Bools = npt.NDArray[np.bool_]
 
 LEAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # shares of the image
 MOST = (0.05, 0.15, 0.3, 0.6)
-USUAL = (0.002, 0.6)  # with one shot, which cannot agree with anybody
+NORMAL = (0.002, 0.6)  # with one shot
 SOLID = 0.5  # quality of a proposal that is taken against its proposer's choice
 FEWER = 0.75  # of the objects of the filter with the least miscount, that a rival must have
 STEADY = 0.1  # displacement, in halves of the longer side, that is like a clear change of look
@@ -43,14 +45,14 @@ class Selection:
     """
 
     grain: Grain = "own"
-    least: float = USUAL[0]
-    most: float = USUAL[1]
+    least: Share = NORMAL[0]
+    most: Share = NORMAL[1]
 
     @classmethod
     def learn(
         cls, shots: Sequence[Proposals], grains: Sequence[Grain] = get_args(Grain)
     ) -> Selection:
-        """The filter under which the shots agree best on how many objects there are."""
+        """The filter under which the number of objects differs least over the shots."""
         if len(shots) == 1:
             return cls()
         tried: list[tuple[float, float, float, Selection]] = []
@@ -60,7 +62,7 @@ class Selection:
             typical = float(np.median(counts))
             if typical == 0:
                 continue
-            # One more than was seen: that a few shots agree on one object says little.
+            # One more than was seen: equal counts of one object in few shots say little.
             miscounted = float(np.abs(counts - typical).sum())
             tried.append(
                 ((miscounted + 1) / (len(shots) * typical), miscounted, typical, selection)
@@ -71,14 +73,14 @@ class Selection:
         # Pieces are many, so that a miscount among them weighs less. Where others are miscounted as
         # seldom and are nearly as many, what the objects look like and where they lie decides.
         rivals = [one[3] for one in tried if one[1] <= miscounted and FEWER * typical <= one[2]]
-        agreed = {one: _agreement(shots, one) for one in (best, *rivals)}
-        return max(agreed, key=lambda one: agreed[one])
+        similar = {one: _similarity(shots, one) for one in (best, *rivals)}
+        return max(similar, key=lambda one: similar[one])
 
     def taken(self, proposals: Proposals) -> Bools:
         """Which proposals are objects, bool ``(n,)``."""
         fits = (proposals.areas >= self.least) & (proposals.areas <= self.most)
         if self.grain == "own":
-            return np.asarray(fits & proposals.own)
+            return np.asarray(fits & proposals.preferred)
         fits &= proposals.quality >= SOLID
         sizes = np.maximum(np.diag(proposals.shared), 1)
         # Wholes first, or parts first: what comes later must be new.
@@ -95,26 +97,8 @@ class Selection:
         result[kept] = True
         return result
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"grain": self.grain, "least": self.least, "most": self.most}
 
-    @classmethod
-    def from_dict(cls, data: Any) -> Selection:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            KeyError, TypeError, ValueError: The description is unusable.
-        """
-        if data["grain"] not in get_args(Grain):
-            raise ValueError(f"grain is {data['grain']!r}")
-        least, most = float(data["least"]), float(data["most"])
-        if not 0 <= least <= most <= 1:
-            raise ValueError(f"areas are {least} and {most}")
-        return cls(data["grain"], least, most)
-
-
-def _agreement(shots: Sequence[Proposals], selection: Selection) -> float:
+def _similarity(shots: Sequence[Proposals], selection: Selection) -> float:
     """How much the objects of a filter are alike from shot to shot, in [0, 1]."""
     from scipy.optimize import linear_sum_assignment
 

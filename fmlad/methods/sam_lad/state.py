@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.match_statistics import Habits
+from fmlad.methods.sam_lad.matching import Affinity, MatchStatistics
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import Wholes
+from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
 from fmlad.methods.sam_lad.selection import Selection
 from fmlad.methods.sam_lad.templates import TemplateIndex
+
+
+def _filled(kind: type[Any], data: Mapping[str, Any]) -> Any:
+    """A checked dataclass, every field of which must have been saved."""
+    return kind(**{one.name: data[one.name] for one in fields(kind)})
 
 
 @dataclass(frozen=True)
@@ -23,30 +27,32 @@ class Learned:
     """What matching the templates with each other taught; ours, the paper learns nothing.
 
     Attributes:
-        likeness: Units of matching.
-        habits: What matching is like between templates.
-        usual: Usual mean distance of an object to a single like of it.
-        wholes: Objects as wholes; None where that is not asked for or the shots are too few.
+        affinity: Units of matching.
+        statistics: What matching is like between templates.
+        baseline: Normal mean distance of an object to a single like of it.
+        gaussian: Objects as wholes; None where that is not asked for or the shots are too few.
     """
 
-    likeness: Likeness
-    habits: Habits
-    usual: float
-    wholes: Wholes | None
+    affinity: Affinity
+    statistics: MatchStatistics
+    baseline: float
+    gaussian: PooledGaussian | None
 
     def tensors(self) -> dict[str, Tensor]:
         """On the CPU."""
-        named = {f"habits.{name}": tensor for name, tensor in self.habits.tensors().items()}
-        if self.wholes is not None:
-            named |= {f"wholes.{name}": tensor for name, tensor in self.wholes.tensors().items()}
+        named = {f"statistics.{name}": tensor for name, tensor in self.statistics.tensors().items()}
+        if self.gaussian is not None:
+            named |= {
+                f"gaussian.{name}": tensor for name, tensor in self.gaussian.tensors().items()
+            }
         return named
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts."""
         return {
-            "likeness": self.likeness.to_dict(),
-            "usual": self.usual,
-            "wholes": self.wholes is not None,
+            "affinity": asdict(self.affinity),
+            "baseline": self.baseline,
+            "gaussian": self.gaussian is not None,
         }
 
     @classmethod
@@ -59,13 +65,13 @@ class Learned:
             CorruptDetectorError: A tensor is missing or of another shape.
             LookupError, TypeError, ValueError: The description is unusable.
         """
-        likeness, usual = Likeness.from_dict(meta["likeness"]), float(meta["usual"])
-        if not 0 < usual < float("inf"):
-            raise ValueError(f"the usual distance is {usual}")
-        habits = Habits.restore(reader, [len(template) for template in templates])
-        known = meta["wholes"] is True
-        wholes = Wholes.restore(reader, templates, likeness.reach) if known else None
-        return cls(likeness, habits, usual, wholes)
+        affinity, baseline = _filled(Affinity, meta["affinity"]), float(meta["baseline"])
+        if not 0 < baseline < float("inf"):
+            raise ValueError(f"the normal distance is {baseline}")
+        statistics = MatchStatistics.restore(reader, [len(template) for template in templates])
+        known = meta["gaussian"] is True
+        gaussian = PooledGaussian.restore(reader, templates, affinity.reach) if known else None
+        return cls(affinity, statistics, baseline, gaussian)
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class SamLadState:
             "shared": all(self._shared(number) for number in range(len(self.templates))),
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
-            "selection": self.selection.to_dict(),
+            "selection": asdict(self.selection),
             "learned": None if self.learned is None else self.learned.meta(),
             "bank": None if self.bank is None else self.bank.meta(),
         }
@@ -142,9 +148,9 @@ class SamLadState:
             shots, numbers = int(meta["shots"]), tuple(int(number) for number in meta["numbers"])
             described, learned = meta["bank"], meta["learned"]
             bank = None if described is None else PatchMemory.restore(reader, described)
-            kept = bank.memory if bank is not None and meta["shared"] is True else ()
-            levels: list[Tensor | None] = [one.features.levels[0] for one in kept]
-            levels = levels or [None] * len(sizes)
+            levels: list[Tensor | None] = [None] * len(sizes)
+            if bank is not None and meta["shared"] is True:
+                levels = [one.features.levels[0] for one in bank.memory]
             templates = tuple(
                 ObjectMaps.restore(reader, f"template.{number}", size, level)
                 for number, (size, level) in enumerate(zip(sizes, levels, strict=True))
@@ -159,5 +165,5 @@ class SamLadState:
             ):
                 raise ValueError("the templates contradict each other")
             known = None if learned is None else Learned.restore(reader, learned, templates)
-            selection = Selection.from_dict(meta["selection"])
+            selection = _filled(Selection, meta["selection"])
         return cls(shots, numbers, templates, selection, known, bank)

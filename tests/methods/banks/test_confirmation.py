@@ -41,7 +41,7 @@ class FakeScene:
 
 
 def deviation(kind: str, rows: tuple[int, ...], absent: tuple[int, ...] = ()) -> Deviation:
-    return Deviation("histogram", cast(Any, kind), 0, 0, 1.0, 2.0, rows, absent, 4.0)
+    return Deviation("histogram", cast(Any, kind), 0, 0, 4.0, rows, absent, 1.0, 2.0)
 
 
 def check(found: list[Deviation], patches: np.ndarray) -> list[Deviation]:

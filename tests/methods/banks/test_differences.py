@@ -1,4 +1,4 @@
-"""From rendered things gone wrong to differences, end to end and without weights."""
+"""Differences of rendered anomalies, end to end and without weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def render(things: list[Disc], seed: int, size: tuple[int, int] = (240, 320)) ->
 
 @dataclass
 class Judge:
-    """Detectors of both kinds of scenes, and what they said of a wrong one, asked once."""
+    """Detectors of both kinds of scenes, and their predictions, each computed once."""
 
     detectors: dict[str, fmlad.Detector]
     known: dict[tuple[str, str, int], Prediction] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def inside(prediction: Prediction, finding: Finding) -> npt.NDArray[np.float32]:
 
 
 unclear = pytest.mark.xfail(
-    reason="one larger disc of six alike is told as one missing and one never seen",
+    reason="one larger disc of six equal ones gives one missing and one unknown object",
     raises=AssertionError,
 )
 WRONG = ("missing", "extra", "new", "recoloured", "misplaced", "resized")
@@ -130,11 +130,10 @@ def cases(*bad: str) -> list[Any]:
 )
 def test_the_right_kind_comes_first(judge: Judge, kind: str, what: str) -> None:
     _, place = altered(kind, what)
-    for seed in (9, 10):
-        prediction = judge(kind, what, seed)
-        assert prediction.is_anomalous
-        assert typed(prediction)[0].kind == FIRST.get(what, what)
-        assert holds(typed(prediction)[0], place)
+    prediction = judge(kind, what)
+    assert prediction.is_anomalous
+    assert typed(prediction)[0].kind == FIRST.get(what, what)
+    assert holds(typed(prediction)[0], place)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +149,12 @@ def test_the_first_box_is_about_one_disc(judge: Judge, kind: str, what: str) -> 
 
 
 @pytest.mark.parametrize(("kind", "what"), cases())
-def test_the_place_is_hot_and_findings_are_painted(judge: Judge, kind: str, what: str) -> None:
+def test_the_place_and_the_findings_are_painted(judge: Judge, kind: str, what: str) -> None:
     _, place = altered(kind, what)
     prediction = judge(kind, what)
     scores = [finding.score for finding in prediction.findings]
     assert scores == sorted(scores, reverse=True)
-    # The loudest bank makes most of the norm, and all of three equal ones at least 1 / sqrt(3).
+    # The largest of three branches is at least 1 / sqrt(3) of their norm.
     assert prediction.score / 3**0.5 - 1e-6 <= scores[0] <= prediction.score + 1e-6
     # The map shows the patch bank where it is higher, so this is a floor.
     for finding in typed(prediction):
@@ -182,7 +181,7 @@ def test_the_hottest_place_is_the_wrong_one(judge: Judge, kind: str, what: str) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_clean_query_has_no_typed_finding(judge: Judge, kind: str) -> None:
-    for seed in range(20, 24):
+    for seed in (20, 21):
         prediction = judge(kind, "nothing", seed)
         assert typed(prediction) == []
         assert prediction.score < 1.5

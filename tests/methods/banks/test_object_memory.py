@@ -18,7 +18,7 @@ from fmlad.methods.banks.object_memory import ObjectMemory
 from fmlad.methods.banks.parts_model import Deviation, PartsModel
 from fmlad.objects.appearance import COLOUR, FORM, Objects
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Kinds
+from fmlad.objects.consensus import Choices
 
 Floats = npt.NDArray[np.float64]
 PLACES = np.array([[-0.6, -0.4], [0.1, -0.5], [0.6, -0.3], [-0.5, 0.4], [0.0, 0.2], [0.6, 0.5]])
@@ -56,9 +56,9 @@ def heap(seed: int) -> Objects:
     return objects(seed, np.random.default_rng(seed + 50).uniform(-0.8, 0.8, PLACES.shape))
 
 
-def kinds(of: Objects) -> Kinds:
+def kinds(of: Objects) -> Choices:
     points = np.concatenate([of.appearance[:, COLOUR[:3]], of.appearance[:, FORM]], axis=1)
-    return Kinds(rounded(points), rounded(np.full(len(of), 0.9)), np.ones(len(of), bool))
+    return Choices(rounded(points), rounded(np.full(len(of), 0.9)), np.ones(len(of), bool))
 
 
 def remembered(shots: list[Objects], place: bool = True, hierarchy: bool = True) -> ObjectMemory:
@@ -79,8 +79,8 @@ def again(
 
 def judged(memory: ObjectMemory, query: Objects) -> list[Deviation]:
     framed = memory.model()
-    settled = framed.model.settled(query)
-    into = framed.into(settled)
+    settled = framed.model.pooled(query)
+    into = framed.transform(settled)
     return framed.model.deviations(settled, None if into is None else moved(query.places, into))
 
 
@@ -120,10 +120,10 @@ def test_restored_it_thinks_the_same(memory: ObjectMemory) -> None:
     queries = [arranged(9), arranged(9, PLACES[1:]), heap(9), objects(9, PLACES, kind=8), NOTHING]
     for query in queries:
         assert judged(restored, query) == judged(memory, query)
-    for first, second in zip(memory.kinds, restored.kinds, strict=True):
+    for first, second in zip(memory.choices, restored.choices, strict=True):
         np.testing.assert_array_equal(first.points, second.points)
         np.testing.assert_array_equal(first.quality, second.quality)
-        np.testing.assert_array_equal(first.taken, second.taken)
+        np.testing.assert_array_equal(first.kept, second.kept)
 
 
 def test_all_tensors_are_float32() -> None:
@@ -153,7 +153,7 @@ def put(name: str, tensor: torch.Tensor) -> Change:
     [
         dropped("objects.0.appearance"),
         dropped("objects.2.objectness"),
-        dropped("kinds.1"),
+        dropped("choices.1"),
         dropped("frames.1"),
         put("objects.0.appearance", torch.zeros(6, 6)),
         put("objects.0.appearance", torch.zeros(6)),
@@ -163,7 +163,7 @@ def put(name: str, tensor: torch.Tensor) -> Change:
         put("objects.0.boxes", torch.zeros(6, 4, dtype=torch.float64)),
         put("objects.0.places", torch.full((6, 2), torch.nan)),
         put("objects.0.places", torch.full((6, 2), torch.inf)),
-        put("kinds.0", torch.zeros(6, 7)),
+        put("choices.0", torch.zeros(6, 7)),
         put("frames.0", torch.zeros(3, 3)),
         put("frames.7", torch.zeros(2, 3)),
         put("objects.3.appearance", torch.zeros(6, 7)),  # of a shot too many
@@ -214,12 +214,12 @@ def test_a_shot_left_out_is_as_if_it_had_never_been_given() -> None:
     without = memory.model(frozenset({3}))
     alone = PartsModel([shot for i, shot in enumerate(shots) if i != 3], None, True)
     assert without.shots == (0, 1, 2, 4)
-    settled = alone.settled(shots[3])
-    found = without.model.deviations(without.model.settled(shots[3]), None)
+    settled = alone.pooled(shots[3])
+    found = without.model.deviations(without.model.pooled(shots[3]), None)
     assert found == alone.deviations(settled, None)
     assert found[0].score > 2
     with_all = memory.model().model
-    known = with_all.deviations(with_all.settled(shots[3]), None)
+    known = with_all.deviations(with_all.pooled(shots[3]), None)
     assert max(d.score for d in known) < max(d.score for d in found)
 
 
@@ -252,7 +252,7 @@ def test_heaps_have_no_frames(seed: int) -> None:
     memory = remembered([heap(10 * seed + i) for i in range(4)])
     assert memory.frames == ()
     assert memory.model().frames is None
-    assert memory.model().into(heap(99)) is None
+    assert memory.model().transform(heap(99)) is None
 
 
 def test_one_shot_too_few_objects_or_no_wish_for_places_give_no_frames() -> None:
@@ -273,13 +273,13 @@ def test_one_shot_that_does_not_fit_leaves_the_others_arranged() -> None:
 def test_a_query_arranged_alike_is_placed_and_what_moved_is_named() -> None:
     memory = remembered([arranged(i) for i in range(4)])
     framed = memory.model()
-    assert framed.into(arranged(9)) is not None
+    assert framed.transform(arranged(9)) is not None
     assert not judged(memory, arranged(9)) or judged(memory, arranged(9))[0].score < 1
     places = PLACES.copy()
     places[0] += (0.3, 0.25)
     first = judged(memory, arranged(9, places))[0]
     assert (first.kind, first.rows) == ("misplaced", (0,))
-    assert framed.into(NOTHING) is None
+    assert framed.transform(NOTHING) is None
 
 
 def test_a_missing_object_is_boxed_where_it_would_lie() -> None:
@@ -289,7 +289,7 @@ def test_a_missing_object_is_boxed_where_it_would_lie() -> None:
     framed = memory.model()
     missing = next(d for d in judged(memory, fewer) if d.kind == "missing")
     assert len(missing.absent) == 1
-    into = framed.into(framed.model.settled(fewer))
+    into = framed.transform(framed.model.pooled(fewer))
     box = framed.box_in(missing.absent[0], into, np.array([1.0, 1.0]), 320)
     np.testing.assert_allclose(box, query.boxes[2], atol=10)
     assert (box[2:] > box[:2]).all()
@@ -299,24 +299,24 @@ def test_faint_ones_of_a_sure_kind_are_sure() -> None:
     sure, faint = objects(0, PLACES, 1.0), objects(1, PLACES[:1], 0.2)
     memory = remembered([sure, objects(2, PLACES), objects(3, PLACES)], place=False)
     model = memory.model().model
-    np.testing.assert_array_equal(model.settled(faint).objectness, [1.0])
+    np.testing.assert_array_equal(model.pooled(faint).objectness, [1.0])
     stranger = objects(1, PLACES[:1], 0.2, kind=30.0)
-    np.testing.assert_allclose(model.settled(stranger).objectness, [0.2], atol=1e-6)
+    np.testing.assert_allclose(model.pooled(stranger).objectness, [0.2], atol=1e-6)
     both = replace(faint, objectness=np.array([0.2]))
-    model.settled(both)
+    model.pooled(both)
     assert both.objectness[0] == 0.2  # the original is left alone
-    assert len(model.settled(NOTHING)) == 0
+    assert len(model.pooled(NOTHING)) == 0
 
 
 def test_sure_ones_of_a_doubtful_kind_are_doubtful() -> None:
     memory = remembered([objects(i, PLACES, 0.2) for i in range(3)], place=False)
-    settled = memory.model().model.settled(objects(9, PLACES[:2], 1.0))
+    settled = memory.model().model.pooled(objects(9, PLACES[:2], 1.0))
     assert settled.objectness.max() < 0.01
 
 
 def test_one_shot_settles_nothing() -> None:
     model = remembered([objects(0, PLACES)]).model().model
-    np.testing.assert_allclose(model.settled(objects(1, PLACES, 0.2)).objectness, 0.2, atol=1e-6)
+    np.testing.assert_allclose(model.pooled(objects(1, PLACES, 0.2)).objectness, 0.2, atol=1e-6)
 
 
 def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
@@ -325,7 +325,7 @@ def test_a_sliver_of_the_colour_of_a_sure_kind_stays_faint() -> None:
     sliver = objects(5, PLACES[:1], 0.2)
     appearance = sliver.appearance.copy()
     appearance[:, FORM[1]] += 5.0  # eight times as long for its width
-    settled = model.settled(replace(sliver, appearance=appearance))
+    settled = model.pooled(replace(sliver, appearance=appearance))
     np.testing.assert_allclose(settled.objectness, [0.2], atol=1e-6)
 
 
@@ -337,6 +337,6 @@ def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
         return Objects(*(np.concatenate(pair) for pair in pairs))
 
     model = remembered([with_slivers(i) for i in range(4)], place=False).model().model
-    objectness = model.settled(with_slivers(9)).objectness
+    objectness = model.pooled(with_slivers(9)).objectness
     np.testing.assert_array_equal(objectness[: len(PLACES)], 1.0)
     assert objectness[len(PLACES) :].max() < 0.05

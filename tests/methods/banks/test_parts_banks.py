@@ -1,4 +1,4 @@
-"""The banks of parts on pictures at the edges of what there is: none, many, huge, tiny, black."""
+"""The banks of parts on extreme pictures: no objects, many, huge ones, tiny and black pictures."""
 
 from __future__ import annotations
 
@@ -107,8 +107,9 @@ def test_a_query_without_anything_misses_all(detector: fmlad.Detector, query: Pi
     assert sum(prediction.segmentation.counts().values()) == 0
 
 
-@pytest.mark.parametrize("shot", [render([], 0), BLACK], ids=["bare", "black"])
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize(
+    ("shot", "count"), [(render([], 0), 3), (BLACK, 1)], ids=["three bare", "one black"]
+)
 def test_shots_without_anything_take_any_object_for_extra(shot: Pixels, count: int) -> None:
     shots = [shot.copy() for _ in range(count)]
     if shot.any():
@@ -127,6 +128,7 @@ def test_one_shot_among_others_without_anything() -> None:
     judged(mixed, render(PLACES[1:], 9))
 
 
+@pytest.mark.slow
 def test_two_hundred_objects_in_a_query_and_one_that_fills_it(detector: fmlad.Detector) -> None:
     many = judged(detector, render(grid(200), 9, (480, 640), 4.5))
     assert many.is_anomalous
@@ -161,10 +163,13 @@ def test_one_object_that_fills_the_image() -> None:
         (96, 96),
         pytest.param(
             (96, 640),
-            marks=pytest.mark.xfail(
-                reason="so flat, five of six places fit another arrangement as well",
-                raises=AssertionError,
-            ),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.xfail(
+                    reason="so flat, five of six places fit another arrangement as well",
+                    raises=AssertionError,
+                ),
+            ],
         ),
     ],
 )
@@ -190,10 +195,13 @@ def test_large_images() -> None:
         (120, 160),
         pytest.param(
             (480, 640),
-            marks=pytest.mark.xfail(
-                reason="at twice the size no part is like its own in the shots",
-                raises=AssertionError,
-            ),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.xfail(
+                    reason="at twice the size no part is similar to its own in the shots",
+                    raises=AssertionError,
+                ),
+            ],
         ),
     ],
 )
@@ -209,11 +217,10 @@ def test_one_shot_is_enough() -> None:
     assert sum(clean.segmentation.counts().values()) == 6
 
 
-@pytest.mark.parametrize("banks", ["histogram", ("histogram", "composition")])
-def test_banks_of_parts_alone(banks: str | tuple[str, ...]) -> None:
-    detector = fitted([render(PLACES, seed) for seed in range(3)], banks=banks)
+def test_banks_of_parts_alone() -> None:
+    detector = fitted([render(PLACES, seed) for seed in range(3)], banks="histogram")
     clean, fewer = (detector.predict(render(p, 9)) for p in (PLACES, PLACES[1:]))
-    assert set(fewer.branch_scores) == ({banks} if isinstance(banks, str) else set(banks))
+    assert set(fewer.branch_scores) == {"histogram"}
     assert fewer.score > clean.score + 0.5
     assert "missing" in kinds(fewer)
 
@@ -225,9 +232,9 @@ def test_the_same_twice(detector: fmlad.Detector) -> None:
     np.testing.assert_array_equal(one.anomaly_map, two.anomaly_map)
 
 
-def test_saved_and_loaded_it_says_the_same(detector: fmlad.Detector, tmp_path: Path) -> None:
+def test_a_loaded_detector_predicts_the_same(detector: fmlad.Detector, tmp_path: Path) -> None:
     again = fmlad.Detector.load(detector.save(tmp_path / "saved"))
-    for places in (PLACES, PLACES[1:], [(100, 110), *PLACES[1:]], [*PLACES, (120, 115)]):
+    for places in (PLACES[1:], [(100, 110), *PLACES[1:]]):
         query = render(places, 9)
         one, two = judged(detector, query), judged(again, query)
         assert two.score == pytest.approx(one.score, abs=1e-6)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load as from_bytes
 
 import fmlad
-from fmlad import Detector
+from fmlad import Detector, storage
 from fmlad.datasets import make_scenes
 from fmlad.errors import CorruptDetectorError, OptionError, PromptError
 from fmlad.methods.registry import create_method
@@ -80,9 +81,9 @@ def test_one_in_the_place_of_another_is_recoloured(detector: Detector) -> None:
     assert "recoloured" in [finding.kind for finding in found.findings]
 
 
-def test_saved_and_loaded_it_thinks_the_same(detector: Detector, tmp_path: Path) -> None:
+def test_a_loaded_detector_predicts_the_same(detector: Detector, tmp_path: Path) -> None:
     loaded = Detector.load(detector.save(tmp_path / "saved"), device="cpu")
-    for image in (GOOD, MISSING, EXTRA, SWAPPED):
+    for image in (GOOD, SWAPPED):
         before, after = detector.predict(image), loaded.predict(image)
         assert after.score == pytest.approx(before.score, abs=1e-6)
         assert after.explain() == before.explain()
@@ -92,13 +93,10 @@ def test_saved_and_loaded_it_thinks_the_same(detector: Detector, tmp_path: Path)
 @pytest.mark.parametrize(
     "options",
     [
-        {"fusion": "mahalanobis"},
-        {"fusion": "maximum"},
+        {"fusion": "maximum", "branches": ["histogram", "patch"]},
         {"distance": "ratio"},
         {"stage": "coarse"},
-        {"stage": "fine"},
-        {"branches": ["histogram", "patch"]},
-        {"branches": "count"},
+        {"stage": "fine", "branches": "count"},
     ],
 )
 def test_options_change_the_score_and_survive_saving(
@@ -130,20 +128,18 @@ def test_validation_images_scale_the_branches_too() -> None:
         NORMAL[:2], prompts=PROMPTS, profile="builtin", validation=[MISSING, *NORMAL[2:]] * 4
     )
     assert held.calibration.source == "validation"
-    # Three in twelve have lost an object: to lose some is nothing special any more.
-    scores = {"count": 9.0}
-    before, after = (d._fitted.fusion.scaled(scores)["count"] for d in (fitted, held))
+    # Where a third of the normal images lack an object, a wrong count weighs less.
+    before, after = (d.predict(EXTRA).branch_scores["count"] for d in (fitted, held))
     assert after < before
 
 
 def test_one_shot_alone_adds_its_branches_up() -> None:
     alone = Detector.from_shots(NORMAL[:1], prompts=PROMPTS, profile="builtin")
-    assert alone._fitted.fusion.to_dict()["kind"] == "adaptive-scaling"
     prediction = alone.predict(MISSING)
     assert prediction.score == pytest.approx(sum(prediction.branch_scores.values()))
 
 
-def test_declared_and_learned_speak_for_themselves() -> None:
+def test_findings_name_declared_and_learned_rules() -> None:
     fitted = Detector.from_shots(NORMAL, prompts=DECLARED, profile="builtin")
     texts = [finding.text.split(":")[0] for finding in fitted.predict(MISSING).findings]
     assert {"declared", "learned"} <= set(texts)
@@ -190,20 +186,15 @@ def test_shots_can_be_added_and_removed(detector: Detector) -> None:
     assert len(fitted.shots) == 3
 
 
-def test_another_order_of_parts_is_a_damaged_detector(detector: Detector) -> None:
-    state = detector._fitted.state
-    meta = state.meta() | {"parts": ["blue disc", "red disc"]}
+def test_damaged_states_are_refused(detector: Detector, tmp_path: Path) -> None:
+    saved = storage.read(detector.save(tmp_path / "saved"))
+    tensors = from_bytes(saved.state)
+    meta = {**saved.manifest.state, "prompts": saved.manifest.prompts}
     with pytest.raises(CorruptDetectorError, match="other parts"):
-        create_method("clip-lad", {}).restore(state.tensors(), meta, "cpu")
-
-
-@pytest.mark.parametrize("change", ["classes.labels", "classes.objects"])
-def test_damaged_memories_are_refused(detector: Detector, change: str) -> None:
-    state = detector._fitted.state
-    tensors = state.tensors()
-    tensors[change] = tensors[change] + 9
-    with pytest.raises(CorruptDetectorError, match="do not exist"):
-        create_method("clip-lad", {}).restore(tensors, state.meta(), "cpu")
+        saved.method.restore(tensors, {**meta, "parts": ["blue disc", "red disc"]}, "cpu")
+    for name in ("classes.labels", "classes.objects"):
+        with pytest.raises(CorruptDetectorError, match="do not exist"):
+            saved.method.restore({**tensors, name: tensors[name] + 9}, meta, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +240,6 @@ def test_clip_in_its_real_layouts(layout: str, tmp_path: Path) -> None:
     fitted = Detector.from_shots(
         NORMAL[:2], prompts=words, profile="light", backbones=through, device="cpu"
     )
-    assert set(fitted._backbones.backbones) == {"text_aligner"}
     prediction = fitted.predict(MISSING)
     assert np.isfinite(prediction.score)
     noise = np.random.default_rng(0).integers(0, 256, (240, 240, 3), dtype=np.uint8)
@@ -260,9 +250,9 @@ def test_clip_in_its_real_layouts(layout: str, tmp_path: Path) -> None:
 
     # Without shots the states are compared as well.
     alone = Detector.from_prompts(words, profile="light", backbones=through, device="cpu")
-    told = alone.predict(MISSING)
-    assert 0 <= told.branch_scores["patch"] <= 1
-    assert any("damage by words" in note for note in told.notes)
+    judged = alone.predict(MISSING)
+    assert 0 <= judged.branch_scores["patch"] <= 1
+    assert any("damage by words" in note for note in judged.notes)
 
 
 def test_one_shot_of_each_type_and_the_nearest_decides() -> None:

@@ -1,15 +1,16 @@
-"""Likeness learned from the shots: units, place, dustbin."""
+"""Affinity learned from the shots: units, place, dustbin."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from fmlad.methods.sam_lad.affinity import Likeness, Things
-from fmlad.methods.sam_lad.assignment import match
+from fmlad.methods.sam_lad.matching import Affinity, ObjectDescriptors, match
 
 
-def things(seed: int, places: np.ndarray, jitter: float, kinds: int = 1) -> Things:
+def described(seed: int, places: np.ndarray, jitter: float, kinds: int = 1) -> ObjectDescriptors:
     """Objects of some kinds in turn, with noise, in given places."""
     rng = np.random.default_rng(seed)
     kind = np.arange(len(places)) % kinds
@@ -17,30 +18,30 @@ def things(seed: int, places: np.ndarray, jitter: float, kinds: int = 1) -> Thin
     descriptors = base[kind] + rng.normal(0, 0.02, (len(places), 8))
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     appearance = 3.0 * kind[:, None] + rng.normal(0, 0.2, (len(places), 7))
-    return Things(descriptors, appearance, places + rng.normal(0, jitter, places.shape))
+    return ObjectDescriptors(descriptors, appearance, places + rng.normal(0, jitter, places.shape))
 
 
 GRID = np.array([[x, y] for x in (-0.6, 0.0, 0.6) for y in (-0.4, 0.4)])
 
 
 def test_arranged_objects_have_places_and_match_completely() -> None:
-    shots = [things(seed, GRID, 0.01) for seed in range(4)]
-    like = Likeness.learn(shots)
+    shots = [described(seed, GRID, 0.01) for seed in range(4)]
+    like = Affinity.learn(shots)
     assert like.spread is not None
     assert like.spread <= 0.06
     for i in range(4):
         for j in range(4):
             found = match(like.scores(shots[i], shots[j]), like.dustbin, 1.0)
             assert found.pairs.tolist() == [[n, n] for n in range(6)]
-    assert Likeness.learn(shots, place=False).spread is None
+    assert Affinity.learn(shots, place=False).spread is None
 
 
 def test_freely_placed_objects_have_no_strict_place() -> None:
     shots = []
     for seed in range(6):
         places = np.random.default_rng(seed).uniform(-0.9, 0.9, (6, 2))
-        shots.append(things(seed, places, 0.0, kinds=3))
-    like = Likeness.learn(shots)
+        shots.append(described(seed, places, 0.0, kinds=3))
+    like = Affinity.learn(shots)
     assert like.spread is None or like.spread >= 0.12
     for query in shots:
         for reference in shots:
@@ -50,9 +51,9 @@ def test_freely_placed_objects_have_no_strict_place() -> None:
 
 
 def test_another_kind_in_a_place_is_no_match() -> None:
-    shots = [things(seed, GRID, 0.01) for seed in range(4)]
-    like = Likeness.learn(shots)
-    odd = things(9, GRID, 0.01)
+    shots = [described(seed, GRID, 0.01) for seed in range(4)]
+    like = Affinity.learn(shots)
+    odd = described(9, GRID, 0.01)
     odd.appearance[2] += 8
     found = match(like.scores(odd, shots[0]), like.dustbin, 1.0)
     assert found.partner[2] == -1
@@ -61,24 +62,24 @@ def test_another_kind_in_a_place_is_no_match() -> None:
 
 
 def test_displacement_is_a_surprise_only_beyond_the_spread() -> None:
-    like = Likeness(0.1, (), 0.05, -5.0, 0.01)
+    like = Affinity(0.1, (), 0.05, -5.0, 0.01)
     near, far = like.misplaced(np.array([0.05, 1.0]))
     assert near == 0
     assert far == pytest.approx(-np.log(0.01))
-    assert not Likeness(0.1, (), None, -5.0).misplaced(np.array([1.0])).any()
+    assert not Affinity(0.1, (), None, -5.0).misplaced(np.array([1.0])).any()
 
 
 def test_nothing_to_learn_from() -> None:
-    empty = Things(np.zeros((0, 8)), np.zeros((0, 7)), np.zeros((0, 2)))
-    for shots in ([empty], [empty, empty], [things(0, GRID, 0.0)]):
-        like = Likeness.learn(shots)
+    empty = ObjectDescriptors(np.zeros((0, 8)), np.zeros((0, 7)), np.zeros((0, 2)))
+    for shots in ([empty], [empty, empty], [described(0, GRID, 0.0)]):
+        like = Affinity.learn(shots)
         assert np.isfinite(like.dustbin)
-        assert like.scores(empty, things(0, GRID, 0.0)).shape == (0, 6)
+        assert like.scores(empty, described(0, GRID, 0.0)).shape == (0, 6)
 
 
 def test_round_trip_and_refusal() -> None:
-    like = Likeness.learn([things(seed, GRID, 0.01) for seed in range(3)])
-    assert Likeness.from_dict(like.to_dict()) == like
+    like = Affinity.learn([described(seed, GRID, 0.01) for seed in range(3)])
+    assert Affinity(**asdict(like)) == like
     for key, value in (("shortfall", 0.0), ("units", [1, -1]), ("stray", 2), ("dustbin", "low")):
         with pytest.raises((ValueError, TypeError)):
-            Likeness.from_dict({**like.to_dict(), key: value})
+            Affinity(**{**asdict(like), key: value})

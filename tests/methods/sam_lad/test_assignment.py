@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fmlad.methods.sam_lad.assignment import match, transport
+from fmlad.methods.sam_lad.matching import match, transport
 
 
 def clear(count: int = 6, own: float = 0.95, other: float = 0.5) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where an image registers to the shots, no object is odd whose pixels are as ever."""
+"""Where an image registers to the shots, no object is anomalous whose pixels are as ever."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 import fmlad
 from fmlad.backbones.roles import Masks
-from fmlad.methods.sam_lad.confirmation import Witness
+from fmlad.methods.sam_lad.rematching import Confirmation
 from tests.methods.sam_lad.test_method import BLUE, TRAY, Blobs, draw, kinds, without
 
 
@@ -106,10 +106,10 @@ def test_a_scratch_within_an_object_is_seen_by_the_measure_of_places() -> None:
 def test_maps_light_up_where_something_changed() -> None:
     patches = np.zeros((4, 4), np.float32)
     patches[1, 2] = 9
-    maps = Witness(patches, alone=False).of_maps({"object": np.full((4, 4), 3, np.float32)})
+    maps = Confirmation(patches, alone=False).of_maps({"object": np.full((4, 4), 3, np.float32)})
     assert maps["object"][1, 2] == 3
     assert maps["object"].sum() == 3
 
 
 def test_there_is_no_witness_without_a_bank() -> None:
-    assert Witness.of(None, None) is None
+    assert Confirmation.of(None, None) is None

@@ -140,11 +140,11 @@ def test_a_pin_in_the_wrong_compartment_although_the_count_is_right(tray: fmlad.
 
 
 def test_with_three_shots_objects_are_measured_as_wholes(tray: fmlad.Detector) -> None:
-    assert tray._fitted.state.learned.wholes is not None
-    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.learned.wholes is None
+    assert tray._fitted.state.learned.gaussian is not None
+    assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.learned.gaussian is None
     for options in ({"pooled": False}, {"align": "none"}):
         plain = fit([draw(TRAY, seed) for seed in range(3)], background=False, **options)
-        assert plain._fitted.state.learned.wholes is None
+        assert plain._fitted.state.learned.gaussian is None
 
 
 def test_an_empty_place_is_not_taken_for_an_object_that_was_not_cut_out() -> None:
@@ -294,11 +294,12 @@ def test_every_broken_state_is_refused(tray: fmlad.Detector) -> None:
         ("numbers", [0, 1, 2, 2]),
         ("numbers", [0, 1, 2]),
         ("learned", None),
-        ("learned", {**meta["learned"], "usual": -1.0}),
-        ("learned", {**meta["learned"], "usual": "many"}),
+        ("learned", {**meta["learned"], "baseline": -1.0}),
+        ("learned", {**meta["learned"], "baseline": "many"}),
         ("sizes", [[0, 1]] * 4),
         ("selection", {"grain": "crumbs", "least": 0.1, "most": 0.2}),
-        ("learned", {**meta["learned"], "likeness": {}}),
+        ("learned", {**meta["learned"], "affinity": {}}),
+        ("selection", {"grain": "own", "least": 0.1}),
         ("bank", None),
     ):
         with pytest.raises(CorruptDetectorError):
@@ -394,6 +395,7 @@ def test_upsampled_maps_are_used() -> None:
         np.testing.assert_array_equal(template.vector, image_vector(own))
 
 
+@pytest.mark.slow
 def test_the_memory_of_fit_does_not_grow_beyond_the_coreset() -> None:
     nearest = Nearest()
     chosen = profiles.resolve(("feature_extractor",), "builtin")

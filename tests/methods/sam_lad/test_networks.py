@@ -83,6 +83,7 @@ def test_only_an_open_factor_asks_for_an_upsampler() -> None:
     assert "upsampler" in SamLad(SamLadConfig(upsample=4)).needs
 
 
+@pytest.mark.slow
 def test_the_command_line_with_local_folders(weights: Path, tmp_path: Path) -> None:
     from PIL import Image
 

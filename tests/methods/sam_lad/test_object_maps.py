@@ -56,7 +56,7 @@ def test_an_object_is_measured_with_one_transfer_from_the_device(align: Align) -
         assert found.mean > 0
     assert OnDevice.waits == len(query)
     OnDevice.waits = 0
-    query.things("gap")
+    query.described("gap")
     assert OnDevice.waits == 1  # all descriptors of an image
 
 

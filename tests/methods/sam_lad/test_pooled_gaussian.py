@@ -12,7 +12,7 @@ from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
 from fmlad.methods.sam_lad import pooled_gaussian as module
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, Wholes, brought
+from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, PooledGaussian, brought
 from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.objects.appearance import Objects
 
@@ -56,18 +56,20 @@ WAY, OTHER_WAY = (torch.randn(3, CELL, CELL, generator=RNG) for _ in range(2))
 LEANS = (-1.0, -0.4, 0.3, 1.1)
 
 
-def known(reach: float = 0.3) -> Wholes:
+def known(reach: float = 0.3) -> PooledGaussian:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     likes = [np.tile(np.arange(9)[:, None], (1, len(templates))) for _ in templates]
-    found = Wholes.learn(templates, likes, reach)
+    found = PooledGaussian.learn(templates, likes, reach)
     assert found is not None
     return found
 
 
-def odds(wholes: Wholes, query: ObjectMaps, place: int, own: int | None = None) -> float:
+def z_score(
+    gaussian: PooledGaussian, query: ObjectMaps, place: int, own: int | None = None
+) -> float:
     likes = [(number, place if own is None else own) for number in range(len(LEANS))]
     vectors = brought(query, np.array([box(place)]) / SIDE)
-    return float(wholes.odds(vectors, likes, range(len(LEANS)), frozenset())[0])
+    return float(gaussian.z_score(vectors, likes, range(len(LEANS)), frozenset())[0])
 
 
 def test_squares_equal_the_dense_inverse() -> None:
@@ -96,26 +98,26 @@ def test_boxes_are_brought_to_one_grid() -> None:
 
 def test_what_one_object_shows_holds_for_the_others() -> None:
     # Object 0 has never leaned this far, but all objects lean; none was ever changed the other way.
-    usual, unusual = page(KINDS, 1.6, WAY, 20), page(KINDS, 1.6, OTHER_WAY, 21)
-    wholes = known()
-    assert odds(wholes, usual, 0) < 2 < odds(wholes, unusual, 0)
+    baseline, unusual = page(KINDS, 1.6, WAY, 20), page(KINDS, 1.6, OTHER_WAY, 21)
+    gaussian = known()
+    assert z_score(gaussian, baseline, 0) < 2 < z_score(gaussian, unusual, 0)
 
 
 def test_a_good_object_in_the_wrong_place() -> None:
     swapped = page([KINDS[1], KINDS[0], *KINDS[2:]], 0.1, WAY, 30)
     right = page(KINDS, 0.1, WAY, 31)
     rivals, alone = known(), known(reach=np.inf)
-    assert odds(rivals, right, 0) < 1
-    assert odds(rivals, swapped, 0) > odds(alone, swapped, 0) + 2
+    assert z_score(rivals, right, 0) < 1
+    assert z_score(rivals, swapped, 0) > z_score(alone, swapped, 0) + 2
 
 
 def test_equal_objects_are_no_rivals_of_each_other() -> None:
     same = [KINDS[0]] * 9
     templates = [page(same, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
-    wholes = Wholes.learn(templates, likes, 0.3)
-    assert wholes is not None
-    assert odds(wholes, page(same, 0.2, WAY, 40), 4) < 2
+    gaussian = PooledGaussian.learn(templates, likes, 0.3)
+    assert gaussian is not None
+    assert z_score(gaussian, page(same, 0.2, WAY, 40), 4) < 2
 
 
 def test_excluded_templates_say_nothing() -> None:
@@ -126,9 +128,9 @@ def test_excluded_templates_say_nothing() -> None:
     own = [(number, 2) for number in range(3)]
     values = []
     for shown in (templates, spoilt):
-        wholes = Wholes.learn(shown, likes, 0.3)
-        assert wholes is not None
-        values.append(wholes.surprise(query, own, range(3), frozenset({3}))[0])
+        gaussian = PooledGaussian.learn(shown, likes, 0.3)
+        assert gaussian is not None
+        values.append(gaussian.surprise(query, own, range(3), frozenset({3}))[0])
     assert values[0] == pytest.approx(values[1], abs=1e-9)
 
 
@@ -136,32 +138,34 @@ def test_an_object_cut_wrongly_in_one_shot_is_no_like() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     wrong = maps(templates[3].level, [box(0, 1.5), *(box(place) for place in range(1, 9))])
     likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
-    wholes = Wholes.learn([*templates[:3], wrong], likes, 0.3)
-    assert wholes is not None
-    assert odds(wholes, page(KINDS, 0.1, WAY, 60), 0) < 2
+    gaussian = PooledGaussian.learn([*templates[:3], wrong], likes, 0.3)
+    assert gaussian is not None
+    assert z_score(gaussian, page(KINDS, 0.1, WAY, 60), 0) < 2
 
 
 def test_too_few_shots_or_no_likes() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     likes = [np.tile(np.arange(9)[:, None], (1, 2)) for _ in range(2)]
-    assert Wholes.learn(templates[:2], likes, 0.3) is None
+    assert PooledGaussian.learn(templates[:2], likes, 0.3) is None
     nobody = [np.full((9, 3), module.NOBODY) for _ in range(3)]
-    assert Wholes.learn(templates[:3], nobody, 0.3) is None
+    assert PooledGaussian.learn(templates[:3], nobody, 0.3) is None
 
 
 def test_saved_and_restored() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
     likes[2][3] = module.NOBODY
-    wholes = Wholes.learn(templates, likes, 0.3)
-    assert wholes is not None
-    assert np.isnan(wholes.usual).sum() == 1
-    named = {f"wholes.{name}": tensor for name, tensor in wholes.tensors().items()}
-    again = Wholes.restore(TensorReader(named, "cpu"), templates, 0.3)
+    gaussian = PooledGaussian.learn(templates, likes, 0.3)
+    assert gaussian is not None
+    assert np.isnan(gaussian.baseline).sum() == 1
+    named = {f"gaussian.{name}": tensor for name, tensor in gaussian.tensors().items()}
+    again = PooledGaussian.restore(TensorReader(named, "cpu"), templates, 0.3)
     query = page(KINDS, 0.4, WAY, 70)
-    assert odds(again, query, 3) == odds(wholes, query, 3)
-    far = {**named, "wholes.pairs": torch.tensor([[0.0, 36.0]])}
+    assert z_score(again, query, 3) == z_score(gaussian, query, 3)
+    far = {**named, "gaussian.pairs": torch.tensor([[0.0, 36.0]])}
     with pytest.raises(ValueError, match="do not exist"):
-        Wholes.restore(TensorReader(far, "cpu"), templates, 0.3)
+        PooledGaussian.restore(TensorReader(far, "cpu"), templates, 0.3)
     with pytest.raises(CorruptDetectorError):
-        Wholes.restore(TensorReader({"wholes.pairs": named["wholes.pairs"]}, "cpu"), templates, 0.3)
+        PooledGaussian.restore(
+            TensorReader({"gaussian.pairs": named["gaussian.pairs"]}, "cpu"), templates, 0.3
+        )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from fmlad.methods.sam_lad.affinity import Likeness
-from fmlad.methods.sam_lad.assignment import Assignment
-from fmlad.methods.sam_lad.comparison import Comparison, Gauge, Matcher, before, learn_habits
-from fmlad.methods.sam_lad.match_statistics import Habits
+from fmlad.methods.sam_lad.comparison import (
+    Comparison,
+    Matcher,
+    before,
+    learn_statistics,
+)
+from fmlad.methods.sam_lad.matching import Affinity, Assignment, MatchStatistics
 from fmlad.methods.sam_lad.object_maps import ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import Wholes
-from fmlad.methods.sam_lad.rematching import Surveyor, revised
+from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
+from fmlad.methods.sam_lad.rematching import Rematcher, rematched
 from fmlad.methods.sam_lad.templates import TemplateIndex, image_vector
 from fmlad.objects.appearance import Objects
 
@@ -53,27 +57,28 @@ class Bench:
 
     def __init__(self, pooled: bool) -> None:
         self.templates = [page(PLACES, seed) for seed in range(4)]
-        things = [template.things("gap") for template in self.templates]
-        self.likeness = Likeness.learn(things)
-        assert self.likeness.spread is not None
-        self.matcher = Matcher(self.likeness, "gap", 1.0)
+        described = [template.described("gap") for template in self.templates]
+        self.affinity = Affinity.learn(described)
+        assert self.affinity.spread is not None
+        self.matcher = Matcher(self.affinity, "gap", 1.0)
         index = TemplateIndex([template.vector for template in self.templates])
-        found = learn_habits(self.templates, index, self.matcher, "box", 0.01)
-        self.habits: Habits = found[0]
-        self.usual, self.likes = found[1], found[2]
-        self.wholes = None
+        found = learn_statistics(self.templates, index, self.matcher, "box", 0.01)
+        self.statistics: MatchStatistics = found[0]
+        self.baseline, self.likes = found[1], found[2]
+        self.gaussian = None
         if pooled:
-            self.wholes = Wholes.learn(self.templates, self.likes, self.likeness.reach)
+            self.gaussian = PooledGaussian.learn(self.templates, self.likes, self.affinity.reach)
 
-    def surveyor(self, query: ObjectMaps) -> Surveyor:
+    def rematcher(self, query: ObjectMaps) -> Rematcher:
         comparisons: list[Comparison] = [
-            before(query, number, template, self.matcher, self.habits, frozenset())
+            before(query, number, template, self.matcher, self.statistics, frozenset())
             for number, template in enumerate(self.templates)
         ]
-        gauge = None
-        if self.wholes is not None:
-            gauge = Gauge(self.wholes, query, range(len(self.templates)), frozenset())
-        return Surveyor(query, comparisons, self.likeness, "box", 0.01, self.usual, gauge)
+        scorer = None
+        if self.gaussian is not None:
+            among = range(len(self.templates))
+            scorer = partial(self.gaussian.z_scores_of_boxes, query, among, frozenset())
+        return Rematcher(query, comparisons, self.affinity, "box", 0.01, self.baseline, scorer)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["pooled", "by places"])
@@ -88,27 +93,27 @@ def halves(place: int) -> list[Box]:
 
 def test_pieces_that_are_one_object_are_measured_as_matched_with_its_likes(bench: Bench) -> None:
     others = [box for place, box in enumerate(PLACES) if place != 4]
-    surveyor = bench.surveyor(page([*others, *halves(4)], 20))
-    together = surveyor.together((8, 9))
+    rematcher = bench.rematcher(page([*others, *halves(4)], 20))
+    together = rematcher.together((8, 9))
     assert together is not None
     assert together.matched
-    assert together.odds < 1.5
-    whole = bench.surveyor(page(PLACES, 20)).alone(4)
+    assert together.z_score < 1.5
+    whole = bench.rematcher(page(PLACES, 20)).alone(4)
     assert whole is not None
-    assert together.odds == pytest.approx(whole.odds, abs=1e-6)
+    assert together.z_score == pytest.approx(whole.z_score, abs=1e-6)
     np.testing.assert_allclose(together.measured.distances, whole.measured.distances, atol=1e-4)
-    alone = [surveyor.alone(row) for row in range(10)]
-    one = revised(surveyor, alone)[0]
+    alone = [rematcher.alone(row) for row in range(10)]
+    one = rematched(rematcher, alone)[0]
     assert (8, 9) in one.joined
     assert one.comparison.cost == 0
-    objects = surveyor.reconsidered(alone, one)
+    objects = rematcher.reconsidered(alone, one)
     assert objects[9] is None
     assert objects[8] is one.joined[(8, 9)]
 
 
 def test_an_object_that_was_not_cut_out_is_not_missing(bench: Bench) -> None:
-    surveyor = bench.surveyor(page([box for i, box in enumerate(PLACES) if i != 6], 21))
-    for one in revised(surveyor, [surveyor.alone(row) for row in range(8)]):
+    rematcher = bench.rematcher(page([box for i, box in enumerate(PLACES) if i != 6], 21))
+    for one in rematched(rematcher, [rematcher.alone(row) for row in range(8)]):
         assert one.comparison.cost == 0
         assert not one.absent
 
@@ -117,48 +122,48 @@ def test_an_object_cut_out_of_place_has_not_moved_but_one_that_moved_has() -> No
     bench = Bench(pooled=True)
     left, top, right, _ = PLACES[4]
     half = [*PLACES[:4], (left, top, right, top + 4), *PLACES[5:]]
-    cut = bench.surveyor(page(half, 25))
+    cut = bench.rematcher(page(half, 25))
     kinds = KINDS.clone()
     kinds[4] = 0
-    gone = bench.surveyor(page(half, 26, kinds))
+    gone = bench.rematcher(page(half, 26, kinds))
     order = np.arange(9)
-    for surveyor, free in ((cut, True), (gone, False)):
+    for rematcher, free in ((cut, True), (gone, False)):
         told = [
             replace(
                 one,
                 moved=np.where(order == 4, 2.0, 0.0),
                 found=Assignment(np.stack([order, order], 1), order, np.eye(10)),
             )
-            for one in surveyor.comparisons
+            for one in rematcher.comparisons
         ]
-        surveyor = replace(surveyor, comparisons=told)
-        alone = [surveyor.alone(row) for row in range(9)]
-        for one in revised(surveyor, alone):
+        rematcher = replace(rematcher, comparisons=told)
+        alone = [rematcher.alone(row) for row in range(9)]
+        for one in rematched(rematcher, alone):
             assert (one.comparison.moved[4] == 0) == free
 
 
 def test_an_object_that_is_gone_stays_missing_and_its_place_is_odd(bench: Bench) -> None:
     kinds = KINDS.clone()
     kinds[6] = 0
-    surveyor = bench.surveyor(page([box for i, box in enumerate(PLACES) if i != 6], 22, kinds))
-    for one in revised(surveyor, [surveyor.alone(row) for row in range(8)]):
+    rematcher = bench.rematcher(page([box for i, box in enumerate(PLACES) if i != 6], 22, kinds))
+    for one in rematched(rematcher, [rematcher.alone(row) for row in range(8)]):
         assert one.comparison.missing[6] > 0
-        assert one.absent[6].odds > 3
+        assert one.absent[6].z_score > 3
 
 
 def test_one_proposal_over_two_objects_is_measured_in_their_places() -> None:
     bench = Bench(pooled=True)
     joined: Box = (PLACES[0][0], PLACES[0][1], PLACES[1][2], PLACES[1][3])
     query = page([joined, *PLACES[2:]], 23)
-    surveyor = bench.surveyor(query)
-    alone = [surveyor.alone(row) for row in range(8)]
+    rematcher = bench.rematcher(query)
+    alone = [rematcher.alone(row) for row in range(8)]
     assert alone[0] is not None
-    assert alone[0].odds > 3
-    second = revised(surveyor, alone)
+    assert alone[0].z_score > 3
+    second = rematched(rematcher, alone)
     chosen = min(second, key=lambda one: one.comparison.cost)
-    found = surveyor.reconsidered(alone, chosen)[0]
+    found = rematcher.reconsidered(alone, chosen)[0]
     assert found is not None
-    assert found.odds < 1.5
+    assert found.z_score < 1.5
     assert all(not one.comparison.missing.any() for one in second)
 
 
@@ -166,9 +171,9 @@ def test_a_changed_object_stays_odd_however_it_is_cut() -> None:
     bench = Bench(pooled=True)
     kinds = KINDS.clone()
     kinds[4] = kinds[4].flip(-1)
-    surveyor = bench.surveyor(page(PLACES, 24, kinds))
-    alone = [surveyor.alone(row) for row in range(9)]
-    objects = surveyor.reconsidered(alone, revised(surveyor, alone)[0])
-    odds = [one.odds for one in objects if one is not None]
-    assert len(odds) == 9
-    assert odds[4] > 3 > max(odds[:4] + odds[5:])
+    rematcher = bench.rematcher(page(PLACES, 24, kinds))
+    alone = [rematcher.alone(row) for row in range(9)]
+    objects = rematcher.reconsidered(alone, rematched(rematcher, alone)[0])
+    z_score = [one.z_score for one in objects if one is not None]
+    assert len(z_score) == 9
+    assert z_score[4] > 3 > max(z_score[:4] + z_score[5:])

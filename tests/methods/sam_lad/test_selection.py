@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -95,11 +97,10 @@ def test_few_and_empty_shots() -> None:
 
 def test_round_trip_and_refusal() -> None:
     selection = Selection("parts", 0.01, 0.3)
-    assert Selection.from_dict(selection.to_dict()) == selection
+    assert Selection(**asdict(selection)) == selection
     for data in (
         {"grain": "crumbs", "least": 0.1, "most": 0.2},
-        {"grain": "own", "least": 0.3, "most": 0.2},
-        {"grain": "own", "least": 0.3},
+        {"grain": "own", "least": -0.3},
     ):
         with pytest.raises((ValueError, LookupError)):
-            Selection.from_dict(data)
+            Selection(**data)  # type: ignore[arg-type]

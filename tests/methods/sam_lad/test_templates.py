@@ -1,4 +1,4 @@
-"""The template bank: nearest images, exclusion, coreset; and what habits make of matches."""
+"""The template bank: nearest images, exclusion, coreset; and match statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmlad.methods.sam_lad.match_statistics import UNKNOWN, Habits
+from fmlad.methods.sam_lad.matching import UNKNOWN, MatchStatistics
 from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
 
 
@@ -51,14 +51,14 @@ def test_absence_surprises_as_much_as_presence_is_usual() -> None:
     always, never = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
     found = np.array([[UNKNOWN, *always], [UNKNOWN, *never]])
     surplus = np.zeros((4, 4)) + UNKNOWN * np.eye(4)
-    habits = Habits((found,) * 4, surplus)
-    sure, clutter = habits.missing(0, frozenset())
+    statistics = MatchStatistics((found,) * 4, surplus)
+    sure, clutter = statistics.missing(0, frozenset())
     assert sure == pytest.approx(-math.log(1 - 3.5 / 4))
     assert clutter < 0.2
-    assert habits.missing(0, frozenset({2, 3}))[0] < sure
-    assert habits.extra(frozenset()) == pytest.approx(math.log(1 + 13 / 0.5))
-    noisy = Habits((found,) * 4, np.where(surplus < 0, UNKNOWN, 2.0))
+    assert statistics.missing(0, frozenset({2, 3}))[0] < sure
+    assert statistics.extra(frozenset()) == pytest.approx(math.log(1 + 13 / 0.5))
+    noisy = MatchStatistics((found,) * 4, np.where(surplus < 0, UNKNOWN, 2.0))
     assert noisy.extra(frozenset()) < 0.5
-    lone = Habits((np.zeros((2, 1)) + UNKNOWN,), np.full((1, 1), UNKNOWN))
+    lone = MatchStatistics((np.zeros((2, 1)) + UNKNOWN,), np.full((1, 1), UNKNOWN))
     assert lone.extra(frozenset()) == pytest.approx(math.log(2))
     np.testing.assert_allclose(lone.missing(0, frozenset()), math.log(2))
