@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,10 @@ EMPTY = 400  # pictures of the runs in which workers do nothing
 class Idle(predict.BatchWorker):
     """A worker that gives every picture the verdict of the first one: what is left is Ray."""
 
-    def __call__(self, rows: Any) -> Iterator[Any]:
-        batch = rows["batch"][0]
+    def do(self, job: predict.Batch) -> list[fmlad.Prediction | fmlad.Failure]:
         if self._detector is None:
-            self._verdict = self.load().predict(batch.images[0])
-        for place in range(batch.first, batch.first + len(batch.images)):
-            yield predict._row(place, self._verdict)
+            self._verdict = self.load().predict(job.images[0])
+        return [self._verdict] * len(job.images)
 
 
 def timed(outcomes: Iterable[object]) -> tuple[float, float]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import ROOT, code_name, keep
 from fmlad import bench
-from fmlad.bench.groups import condensed, groups
+from fmlad.bench.groups import Group, groups
 from fmlad.bench.report import write_report
+from fmlad.bench.summary import Line
 
 
 def say(done: int, total: int, what: str) -> None:
@@ -44,3 +47,41 @@ def run_suite(suite: str, description: str) -> int:
         page, _ = write_report(results.folder, command=command, progress=say)
         print(page)
     return 1 if results.failed else 0
+
+
+def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
+    """JSON-ready: what tables need of groups, and nothing of single images."""
+    return [
+        {
+            "dataset": group.dataset,
+            "title": group.title,
+            "tasks": list(group.tasks),
+            "lines": [_condensed(line) for line in group.lines],
+        }
+        for group in found
+    ]
+
+
+def _condensed(line: Line) -> dict[str, Any]:
+    """Absolute paths among options are cut down to their names: elsewhere they say nothing."""
+    options = {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in line.entry.options.items()
+    }
+    figures = {
+        name: {key: round(value, 4) for key, value in vars(figure).items() if value is not None}
+        for name, figure in line.figures.items()
+    }
+    return {
+        "entry": line.entry.label,
+        "method": line.entry.method,
+        "profile": line.entry.profile,
+        "options": options,
+        "shots": line.shots,
+        "seeds": list(line.seeds),
+        "images": line.images,
+        "category_prompts": line.category_prompts,
+        "normals_beyond_k": line.normals_beyond_k,
+        "figures": figures,
+        "cost": {name: round(value, 4) for name, value in line.cost.items()},
+    }

@@ -100,7 +100,7 @@ class Detector:
         resume: bool = False,
         **options: Any,
     ) -> Detector:
-        """Fits a detector to k normal images; one is enough, more say more.
+        """Fits a detector to k normal images; one is enough.
 
         Args:
             shots: A folder, one image, or several: paths, bytes, PIL images, arrays ``(H, W, 3)``.
@@ -116,7 +116,7 @@ class Detector:
                 what ``"foundation"`` would add.
             backbones: Role -> backbone name or object, overriding the profile.
             validation: Further normal images. They set the threshold and, with ``"clip-lad"``,
-                the scales of the branches; nothing of them is remembered.
+                the scales of the branches; they are not shots.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             seed: For everything left to chance.
             progress: Called as ``progress(done, total, what)``.
@@ -146,18 +146,20 @@ class Detector:
                 )
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, where the training left off.")
-        # Images first: a typo in a path should not cost the loading of a network.
+        profile, chosen = _choice(chosen_method, profile, backbones)
+        device = profiles.pick_device(device)
+        # Images before backbones: a typo in a path should not cost the loading of a network.
         pictures = _load_all(shots)
         held_out = _load_all(validation) if _given(validation) else []
         extra = _load_all(unlabeled) if _given(unlabeled) else []
-        profile, chosen, backbone_set = _chosen(chosen_method, profile, backbones, device)
+        backbone_set = _load_backbones(chosen, device)
         views = _views(backbone_set, pictures)
         context = FitContext(
             labels=None if labels is None else _checked_labels(labels, views),
             unlabeled=_views(backbone_set, extra),
             validation=_views(backbone_set, held_out),
             prompts=prompts,
-            device=backbone_set.device,
+            device=device,
             seed=seed,
             progress=progress or silent,
             encoder=cast("Encoder | None", backbone_set.backbones.get("encoder")),
@@ -199,7 +201,8 @@ class Detector:
         """
         method = create_method(ZERO_SHOT, options)
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
-        profile, chosen, backbone_set = _chosen(method, profile, backbones, device)
+        profile, chosen = _choice(method, profile, backbones)
+        backbone_set = _load_backbones(chosen, profiles.pick_device(device))
         fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)
         return cls(fitted, backbone_set, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
@@ -340,10 +343,7 @@ class Detector:
 
     @classmethod
     def load(
-        cls,
-        folder: str | os.PathLike[str],
-        device: str = "auto",
-        profile: str | None = None,
+        cls, folder: str | os.PathLike[str], device: str = "auto", profile: str | None = None
     ) -> Detector:
         """Reads a saved detector.
 
@@ -460,19 +460,15 @@ def _given(sources: Inputs) -> bool:
     return not (isinstance(sources, list | tuple) and len(sources) == 0)
 
 
-def _chosen(
-    method: Method,
-    profile: str | None,
-    backbones: Mapping[str, str | Backbone] | None,
-    device: str,
-) -> tuple[str, dict[str, str | Backbone], BackboneSet]:
-    """The profile in force, its backbone for each role of the method, and those loaded."""
+def _choice(
+    method: Method, profile: str | None, backbones: Mapping[str, str | Backbone] | None
+) -> tuple[str, dict[str, str | Backbone]]:
+    """The profile in force and its backbone for each role of the method, nothing loaded yet."""
     if profile is None:
         profiles.say_default()
     profile = profiles.profile_name(profile)
     roles = method_roles(method, profile, backbones)
-    chosen = profiles.resolve(roles, profile, method.declared.get(profile), backbones)
-    return profile, chosen, _load_backbones(chosen, profiles.pick_device(device))
+    return profile, profiles.resolve(roles, profile, method.declared.get(profile), backbones)
 
 
 def method_backbones(
@@ -488,7 +484,8 @@ def method_backbones(
         OptionError: No backbone fills a needed role, or the device is not usable.
         WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
     """
-    return _chosen(create_method(method, {}), profiles.profile_name(profile), backbones, device)[2]
+    _, chosen = _choice(create_method(method, {}), profiles.profile_name(profile), backbones)
+    return _load_backbones(chosen, profiles.pick_device(device))
 
 
 def _load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> BackboneSet:

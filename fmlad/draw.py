@@ -31,7 +31,7 @@ def outlines(
         picture: RGB, ``W`` x ``H`` pixels.
         labels: int ``(H, W)``; an index into ``names``, 0 is the background.
         names: Of the parts; :data:`UNMATCHED` ones are drawn in white.
-        counts: Objects of each part, listed over the upper left corner; None lists nothing.
+        counts: Objects of each part, listed in the upper left corner.
     """
     unit = max(1, round(max(picture.size) / 400))
     pixels = np.array(picture.convert("RGB"))
@@ -66,9 +66,8 @@ def outlines(
 def pairs(left: Image.Image, right: Image.Image) -> Image.Image:
     """Two pictures side by side on white, a gap between them."""
     gap = max(4, left.width // 50)
-    sheet = Image.new(
-        "RGB", (left.width + gap + right.width, max(left.height, right.height)), BOX_COLOUR
-    )
+    size = (left.width + gap + right.width, max(left.height, right.height))
+    sheet = Image.new("RGB", size, BOX_COLOUR)
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + gap, 0))
     return sheet
@@ -82,18 +81,11 @@ def part_colour(label: int) -> tuple[int, int, int]:
 
 
 def heat(
-    pixels: npt.NDArray[np.uint8],
-    anomaly_map: npt.NDArray[np.float32],
-    start: float,
-    full: float,
+    pixels: npt.NDArray[np.uint8], anomaly_map: npt.NDArray[np.float32], start: float, full: float
 ) -> Image.Image:
-    """Lays a map over an image on a fixed scale.
+    """Lays a float32 map ``(H, W)`` over uint8 pixels ``(H, W, 3)`` on a fixed scale.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)``.
-        anomaly_map: float32 ``(H, W)``.
-        start: Map value at which colour begins; below it the image shows as it is.
-        full: Map value of the hottest colour.
+    Colour begins at the value ``start`` and is hottest at ``full``.
     """
     level = np.clip((anomaly_map - start) / max(full - start, 1e-9), 0, 1)[..., None]
     positions = np.linspace(0, 1, len(_HEAT))
@@ -115,12 +107,8 @@ def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
             continue
         x0, y0, x1, y1 = finding.box
         right, bottom = picture.width - 1.0, picture.height - 1.0
-        frame = (
-            min(max(0.0, x0 - unit), right),
-            min(max(0.0, y0 - unit), bottom),
-            min(max(0.0, x0, x1) + unit, right),
-            min(max(0.0, y0, y1) + unit, bottom),
-        )
+        wide = x0 - unit, y0 - unit, max(0.0, x0, x1) + unit, max(0.0, y0, y1) + unit
+        frame = tuple(np.clip(wide, 0, (right, bottom, right, bottom)).tolist())
         draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
         draw.rectangle(frame, outline=BOX_COLOUR, width=unit)
         _tag(draw, str(number), frame, font, picture.size)

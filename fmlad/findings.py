@@ -23,10 +23,8 @@ class Finding:
     """One named difference between the query and the shots.
 
     Attributes:
-        kind: What sort of difference.
         part: The part concerned, or None for a plain defect.
-        expected: What the shots have (a count, say), or None.
-        observed: What the query has, or None.
+        expected: What the shots have (a count, say), or None; ``observed``: the query.
         box: ``xyxy`` in input pixels, or None where no place can be named.
         score: In units of the prediction's score; comparable within one prediction.
         text: One plain sentence.
@@ -48,16 +46,10 @@ class Finding:
 def defects(
     anomaly_map: npt.NDArray[np.float32], threshold: float, limit: int = 10
 ) -> list[Finding]:
-    """Regions of a map that exceed a threshold, as findings of kind ``defect``.
+    """Regions of a map ``(H, W)`` that exceed a threshold, highest peak first, as ``defect``.
 
-    Args:
-        anomaly_map: float32 ``(H, W)`` at the input's size.
-        threshold: A region has at least one pixel above it.
-        limit: At most this many, highest peak first.
-
-    Returns:
-        One finding per 8-connected region of the pixels above ``FLANK`` times the threshold; boxes
-        are tight around the region.
+    One finding per 8-connected region of the pixels above ``FLANK`` times the threshold that holds
+    one above it; boxes are tight around the region.
     """
     from scipy import ndimage
 

@@ -195,13 +195,10 @@ def _findings(
     branch is a finding; several branches below it may add up to an anomaly.
     """
     scaled = fitted.fusion.scaled
+    differences = [(d, scaled({d.branch: d.score})[d.branch]) for d in evidence.differences]
     typed = [
-        Finding(
-            *(d.kind, d.part, d.expected, d.observed, d.box),
-            scaled({d.branch: d.score})[d.branch],
-            d.text,
-        )
-        for d in evidence.differences
+        Finding(d.kind, d.part, d.expected, d.observed, d.box, value, d.text)
+        for d, value in differences
     ]
     threshold = fitted.calibration.threshold
     if threshold is None:

@@ -114,12 +114,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """A query that could not be judged.
-
-    Attributes:
-        source: What the query was called.
-        error: Why.
-    """
+    """A query that could not be judged: what it was called, and why."""
 
     source: str
     error: FmladError

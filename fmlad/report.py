@@ -1,8 +1,9 @@
-"""Self-contained HTML pages, from the templates of the package."""
+"""Self-contained HTML pages and Markdown, from the templates of the package."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from fmlad.explain import verdict_word
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 PICTURE_SIDE = 420  # px of the embedded pictures' longer side
 
@@ -28,12 +30,14 @@ def template(name: str) -> Template:
         loader=PackageLoader("fmlad"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"embed": embed, "picture": Image.fromarray, "verdict": verdict_word}
+    environment.filters |= {
+        "embed": embed, "picture": Image.fromarray, "plain": plain, "verdict": verdict_word,
+    }  # fmt: skip
     return environment.get_template(name)
 
 
 def write(path: Path, name: str, **values: Any) -> Path:
-    """Writes one HTML file that needs nothing beside it.
+    """Writes one file that needs nothing beside it.
 
     Args:
         path: The file.
@@ -52,14 +56,18 @@ def write(path: Path, name: str, **values: Any) -> Path:
     return path
 
 
-def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
-    """A small picture as the source of an ``img``.
+def plain(text: str) -> Markup:
+    """Words without a meaning in Markdown or HTML."""
+    from markupsafe import Markup
 
-    Args:
-        picture: Any size; only shrunk, never enlarged.
-        side: Longest side in pixels.
-        quality: Of the JPEG, 1 to 95.
-    """
+    safe = html.escape(text, quote=False)
+    for sign in "\\`*_|[]":
+        safe = safe.replace(sign, f"\\{sign}")
+    return Markup(" ".join(safe.split()))
+
+
+def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
+    """A picture as the source of an ``img``: a JPEG, shrunk to at most ``side`` pixels a side."""
     small = picture.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fmlad._version import __version__
-from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError
-from fmlad.methods.registry import create_method, list_methods
+from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError, UnknownNameError
+from fmlad.methods.registry import create_method
 from fmlad.pipeline import Fitted
 from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
@@ -42,15 +42,15 @@ THUMBNAIL_SIDE = 160  # px of the longer side
 
 @dataclass(frozen=True)
 class Record:
-    """How a detector was asked for.
+    """Arguments of a fit.
 
     Attributes:
         method: Name of the method.
         profile: Name of the profile.
-        backbones: Role -> backbone, by name or as the object that was given.
+        backbones: Role -> backbone, by name or as an object.
         seed: For refitting.
         validation: Number of validation images that set the threshold.
-        shot_keys: Pixel hash of each shot; empty while the originals are at hand.
+        shot_keys: Pixel hash of each shot; empty while the originals are in memory.
     """
 
     method: str
@@ -100,12 +100,12 @@ class Saved:
     """A saved detector, read and verified, its backbones not yet loaded.
 
     Attributes:
-        folder: Where it lies.
-        record: How it was asked for.
+        folder: Its folder.
+        record: Arguments of its fit.
         method: Built from its recorded options.
         manifest: The whole of ``detector.json``.
         state: The bytes of ``state.safetensors``.
-        thumbnails: JPEG of each shot, or none at all.
+        thumbnails: JPEG of each shot, or none.
     """
 
     folder: Path
@@ -128,9 +128,9 @@ def save(
     Args:
         folder: Target.
         fitted: The fitted method.
-        record: How it was asked for.
-        backbones: By role; their fingerprints are recorded.
-        thumbnails: JPEG of each shot, from :func:`thumbnail`; may be empty.
+        record: Arguments of the fit.
+        backbones: By role; their fingerprints are saved.
+        thumbnails: JPEG of each shot, from :func:`thumbnail`, or none.
 
     Raises:
         OptionError: ``folder`` holds something else, or cannot be written.
@@ -198,13 +198,10 @@ def read(folder: Path) -> Saved:
     for name, digest in manifest.files.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
+    named = {role: backbone.name for role, backbone in manifest.backbones.items()}
+    keys = tuple(shot.key for shot in manifest.shots)
     record = Record(
-        manifest.method,
-        manifest.profile,
-        {role: backbone.name for role, backbone in manifest.backbones.items()},
-        manifest.seed,
-        manifest.validation,
-        tuple(shot.key for shot in manifest.shots),
+        manifest.method, manifest.profile, named, manifest.seed, manifest.validation, keys
     )
     state = contents.pop(STATE)
     thumbnails = tuple(contents[name] for name in names if name in contents)
@@ -248,14 +245,10 @@ def restore(saved: Saved, device: str) -> Fitted:
             raise CorruptDetectorError(
                 f"scales are for {list(fusion.scales)}; expected {list(saved.method.branches)}"
             )
-        return Fitted(
-            saved.method,
-            state,
-            fusion,
-            Calibration.from_dict(manifest.calibration),
-            tuple(shot.name for shot in manifest.shots),
-            tuple(shot.score for shot in manifest.shots),
-        )
+        names = tuple(shot.name for shot in manifest.shots)
+        scores = tuple(shot.score for shot in manifest.shots)
+        calibration = Calibration.from_dict(manifest.calibration)
+        return Fitted(saved.method, state, fusion, calibration, names, scores)
     except SafetensorError as error:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:
@@ -292,15 +285,11 @@ def _read_manifest(folder: Path) -> _Manifest:
 
 def _method(folder: Path, manifest: _Manifest) -> Method:
     """The recorded method with every option as it was recorded, none as today's default."""
-    if manifest.method not in list_methods():
-        # A plug-in that is not installed here looks the same as a damaged name.
-        raise _corrupt(
-            folder, f"method {manifest.method!r} is unknown (known: {', '.join(list_methods())})"
-        )
     try:
         method = create_method(manifest.method, manifest.config)
-    except (OptionError, TypeError) as error:
-        raise _corrupt(folder, f"{MANIFEST}: config: {error}") from error
+    except (UnknownNameError, OptionError, TypeError) as error:
+        # The plug-in of an unknown method may not be installed here.
+        raise _corrupt(folder, f"{MANIFEST}: {error}") from error
     present, needed = manifest.backbones.keys(), set(method.needs)
     wrong = None
     if lacking := {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys():
@@ -343,9 +332,7 @@ def check_target(folder: Path) -> None:
     """
     if folder.is_file() or folder.is_symlink():
         raise OptionError(f"{folder} is a file or a link; give a folder to save the detector to.")
-    if not folder.is_dir():
-        return
-    # Saving replaces the whole folder: nothing may lie in it that is not ours.
+    # Saving replaces the whole folder.
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         ours = name in (MANIFEST, STATE, "shots") or re.fullmatch(THUMBNAIL, name)

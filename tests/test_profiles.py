@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from fmlad.profiles import (
     profile_name,
     resolve,
 )
+from tests.conftest import picture
 
 FEATURES = "feature_extractor"
 HANDMADE = "builtin:handmade@1"
@@ -70,17 +70,18 @@ def test_the_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatc
     assert profile_name(None) == "builtin"
 
 
-def test_it_is_said_once_what_another_profile_would_add(
-    folder: Path, caplog: pytest.LogCaptureFixture
+def test_one_line_says_once_what_another_profile_would_add(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    shot = picture(0, size=(60, 80))
     profiles.say_default.cache_clear()
     for _ in range(2):
-        fmlad.Detector.from_shots(folder, banks="patch")
+        fmlad.Detector.from_shots(shot, banks="patch", registration=False)
     (line,) = (record.message for record in caplog.records if "profile" in record.message)
     assert "profile='foundation'" in line
     caplog.clear()
     profiles.say_default.cache_clear()
-    fmlad.Detector.from_shots(folder, banks="patch", profile="builtin")
+    fmlad.Detector.from_shots(shot, banks="patch", registration=False, profile="builtin")
     assert not caplog.records
 
 

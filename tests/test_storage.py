@@ -56,9 +56,9 @@ def _one_thread() -> Iterator[None]:
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     """The same coloured blocks every time, with noise of its own."""
-    blocks = np.random.default_rng(5).integers(0, 200, (height // 8, width // 8, 3))
+    blocks = np.random.default_rng(5).integers(0, 200, (height // 16, width // 16, 3))
     noise = np.random.default_rng(seed).integers(0, 30, (height, width, 3))
-    return (blocks.repeat(8, axis=0).repeat(8, axis=1) + noise).astype(np.uint8)
+    return (blocks.repeat(16, axis=0).repeat(16, axis=1) + noise).astype(np.uint8)
 
 
 def query() -> np.ndarray:

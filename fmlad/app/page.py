@@ -27,17 +27,10 @@ Files = list[str] | None
 
 
 def build_page(profile: str | None = None) -> gr.Blocks:
-    """Builds the page without serving it.
+    """Builds the page, to be launched with :func:`launch_options`, without serving it.
 
-    Args:
-        profile: The profile chosen at first: ``"builtin"``, ``"light"`` or ``"foundation"``; None
-            means ``$FMLAD_PROFILE``, else ``"builtin"``.
-
-    Returns:
-        Blocks to be launched with :func:`launch_options`.
-
-    Raises:
-        UnknownNameError: There is no such profile.
+    ``profile`` is chosen at first; None means ``$FMLAD_PROFILE``, else ``"builtin"``. Raises
+    UnknownNameError where there is no such profile.
     """
     # The page has no place to write prompts in: methods that ask for them are left out.
     methods = [name for name in list_methods() if "prompts" not in method_class(name).takes]
@@ -64,10 +57,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
                         min_width=120,
                     )
                     chosen = gr.Dropdown(
-                        list_profiles(),
-                        value=profile_name(profile),
-                        label="Profile",
-                        min_width=120,
+                        list_profiles(), value=profile_name(profile), label="Profile", min_width=120
                     )
                 button = gr.Button("Judge", variant="primary", elem_id="judge")
             with gr.Column(scale=3, min_width=360):
@@ -145,10 +135,7 @@ def launch_options() -> dict[str, Any]:
 def launch(profile: str | None = None, port: int | None = None, open_browser: bool = False) -> None:
     """Serves the page to this machine alone, until interrupted.
 
-    Args:
-        profile: As in :func:`build_page`.
-        port: Port to listen on; None takes the first free one from 7860 on.
-        open_browser: Whether to open the page in the browser of this machine.
+    Port None takes the first free one from 7860 on.
 
     Raises:
         OptionError: The port is taken or cannot be had.

@@ -49,11 +49,8 @@ _FOLDERS = re.compile(r"(?<![\w:/\\.~-])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/
 class Picture:
     """One uploaded file that could be read.
 
-    Attributes:
-        name: Its file name.
-        pixels: uint8 ``(H, W, 3)`` RGB.
-        key: Hash of the file's bytes.
-        remark: What the reader had to say about it (more than one frame), or None.
+    ``pixels`` are uint8 ``(H, W, 3)`` RGB, ``key`` is the hash of the file's bytes, ``remark`` what
+    the reader had to say about it (more than one frame), or None.
     """
 
     name: str
@@ -64,13 +61,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Problem:
-    """One uploaded file that could not be used.
-
-    Attributes:
-        role: What it was uploaded as.
-        name: Its file name.
-        reason: Why, in a sentence or two.
-    """
+    """One uploaded file that could not be used, and why in a sentence or two."""
 
     role: Role
     name: str
@@ -79,13 +70,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Upload:
-    """One uploaded file at a glance.
-
-    Attributes:
-        name: Its file name.
-        picture: It, longest side at most :data:`THUMBNAIL_SIDE` pixels; None if it is unreadable.
-        reason: Why it is unreadable, or None.
-    """
+    """One uploaded file at a glance: a thumbnail, or why it is unreadable."""
 
     name: str
     picture: Image.Image | None
@@ -97,12 +82,7 @@ class Verdict:
     """What is kept of one query; not its pixels and map, which are large.
 
     Attributes:
-        name: File name of the query.
-        score: The exact score.
-        threshold: Scores above it are anomalous, or None.
-        decision: ``"anomalous"``, ``"normal"`` or ``"not decided"``.
         findings: Their order is the numbering of the boxes.
-        notes: How the verdict came about.
         data: JSON-ready, as ``Prediction.to_dict``.
         picture: Heat layer and numbered boxes, longest side at most :data:`PICTURE_SIDE`.
         map_file: The anomaly map, float32 ``(H, W)`` at the query's size, as ``.npy``; None if no
@@ -125,8 +105,6 @@ class Result:
     """All that comes of one press of the button.
 
     Attributes:
-        method: The method asked for.
-        profile: The profile asked for.
         error: Why nothing could be judged, or None.
         problems: Files that could not be used, whether or not the rest could.
         verdicts: One per readable query, in order.
@@ -161,10 +139,7 @@ class Result:
 
 
 class DetectorCache:
-    """The last few detectors, so that asking again about the same shots is quick.
-
-    Keyed by the files' contents, so that visitors may share it without seeing each other's.
-    """
+    """The last few detectors, by the contents of the shots' files: visitors may share it."""
 
     def __init__(self, limit: int = 4) -> None:
         self._limit = limit
@@ -201,14 +176,7 @@ def judge(
 ) -> Result:
     """Judges some files by others. Whatever is wrong with them is told in the result.
 
-    Args:
-        shots: Files of normal images.
-        queries: Files of images to judge.
-        method: Name of a method.
-        profile: Name of a profile.
-        detectors: Where fitted detectors are kept.
-        folder: Existing folder for the anomaly maps; None writes none.
-        progress: Called as ``progress(done, total, what)``.
+    Detectors are kept in ``detectors``; anomaly maps are written to ``folder``, if there is one.
     """
     problems: list[Problem] = []
     try:
@@ -277,11 +245,7 @@ def thumbnails(paths: Sequence[str | Path], role: Role) -> list[Upload]:
 
 
 def read_file(path: str | Path) -> Picture:
-    """Decodes one uploaded file.
-
-    Raises:
-        FmladError: It is not a readable picture; the message names the file without its folder.
-    """
+    """Decodes a file; FmladError names it without its folder where it is no picture."""
     name = Path(path).name
     try:
         size = Path(path).stat().st_size
@@ -337,16 +301,12 @@ def _reported(path: str | Path, role: Role, problems: list[Problem]) -> Iterator
 
 
 def _check_numbers(shots: Sequence[object], queries: Sequence[object]) -> None:
-    if not shots:
-        raise ShotsError(
-            "There are no normal images. Upload one or more pictures of good products first."
-        )
-    if not queries:
-        raise ShotsError("There is no image to judge. Upload one or more.")
-    for given, limit, what in (
-        (shots, MAX_SHOTS, "normal images"),
-        (queries, MAX_QUERIES, "images to judge"),
+    for given, limit, what, advice in (
+        (shots, MAX_SHOTS, "normal images", "one or more pictures of good products first"),
+        (queries, MAX_QUERIES, "images to judge", "one or more"),
     ):
+        if not given:
+            raise ShotsError(f"There are no {what}. Upload {advice}.")
         if len(given) > limit:
             raise ShotsError(
                 f"Got {len(given)} {what}; this page takes at most {limit} at a time. "

@@ -10,10 +10,5 @@ STYLE = files("fmlad").joinpath("templates/app.css").read_text(encoding="utf-8")
 
 
 def say(macro: str, *values: object) -> str:
-    """A piece of the page, with every word of an upload escaped; empty if there is nothing to say.
-
-    Args:
-        macro: ``"headline"``, ``"strip"``, ``"details"``, ``"problems"``, ``"shots"``, ...
-        values: Its arguments.
-    """
+    """A macro's piece of the page, every word of an upload escaped; empty with nothing to say."""
     return str(getattr(template("app.html").module, macro)(*values)).strip()

@@ -31,9 +31,9 @@ from fmlad.backbones.hub import (
     read_tensors,
     root,
     weight_files,
-    whole_file,
 )
 from fmlad.errors import CorruptBundleError, OptionError, WeightsUnavailableError
+from fmlad.io.files import whole_file
 from fmlad.progress import Progress, silent
 
 COMPANIONS = (".json", ".txt", ".model")  # endings of what lies beside weights
@@ -52,13 +52,9 @@ LOCAL = "local"  # stands for the organisation where weights came from a local p
 
 @dataclass
 class Report:
-    """The outcome of :func:`check`.
+    """The outcome of :func:`check`: files by name with their SHA-256, problems as sentences.
 
-    Attributes:
-        name: Backbone name, as asked for.
-        where: Folder or file, None: not on this machine.
-        files: Name -> SHA-256, as found.
-        problems: Sentences without a full stop; empty: all is well.
+    ``where`` is the folder or file, None: not on this machine. No problem: all is well.
     """
 
     name: str
@@ -68,10 +64,7 @@ class Report:
 
 
 def check(weights: Weights, progress: Progress = silent) -> Report:
-    """Looks for weights on this machine and examines them; never raises for what it finds.
-
-    ``progress`` is told files done, files in all and what is being read.
-    """
+    """Looks for weights on this machine and examines them; never raises for what it finds."""
     report = Report(weights.name)
     try:
         report.where = find(weights)
@@ -96,10 +89,7 @@ def check(weights: Weights, progress: Progress = silent) -> Report:
 
 
 def files_of(where: Path, weights: Weights) -> list[Path]:
-    """The files that make up a set of weights, in a fixed order.
-
-    Of catalogued weights those listed; of other folders everything a model library writes there.
-    """
+    """The files of a set of weights: those the catalogue lists, or all that a library writes."""
     if where.is_file():
         return [where]
     if weights.files:
@@ -190,11 +180,8 @@ Inside = Annotated[str, StringConstraints(pattern=rf"^{_STEP}(/{_STEP}){{0,8}}$"
 class Manifest(BaseModel, extra="forbid", strict=True):
     """The first member of a bundle.
 
-    Attributes:
-        format: Version of this schema.
-        fmlad: Version of the writer.
-        weights: Name -> folder or file below the root.
-        files: Path below the root -> SHA-256, in the order of the members.
+    ``weights``: name -> place below the root; ``files``: path below the root -> SHA-256, in the
+    order of the members.
     """
 
     format: Literal[1]
@@ -207,12 +194,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
 
 
 def bundle(chosen: Sequence[Weights], out: Path, progress: Progress = silent) -> list[str]:
-    """Writes a bundle of weights that are on this machine; each is checked first.
-
-    ``progress`` is told files done, files in all and what is being done.
-
-    Returns:
-        The names by which the weights will be found where the bundle is unpacked.
+    """Writes a bundle of checked weights and returns the names that they will be found by.
 
     Raises:
         WeightsUnavailableError: One of them is not here, or :func:`check` finds it wrong.
@@ -270,8 +252,6 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None
 def unbundle(bundled: Path, to: Path | None = None, progress: Progress = silent) -> dict[str, Path]:
     """Verifies a bundle and puts its weights below ``to``, else where ``locate`` finds them.
 
-    ``progress`` is told files done, files in all and what is being done.
-
     Returns:
         Name -> place of each set of weights.
 
@@ -306,11 +286,7 @@ def unbundle(bundled: Path, to: Path | None = None, progress: Progress = silent)
 
 
 def _next(tar: tarfile.TarFile, name: str) -> tarfile.TarInfo:
-    """The next member, which must be a regular file of that name.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """The next member; ValueError unless it is a regular file of that name."""
     member = tar.next()
     if member is None:
         raise ValueError(f"it ends or is damaged before {name}")

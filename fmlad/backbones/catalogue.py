@@ -19,13 +19,10 @@ OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of a set of weights.
+    """One file of a set of weights, or the ``alternative`` that is used where it is absent.
 
-    Attributes:
-        name: File name in the repository or folder.
-        alternative: Another name under which the same may be found, used where ``name`` is absent.
-        size: Bytes, rounded to three digits unless the source gives them all; None: undocumented.
-        sha256: Hexadecimal, or None: no document gives it ("not pinned"). It belongs to ``name``.
+    ``size`` in bytes, rounded to three digits unless the source gives them all, and ``sha256``
+    (hexadecimal, of ``name``) are None where no document gives them.
     """
 
     name: str
@@ -46,13 +43,10 @@ class Weights:
     Attributes:
         name: Backbone name as users write it, ``FAMILY:IDENTIFIER``.
         source: Repository on the Hugging Face hub, the address of a file, or a local path.
-        files: What is needed of it.
         licence: SPDX identifier.
         role: Role of the backbone (see ``roles.py``).
-        profiles: Profiles that name it.
-        input: What the network is fed, by fmlad where it can load it, otherwise as its source says:
-            ``side`` in pixels; ``fit``, the side that is: ``"longer"`` or ``"shorter"`` (aspect
-            kept), ``"squash"`` (both); ``normalise``, whose mean and standard deviation:
+        input: What the network is fed: ``side`` in pixels; ``fit``, the side that is: ``"longer"``
+            or ``"shorter"`` (aspect kept), ``"squash"`` (both); ``normalise``, whose mean and std:
             ``"imagenet"`` or ``"clip"``; ``interpolation`` of the resize, if the source says.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
@@ -73,8 +67,7 @@ class Weights:
     @property
     def family(self) -> str:
         """What stands before the colon of the name, ``""`` without one."""
-        family, colon, _ = self.name.partition(":")
-        return family if colon else ""
+        return self.name.partition(":")[0] if ":" in self.name else ""
 
     @property
     def size(self) -> int | None:
@@ -87,10 +80,7 @@ class Weights:
         return self.source.startswith(("https://", "http://"))
 
     def pinned(self, name: str) -> str | None:
-        """The SHA-256 that a file of this name must have, None: not pinned.
-
-        Case is ignored, as some file systems ignore it.
-        """
+        """SHA-256 that a file must have, case of its name ignored; None: not pinned."""
         named = (file.sha256 for file in self.files if file.name.lower() == name.lower())
         return next(named, None)
 
@@ -105,18 +95,9 @@ def catalogue() -> tuple[Weights, ...]:
 
 
 def lookup(text: str, family: str | None = None) -> Weights | None:
-    """The catalogued weights that a name, an identifier or a source stands for.
-
-    Args:
-        text: ``"dinov2:facebook/dinov2-small"``, or either part of what users may write for it:
-            the identifier behind the colon, or the source.
-        family: Only of this family.
-    """
-    for weights in catalogue():
-        names = (weights.name, weights.name.partition(":")[2], weights.source)
-        if text in names and family in (None, weights.family):
-            return weights
-    return None
+    """The catalogued weights of a name, an identifier behind its colon, or a source; else None."""
+    named = (w for w in catalogue() if text in (w.name, w.name.partition(":")[2], w.source))
+    return next((weights for weights in named if family in (None, weights.family)), None)
 
 
 def describe(name: str) -> Weights:

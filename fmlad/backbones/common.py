@@ -1,9 +1,8 @@
-"""What several backbones share: options in a name, errors of weights, a network's pixels."""
+"""What several backbones share: options in a name, a network's pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -11,8 +10,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
-from fmlad.backbones.hub import unavailable
-from fmlad.errors import FmladError, OptionError
+from fmlad.errors import OptionError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of RGB in [0, 1]
 STRICT = ConfigDict(extra="forbid")  # of a dataclass of options: no other keys
@@ -23,10 +21,7 @@ Options = TypeVar("Options")
 def parse(name: str, kind: Callable[..., Options], **defaults: Any) -> tuple[str, Options]:
     """Source and options of ``"FAMILY:SOURCE#key=value,key=value"``.
 
-    Args:
-        name: Of the backbone, as users write it.
-        kind: A pydantic dataclass of the options, with :data:`STRICT` as its config.
-        defaults: Values that differ from the dataclass's own defaults.
+    ``kind`` is a pydantic dataclass of the options, with :data:`STRICT`; defaults replace its own.
 
     Raises:
         OptionError: An option that does not exist, or a value that does not fit.
@@ -45,41 +40,15 @@ def parse(name: str, kind: Callable[..., Options], **defaults: Any) -> tuple[str
         ) from None
 
 
-@contextmanager
-def loading(source: str, what: object, family: str) -> Iterator[None]:
-    """Turns whatever a library raises about weights into one line that says what to do.
-
-    Args:
-        source: As the user wrote it behind the family.
-        what: The file or folder that is loaded, for the message.
-        family: Prefix of the backbone name.
-
-    Raises:
-        WeightsUnavailableError: In place of any error that is not fmlad's own.
-    """
-    try:
-        yield
-    except FmladError:
-        raise
-    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
-        raise unavailable(source, f"{what} cannot be loaded ({reason})", family) from error
-
-
 def normalised(
     images: Tensor,
     device: str,
     size: tuple[int, int] | None = None,
     colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET,
 ) -> Tensor:
-    """``uint8 (B, 3, H, W)`` RGB as float32, resized and normalised by mean and std.
+    """``uint8 (B, 3, H, W)`` RGB as float32 on a device, normalised by mean and std of [0, 1].
 
-    Args:
-        images: The images.
-        device: Where the result lies.
-        size: Height and width to resize to (bicubic, antialiased); None: as they are.
-        colours: Mean and std of RGB in [0, 1].
+    ``size``: height and width to resize to first (bicubic, antialiased); None: as they are.
     """
     pixels = images.to(device).float() / 255
     if size is not None:

@@ -13,8 +13,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
-from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.hub import folder_hash, from_folder, locate, settings, unavailable
+from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.hub import folder_hash, from_folder, loading, locate, settings, unavailable
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import OptionError
 
@@ -23,12 +23,7 @@ TIMM_MODEL = re.compile(r"vit_\w+_dinov2\.\w+")
 
 @checked(frozen=True, config=STRICT)
 class Preprocessing:
-    """How an image becomes the network's input.
-
-    Attributes:
-        side: Pixels of the input; 448 are 32 patches of 14 px.
-        fit: Whether that is the longer side, and the aspect is kept, or both sides.
-    """
+    """``side`` pixels of the input's longer side (aspect kept), or of both (``fit="squash"``)."""
 
     side: Annotated[int, Field(ge=1)] = 448
     fit: Literal["longer", "squash"] = "longer"
@@ -36,15 +31,13 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded DINOv2.
+    """A loaded DINOv2, frozen, on its device.
 
     Attributes:
-        module: The network itself, frozen, on its device.
         tokens: Normalised pixels ``(B, 3, H, W)``, sides multiples of the patch -> tokens behind
             the last norm ``(B, prefix + h * w, C)``.
         patch: Pixels of a patch's side.
         prefix: How many tokens precede the patches; the first of them is the class token.
-        folder: Where it came from.
     """
 
     module: torch.nn.Module

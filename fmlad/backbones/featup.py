@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from fmlad.backbones.common import STRICT, loading, normalised, parse
-from fmlad.backbones.hub import CHECKPOINTS, folder_hash, locate, read_tensors
+from fmlad.backbones.common import STRICT, normalised, parse
+from fmlad.backbones.hub import CHECKPOINTS, folder_hash, loading, locate, read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
 from fmlad.errors import OptionError, WeightsUnavailableError
 
@@ -85,9 +85,7 @@ class FeatUp:
     ) -> None:
         """Builds the stack from a checkpoint's tensors; ``fixup``: with the last correction.
 
-        Raises:
-            KeyError: A tensor is missing.
-            ValueError: One has another shape.
+        Raises KeyError where a tensor is missing, ValueError where one has another shape.
         """
         self.name = name
         self.fingerprint = f"featup fixup={int(fixup)} imagenet sha256={weights_hash}"
@@ -104,19 +102,14 @@ class FeatUp:
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
-        """Sharper maps.
+        """float ``(B, C, h, w)``, uint8 ``(B, 3, H, W)`` -> float32 ``(B, C, factor h, factor w)``.
 
-        Args:
-            features: float ``(B, C, h, w)``, spanning the image, of the network that the
-                checkpoint was trained for; with ``fixup=off`` of any.
-            guidance: uint8 ``(B, 3, H, W)`` of any size.
-            factor: 1 (returned as they came), 2, 4, 8 or 16.
-
-        Returns:
-            float32 ``(B, C, factor * h, factor * w)``.
+        The features are of the network that the checkpoint was trained for, or with ``fixup=off``
+        of any. Factor 1 changes nothing.
 
         Raises:
-            OptionError: Another factor, shapes that do not fit, or features of another network.
+            OptionError: Another factor than 1, 2, 4, 8 and 16, shapes that do not fit, or features
+                of another network.
         """
         doublings = check(features, guidance, factor)
         maps = features.to(self._device).float()
@@ -152,9 +145,8 @@ class _Options:
 def load(name: str, device: str = "cpu") -> FeatUp:
     """Builds the backbone from ``"featup:SOURCE"`` or ``"featup:SOURCE#fixup=off"``.
 
-    SOURCE is a checkpoint of FeatUp's (``*_jbu_stack_cocostuff.ckpt``), a folder with exactly one
-    checkpoint, or an identifier of the catalogue. It is read as tensors alone. The checkpoints with
-    a norm of their own have it applied first.
+    SOURCE is a checkpoint of FeatUp's (``*_jbu_stack_cocostuff.ckpt``, read as tensors alone), a
+    folder with exactly one, or an identifier of the catalogue.
 
     Raises:
         WeightsUnavailableError: The checkpoint cannot be had, or is no stack of FeatUp's.

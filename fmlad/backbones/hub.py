@@ -14,18 +14,18 @@ import json
 import logging
 import os
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fmlad.backbones.catalogue import Weights, lookup, say_size
-from fmlad.errors import WeightsUnavailableError
+from fmlad.errors import FmladError, WeightsUnavailableError
+from fmlad.io.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,16 +42,13 @@ _log = logging.getLogger(__name__)
 
 
 def locate(source: str, family: str | None = None) -> Path:
-    """The weights on this machine, fetched first if need be.
+    """The weights on this machine, fetched first if need be: a folder, or a file.
 
     Args:
         source: A local folder or file, a hub identifier, or an identifier of the catalogue
             (``"ViT-L-14@datacomp_xl_s13b_b90k"``). Of a repository that the catalogue knows, the
             files it lists are fetched, of others ``*.json`` and ``*.safetensors``.
         family: The backbone's own prefix, for the catalogue and the messages.
-
-    Returns:
-        The folder; the file itself where ``source`` is one, or the address of one.
 
     Raises:
         WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub.
@@ -116,8 +113,7 @@ def _first(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
 def root() -> Path:
     """fmlad's own folder of weights: ``$FMLAD_WEIGHTS``, else one in the user's data folder.
 
-    Not the disk cache, which may be emptied at any time: on a machine without a network these
-    files do not come back.
+    Not the disk cache, which may be emptied: without a network these files do not come back.
     """
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
@@ -134,10 +130,7 @@ def place_of(source: str) -> str:
 def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnavailableError:
     """The error for weights that cannot be had, with the ways out.
 
-    Args:
-        source: As the user wrote it behind the family.
-        why: What is wrong, as the end of a sentence.
-        family: Prefix of the backbone name; default: the catalogue's, if it knows the source.
+    ``why`` ends a sentence; without a ``family`` the catalogue's prefix stands before the source.
     """
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
@@ -246,8 +239,8 @@ def _verify(file: Path, pinned: str | None) -> None:
 def _within(ask: Callable[[], T]) -> T:
     """The result of ``ask()``; raises TimeoutError if it takes longer than ``HUB_TIMEOUT``.
 
-    In a thread, because a name look-up that hangs heeds no timeout of its caller; in a daemon
-    thread, because the interpreter waits for every other kind before it exits.
+    In a thread, because a name look-up that hangs heeds no timeout; in a daemon, because the
+    interpreter waits for every other kind before it exits.
     """
     future: Future[T] = Future()
 
@@ -261,27 +254,12 @@ def _within(ask: Callable[[], T]) -> T:
     return future.result(timeout=HUB_TIMEOUT)
 
 
-@contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears as ``target`` when the block ends well, and else not at all."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 # --- fingerprints ---------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
 def folder_hash(folder: Path) -> str:
-    """SHA-256 over the config and weight files of a model folder, by name and content.
-
-    Of a single file: its own SHA-256.
-    """
+    """SHA-256 over names and contents of configs and weights in a folder; or of a file alone."""
     if folder.is_file():
         return file_hash(folder)
     digest = hashlib.sha256()
@@ -307,6 +285,22 @@ def file_hash(path: Path) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
+@contextmanager
+def loading(source: str, what: object, family: str) -> Iterator[None]:
+    """Turns what a library raises about ``what`` it loads into a WeightsUnavailableError.
+
+    fmlad's own errors pass; ``source`` is as the user wrote it behind the ``family``.
+    """
+    try:
+        yield
+    except FmladError:
+        raise
+    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
+        raise unavailable(source, f"{what} cannot be loaded ({reason})", family) from error
+
+
 def settings(folder: Path) -> dict[str, Any]:
     """``config.json`` of a model folder; empty if it cannot be read as an object."""
     try:
@@ -317,12 +311,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str) -> Any:
-    """A model as transformers saves it, float32 on the CPU.
-
-    Args:
-        kinds: ``model_type`` of the config -> class to load it with.
-        folder: Holds ``config.json`` and the weights.
-        source: As the user wrote it, for messages; ``family`` is the prefix of the backbone name.
+    """A model as transformers saves it, float32 on the CPU; ``kinds``: ``model_type`` -> class.
 
     Raises:
         WeightsUnavailableError: Another kind of model, damaged, or weights are missing in it.
@@ -334,13 +323,11 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         held = f"holds a {kind!r} model" if (folder / CONFIGS[0]).exists() else "has no config.json"
         why = f"{folder} {held}, and {' or '.join(map(repr, kinds))} was expected"
         raise unavailable(source, why, family)
-    try:
+    with loading(source, folder, family):
         # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
         model, report = kinds[kind].from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # OSError, RuntimeError, SafetensorError, UnpicklingError, ...
-        raise unavailable(source, f"{folder} cannot be loaded ({error})", family) from error
     if lacking := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         why = f"the checkpoint in {folder} lacks {lacking[0]!r} and maybe more"
         raise unavailable(source, why, family)
@@ -350,8 +337,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
 def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> dict[str, Tensor]:
     """The named tensors of a pickled checkpoint; code in it is never run.
 
-    A training's checkpoint has them under ``"state_dict"`` or ``"model"``. On the device
-    ``"meta"`` they are names and shapes alone.
+    Also from ``"state_dict"`` or ``"model"`` in it. On ``"meta"`` names and shapes alone.
 
     Raises:
         WeightsUnavailableError: It is damaged, or holds something else.

@@ -14,15 +14,12 @@ AT_ONCE = 16  # regions as floats: all of them at full size would fill the memor
 
 
 def region_means(maps: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
-    """Mean of each map over each region.
+    """Mean of each map over each region, float32 ``(R, C)``; zeros for an empty region.
 
     Args:
         maps: float32 ``(C, h, w)`` over the whole image.
         regions: bool ``(R, h', w')`` over the same image; a cell counts by the share of it that a
             region covers, so that a region smaller than a cell still has a mean.
-
-    Returns:
-        float32 ``(R, C)``; zeros for an empty region.
     """
     means = [maps.new_zeros((0, len(maps)))]
     for start in range(0, len(regions), AT_ONCE):
@@ -34,15 +31,9 @@ def region_means(maps: Tensor, regions: npt.NDArray[np.bool_]) -> Tensor:
 
 
 def area_shares(regions: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
-    """How much of every cell of a grid lies within each region.
+    """Share of every cell of a grid that lies within each region: exact, whichever is finer.
 
-    Args:
-        regions: bool ``(R, h, w)`` on any grid that spans the same image.
-        rows: Of the wanted grid.
-        columns: Of the wanted grid.
-
-    Returns:
-        float32 ``(R, rows, columns)`` in [0, 1], exact whichever of the grids is finer.
+    bool ``(R, h, w)`` on any grid over the image -> float32 ``(R, rows, columns)`` in [0, 1].
 
     Raises:
         OptionError: ``regions`` is not three-dimensional.

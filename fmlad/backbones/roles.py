@@ -102,7 +102,6 @@ class FeatureExtractor(Backbone, Protocol):
 
     def encode(self, images: Tensor) -> Pyramid:
         """``uint8 (B, 3, H, W)`` -> :class:`Pyramid`; deterministic, no gradients."""
-        ...
 
 
 @runtime_checkable
@@ -128,7 +127,6 @@ class TextAligner(FeatureExtractor, Protocol):
         Returns:
             float32 ``(n_words, h, w)``, or ``(n_words, R)`` with regions.
         """
-        ...
 
 
 @runtime_checkable
@@ -137,7 +135,6 @@ class MaskProposer(Backbone, Protocol):
 
     def propose(self, image: Tensor) -> Masks:
         """All objects of ``uint8 (1, 3, H, W)``, best quality first."""
-        ...
 
     def prompt(
         self,
@@ -146,7 +143,6 @@ class MaskProposer(Backbone, Protocol):
         points: npt.NDArray[np.float32] | None = None,
     ) -> Masks:
         """One mask per box ``(n, 4) xyxy`` or per point ``(n, 2) xy``, in input pixels."""
-        ...
 
 
 @runtime_checkable
@@ -157,7 +153,6 @@ class Grounder(Backbone, Protocol):
         self, image: Tensor, phrases: Sequence[str]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Boxes ``(n, 4) xyxy`` in input pixels, phrase index and score in [0, 1], ``(n,)``."""
-        ...
 
 
 @runtime_checkable
@@ -166,7 +161,6 @@ class Tagger(Backbone, Protocol):
 
     def tags(self, image: Tensor) -> list[str]:
         """Tags of ``uint8 (1, 3, H, W)``, most certain first."""
-        ...
 
 
 @runtime_checkable
@@ -175,7 +169,6 @@ class Upsampler(Backbone, Protocol):
 
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
         """``(B, C, h, w)`` and ``uint8 (B, 3, H, W)`` -> ``(B, C, factor * h, factor * w)``."""
-        ...
 
 
 @runtime_checkable
@@ -184,7 +177,6 @@ class Encoder(Backbone, Protocol):
 
     def build(self) -> nn.Module:
         """A fresh module; its forward gives maps at strides 4, 8 and 16, finest first."""
-        ...
 
 
 # Any, because mypy takes a protocol class for an abstract one here.

@@ -21,12 +21,7 @@ CHUNK = 2**24  # numbers in one piece of work: 64 MiB
 
 
 def check(features: Tensor, guidance: Tensor, factor: int) -> int:
-    """How often a factor doubles, after a check of what an upsampler was given.
-
-    Raises:
-        OptionError: The factor is not one of :data:`FACTORS`, or the tensors are no batch of maps
-            with one image each.
-    """
+    """How often a factor doubles; OptionError where factor, features or images do not fit."""
     if not isinstance(factor, int) or factor not in FACTORS:
         known = ", ".join(map(str, FACTORS))
         raise OptionError(f"The factors of upsampling are {known}; {factor!r} was asked for.")

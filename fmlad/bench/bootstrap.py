@@ -29,11 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageDraws:
-    """How often each test image is in each draw.
-
-    Attributes:
-        counts: Name of an image -> ``(draws,)``.
-    """
+    """How often each test image is in each draw: name -> ``(draws,)``."""
 
     counts: Mapping[str, Floats] = field(repr=False)
 
@@ -52,12 +48,7 @@ class ImageDraws:
         return cls(counts)
 
     def figure(self, name: str, rows: Sequence[ImageRecord]) -> Floats:
-        """``(draws,)`` values of a figure of one cell; NaN where there is none of a kind.
-
-        Args:
-            name: ``"auroc_micro"``, or ``"auroc_mean"`` of logical and structural ones.
-            rows: Of the cell.
-        """
+        """``(draws,)`` values of one of :data:`FIGURES`; NaN where a kind is missing."""
         normal = [row for row in rows if row.kind == "good"]
         odd = [row for row in rows if row.kind != "good"]
         if name == "auroc_micro":

@@ -91,47 +91,36 @@ def roc(rows: Sequence[ImageRecord]) -> tuple[Floats, Floats] | None:
     return alarms, hits
 
 
-def mean_roc(cells: Sequence[CellResult]) -> Floats | None:
-    """Mean true positive rate at each place of :data:`GRID`: over seeds, then over tasks.
-
-    Every curve is averaged by itself, because scores of two fits have no common scale.
-    """
-    return _mean(cells, lambda cell: roc(cell.rows), GRID)
-
-
-def mean_spro(cells: Sequence[CellResult]) -> Floats | None:
-    """Mean sPRO at each place of :data:`SPRO_GRID`; None where no cell has a curve."""
-    return _mean(cells, _spro, SPRO_GRID)
-
-
 def _spro(cell: CellResult) -> tuple[Floats, Floats] | None:
     return (np.array(cell.curve["fpr"]), np.array(cell.curve["spro"])) if cell.curve else None
 
 
-def _mean(
-    cells: Sequence[CellResult],
-    curve_of: Callable[[CellResult], tuple[Floats, Floats] | None],
-    grid: Floats,
-) -> Floats | None:
-    tasks: dict[str, list[Floats]] = {}
-    for cell in cells:
-        if (curve := curve_of(cell)) is not None:
-            # Where a curve rises straight up, np.interp takes its upper end.
-            tasks.setdefault(cell.cell.task.title, []).append(np.interp(grid, *curve))
-    if not tasks:
-        return None
-    return np.asarray(np.mean([np.mean(found, axis=0) for found in tasks.values()], axis=0))
+@dataclass(frozen=True)
+class Curve:
+    """A kind of curve: the axes, where cells' curves are averaged, and the curve of a cell."""
+
+    axes: Axes
+    grid: Floats
+    of: Callable[[CellResult], tuple[Floats, Floats] | None]
+
+    def mean(self, cells: Sequence[CellResult]) -> Floats | None:
+        """Mean height at each place of the grid, over seeds and then over tasks; None without any.
+
+        Every curve is averaged by itself, because scores of two fits have no common scale.
+        """
+        tasks: dict[str, list[Floats]] = {}
+        for cell in cells:
+            if (curve := self.of(cell)) is not None:
+                # Where a curve rises straight up, np.interp takes its upper end.
+                heights = np.interp(self.grid, *curve)
+                tasks.setdefault(cell.cell.task.title, []).append(heights)
+        if not tasks:
+            return None
+        return np.asarray(np.mean([np.mean(found, axis=0) for found in tasks.values()], axis=0))
 
 
-CURVES = {
-    "ROC": (
-        Axes("false positive rate", "true positive rate", chance=True),
-        mean_roc,
-        GRID,
-    ),
-    "sPRO": (
-        Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, steps=6, mark=0.05),
-        mean_spro,
-        SPRO_GRID,
-    ),
-}
+ROC_AXES = Axes("false positive rate", "true positive rate", chance=True)
+SPRO_AXES = Axes("false positive rate of pixels", "sPRO", SPRO_LIMIT, steps=6, mark=0.05)
+ROC = Curve(ROC_AXES, GRID, lambda cell: roc(cell.rows))
+SPRO = Curve(SPRO_AXES, SPRO_GRID, _spro)
+CURVES = {"ROC": ROC, "sPRO": SPRO}

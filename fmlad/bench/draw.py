@@ -23,12 +23,7 @@ from fmlad.progress import Progress
 
 @dataclass(frozen=True)
 class Draw:
-    """The images of one cell.
-
-    Attributes:
-        shots: In the order drawn; empty where every image has a reference of its own.
-        test: In the dataset's order, without the shots.
-    """
+    """The images of one cell: shots in the order drawn, none of pairs; and those to be judged."""
 
     shots: tuple[Sample, ...]
     test: tuple[Sample, ...]
@@ -37,9 +32,7 @@ class Draw:
 def open_task(task: Task, progress: Progress | None = None) -> Dataset:
     """The category of a task with as many test images as the task uses.
 
-    Args:
-        task: Which.
-        progress: Told of images that are rendered because they are missing.
+    ``progress`` is told of images that are rendered because they are missing.
 
     Raises:
         DatasetError: The folder does not hold it, or holds no normal or no anomalous test image.
@@ -90,11 +83,6 @@ def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
 
     Files that are drawn images, byte for byte, are left out of the test: both may come from one
     pool, and a folder may hold one picture twice. Images with a reference each draw nothing.
-
-    Args:
-        dataset: One category.
-        shots: How many; ``ALL`` for all training images.
-        seed: Of the draw.
 
     Raises:
         OptionError: There are fewer training images, or no normal image is left to be judged.

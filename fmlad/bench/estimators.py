@@ -54,18 +54,12 @@ class ViewCache:
     def __init__(self, limit_mb: float = CACHE_MB) -> None:
         self._limit = limit_mb * 2**20
         self._views: OrderedDict[Path, dict[str, ImageView]] = OrderedDict()
-        self._sizes: dict[Path, int] = {}
 
     def __contains__(self, path: Path) -> bool:
         return path in self._views
 
     def view(self, path: Path, backbone_set: BackboneSet, names: str) -> ImageView:
-        """The view on a picture through some backbones.
-
-        Args:
-            path: Of the picture.
-            backbone_set: What it is looked at through, if it is not here yet.
-            names: Of those backbones; views of the same names are the same object.
+        """The view on a picture through some backbones; of the same names always the same object.
 
         Raises:
             InvalidImageError: The picture cannot be read.
@@ -73,25 +67,22 @@ class ViewCache:
         self._shrink()
         views = self._views.get(path, {})
         if names not in views:
-            other = next(iter(views.values()), None)
-            views[names] = (
-                backbone_set.view(load_image(path), path.name)
-                if other is None
-                else other.through(backbone_set)
-            )
+            if views:
+                views[names] = next(iter(views.values())).through(backbone_set)
+            else:
+                views[names] = backbone_set.view(load_image(path), path.name)
         self._views[path] = views
         self._views.move_to_end(path)
         return views[names]
 
     def _shrink(self) -> None:
-        """Views grow after they were handed out, so the last one is weighed before the next."""
-        if self._views:
-            last = next(reversed(self._views))
-            # Backbones' results are shared between the views of one picture.
-            self._sizes[last] = max(view.nbytes for view in self._views[last].values())
-        while sum(self._sizes.values()) > self._limit and len(self._views) > 1:
-            path, _ = self._views.popitem(last=False)
-            self._sizes.pop(path, None)
+        """Views grow after they were handed out, so all are weighed before the next."""
+
+        def size(views: Mapping[str, ImageView]) -> int:
+            return max(view.nbytes for view in views.values())  # they share backbones' results
+
+        while len(self._views) > 1 and sum(map(size, self._views.values())) > self._limit:
+            self._views.popitem(last=False)
 
 
 class MethodEstimator:
@@ -165,10 +156,7 @@ class MethodEstimator:
         return ()
 
     def facts(self) -> Mapping[str, float]:
-        """``weights_mb`` of all backbones, ``memory_mb`` of what is remembered of the shots.
-
-        ``fit_fresh`` is 0 where the last fit made use of what was computed before it.
-        """
+        """``weights_mb`` of all backbones, ``memory_mb`` of the memory, and ``fit_fresh``."""
         facts = {"weights_mb": self._weights_mb, "fit_fresh": float(self._fit_fresh)}
         if self._fitted is not None:
             tensors = self._fitted.state.tensors().values()
@@ -190,12 +178,7 @@ class MethodEstimator:
 
 
 def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Estimator:
-    """The estimator of an entry.
-
-    Args:
-        entry: Who.
-        views: Of the task's images, shared with the other entries.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    """The estimator of an entry; ``views`` are of the task's images, shared by its entries.
 
     Raises:
         MissingDependencyError: A peer's package is not installed.

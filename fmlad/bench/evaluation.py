@@ -20,7 +20,6 @@ class Evaluation:
     """How a detector does on a dataset.
 
     Attributes:
-        task: On what.
         rows: One a test image, without those that are among the detector's shots.
         figures: By name.
         alarms: Kind -> share of its images that were called anomalous; empty where nothing is
@@ -76,7 +75,7 @@ def evaluate(
     notes = list(dataset.notes)
     if len(new) < len(dataset.test):
         notes.append(f"{len(dataset.test) - len(new)} test images are shots and were left out")
-    if not any(s.kind == "good" for s in new) or not any(s.kind != "good" for s in new):
+    if len({sample.kind == "good" for sample in new}) < 2:
         raise DatasetError(
             f"{task.title} has no normal or no anomalous test image that the detector has not seen."
         )

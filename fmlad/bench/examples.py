@@ -34,10 +34,8 @@ class Example:
 
     Attributes:
         role: Why it is shown.
-        row: As recorded.
-        score: Now.
-        picture: The image.
-        overlay: With heat, and boxes where the entry finds any.
+        row: As recorded; ``score`` is that of now.
+        overlay: The picture with heat, and boxes where the entry finds any.
         sentences: Its first findings.
     """
 
@@ -56,32 +54,11 @@ class Example:
 
 @dataclass(frozen=True)
 class EntryExamples:
-    """The examples of one entry.
-
-    Attributes:
-        result: The cell they are of.
-        examples: Empty where there are none.
-        missing: Why there are none, in a sentence; "" where there are.
-    """
+    """The examples of one entry, of one cell; ``missing`` says in a sentence why there are none."""
 
     result: CellResult
     examples: tuple[Example, ...] = ()
     missing: str = ""
-
-    @property
-    def label(self) -> str:
-        """Of the entry."""
-        return self.result.cell.entry.label
-
-
-def entry_examples(cells: Sequence[CellResult], count: int) -> list[EntryExamples]:
-    """Best and worst images of each entry, all of one task, one number of shots and one seed.
-
-    Args:
-        cells: Of one dataset.
-        count: Images of each entry; 0 gives no examples.
-    """
-    return [examples_of(cell, count) for cell in typical(cells)] if count else []
 
 
 def typical(cells: Sequence[CellResult]) -> list[CellResult]:
@@ -140,16 +117,16 @@ def _relative(row: ImageRecord) -> float:
 
 def examples_of(result: CellResult, count: int) -> EntryExamples:
     """Fits the entry of a cell again and shows some of its images."""
-    took = result.cost.get("fit_seconds", 0.0)
+    took, missing = result.cost.get("fit_seconds", 0.0), ""
+    examples: tuple[Example, ...] = ()
     if took > PATIENCE:
-        why = f"Not fitted again for pictures: a fit took {took:.0f} s."
-        return EntryExamples(result, missing=why)
-    try:
-        examples = tuple(_judged_again(result, count))
-    except FmladError as error:
-        why = f"No pictures, for the run cannot be repeated here: {error}"
-        return EntryExamples(result, missing=why)
-    return EntryExamples(result, examples)
+        missing = f"Not fitted again for pictures: a fit took {took:.0f} s."
+    else:
+        try:
+            examples = tuple(_judged_again(result, count))
+        except FmladError as error:
+            missing = f"No pictures, for the run cannot be repeated here: {error}"
+    return EntryExamples(result, examples, missing)
 
 
 def _judged_again(result: CellResult, count: int) -> Iterator[Example]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from fmlad.bench.bootstrap import DRAWS
 from fmlad.bench.model import CellResult
-from fmlad.bench.summary import Line, summarise
+from fmlad.bench.summary import Line, overall, summarise
 
 
 @dataclass(frozen=True)
@@ -21,8 +19,7 @@ class Group:
     """Tasks of one dataset that means are taken over.
 
     Attributes:
-        dataset: Its name.
-        tasks: Their titles.
+        dataset, tasks: Names.
         whole: Whether these are all tasks of the dataset.
         lines: One an entry and number of shots that has done all of them.
     """
@@ -45,23 +42,10 @@ class Group:
         return f"{self.dataset}: {', '.join(self.short)}"
 
 
-def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
-    """The lines that speak for a whole dataset: means over its tasks, or those of its only one."""
-    mine = [line for line in lines if line.dataset == dataset]
-    single = len({line.task for line in mine if line.task}) == 1
-    return [line for line in mine if line.task == "" or single]
-
-
 def groups(
     results: Iterable[CellResult], lines: Sequence[Line] | None = None, *, draws: int = DRAWS
 ) -> list[Group]:
-    """All groups with anything in them, dataset by dataset.
-
-    Args:
-        results: Finished cells.
-        lines: Their summary, if it is there already.
-        draws: Of the bootstrap.
-    """
+    """All groups with anything in them, dataset by dataset; ``lines`` may give their summary."""
     cells = list(results)
     known = summarise(cells, draws=draws) if lines is None else lines
     found = []
@@ -78,41 +62,3 @@ def groups(
                 of_some = overall(summarise(own, draws=draws), dataset)
                 found.append(Group(dataset, some, False, tuple(of_some)))
     return [group for group in found if group.lines]
-
-
-def condensed(found: Iterable[Group]) -> list[dict[str, Any]]:
-    """JSON-ready: what tables need of groups, and nothing of single images."""
-    return [
-        {
-            "dataset": group.dataset,
-            "title": group.title,
-            "tasks": list(group.tasks),
-            "lines": [_condensed(line) for line in group.lines],
-        }
-        for group in found
-    ]
-
-
-def _condensed(line: Line) -> dict[str, Any]:
-    """Absolute paths among options are cut down to their names: elsewhere they say nothing."""
-    options = {
-        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-        for name, value in line.entry.options.items()
-    }
-    figures = {
-        name: {key: round(value, 4) for key, value in vars(figure).items() if value is not None}
-        for name, figure in line.figures.items()
-    }
-    return {
-        "entry": line.entry.label,
-        "method": line.entry.method,
-        "profile": line.entry.profile,
-        "options": options,
-        "shots": line.shots,
-        "seeds": list(line.seeds),
-        "images": line.images,
-        "category_prompts": line.category_prompts,
-        "normals_beyond_k": line.normals_beyond_k,
-        "figures": figures,
-        "cost": {name: round(value, 4) for name, value in line.cost.items()},
-    }

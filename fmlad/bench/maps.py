@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +25,7 @@ class ArraySpool(ExitStack):
     def __init__(self, in_memory: int = IN_MEMORY) -> None:
         super().__init__()
         self._left = in_memory
-        self._files: list[Path] = []
+        self._folder: Path | None = None
 
     def keep(self, array: Array) -> Array:
         """The same values, read-only: the array itself, or a map of a file."""
@@ -33,10 +34,9 @@ class ArraySpool(ExitStack):
             kept = array.view()
             kept.flags.writeable = False
             return kept
-        if not self._files:
-            folder = self.enter_context(tempfile.TemporaryDirectory(prefix="fmlad-maps-"))
-            self._files.append(Path(folder) / "0.npy")
-        else:
-            self._files.append(self._files[0].with_name(f"{len(self._files)}.npy"))
-        np.save(self._files[-1], array, allow_pickle=False)
-        return np.load(self._files[-1], mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        if self._folder is None:
+            folder = tempfile.TemporaryDirectory(prefix="fmlad-maps-")
+            self._folder = Path(self.enter_context(folder))
+        file = self._folder / f"{secrets.token_hex(8)}.npy"
+        np.save(file, array, allow_pickle=False)
+        return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]

@@ -45,8 +45,8 @@ class Entry:
     Attributes:
         label: Its row in the tables, unique within a plan (``"banks, patch alone"``).
         method: Name of a method (``"banks"``), or of a peer (``"anomalib:patchcore"``).
-        profile: Profile of a method; "" for peers.
-        options: Of the method or the peer, JSON-ready.
+        profile: Of a method; "" for peers.
+        options: JSON-ready.
         prompts: ``"category"`` for the bundled set of each category, the name of one set, or None.
         validation: Whether the dataset's validation images are handed to it (normals beyond k).
     """
@@ -66,10 +66,7 @@ class Task:
     """One category of a dataset, and how much of it is used.
 
     Attributes:
-        dataset: Name, as in ``fmlad.datasets.load``.
-        root: Its folder.
-        category: Of the dataset.
-        subtype: Of the category, or None.
+        dataset, root, category, subtype: As of ``fmlad.datasets.load``.
         images: At most this many test images of each kind; 0 means all.
         spread: Whether those are evenly spread over the dataset's order, or its first ones.
         localise: Whether maps are measured against the annotations as well.
@@ -96,12 +93,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Cell:
-    """The smallest piece of work that is kept.
+    """The smallest piece of work that is kept: an entry on a task.
 
     Attributes:
-        entry: The entry.
-        task: The task.
-        shots: How many shots; ``ALL`` for all training images. Of pairs, always 1.
+        shots: How many; ``ALL`` for all training images. Of pairs, always 1.
         seed: For the draw of shots and for the entry.
     """
 
@@ -127,9 +122,7 @@ class ImageRecord:
     """What is recorded of one test image.
 
     Attributes:
-        name: Of the sample.
-        kind: Of the sample.
-        defect: Of the sample, or None.
+        name, kind, defect: Of the sample.
         score: Higher is more anomalous.
         threshold: Scores above it were called anomalous; None where nothing was decided.
         seconds: That prediction took, decoding included; features that an earlier cell computed
@@ -151,7 +144,6 @@ class CellResult:
     """A finished cell.
 
     Attributes:
-        cell: What was done.
         shots: Names of the shots drawn, in order; of pairs, empty.
         rows: One per test image, in the dataset's order.
         figures: Name -> value of every metric of the cell, as ``fmlad.metrics.summary`` names them.
@@ -194,13 +186,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class FailedCell:
-    """A cell that could not be done.
-
-    Attributes:
-        cell: What was to be done.
-        error: Name of the error's class (``"WeightsUnavailableError"``).
-        message: One line.
-    """
+    """A cell that could not be done: the name of the error's class, and its one line."""
 
     cell: Cell
     error: str

@@ -6,9 +6,11 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -67,9 +69,8 @@ class Plan:
         titles = [task.title for task in self.tasks]
         named = {"label": labels, "task": titles, "shots": self.shots, "seeds": self.seeds}
         for what, values in named.items():
-            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
-            if twice is not None:
-                raise OptionError(f"The {what} {twice!r} is in the plan twice; once is enough.")
+            if twice := [value for value, count in Counter(values).items() if count > 1]:
+                raise OptionError(f"The {what} {twice[0]!r} is in the plan twice; once is enough.")
         for label, wanted in self.only.items():
             if label not in labels:
                 raise UnknownNameError.of("entry", label, labels)
@@ -82,18 +83,16 @@ class Plan:
         wanted = self.only.get(entry.label)
         return wanted is None or any(_belongs(task, what) for what in wanted)
 
-    def cells(self, progress: Progress | None = None) -> list[Cell]:
+    def cells(self) -> list[Cell]:
         """All cells (errors: :meth:`opened`)."""
-        return self.opened(progress)[0]
+        return self.opened()[0]
 
     def opened(self, progress: Progress | None = None) -> tuple[list[Cell], dict[str, str]]:
         """All cells, and digests of what they hang on beyond their description.
 
         Cells of one task follow each other, so that its images are seen once. Opens every dataset,
-        so that a wrong folder is found before the work and not in its middle.
-
-        Args:
-            progress: Told of images that are rendered because they are missing.
+        so that a wrong folder is found before the work and not in its middle. ``progress`` is told
+        of images that are rendered because they are missing.
 
         Returns:
             The cells; and a digest of each task's images, by its title, and of each file of
@@ -111,18 +110,17 @@ class Plan:
         for task in self.tasks:
             dataset = open_task(task, progress)
             digests[task.title] = digest(dataset)
-            paired = dataset.paired
-            shots, seeds = ((1,), self.seeds[:1]) if paired else (self.shots, self.seeds)
+            shots, seeds = ((1,), self.seeds[:1]) if dataset.paired else (self.shots, self.seeds)
+            draws = list(product(shots, seeds))
             for entry in self.entries:
                 if not self.takes_part(entry, task):
                     continue
                 words = prompts_of(entry, task, dataset)
                 if words is not None and Path(words).is_file():
                     digests[words] = hashlib.sha256(Path(words).read_bytes()).hexdigest()
-                cells += [Cell(entry, task, k, seed) for k in shots for seed in seeds]
-            for k in shots:
-                for seed in seeds:
-                    draw(dataset, k, seed)
+                cells += [Cell(entry, task, k, seed) for k, seed in draws]
+            for k, seed in draws:
+                draw(dataset, k, seed)
         return cells, digests
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,15 +184,10 @@ def plan_from_dict(content: Any, source: str = "plan", folder: Path | None = Non
     """
     given = {"entries": (), "tasks": (), **_mapping(content, Plan, source)}
     for name, kind in (("entries", Entry), ("tasks", Task)):
-        if not isinstance(given[name], Sequence) or isinstance(given[name], str):
+        if not isinstance(given[name], list | tuple):
             raise OptionError(f"{source}: {name} should be a list; got {given[name]!r}.")
         given[name] = tuple(
-            _mapping(
-                {"method": one} if kind is Entry and isinstance(one, str) else one,
-                kind,
-                f"{source}: {name}[{number}]",
-                folder,
-            )
+            _mapping(one, kind, f"{source}: {name}[{number}]", folder)
             for number, one in enumerate(given[name])
         )
     if isinstance(given.get("seeds"), int) and given["seeds"] is not True:
@@ -210,6 +203,8 @@ def plan_from_dict(content: Any, source: str = "plan", folder: Path | None = Non
 def _mapping(content: Any, kind: type, where: str, folder: Path | None = None) -> dict[str, Any]:
     """Keys of a dataclass, with its paths where the plan's own folder has them."""
     names = [f.name for f in fields(kind)]
+    if kind is Entry and isinstance(content, str):
+        content = {"method": content}
     if not isinstance(content, Mapping):
         raise OptionError(f"{where} should be a mapping with {', '.join(names)}; got {content!r}.")
     for key in content:
@@ -257,7 +252,7 @@ def _check_options(entry: Entry) -> None:
             home = importlib.import_module(PEERS[entry.method.partition(":")[0]].partition(":")[0])
         except ModuleNotFoundError:
             return
-        known = home.list_peers() if hasattr(home, "list_peers") else [entry.method]
+        known = getattr(home, "list_peers", lambda: [entry.method])()
         if entry.method not in known:
             raise UnknownNameError.of("peer", entry.method, known)
         return

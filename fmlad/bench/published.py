@@ -53,7 +53,7 @@ class PublishedFigure:
     """One published figure.
 
     Attributes:
-        dataset: Name, as in ``fmlad.datasets.load``; "" for costs, which hang on no dataset.
+        dataset: As of ``fmlad.datasets.load``; "" for costs, which hang on no dataset.
         category: Of the dataset; "" for the mean over all.
         shots: How many; ``ALL`` (0) for all normal images, None for none.
         metric: A key of :data:`METRICS`.
@@ -103,12 +103,7 @@ def published_figures() -> tuple[PublishedFigure, ...]:
 
 
 def published_for(dataset: str, category: str | None = None) -> tuple[PublishedFigure, ...]:
-    """The figures of a dataset.
-
-    Args:
-        dataset: Name; "" gives costs.
-        category: Only those of one category, ``""`` for means; None for all.
-    """
+    """The figures of a dataset, "" for costs; only those of a category, "" for means, if given."""
     return tuple(
         one
         for one in published_figures()

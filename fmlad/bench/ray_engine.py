@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from fmlad.bench.model import Cell, FailedCell, Outcome, Task
 from fmlad.bench.worker import attempt
 from fmlad.engines import cluster
-from fmlad.errors import ClusterError, FmladError
+from fmlad.errors import ClusterError
 
 
 class RayEngine:
@@ -41,7 +40,7 @@ class RayEngine:
         self._address = address
 
     def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
-        """See :class:`fmlad.bench.engine.Engine`.
+        """See :class:`fmlad.bench.worker.Engine`.
 
         Raises:
             OptionError: So many workers do not fit on the cluster.
@@ -52,44 +51,11 @@ class RayEngine:
         setting = cluster.setting(threads, needed=any(map(_is_relative, cells)))
         with cluster.connected(self._address) as ray:
             pool = cluster.worker_pool(ray, self._workers, threads, device, len(cells))
-            start = ray.remote(BenchWorker).options(**pool.options).remote
-            actors = [start(setting, pool.device) for _ in range(pool.workers)]
-            try:
-                yield from _work_off(ray, actors, TaskQueue(cells), threads)
-            finally:
-                for actor in actors:
-                    ray.kill(actor)
-
-
-def _work_off(ray: Any, actors: Sequence[Any], queue: TaskQueue, threads: int) -> Iterator[Outcome]:
-    under_way: dict[Any, tuple[int, Cell]] = {}
-
-    def hand_out(worker: int) -> None:
-        cell = queue.take(worker)
-        if cell is not None:
-            under_way[actors[worker].attempt.remote(cell, threads)] = worker, cell
-
-    for worker in range(len(actors)):
-        hand_out(worker)
-    lost = 0  # in a row
-    while under_way:
-        (done,), _ = ray.wait(list(under_way), num_returns=1)
-        worker, cell = under_way.pop(done)
-        try:
-            outcome: Outcome | FmladError = ray.get(done)
-            lost = 0
-        except ray.exceptions.RayTaskError as error:
-            raise RuntimeError(f"A worker failed at {cell.key}:\n{error}") from None
-        except ray.exceptions.RayError as error:
-            lost += 1
-            if lost > cluster.LOST:
-                raise cluster.explained(error, "The workers cannot go on") from error
-            reason = cluster.explained(error, f"{cluster.RETRIES + 1} workers died of this cell")
-            outcome = FailedCell(cell, ClusterError.__name__, str(reason))
-        if isinstance(outcome, FmladError):
-            raise outcome
-        hand_out(worker)  # before the outcome is written, so that the worker need not wait
-        yield outcome
+            arguments = setting, pool.device
+            take = TaskQueue(cells).take
+            for cell, outcome in cluster.work_off(ray, pool, BenchWorker, arguments, take):
+                lost = isinstance(outcome, ClusterError)
+                yield FailedCell(cell, "ClusterError", str(outcome)) if lost else outcome
 
 
 class TaskQueue:
@@ -122,22 +88,16 @@ class TaskQueue:
         return self._waiting[task].popleft()
 
 
-class BenchWorker:
+class BenchWorker(cluster.Worker):
     """Does cells in a process of its own."""
 
     def __init__(self, setting: cluster.Setting, device: str) -> None:
-        self._setting: cluster.Setting | None = setting
-        self._device = device
+        super().__init__(setting)
+        self._how = device, setting.threads.torch
 
-    def attempt(self, cell: Cell, threads: int) -> Outcome | FmladError:
-        """What came of a cell, or why this process can do none at all."""
-        if self._setting is not None:
-            try:
-                cluster.settle(self._setting)
-            except FmladError as error:
-                return error
-            self._setting = None
-        return attempt(cell, self._device, threads)
+    def do(self, job: Cell) -> Outcome:
+        """What came of a cell."""
+        return attempt(job, *self._how)
 
 
 def _is_relative(cell: Cell) -> bool:

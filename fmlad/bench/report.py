@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,13 +12,12 @@ from typing import Any
 from fmlad.bench import results as results_module
 from fmlad.bench import tables
 from fmlad.bench.curves import CURVES, Axes, Series
-from fmlad.bench.examples import entry_examples
-from fmlad.bench.groups import Group, groups, overall
-from fmlad.bench.model import ALL, CellResult
+from fmlad.bench.examples import examples_of, typical
+from fmlad.bench.groups import Group, groups
+from fmlad.bench.model import ALL, Cell, CellResult
 from fmlad.bench.published import GRADES, published_for
-from fmlad.bench.report_markdown import failures, markdown, notes_of
 from fmlad.bench.results import Results
-from fmlad.bench.summary import Line, PairedComparison, aufc, compare, summarise
+from fmlad.bench.summary import Line, PairedComparison, aufc, compare, overall, summarise
 from fmlad.errors import FmladError, OptionError
 from fmlad.progress import Progress, silent
 from fmlad.report import write
@@ -60,18 +60,24 @@ def write_report(
     results = results_module.load(folder)
     lines = summarise(results)
     found = groups(results, lines)
-    title = f"Benchmark: {results.plan.name or Path(folder).resolve().name}"
-    facts, environment = _facts(results, command), environments(results)
-    home = Path(folder)
+    told = {
+        "title": f"Benchmark: {results.plan.name or Path(folder).resolve().name}",
+        "failures": _failures(results),
+        "notes": list(
+            dict.fromkeys(f"{c.cell.task.title}: {note}" for c in results for note in c.notes)
+        ),
+    }
+    facts, environment = _facts(results, command), _environments(results)
     content = _content(results, lines, found, examples, progress or silent)
-    told = {"title": title, "facts": facts, "environment": environment}
-    page = write(home / PAGE, "bench/report.html", **told, **content)
-    table = home / TABLE
-    try:
-        table.write_text(markdown(results, found, title, facts | environment), encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"The table cannot be written to {table}: {error}.") from error
-    return page, table
+    page = Path(folder) / PAGE
+    write(page, "bench/report.html", facts=facts, environment=environment, **told, **content)
+    datasets = [group.dataset for group in found if group.whole]
+    content = {
+        "table": tables.whole_table(found, datasets),
+        "unpublished": [name for name in datasets if not published_for(name, "")],
+    }
+    table = Path(folder) / TABLE
+    return page, write(table, "bench/report.md", facts=facts | environment, **told, **content)
 
 
 def _content(
@@ -90,17 +96,15 @@ def _content(
         mine = [group for group in found if group.dataset == name]
         datasets.append(_dataset(name, cells, lines, mine, examples))
     progress(len(names), len(names), "report written")
-    whole = [line for name in names for line in overall(lines, name)]
     paired, refused = _paired(results)
-    failed = tuple(tuple(map(tables.TableCell, failure)) for failure in failures(results))
+    failed = [(None, failure) for failure in _failures(results)]
     return {
         "datasets": datasets,
-        "costs": tables.cost_table(whole) if whole else None,
+        "costs": tables.cost_table([line for name in names for line in overall(lines, name)]),
         "published_costs": tables.published_table(published_for("")),
-        "paired": tables.paired_table(paired) if paired else None,
+        "paired": tables.paired_table(paired),
         "refused": refused,
-        "failures": tables.Table(("entry", "cells", "why"), (failed,), words=3) if failed else None,
-        "notes": notes_of(results),
+        "failed": tables.make_table(("entry", "cells", "why"), failed, words=3),
         "grades": GRADES,
     }
 
@@ -122,13 +126,13 @@ def _dataset(
         if (area := aufc(whole, label, dataset)) is not None
     }
     plots = _plots(cells, "mean over tasks" if several else tasks[0])
-    shown = entry_examples(cells, examples)
+    shown = [examples_of(cell, examples) for cell in typical(cells)] if examples else []
     of_categories = [one for one in published_for(dataset) if one.category]
     return {
         "name": dataset,
         "slug": "d-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in dataset),
         "extent": f"mean of {len(tasks)} tasks" if several else tasks[0].partition("/")[2],
-        "whole": tables.results_table(whole) if whole else None,
+        "whole": tables.results_table(whole),
         "without_mean": _without_mean(by_task, whole),
         "aufc": "; ".join(f"{label} {tables.percent(area)}" for label, area in areas.items()),
         "groups": [
@@ -141,9 +145,7 @@ def _dataset(
             (task, tables.results_table([line for line in by_task if line.task == task]))
             for task in tasks * several
         ],
-        "published_tasks": tables.published_table(of_categories, categories=True)
-        if of_categories
-        else None,
+        "published_tasks": tables.published_table(of_categories, categories=True),
         "plots": plots,
         "legend": list({line.label: line for _, _, drawn in plots for line in drawn}.values()),
         "task_plots": [
@@ -152,7 +154,7 @@ def _dataset(
             for plot in _plots([cell for cell in cells if cell.cell.task.title == task], task)
         ],
         "examples": shown,
-        "examples_of": _examples_of(shown[0].result, several) if shown else "",
+        "several": several,
     }
 
 
@@ -160,12 +162,8 @@ def _without_mean(by_task: Sequence[Line], whole: Sequence[Line]) -> list[str]:
     """Whose means are missing, and why."""
     have = {(line.entry.label, line.shots) for line in whole}
     tasks = len({line.task for line in by_task})
-    seen: dict[tuple[str, int], int] = {}
-    for line in by_task:
-        key = (line.entry.label, line.shots)
-        seen[key] = seen.get(key, 0) + 1
     short: dict[tuple[str, int], list[str]] = {}
-    for (label, shots), count in seen.items():
+    for (label, shots), count in Counter((one.entry.label, one.shots) for one in by_task).items():
         if (label, shots) not in have:
             short.setdefault((label, count), []).append(tables.shots_text(shots))
     return [
@@ -182,28 +180,14 @@ def _and(names: Sequence[str]) -> str:
 def _published(dataset: str, shots: set[int]) -> dict[str, Any]:
     """Published means of a dataset, apart from the results, and which figures have none."""
     means = published_for(dataset, "")
-    if not means:
-        why = (
-            "nobody has published on this dataset; it is made by this program or by its user"
-            if dataset in MADE_HERE
-            else "none is known here for this dataset"
-        )
-        return {"published": None, "unpublished": [f"No published figures: {why}."]}
-    same = [one for one in means if one.shots in shots]
-    others = [one for one in means if one.shots not in shots]
-    notes = [] if same else ["No published figure has the same number of shots."]
     few = sorted(k for k in shots if k != ALL)
-    if few and not any(one.metric == SPRO and one.shots in few for one in means):
-        notes.append(
-            f"sPRO@0.05 with {', '.join(map(str, few))} shots: nobody is known to have published "
-            f"any."
-        )
+    known = any(one.metric == SPRO and one.shots in few for one in means)
     return {
-        "published": {
-            "same": tables.published_table(same) if same else None,
-            "others": tables.published_table(others) if others else None,
-            "notes": notes,
-        }
+        "published": bool(means),
+        "same": tables.published_table(one for one in means if one.shots in shots),
+        "others": tables.published_table(one for one in means if one.shots not in shots),
+        "made_here": dataset in MADE_HERE,
+        "without_spro": "" if known else ", ".join(map(str, few)),
     }
 
 
@@ -213,24 +197,17 @@ def _plots(cells: Sequence[CellResult], where: str) -> list[Plot]:
     ks = sorted({cell.cell.shots for cell in cells}, key=lambda k: (k == ALL, k))
     ks = list(dict.fromkeys((ks[-1], ks[0])))  # the most and the fewest
     plots = []
-    for name, (axes, mean, grid) in CURVES.items():
+    for name, curve in CURVES.items():
         drawn = []
         for colour, label in enumerate(labels):
             for dash, k in enumerate(ks):
                 mine = [c for c in cells if (c.cell.entry.label, c.cell.shots) == (label, k)]
-                if (heights := mean(mine)) is not None:
+                if (heights := curve.mean(mine)) is not None:
                     text = f"{label}, k = {tables.shots_text(k)}"
-                    drawn.append(Series(text, grid, heights, colour, dash))
+                    drawn.append(Series(text, curve.grid, heights, colour, dash))
         if drawn:
-            plots.append((f"{name}, {where}", axes, drawn))
+            plots.append((f"{name}, {where}", curve.axes, drawn))
     return plots
-
-
-def _examples_of(result: CellResult, several: bool) -> str:
-    cell = result.cell
-    middle = ", the task in the middle" if several else ""
-    shots = tables.shots_text(cell.shots)
-    return f"Of {cell.task.title}, k = {shots}, seed {cell.seed}{middle}"
 
 
 def _facts(results: Results, command: str) -> dict[str, str]:
@@ -250,13 +227,11 @@ def _facts(results: Results, command: str) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def environments(results: Iterable[CellResult]) -> dict[str, str]:
+def _environments(results: Iterable[CellResult]) -> dict[str, str]:
     """What the cells ran with; all values where cells differ."""
-    found: dict[str, dict[str, None]] = {}
-    for result in results:
-        for name, value in result.environment.items():
-            found.setdefault(name, {})[value] = None
-    return {name: "; ".join(values) for name, values in found.items()}
+    pairs = dict.fromkeys(pair for result in results for pair in result.environment.items())
+    names = dict.fromkeys(name for name, _ in pairs)
+    return {name: "; ".join(value for other, value in pairs if other == name) for name in names}
 
 
 def _paired(results: Results) -> tuple[list[PairedComparison], list[str]]:
@@ -275,3 +250,18 @@ def _paired(results: Results) -> tuple[list[PairedComparison], list[str]]:
             except FmladError as error:
                 refused.append(str(error))
     return found, refused
+
+
+def _failures(results: Results) -> list[tuple[str, str, str]]:
+    """Entry, cells and reason of what could not be done; cells of one reason together."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for one in results.failed:
+        found.setdefault((one.cell.entry.label, one.message), []).append(one.cell)
+    return [(label, _listed(cells), message) for (label, message), cells in found.items()]
+
+
+def _listed(cells: Sequence[Cell]) -> str:
+    named = ([c.task.title, tables.shots_text(c.shots), str(c.seed)] for c in cells)
+    tasks, shots, seeds = (", ".join(dict.fromkeys(column)) for column in zip(*named, strict=True))
+    count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
+    return f"{count} of {tasks}; k {shots}; seeds {seeds}"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fmlad.bench.engine import Engine, make_engine
 from fmlad.bench.model import CellResult, FailedCell
 from fmlad.bench.plan import Plan, load_plan
 from fmlad.bench.store import DATA, Store
-from fmlad.bench.worker import forget
+from fmlad.bench.worker import Engine, LocalEngine, forget
+from fmlad.errors import UnknownNameError
 from fmlad.progress import Progress, silent
 
 
@@ -23,7 +23,6 @@ class Results:
     Iterating gives its finished cells.
 
     Attributes:
-        folder: Where it is.
         plan: The plan that was run last.
         cells: All finished cells, those of the plan in its order first.
         failed: Cells of the plan that could not be done when they were last tried.
@@ -77,7 +76,7 @@ def run(
     from fmlad.bench.suites import SUITES, make_suite
     from fmlad.profiles import pick_device
 
-    worker = make_engine(engine)
+    worker = _engine(engine)
     device = pick_device(device)
     store = Store(out)
     store.check_folder()
@@ -131,6 +130,18 @@ def load(folder: str | os.PathLike[str]) -> Results:
         tuple(failed[key] for key in order if key in failed and key not in found),
         sum(key not in found and key not in failed for key in order),
     )
+
+
+def _engine(engine: str | Engine) -> Engine:
+    if engine == "ray":
+        from fmlad.bench.ray_engine import RayEngine
+
+        return RayEngine()
+    if engine == "local":
+        return LocalEngine()
+    if isinstance(engine, str):
+        raise UnknownNameError.of("engine", engine, ("local", "ray"))
+    return engine
 
 
 def _threads(store: Store) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +27,7 @@ CURVE_POINTS = 200  # of a stored sPRO curve
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of judging some images.
-
-    Attributes:
-        rows: One per image.
-        figures: By name.
-        curve: sPRO curve, thinned; empty where no map was measured.
-        notes: What was left out, in plain sentences.
-    """
+    """What came of judging some images; fields as of :class:`fmlad.bench.model.CellResult`."""
 
     rows: tuple[ImageRecord, ...]
     figures: Mapping[str, float]
@@ -42,12 +36,7 @@ class Measured:
 
 
 def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
-    """Draws shots, fits the estimator and judges every test image.
-
-    Args:
-        cell: What is to be done.
-        dataset: Of the cell's task, with the images that the task uses.
-        estimator: Of the cell's entry.
+    """Draws shots, fits the estimator and judges every test image that the task uses.
 
     Raises:
         FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.
@@ -124,8 +113,7 @@ def judge_all(
     """Judges images one by one and measures scores and maps against the annotations.
 
     Args:
-        samples: With normal and anomalous ones among them.
-        score: Judges one.
+        samples, score: The images, and what judges one.
         localise: Whether to measure maps, too.
         before: Called before each image, outside the time that is taken.
         tell: Called as ``tell(done, total)``.
@@ -196,10 +184,7 @@ class _Pixels:
 
     def __init__(self, spool: ArraySpool) -> None:
         self._spool = spool
-        self._maps: list[npt.NDArray[np.float32]] = []
-        self._regions: list[npt.NDArray[np.bool_]] = []
-        self._saturations: list[tuple[float, ...]] = []
-        self._kinds: list[str] = []
+        self._kept: list[tuple[Any, ...]] = []  # map, regions, saturations, kind
         self._without_map = self._without_annotation = 0
 
     def add(self, sample: Sample, anomaly_map: npt.NDArray[np.float32] | None) -> None:
@@ -217,10 +202,9 @@ class _Pixels:
                 f"{sample.name}: the map has the shape {size} and its annotation "
                 f"{regions.shape[1:]}; maps must be given at the image's own size."
             )
-        self._maps.append(self._spool.keep(np.asarray(anomaly_map, np.float32)))
-        self._regions.append(self._spool.keep(regions))
-        self._saturations.append(() if annotation is None else tuple(annotation.saturations))
-        self._kinds.append(sample.kind)
+        kept = [self._spool.keep(array) for array in (np.asarray(anomaly_map, np.float32), regions)]
+        saturations = () if annotation is None else tuple(annotation.saturations)
+        self._kept.append((*kept, saturations, sample.kind))
 
     def measured(self) -> tuple[dict[str, float], dict[str, list[float]], tuple[str, ...]]:
         """Figures, the thinned sPRO curve and notes; no figure where no map was measured."""
@@ -234,11 +218,10 @@ class _Pixels:
                 f"{self._without_annotation} anomalous images have no annotation and count by "
                 f"images alone"
             )
-        if self._without_map or not any(len(regions) for regions in self._regions):
+        if self._without_map or not any(len(regions) for _, regions, *_ in self._kept):
             return {}, {}, tuple(notes)
-        report = summary.pixel_report(
-            self._maps, self._regions, self._saturations, CURVE_POINTS, self._kinds
-        )
+        maps, regions, saturations, kinds = map(list, zip(*self._kept, strict=True))
+        report = summary.pixel_report(maps, regions, saturations, CURVE_POINTS, kinds)
         curve = report.curve
         drawn = {} if curve is None else {"fpr": curve.fpr.tolist(), "spro": curve.spro.tolist()}
         return dict(report.figures), drawn, tuple(notes)

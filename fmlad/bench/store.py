@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,15 +24,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fmlad.bench.model import (
-    FORMAT,
-    Cell,
-    CellResult,
-    FailedCell,
-    explained,
-)
+from fmlad.bench.model import FORMAT, Cell, CellResult, FailedCell, explained
 from fmlad.bench.plan import Plan, plan_from_dict
 from fmlad.errors import CorruptResultsError, OptionError, UnknownNameError
+from fmlad.io.files import whole_file
 
 PLAN, CELLS, DATA = "plan.json", "cells", "data"
 FAILED = ".failed.json"
@@ -70,12 +64,7 @@ class Store:
     def begin(
         self, plan: Plan, cells: Sequence[Cell], digests: Mapping[str, str] | None = None
     ) -> None:
-        """Takes a plan in; what is finished stays.
-
-        Args:
-            plan: What is to be run.
-            cells: Of it.
-            digests: Of the images of its tasks and of its files of prompts.
+        """Takes in a plan with its cells and digests, from ``Plan.opened``; what is finished stays.
 
         Raises:
             OptionError: The folder is somebody else's or cannot be written, or a label or task
@@ -84,15 +73,11 @@ class Store:
         self.check_folder()
         finished = [result.cell for result in self.read()]
         self._check_names(finished, cells)
-        known = self._planned()[2] if self.exists else {}
-        self._check_digests(finished, known, digests or {})
-        content = {
-            "format": FORMAT,
-            **plan.to_dict(),
-            "cells": [cell.key for cell in cells],
-            "digests": {**known, **(digests or {})},
-        }
-        self._write(self.folder / PLAN, _json(content))
+        known, new = self._planned()[2] if self.exists else {}, dict(digests or {})
+        self._check_digests(finished, known, new)
+        keys = [cell.key for cell in cells]
+        content = {"format": FORMAT, **plan.to_dict(), "cells": keys, "digests": known | new}
+        _write(self.folder / PLAN, _json(content))
 
     def plan(self) -> Plan:
         """The plan that was run last.
@@ -129,16 +114,16 @@ class Store:
         writer.writerow(COLUMNS)
         for row in result.rows:  # csv writes floats exactly, and None as nothing
             writer.writerow((*tuple(vars(row).values())[:-1], int(row.fresh)))
-        content = asdict(replace(result, rows=()))
+        content = {"format": FORMAT, **asdict(replace(result, rows=()))}
         del content["rows"]
-        content = {"format": FORMAT, **content, "rows_sha256": _digest(out.getvalue())}
-        self._write(self._path(result.cell, ".csv"), out.getvalue())
-        self._write(self._path(result.cell, ".json"), _json(content))
+        content["rows_sha256"] = _digest(out.getvalue())
+        _write(self._path(result.cell, ".csv"), out.getvalue())
+        _write(self._path(result.cell, ".json"), _json(content))
         self._path(result.cell, FAILED).unlink(missing_ok=True)
 
     def keep_failure(self, failed: FailedCell) -> None:
         """Writes why a cell could not be done."""
-        self._write(self._path(failed.cell, FAILED), _json(asdict(failed)))
+        _write(self._path(failed.cell, FAILED), _json(asdict(failed)))
 
     def read(self) -> list[CellResult]:
         """All finished cells, by the name of their file.
@@ -171,21 +156,19 @@ class Store:
     def _check_names(self, finished: Sequence[Cell], planned: Sequence[Cell]) -> None:
         """One label is one entry and one title one task within a folder, or tables would mix."""
 
-        def entry_facts(cell: Cell) -> tuple[str, str]:
-            return cell.entry.label, json.dumps(asdict(cell.entry), sort_keys=True)
+        def facts(cell: Cell) -> dict[tuple[str, str], str]:
+            entry, task = asdict(cell.entry), asdict(cell.task)
+            del task["root"]  # may lie elsewhere
+            named = {("entry", cell.entry.label): entry, ("task", cell.task.title): task}
+            return {key: json.dumps(value, sort_keys=True) for key, value in named.items()}
 
-        def task_facts(cell: Cell) -> tuple[str, str]:
-            facts = {k: v for k, v in asdict(cell.task).items() if k != "root"}  # may lie elsewhere
-            return cell.task.title, json.dumps(facts, sort_keys=True)
-
-        for what, named in (("entry", entry_facts), ("task", task_facts)):
-            known = dict(map(named, finished))
-            for name, facts in map(named, planned):
-                if known.get(name, facts) != facts:
-                    raise OptionError(
-                        f"In {self.folder} the {what} {name!r} stands for {known[name]}, and now "
-                        f"for {facts}; choose another name, or another folder."
-                    )
+        known = {key: value for cell in finished for key, value in facts(cell).items()}
+        for (what, name), new in (item for cell in planned for item in facts(cell).items()):
+            if (old := known.get((what, name), new)) != new:
+                raise OptionError(
+                    f"In {self.folder} the {what} {name!r} stands for {old}, and now for {new}; "
+                    f"choose another name, or another folder."
+                )
 
     def _check_digests(
         self, finished: Sequence[Cell], known: Mapping[str, str], digests: Mapping[str, str]
@@ -203,19 +186,14 @@ class Store:
     def _path(self, cell: Cell, suffix: str) -> Path:
         return self.cells / f"{cell.key}{suffix}"
 
-    def _write(self, path: Path, text: str) -> None:
-        partial = path.with_name(f".{secrets.token_hex(4)}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Written through: after a power cut a renamed file may otherwise be empty.
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OptionError(f"Nothing can be written to {path.parent}: {error}.") from error
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise OptionError(f"Nothing can be written to {path.parent}: {error}.") from error
 
 
 def _read_cell(path: Path) -> CellResult:

@@ -47,15 +47,12 @@ PROMPTED = (
 
 
 def make_suite(
-    name: str,
-    data: Path,
-    shared: Shared = None,
-    progress: Progress | None = None,
+    name: str, data: Path, shared: Shared = None, progress: Progress | None = None
 ) -> Plan:
     """The plan of a suite, with its pictures rendered.
 
     Args:
-        name: ``"training-free"``, ``"peers"`` or ``"trained"``.
+        name: A key of :data:`SUITES`.
         data: Folder that the pictures are rendered into, unless they are there.
         shared: Folder with photographs; None means ``$FMLAD_SHARED``, else ``../shared``. Given,
             it must be there; else what is missing is left out.

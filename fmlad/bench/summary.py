@@ -22,10 +22,8 @@ class Figure:
     """One figure over seeds.
 
     Attributes:
-        mean: Over the seeds.
-        std: Standard deviation over the seeds (n - 1); None for one seed.
-        low: Lower end of the 95 % bootstrap interval of the mean; None where there is none.
-        high: Upper end.
+        mean, std: Mean and standard deviation (n - 1); no deviation for one seed.
+        low, high: Ends of the 95 % bootstrap interval of the mean; None where there is none.
     """
 
     mean: float
@@ -39,8 +37,7 @@ class Line:
     """One entry, one number of shots, and one task or all tasks of a dataset.
 
     Attributes:
-        entry: The entry.
-        dataset: Name of the dataset.
+        dataset: Its name.
         task: Title of the task; "" for the mean over all tasks of the dataset.
         tasks: How many tasks it is over.
         shots: How many shots; ``ALL`` (0) for all.
@@ -70,17 +67,15 @@ class PairedComparison:
     """Two entries on the cells that both have finished.
 
     Attributes:
-        first: Label.
-        second: Label.
+        first, second: Labels.
         figure: What is compared.
-        dataset: Name of the dataset; "" for all.
+        dataset: Its name; "" for all.
         shots: How many; None for all.
         cells: Number of pairs of cells of one task, number of shots and seed.
         difference: Mean of first minus second: over seeds within a task and number of shots, then
             over those.
-        low: Lower end of the 95 % paired bootstrap interval; None where the figure cannot be
+        low, high: Ends of the 95 % paired bootstrap interval; None where the figure cannot be
             drawn again.
-        high: Upper end.
         wins: Share of the pairs that the first wins; ties count one half.
     """
 
@@ -100,13 +95,12 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
     """Means and spreads over seeds, per task and averaged over the tasks of each dataset.
 
     An average over tasks is given for entries that have finished a common seed on all of them, so
-    that no two averages are over different tasks.
+    that no two averages are over different tasks. Lines come by task, then shots, then entry; tasks
+    and entries in the order of their first appearance.
 
     Args:
-        results: Finished cells. Lines come by task, then shots, then entry; tasks and entries in
-            the order of their first appearance.
-        draws: Of the bootstrap; 0 leaves intervals out.
-        seed: Of the bootstrap.
+        results: Finished cells.
+        draws, seed: Of the bootstrap; no draws leave intervals out.
     """
     groups = _grouped(results)
     drawn = _Drawn(groups, draws, seed) if draws else None
@@ -142,11 +136,9 @@ def compare(
 
     Args:
         results: Finished cells.
-        first: Label of an entry.
-        second: Label of another.
+        first, second: Labels of entries.
         figure: Name of a figure; higher must be better.
-        draws: Of the bootstrap; 0 leaves intervals out.
-        seed: Of the bootstrap.
+        draws, seed: Of the bootstrap; no draws leave intervals out.
 
     Returns:
         One for each dataset and number of shots, and, where there are several, one over all.
@@ -160,20 +152,18 @@ def compare(
     for label in (first, second):
         if label not in labels:
             raise UnknownNameError.of("entry", label, labels)
-    pairs: dict[_Key, Pairs] = {}
+    known: set[str] = set()
+    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
     for key, mine in groups.items():
         theirs = groups.get(key._replace(label=second), {}) if key.label == first else {}
-        if common := sorted(mine.keys() & theirs.keys()):
-            pairs[key] = [(mine[s], theirs[s]) for s in common]
-    if not pairs:
+        both = [(mine[s], theirs[s]) for s in sorted(mine.keys() & theirs.keys())]
+        known.update(name for one, _ in both for name in one.figures)
+        if kept := [pair for pair in both if all(figure in one.figures for one in pair)]:
+            by_group.setdefault((key.dataset, key.shots), []).append(kept)
+    if not known:
         raise OptionError(f"{first!r} and {second!r} have no finished cell in common.")
-    known = {name for both in pairs.values() for one, _ in both for name in one.figures}
     if figure not in known:
         raise UnknownNameError.of("figure", figure, known)
-    by_group: dict[tuple[str, int | None], list[Pairs]] = {}
-    for key, both in pairs.items():
-        if kept := [p for p in both if all(figure in one.figures for one in p)]:
-            by_group.setdefault((key.dataset, key.shots), []).append(kept)
     if not by_group:
         raise OptionError(f"{first!r} and {second!r} have no cell with {figure!r} in common.")
     everything = [both for group in by_group.values() for both in group]
@@ -201,6 +191,13 @@ def compare(
     return found
 
 
+def overall(lines: Iterable[Line], dataset: str) -> list[Line]:
+    """The lines that speak for a whole dataset: means over its tasks, or those of its only one."""
+    mine = [line for line in lines if line.dataset == dataset]
+    single = len({line.task for line in mine if line.task}) == 1
+    return [line for line in mine if line.task == "" or single]
+
+
 def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
     """Normalised area under the curve of F1-max over the number of shots.
 
@@ -211,12 +208,11 @@ def aufc(lines: Sequence[Line], label: str, dataset: str) -> float | None:
     Returns:
         A value in [0, 1]; None where one of the four is missing.
     """
-    tasks = {line.task for line in lines if line.dataset == dataset and line.task}
-    mine = [line for line in lines if line.entry.label == label and line.dataset == dataset]
-    at = {line.shots: line for line in mine if line.task == "" or len(tasks) == 1}
-    if not all(k in at and "f1_max" in at[k].figures for k in AUFC_SHOTS):
+    mine = [line for line in overall(lines, dataset) if line.entry.label == label]
+    figures = {line.shots: line.figures for line in mine}
+    if not all("f1_max" in figures.get(k, ()) for k in AUFC_SHOTS):
         return None
-    heights = [at[k].figures["f1_max"].mean for k in AUFC_SHOTS]
+    heights = [figures[k]["f1_max"].mean for k in AUFC_SHOTS]
     return float(np.trapezoid(heights, AUFC_SHOTS)) / (AUFC_SHOTS[-1] - AUFC_SHOTS[0])
 
 
@@ -268,10 +264,7 @@ class _Drawn:
 
 
 def _line(
-    title: str,
-    seeds: tuple[int, ...],
-    table: Sequence[Sequence[CellResult]],
-    drawn: _Drawn | None,
+    title: str, seeds: tuple[int, ...], table: Sequence[Sequence[CellResult]], drawn: _Drawn | None
 ) -> Line:
     """A line over one or several tasks; the table has a row per task and a column per seed."""
     flat = [cell for row in table for cell in row]
@@ -306,13 +299,10 @@ def _cost(cells: Sequence[CellResult]) -> dict[str, float]:
     """Means of the cells' costs; the highest peak; latencies over all their fresh rows."""
     from fmlad.bench.runner import latency
 
-    costs: dict[str, list[float]] = {}
-    for cell in cells:
-        for name, value in cell.cost.items():
-            costs.setdefault(name, []).append(value)
-    cost = {
-        name: float(max(values) if name == "peak_mb" else np.mean(values))
-        for name, values in costs.items()
-        if name not in ("p50_seconds", "p95_seconds")
-    }
+    cost = {}
+    for name in dict.fromkeys(name for cell in cells for name in cell.cost):
+        values = [cell.cost[name] for cell in cells if name in cell.cost]
+        cost[name] = float(max(values) if name == "peak_mb" else np.mean(values))
+    for name in ("p50_seconds", "p95_seconds"):
+        cost.pop(name, None)
     return cost | latency([row for cell in cells for row in cell.rows])

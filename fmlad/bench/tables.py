@@ -1,13 +1,13 @@
-"""Tables of the report: what stands in them. Templates make HTML of them, a function Markdown."""
+"""Tables of the report: what stands in them. Templates make HTML and Markdown of them."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fmlad.bench.groups import Group
 from fmlad.bench.model import ALL
-from fmlad.bench.published import METRICS, SHARES, PublishedFigure
+from fmlad.bench.published import METRICS, SHARES, PublishedFigure, published_for
 from fmlad.bench.summary import LOWER, Line, PairedComparison
 
 # Figure -> heading; all are shares and shown in percent.
@@ -35,6 +35,7 @@ COSTS: Mapping[str, tuple[str, str]] = {
     "memory_mb": ("remembered of the shots, MiB", ".1f"),
 }
 NOTHING = "–"
+UNSTATED = "auroc"  # published without saying over what it was averaged
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,26 @@ class TableCell:
     best: bool = False
 
 
-Rows = tuple[tuple[TableCell, ...], ...]
+Row = Sequence[str | TableCell]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings.
+    """Rows under headings; false without any.
 
     Attributes:
-        heading: One per column.
         groups: Rows that belong together, such as those with the same number of shots.
         words: How many columns from the left hold words; numbers stand on the right.
         foreign: Whether the figures are somebody else's.
     """
 
     heading: tuple[str, ...]
-    groups: tuple[Rows, ...]
+    groups: tuple[tuple[tuple[TableCell, ...], ...], ...]
     words: int = 1
     foreign: bool = False
+
+    def __bool__(self) -> bool:
+        return any(self.groups)
 
 
 def shots_text(shots: int | None) -> str:
@@ -100,27 +103,31 @@ def results_table(lines: Sequence[Line]) -> Table:
     shown = [name for name in FIGURES if any(name in line.figures for line in lines)]
     if all("spro_mean@0.05" in line.figures for line in lines):
         shown = [name for name in shown if name != "spro@0.05"]  # one is enough for a page's width
-    groups = []
+    rows: list[tuple[int, Row]] = []
     for shots in sorted({line.shots for line in lines}, key=lambda k: (k == ALL, k)):
         same = [line for line in lines if line.shots == shots]
         best = {name: _best(name, same) for name in shown}
-        groups.append(
-            tuple(
-                (
-                    _entry_cell(line),
-                    TableCell(shots_text(shots)),
-                    TableCell(str(len(line.seeds))),
-                    # What reads the same is the same: no ranks by digits that are not shown.
-                    *(
-                        replace(cell, best=cell.text == best[name])
-                        for name in shown
-                        for cell in [figure_cell(name, line)]
-                    ),
-                )
-                for line in same
-            )
-        )
-    return Table(("entry", "k", "seeds", *(FIGURES[name] for name in shown)), tuple(groups))
+        for line in same:
+            cells = {name: figure_cell(name, line) for name in shown}
+            # What reads the same is the same: no ranks by digits that are not shown.
+            marked = (replace(cell, best=cell.text == best[name]) for name, cell in cells.items())
+            row: Row = (_entry_cell(line), shots_text(shots), str(len(line.seeds)), *marked)
+            rows.append((shots, row))
+    return make_table(("entry", "k", "seeds", *(FIGURES[name] for name in shown)), rows)
+
+
+def make_table(
+    heading: Sequence[str],
+    rows: Iterable[tuple[object, Row]],
+    words: int = 1,
+    foreign: bool = False,
+) -> Table:
+    """A table of rows, with keys that are equal where they stand together."""
+    groups: dict[object, list[tuple[TableCell, ...]]] = {}
+    for key, row in rows:
+        cells = (TableCell(cell) if isinstance(cell, str) else cell for cell in row)
+        groups.setdefault(key, []).append(tuple(cells))
+    return Table(tuple(heading), tuple(map(tuple, groups.values())), words, foreign)
 
 
 def _entry_cell(line: Line) -> TableCell:
@@ -143,52 +150,46 @@ def published_table(found: Iterable[PublishedFigure], *, categories: bool = Fals
         key = (one.category, one.shots, one.method, one.category_input, one.grade, one.source)
         rows.setdefault(key, {})[one.metric] = one
     metrics = [name for name in METRICS if any(name in row for row in rows.values())]
-    groups: dict[int | None, list[tuple[TableCell, ...]]] = {}
+    made: list[tuple[int | None, Row]] = []
     for row in rows.values():
         one = next(iter(row.values()))
         values = {
             name: percent(figure.value) if name in SHARES else f"{figure.value:g}"
             for name, figure in row.items()
         }
-        groups.setdefault(one.shots, []).append(
-            (
-                TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
-                *([TableCell(one.category or "mean")] if categories else []),
-                TableCell(one.category_input or "none"),
-                TableCell(f"[{one.grade}]", (one.source,)),
-                TableCell(one.shots_text),
-                *(TableCell(values.get(name, NOTHING)) for name in metrics),
-            )
+        cells: Row = (
+            TableCell(one.method, tuple({of.note: None for of in row.values() if of.note})),
+            *([one.category or "mean"] if categories else []),
+            one.category_input or "none",
+            TableCell(f"[{one.grade}]", (one.source,)),
+            one.shots_text,
+            *(values.get(name, NOTHING) for name in metrics),
         )
-    order = sorted(groups, key=lambda k: (k == ALL, -1 if k is None else k))
+        made.append((one.shots, cells))
+    made.sort(key=lambda row: (row[0] == ALL, -1 if row[0] is None else row[0]))
     extra = ("category",) if categories else ()
-    heading: tuple[str, ...] = ("method", *extra, "told of the category", "source")
-    return Table(
-        (*heading, "k", *(METRICS[name] for name in metrics)),
-        tuple(tuple(groups[shots]) for shots in order),
-        words=len(heading),
-        foreign=True,
-    )
+    words = ("method", *extra, "told of the category", "source")
+    heading = (*words, "k", *(METRICS[name] for name in metrics))
+    return make_table(heading, made, len(words), foreign=True)
 
 
 def cost_table(lines: Sequence[Line]) -> Table:
     """What a fit and a query cost, one row per dataset, entry and number of shots."""
     shown = [name for name in COSTS if any(name in line.cost for line in lines)]
-    groups: dict[str, list[tuple[TableCell, ...]]] = {}
+    rows = []
     for line in lines:
         texts = [line.dataset, line.entry.label, shots_text(line.shots)]
         texts += [
             format(line.cost[name], COSTS[name][1]) if name in line.cost else NOTHING
             for name in shown
         ]
-        groups.setdefault(line.dataset, []).append(tuple(map(TableCell, texts)))
-    heading: tuple[str, ...] = ("dataset", "entry", "k", *(COSTS[name][0] for name in shown))
-    return Table(heading, tuple(map(tuple, groups.values())), words=2)
+        rows.append((line.dataset, tuple(texts)))
+    return make_table(("dataset", "entry", "k", *(COSTS[name][0] for name in shown)), rows, words=2)
 
 
 def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
     """First minus second on the same cells, in points of percent."""
-    groups: dict[tuple[str, str], list[tuple[TableCell, ...]]] = {}
+    rows = []
     for one in comparisons:
         sure, interval = False, NOTHING
         if one.low is not None and one.high is not None:
@@ -198,35 +199,37 @@ def paired_table(comparisons: Sequence[PairedComparison]) -> Table:
         figure = FIGURES.get(one.figure, one.figure)
         names = (f"{one.first} − {one.second}", one.dataset or "all", figure, shots, str(one.cells))
         difference = TableCell(f"{100 * one.difference:+.1f}", best=sure)
-        last = (TableCell(interval), TableCell(f"{one.wins:.0%}"))
-        groups.setdefault((one.first, one.second), []).append(
-            (*map(TableCell, names), difference, *last)
-        )
+        row = (*names, difference, interval, f"{one.wins:.0%}")
+        rows.append(((one.first, one.second), row))
     heading = ("entries", "dataset", "figure", "k", "pairs", "difference", "95 % interval", "wins")
-    return Table(heading, tuple(map(tuple, groups.values())), words=3)
+    return make_table(heading, rows, words=3)
 
 
-def to_markdown(table: Table) -> str:
-    """The table in Markdown."""
-    sides = ["---" if i < table.words else "---:" for i in range(len(table.heading))]
-    rows = [map(_markdown, row) for group in table.groups for row in group]
-    return "\n".join(
-        [
-            f"| {' | '.join(map(plain, table.heading))} |",
-            f"|{'|'.join(sides)}|",
-            *(f"| {' | '.join(row)} |" for row in rows),
-        ]
-    )
-
-
-def plain(text: str) -> str:
-    """Words without a meaning in Markdown or HTML."""
-    safe = html.escape(text, quote=False)
-    for sign in "\\`*_|[]":
-        safe = safe.replace(sign, f"\\{sign}")
-    return " ".join(safe.split())
-
-
-def _markdown(cell: TableCell) -> str:
-    text = f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
-    return " ".join([text, *map(plain, cell.small)])
+def whole_table(groups: Sequence[Group], datasets: Sequence[str]) -> Table:
+    """Results, then published figures with the same numbers of shots."""
+    found = [line for group in groups for line in group.lines]
+    shots = {line.shots for line in found}
+    beside = [one for name in datasets for one in published_for(name, "") if one.shots in shots]
+    shown = [name for name in FIGURES if any(name in line.figures for line in found)]
+    extra = [UNSTATED] if any(one.metric == UNSTATED for one in beside) else []
+    rows: list[tuple[None, Row]] = []
+    for group in groups:
+        for line in group.lines:
+            words = "yes" if line.category_prompts else "no"
+            beyond, seeds = str(line.normals_beyond_k), str(len(line.seeds))
+            texts = (group.title, line.entry.label, words, beyond, shots_text(line.shots), seeds)
+            figures = (figure_cell(name, line) for name in shown)
+            rows.append((None, (*texts, *figures, *(NOTHING for _ in extra))))
+    published: dict[tuple[str, ...], dict[str, str]] = {}
+    for one in beside:
+        if one.metric in (*shown, *extra):
+            who = f"{one.method}, published [{one.grade}] {one.source}"
+            beyond = "all" if one.shots == ALL else NOTHING
+            given = one.category_input or "none"
+            facts = (one.dataset, who, given, beyond, one.shots_text, NOTHING)
+            published.setdefault(facts, {})[one.metric] = percent(one.value)
+    for key, values in published.items():
+        rows.append((None, (*key, *(values.get(name, NOTHING) for name in (*shown, *extra)))))
+    names = [FIGURES[name] for name in shown] + [METRICS[name] for name in extra]
+    heading = ("dataset", "entry", "category prompts", "normals beyond k", "k", "seeds", *names)
+    return make_table(heading, rows, words=3)

@@ -1,9 +1,11 @@
-"""One cell from nothing but its description, in whatever process: what every engine calls."""
+"""Cells from nothing but their description, in whatever process, and the engine of this process."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from fmlad.bench.draw import open_task
 from fmlad.bench.estimators import ViewCache, make_estimator
@@ -39,12 +41,7 @@ def forget() -> None:
 
 
 def run_cell_by_value(cell: Cell, device: str, threads: int) -> CellResult:
-    """Does one cell.
-
-    Args:
-        cell: What is to be done.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        threads: Threads to compute with, at least 1.
+    """Does one cell on a device, with at least one thread.
 
     Raises:
         FmladError: The cell cannot be done, for a reason that somebody can mend.
@@ -72,3 +69,22 @@ def attempt(cell: Cell, device: str, threads: int) -> Outcome:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}, line {last.lineno}"
         return FailedCell(cell, type(error).__name__, f"{error} ({where})")
+
+
+class Engine(Protocol):
+    """Does cells, in this process or in others; the numbers are the same bit for bit."""
+
+    def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
+        """Yields what came of each cell as it is done, in any order.
+
+        A cell that raises is a :class:`FailedCell`, and the rest goes on.
+        """
+        ...
+
+
+class LocalEngine:
+    """This process, one cell after the other in the given order."""
+
+    def run(self, cells: Sequence[Cell], *, device: str, threads: int) -> Iterator[Outcome]:
+        """See :class:`Engine`."""
+        return (attempt(cell, device, threads) for cell in cells)

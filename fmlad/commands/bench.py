@@ -15,7 +15,6 @@ from fmlad.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from fmlad.bench.model import Task
-    from fmlad.bench.plan import Plan
     from fmlad.bench.results import Results
     from fmlad.bench.summary import Line
 
@@ -48,8 +47,7 @@ def run_benchmark(
         typer.Option(help="METHOD, or LABEL=METHOD to enter it twice; repeatable."),
     ] = None,
     profile: Annotated[
-        str | None,
-        typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]"),
+        str | None, typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]")
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -101,7 +99,7 @@ def run_benchmark(
     extra = [name for name, value in of_datasets.items() if value not in (None, [])]
     if dataset is None and extra:
         raise OptionError(f"--{extra[0]} goes with --dataset; a {given[0]} says that itself.")
-    from fmlad.bench.plan import Plan, load_plan
+    from fmlad.bench.plan import Plan
     from fmlad.bench.results import run
 
     output.check_engine(engine, workers, ray_address)
@@ -110,15 +108,11 @@ def run_benchmark(
         from fmlad.bench.ray_engine import RayEngine
 
         chosen = RayEngine(workers, ray_address)
-    planned: Plan | str
-    if suite is not None:
-        planned = suite
-    elif plan is not None:
-        planned = load_plan(plan)
-    else:
+    planned: Any = suite or plan
+    if dataset is not None:
         planned = Plan(
             _entries(method or [], profile or "", option, prompts, validation or []),
-            _tasks(str(dataset), root, category, subtype, images or 0, localise is not False),
+            _tasks(dataset, root, category, subtype, images or 0, localise is not False),
             _numbers(shots or "1,2,4,8"),
             tuple(range(seeds or 5)),
         )
@@ -254,15 +248,11 @@ def _print_results(results: Results, as_json: bool) -> None:
 
     lines = summarise(results)
     if as_json:
-        failed = [
-            {"cell": one.cell.key, "error": one.error, "message": one.message}
-            for one in results.failed
-        ]
         facts = {
             "folder": str(results.folder),
             "cells": len(results),
             "missing": results.missing,
-            "failed": failed,
+            "failed": [{**vars(one), "cell": one.cell.key} for one in results.failed],
             "lines": [asdict(line) for line in lines],
         }
         output.print_json(facts)

@@ -37,8 +37,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Name of the dataset; see `fmlad datasets list`.")],
     root: Annotated[Path, typer.Argument(help="The folder that holds its categories.")],
     category: Annotated[
-        str | None,
-        typer.Option(help='One category alone; for boxes a rule such as "6 in 3-10".'),
+        str | None, typer.Option(help='One category alone; for boxes a rule such as "6 in 3-10".')
     ] = None,
     subtype: Annotated[str | None, typer.Option(help="One sub-type of that category.")] = None,
     as_json: Json = False,

@@ -31,8 +31,7 @@ ENGINES = ("local", "ray")
 
 Engine = Annotated[str, typer.Option(help="local, or ray for many processes or machines.")]
 Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]"),
+    int | None, typer.Option(min=1, help="Processes, with --engine ray. [default: as many as fit]")
 ]
 RayAddress = Annotated[
     str | None,
@@ -48,11 +47,7 @@ def group(about: str) -> typer.Typer:
 
 
 def check_engine(engine: str, workers: int | None, address: str | None) -> None:
-    """Refuses an engine that does not exist, and what the local one would ignore.
-
-    Raises:
-        OptionError: As said.
-    """
+    """OptionError for an engine that does not exist, or what the local one would ignore."""
     if engine not in ENGINES:
         raise UnknownNameError.of("engine", engine, ENGINES)
     if engine == "local" and (workers is not None or address is not None):
@@ -62,12 +57,7 @@ def check_engine(engine: str, workers: int | None, address: str | None) -> None:
 def pairs(given: Sequence[str] | None, form: str) -> dict[str, str]:
     """Splits ``NAME=VALUE`` options at the first ``=``; of equal names the last one counts.
 
-    Args:
-        given: As on the command line.
-        form: What was expected, for the error.
-
-    Raises:
-        OptionError: There is no ``=``, or no name before it.
+    OptionError, saying the ``form`` expected, where there is no ``=`` or no name before it.
     """
     found = {}
     for text in given or ():
@@ -109,9 +99,7 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
     """Reports steps as ``report(done, total, what)``, in a bar on standard error.
 
-    Args:
-        quiet: Report nothing.
-        lines: Where standard error is no terminal, print a line for each step; else nothing.
+    Where that is no terminal: a line for each step with ``lines``, else nothing.
     """
     if quiet or not (lines or sys.stderr.isatty()):
         yield silent

@@ -49,13 +49,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class ComparedSet:
-    """One prompt set or control.
-
-    Attributes:
-        title: What it is.
-        figures: Keys of :data:`COLUMNS`, as far as they could be measured.
-        pictures: Each shown image in parts.
-    """
+    """One prompt set or control: figures by keys of :data:`COLUMNS`, and images in parts."""
 
     title: str
     figures: Mapping[str, float]
@@ -76,16 +70,9 @@ def compare(
     draw_of: int = 4,
     progress: Progress,
 ) -> list[ComparedSet]:
-    """Measures sets and the controls of the first one.
+    """Measures sets and the controls of the first one, on ``seeds`` draws of ``draw_of`` shots.
 
-    Args:
-        sets: One or more.
-        shots: Normal images; each draw takes ``draw_of`` of them, all where there are not more.
-        good: Normal test images; may be empty, and then so must ``bad``.
-        bad: Anomalous test images.
-        seeds: Draws, at least 4.
-        draw_of: Shots a draw.
-        progress: Told of every set and draw.
+    Test images ``good`` and ``bad`` may both be left out.
 
     Raises:
         OptionError: Too few seeds, no sets or shots, or test images of one kind alone.
@@ -131,16 +118,7 @@ def compare(
 
 
 def write_comparison(path: Path, rows: Sequence[ComparedSet], reads: bool) -> Path:
-    """One HTML file with the figures and the segmentations side by side.
-
-    Args:
-        path: The file.
-        rows: From :func:`compare`.
-        reads: Whether the profile reads nouns.
-
-    Raises:
-        OptionError: The file cannot be written.
-    """
+    """One HTML file with figures and segmentations; OptionError: it cannot be written."""
     known = {k: title for k, title in COLUMNS.items() if any(k in row.figures for row in rows)}
     title = "Prompt sets compared"
     return write(path, "prompts.html", title=title, columns=known, rows=rows, reads_nouns=reads)

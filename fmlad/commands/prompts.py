@@ -52,8 +52,7 @@ def show(
 def lint(
     files: Annotated[list[str], typer.Argument(help="YAML files, or bundled sets by name.")],
     profile: Annotated[
-        str | None,
-        typer.Option(help="Check as well that this profile can ground every phrase."),
+        str | None, typer.Option(help="Check as well that this profile can ground every phrase.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -88,8 +87,7 @@ def compare(
     shots: Annotated[Path, typer.Option(help="Folder of normal images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML report to write.")],
     test: Annotated[
-        Path | None,
-        typer.Option(help="Folder with good/ and further folders of anomalous images."),
+        Path | None, typer.Option(help="Folder with good/ and further folders of anomalous images.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Draws of shots, at least 4.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Shots a draw.")] = 4,

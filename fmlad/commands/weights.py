@@ -24,8 +24,7 @@ weights_cli = group(
 )
 
 Name = Annotated[
-    str,
-    typer.Argument(help="A profile (light, foundation), a backbone name, or a local folder."),
+    str, typer.Argument(help="A profile (light, foundation), a backbone name, or a local folder.")
 ]
 Every = Annotated[
     bool,

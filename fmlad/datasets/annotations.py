@@ -35,8 +35,8 @@ Saturations = Mapping[int, tuple[float, bool]]
 class MaskFinder:
     """Pairs images with their masks in one folder.
 
-    A sub-folder named like the image holds one region a file (LOCO); a file named like the image,
-    or like it with ``_mask`` or ``_gt`` behind, holds all regions as its connected components.
+    A sub-folder named like the image holds one region a file (LOCO); a file named like it, or with
+    ``_mask`` or ``_gt`` behind, holds all regions as its connected components.
     """
 
     def __init__(self, folder: Path, lister: Lister, config: Saturations | None) -> None:

@@ -60,10 +60,8 @@ class Condition:
 class BoxRule:
     """When an image is normal, and which images are considered at all.
 
-    Attributes:
-        conditions: All must hold in a normal image; not none.
-        considered: Total numbers of boxes of images that are considered; None for all.
-        without: Name of the file that lists images to leave out, or None.
+    All ``conditions`` must hold in a normal image; ``considered`` are total numbers of boxes (None:
+    all); ``without`` names the file that lists images to leave out.
     """
 
     conditions: tuple[Condition, ...]

@@ -26,9 +26,7 @@ def box_categories(root: Path) -> list[str]:
 def load_boxes(root: Path, category: str) -> Dataset:
     """Reads the images, and judges each by the rule that is the category.
 
-    Raises:
-        OptionError: The category is no rule.
-        DatasetError: Images, boxes or the list of images to leave out are missing or broken.
+    Raises OptionError where it is no rule, DatasetError where something is missing or broken.
     """
     rule = BoxRule.parse(category)
     lister = Lister()

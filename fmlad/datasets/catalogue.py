@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from fmlad.datasets.boxes import box_categories, load_boxes
-from fmlad.datasets.counts import OFFICIAL
+from fmlad.datasets.counts import official_names
 from fmlad.datasets.deeppcb import is_group, load_deeppcb
 from fmlad.datasets.files import categories_in, key, spelled
 from fmlad.datasets.folder import folder_categories, load_folder
-from fmlad.datasets.loco import load_loco
+from fmlad.datasets.loco import load_loco, loco_types
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.product_types import loco_types
 from fmlad.datasets.synthetic import (
     load_digits,
     load_scenes,
@@ -37,8 +36,6 @@ class Layout:
     Attributes:
         about: What it is, in a line.
         load: From root, category, sub-type (checked) and progress to the dataset.
-        categories: The categories under a root.
-        subtypes: The sub-types of a category.
         there: Whether a category is on disk, for those that are rendered where it is not.
     """
 
@@ -56,8 +53,9 @@ def _whole(load: Callable[[Path, str], Dataset]) -> Load:
 
 def _listed(dataset: str, is_category: Callable[[Path], bool]) -> Callable[[Path], list[str]]:
     """What lists the folders that are categories, under their official names."""
-    official = tuple(OFFICIAL.get(dataset, ()))
-    return lambda root: [spelled(path, official) for path in categories_in(root, is_category)]
+    return lambda root: [
+        spelled(path, official_names(dataset)) for path in categories_in(root, is_category)
+    ]
 
 
 def _tree(dataset: str, about: str) -> Layout:
@@ -158,11 +156,7 @@ def categories(name: str, root: str | Path) -> list[str]:
 
 
 def subtypes(name: str, root: str | Path, category: str) -> list[str]:
-    """The sub-types that a category can be split by; none for most.
-
-    Raises:
-        UnknownNameError: No such dataset.
-    """
+    """Sub-types that a category can be split by; UnknownNameError: no such dataset."""
     del root  # known without a look at the disk so far
     return list(layout_of(name).subtypes(key(category)))
 

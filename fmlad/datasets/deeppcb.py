@@ -21,10 +21,8 @@ def is_group(folder: Path) -> bool:
 def load_deeppcb(root: Path, category: str) -> Dataset:
     """Reads a group: each scan is a test image, its template the reference.
 
-    There are no normal test images: a template tested against itself would say nothing.
-
-    Raises:
-        DatasetError: A template or the boxes of a scan are missing.
+    There are no normal test images: a template tested against itself would say nothing. Raises
+    DatasetError where a template or the boxes of a scan are missing.
     """
     home = find_category("deeppcb", root, category, ("group77000",), is_group)
     folder = _pairs_folder(home)

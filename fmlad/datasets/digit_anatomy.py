@@ -40,7 +40,6 @@ class DigitPage:
         image: uint8 ``(96, 96, 3)``.
         digits: What stands in each place in reading order; None where nothing does.
         samples: Number of the handwriting sample in each place; None where there is none.
-        anomaly: What is wrong, or None.
         places: Numbers, from 0 in reading order, of the places concerned.
         mask: bool ``(96, 96)``: the places concerned as whole cells.
     """
@@ -54,10 +53,7 @@ class DigitPage:
 
 
 def render_digits(
-    seed: int = 0,
-    split: str = "train",
-    index: int = 0,
-    anomaly: DigitAnomaly | None = None,
+    seed: int = 0, split: str = "train", index: int = 0, anomaly: DigitAnomaly | None = None
 ) -> DigitPage:
     """Renders one page; its randomness hangs on these arguments alone.
 

@@ -15,11 +15,7 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 
 
 class Lister:
-    """Lists images in order of name, and counts what it passes over.
-
-    Attributes:
-        ignored: Files so far that are hidden or whose suffix is not that of an image.
-    """
+    """Lists images in order of name, and counts what it passes over: hidden, or no image."""
 
     def __init__(self) -> None:
         self.ignored = 0

@@ -22,10 +22,9 @@ class Annotation:
     """Which pixels of one image are anomalous.
 
     Attributes:
-        regions: bool ``(r, H, W)`` at the image's own size; regions may overlap, ``r`` is 0 for a
-            normal image.
-        saturations: Per region the area in pixels from which it counts as found whole (sPRO); the
-            region's own area where the dataset says nothing else.
+        regions: bool ``(r, H, W)`` at the image's own size; they may overlap, 0 where normal.
+        saturations: Per region the area in pixels from which it counts as found whole (sPRO); its
+            own area where the dataset says nothing else.
     """
 
     regions: npt.NDArray[np.bool_]

@@ -9,8 +9,8 @@ from typing import Any
 
 from fmlad.datasets.digit_anatomy import make_digits
 from fmlad.datasets.files import check_root, child, entries, held, key
+from fmlad.datasets.loco import check_subtype, keep_type
 from fmlad.datasets.model import Dataset, Sample
-from fmlad.datasets.product_types import check_subtype, keep_type
 from fmlad.datasets.tree import read_tree
 from fmlad.errors import DatasetError, UnknownNameError
 from fmlad.progress import Progress

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fmlad.datasets.annotations import MaskFinder, no_regions, read_defects_config
-from fmlad.datasets.counts import OFFICIAL, differences
+from fmlad.datasets.counts import differences, official_names
 from fmlad.datasets.files import (
     Lister,
     child,
@@ -80,7 +80,7 @@ def is_tree(folder: Path) -> bool:
 
 def load_tree(dataset: str, root: Path, category: str) -> Dataset:
     """Reads a category of a dataset that is laid out so."""
-    official = tuple(OFFICIAL[dataset])
+    official = official_names(dataset)
     home = find_category(dataset, root, category, official, is_tree)
     return read_tree(dataset, home, spelled(home, official))
 
@@ -134,8 +134,7 @@ def read_anomalies(
 ) -> list[Sample]:
     """Samples of the folders with anomalous images, with their masks; notes are added to.
 
-    Raises:
-        DatasetError: A folder holds no images, or some images have a mask and some have none.
+    Raises DatasetError where a folder holds no images, or only some images have a mask.
     """
     drawn = child(home, *MASK_FOLDERS)
     config = None

@@ -7,18 +7,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from fmlad.datasets.counts import OFFICIAL, differences
+from fmlad.datasets.counts import differences, official_names
 from fmlad.datasets.files import Lister, child, find_category, key, need, read_lines, some, spelled
 from fmlad.datasets.model import Dataset
-from fmlad.datasets.tree import (
-    POOL,
-    RULES,
-    annotated,
-    is_tree,
-    normals,
-    read_anomalies,
-    read_tree,
-)
+from fmlad.datasets.tree import POOL, RULES, annotated, is_tree, normals, read_anomalies, read_tree
 from fmlad.errors import DatasetError
 
 SPLIT = ("split_csv", "1cls.csv")  # the one-class protocol
@@ -36,7 +28,7 @@ def load_visa(root: Path, category: str) -> Dataset:
 
     Where that table is missing, all normal images are one pool: drawn from, and tested as well.
     """
-    official = tuple(OFFICIAL["visa"])
+    official = official_names("visa")
     home = find_category("visa", root, category, official, is_object)
     category = spelled(home, official)
     data = child(home, "Data")

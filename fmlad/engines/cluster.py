@@ -7,11 +7,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
 
 from fmlad._version import __version__
 from fmlad.engines.threads import Threads
@@ -26,15 +27,13 @@ from fmlad.errors import (
 LOCAL = "local"  # Ray's word for a cluster of one's own
 RETRIES = 2  # of work whose worker died; what kills three workers would kill the fourth, too
 TIMEOUT = 5.0  # seconds that the head of a cluster has to answer
-LOST = 3  # pieces of work given up for that until it is the cluster, and not the work
+LOST = 3  # jobs in a row given up for that until it is the cluster, and not the job
 
-# Read by Ray when it is imported. Nobody is told about runs, Ray Data keeps its log to its files,
-# and a driver under `uv run` does not send its folder to all machines.
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_LOG_LEVEL": "CRITICAL",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-}
+Job = TypeVar("Job")
+
+# Read by Ray when it is imported. Nobody is told about runs, and a driver under `uv run` does not
+# send its folder to all machines.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 # Of the driver's environment, what may change a result or where things are found.
 _CARRIED = ("OMP_WAIT_POLICY", "HF_HUB_OFFLINE", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -46,7 +45,7 @@ class Setting:
     Attributes:
         version: Of fmlad.
         threads: To compute with.
-        folder: Working folder of the driver, which relative paths are relative to.
+        folder: Working folder of the driver, which relative paths start from.
         needed: Whether there are such paths, so that the folder must be there.
     """
 
@@ -58,21 +57,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """Workers that fit on a cluster.
-
-    Attributes:
-        workers: How many.
-        device: That each computes on.
-        options: For Ray: what one worker takes, its environment, and that it is started again.
-    """
+    """Workers that fit on a cluster; ``options`` tell Ray what each takes and how it starts."""
 
     workers: int
     device: str
     options: dict[str, Any]
 
 
-def import_ray(module: str = "ray") -> Any:
-    """Ray, or a module of it, with our settings where the user has none.
+def import_ray() -> Any:
+    """Ray, with our settings where the user has none.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -80,7 +73,7 @@ def import_ray(module: str = "ray") -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        return importlib.import_module(module)
+        return importlib.import_module("ray")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"The engine 'ray' needs the package {error.name}, which is not installed. "
@@ -92,11 +85,8 @@ def import_ray(module: str = "ray") -> Any:
 def connected(address: str | None = None) -> Iterator[Any]:
     """Ray, ready to work; what was started here is stopped again, and nothing else.
 
-    A process that has started Ray itself keeps its own connection.
-
-    Args:
-        address: Of a running cluster, as ``ray.init`` takes it; None means ``$RAY_ADDRESS``, else a
-            cluster of our own on this machine.
+    A process that has started Ray itself keeps its own connection. Without an ``address``, as
+    ``ray.init`` takes it, ``$RAY_ADDRESS`` counts, else a cluster of our own is started here.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -191,11 +181,7 @@ def worker_pool(ray: Any, workers: int | None, threads: int, device: str, most: 
 
 
 def setting(threads: int | None, needed: bool) -> Setting:
-    """What workers must know of this process.
-
-    Args:
-        threads: To compute with; None means as many as this process does.
-        needed: Whether relative paths are handed over.
+    """What workers must know of this process; ``threads`` None means as many as it computes with.
 
     Raises:
         OptionError: ``threads`` is not a positive whole number.
@@ -228,13 +214,101 @@ def settle(there: Setting) -> None:
     there.threads.apply()
 
 
+class Worker(ABC):
+    """Does jobs in a process of its own, which computes as its driver would."""
+
+    def __init__(self, there: Setting) -> None:
+        self._setting: Setting | None = there
+
+    def work(self, job: Any) -> Any:
+        """What comes of a job."""
+        # Settled by the first job and not when it starts: a worker that dies of starting would be
+        # started again for ever, while the number of times a job is tried is limited.
+        if self._setting is not None:
+            settle(self._setting)
+            self._setting = None
+        return self.do(job)
+
+    @abstractmethod
+    def do(self, job: Any) -> Any:
+        """What comes of a job; what it raises ends the run."""
+
+
+def work_off(
+    ray: Any,
+    pool: WorkerPool,
+    worker: type[Worker],
+    arguments: Sequence[Any],
+    take: Callable[[int], Job | None],
+) -> Iterator[tuple[Job, Any]]:
+    """Hands jobs to workers, one at a time to each, and yields what comes of them as it comes.
+
+    A worker that dies is replaced and its job is done again. What comes of a job that
+    ``RETRIES + 1`` workers died of is a :class:`ClusterError`, and the rest goes on.
+
+    Args:
+        ray: From :func:`connected`.
+        pool: From :func:`worker_pool`.
+        worker, arguments: A class, and what its constructor takes.
+        take: Gives the next job for an idle worker by its number; None where it has to wait.
+
+    Raises:
+        FmladError: A worker raised it.
+        ClusterError: More than ``LOST`` jobs in a row were lost.
+        RuntimeError: A worker raised something else.
+    """
+    start = ray.remote(worker).options(**pool.options).remote
+    actors = [start(*arguments) for _ in range(pool.workers)]
+    try:
+        yield from _handed_out(ray, actors, take)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _handed_out(
+    ray: Any, actors: Sequence[Any], take: Callable[[int], Job | None]
+) -> Iterator[tuple[Job, Any]]:
+    idle = set(range(len(actors)))
+    under_way: dict[Any, tuple[int, Job]] = {}
+
+    def hand_out() -> None:
+        for worker in sorted(idle):
+            if (job := take(worker)) is not None:
+                idle.discard(worker)
+                # One at a time: a job that waits behind one that kills its worker would be lost.
+                under_way[actors[worker].work.remote(job)] = worker, job
+
+    hand_out()
+    lost = 0  # in a row
+    while under_way:
+        (done,), _ = ray.wait(list(under_way), num_returns=1)
+        worker, job = under_way.pop(done)
+        try:
+            outcome = ray.get(done)
+            lost = 0
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, FmladError):
+                raise error.cause from None
+            raise RuntimeError(f"A worker failed:\n{error}") from None
+        except ray.exceptions.RayError as error:
+            lost += 1
+            if lost > LOST:
+                raise _explained(error, "The workers cannot go on") from error
+            outcome = _explained(error, f"{RETRIES + 1} workers died of this job")
+        idle.add(worker)
+        hand_out()  # before the outcome is dealt with, so that no worker waits for that
+        yield job, outcome
+        hand_out()
+
+
 def check_count(name: str, value: int | None) -> None:
     """Refuses anything but None and positive whole numbers."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise OptionError(f"{name} must be a positive whole number, got {value!r}.")
 
 
-def explained(error: Exception, what: str) -> FmladError:
+def _explained(error: Exception, what: str) -> ClusterError:
     """An error of Ray's as one line of ours."""
     return ClusterError(
         f"{what} ({_first_line(error)}). Ray's logs, by default in /tmp/ray/session_latest/logs on "

@@ -1,38 +1,28 @@
 """A saved detector on many images, by workers: the same verdicts in the same order.
 
-Ray Data does the work. Each worker loads the detector once and is handed one batch at a time, the
-very batches that ``Detector.predict_many`` would make, so that not a digit differs. What is done
-and not yet asked for stays in Ray's memory up to its limit; then the workers wait.
+Each worker loads the detector once and is handed one batch at a time, the very batches that
+``Detector.predict_many`` would make, so that not a digit differs. What is done before its turn
+stays in Ray's memory, up to a few batches for each worker; then the workers wait.
 """
 
 from __future__ import annotations
 
 import os
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from fmlad import storage
 from fmlad.detector import Detector, Inputs
 from fmlad.engines import cluster
-from fmlad.errors import ClusterError, FmladError, OptionError
+from fmlad.errors import ClusterError, OptionError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
 from fmlad.prediction import Failure, Prediction
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Images that a backbone sees together; ``first`` is the place of the first one among all."""
-
-    first: int
-    images: list[ImageSource]
+AHEAD = 4  # batches for each worker that may be done before an earlier one is
 
 
 def predict_ray(
@@ -71,7 +61,7 @@ def predict_ray(
         ShotsError: ``sources`` is an empty or missing folder.
         ClusterError: There is no cluster, or workers cannot start.
     """
-    cluster.import_ray("ray.data")
+    cluster.import_ray()
     cluster.check_count("batch_size", batch_size)
     cluster.check_count("workers", workers)
     images = list(one_by_one(sources))
@@ -84,110 +74,66 @@ def predict_ray(
     setting = cluster.setting(threads, needed=any(map(_is_relative, images)))
     folder = Path(detector).absolute()
     storage.read(folder)  # what is wrong with it is said before anything is started
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
 
     def outcomes() -> Iterator[Prediction | Failure]:
-        batches = [
-            Batch(first, images[first : first + batch_size])
-            for first in range(0, len(images), batch_size)
-        ]
         if not batches:
             return
         with cluster.connected(address) as ray:
             count = setting.threads.torch
             pool = cluster.worker_pool(ray, workers, count, device, len(batches))
-            arguments = str(folder), pool.device, threshold, setting
+            waiting = deque(range(len(batches)))
+            done: dict[int, list[Prediction | Failure]] = {}
             due = 0
-            try:
-                for place, outcome in _rows(batches, pool, arguments):
-                    if isinstance(outcome, FmladError):
-                        raise outcome
-                    if isinstance(outcome, str):
-                        raise RuntimeError(f"A worker failed:\n{outcome}")
-                    yield from map(_lost, images[due:place])
-                    yield outcome
-                    due = place + 1
-            except ray.exceptions.RayError as error:
-                raise cluster.explained(error, "The workers cannot go on") from error
-            yield from map(_lost, images[due:])
+
+            def take(worker: int) -> Batch | None:
+                if not waiting or len(done) >= AHEAD * pool.workers:
+                    return None
+                place = waiting.popleft()
+                return Batch(place, batches[place])
+
+            arguments = setting, str(folder), pool.device, threshold
+            for batch, found in cluster.work_off(ray, pool, BatchWorker, arguments, take):
+                lost = isinstance(found, ClusterError)
+                done[batch.place] = [*map(_lost, batch.images)] if lost else found
+                while due in done:
+                    # Copies, because the arrays that Ray gives are read-only and fill its store.
+                    yield from map(deepcopy, done.pop(due))
+                    due += 1
 
     return outcomes()
 
 
-def _rows(
-    batches: list[Batch], pool: cluster.WorkerPool, arguments: tuple[Any, ...]
-) -> Iterator[tuple[int, Any]]:
-    """Place and outcome of each image, in order, without those that were lost."""
-    data = cluster.import_ray("ray.data")
-    # A batch is a row and a row a block: Ray Data moves and repeats blocks, and never splits rows.
-    rows = data.from_items(
-        [{"batch": batch} for batch in batches], override_num_blocks=len(batches)
-    )
-    context = rows.context
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    context.max_errored_blocks = max(cluster.LOST, len(batches) // 100)
-    with warnings.catch_warnings():
-        # Of what Ray will remove in versions that we do not allow.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        judged = rows.map_batches(
-            BatchWorker,
-            fn_constructor_args=arguments,
-            batch_size=1,
-            # One at a time: a batch that waits behind one that kills the worker would die with it.
-            compute=data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
-            **pool.options,
-        )
-    for block in judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        yield from zip(map(int, block["place"]), block["outcome"], strict=True)
+@dataclass(frozen=True)
+class Batch:
+    """Images that a backbone sees together, and the place of the batch among all."""
+
+    place: int
+    images: list[ImageSource]
 
 
-class BatchWorker:
-    """A worker: the detector, loaded once, and what it says about batches."""
+class BatchWorker(cluster.Worker):
+    """Loads the detector once and judges batches."""
 
     def __init__(
-        self, detector: str, device: str, threshold: float | None, setting: cluster.Setting
+        self, setting: cluster.Setting, detector: str, device: str, threshold: float | None
     ) -> None:
-        # The detector is loaded by the first batch and not here: a worker that dies of loading it
-        # would be started again for ever, while the number of times a batch is tried is limited.
-        self._arguments = detector, device, threshold, setting
+        super().__init__(setting)
+        self._arguments = detector, device, threshold
         self._detector: Detector | None = None
 
-    def __call__(
-        self, rows: Mapping[str, npt.NDArray[Any]]
-    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """Yields a row for each image of the one batch it is given.
-
-        In place of an outcome: an error that stops this worker, or the traceback of a bug.
-        """
-        batch: Batch = rows["batch"][0]
-        try:
-            detector = self.load()
-        except FmladError as error:
-            yield _row(batch.first, error)
-            return
-        try:
-            outcomes = detector.predict_many(batch.images, len(batch.images))
-            for place, outcome in enumerate(outcomes, start=batch.first):
-                yield _row(place, outcome)
-        except Exception:
-            # Ray Data would pass over it together with batches that kill their workers.
-            yield _row(batch.first, traceback.format_exc())
+    def do(self, job: Batch) -> list[Prediction | Failure]:
+        """Outcomes of the images of a batch, in order."""
+        return list(self.load().predict_many(job.images, len(job.images)))
 
     def load(self) -> Detector:
-        """The detector, with this process made to compute as its driver would."""
+        """The detector."""
         if self._detector is None:
-            folder, device, threshold, setting = self._arguments
-            cluster.settle(setting)
+            folder, device, threshold = self._arguments
             self._detector = Detector.load(folder, device=device)
             if threshold is not None:
                 self._detector.threshold = threshold
         return self._detector
-
-
-def _row(place: int, outcome: object) -> dict[str, npt.NDArray[Any]]:
-    column = np.empty(1, dtype=object)
-    column[0] = outcome
-    return {"place": np.array([place]), "outcome": column}
 
 
 def _lost(image: ImageSource) -> Failure:

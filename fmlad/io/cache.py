@@ -6,12 +6,12 @@ import hashlib
 import logging
 import math
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmlad.errors import OptionError
+from fmlad.io.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +33,7 @@ class DiskCache:
     def __init__(self, folder: str | os.PathLike[str], limit_mb: float = DEFAULT_LIMIT_MB) -> None:
         """Opens the cache; the folder is created with the first entry.
 
-        Args:
-            folder: Where entries live.
-            limit_mb: Total size in MiB above which the oldest go; must be positive.
+        Above ``limit_mb`` MiB in all, which must be positive, the oldest entries go.
         """
         if not 0 < limit_mb < math.inf:
             raise OptionError(f"limit_mb must be positive and finite, got {limit_mb}.")
@@ -47,8 +45,7 @@ class DiskCache:
     def default(cls) -> DiskCache | None:
         """The user's cache: ``$FMLAD_CACHE_DIR``, else ``~/.cache/fmlad``; None at limit 0.
 
-        Raises:
-            OptionError: ``$FMLAD_CACHE_LIMIT_MB`` is not a number of MiB.
+        OptionError where ``$FMLAD_CACHE_LIMIT_MB`` is not a number of MiB.
         """
         text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_MB))
         try:
@@ -89,23 +86,14 @@ class DiskCache:
 
         path = self._path(key)
         dense = torch.contiguous_format  # copies, because views may share their memory
-        data = save(
-            {
-                name: tensor.detach().cpu().clone(memory_format=dense)
-                for name, tensor in tensors.items()
-            }
-        )
-        temporary = None
+        copies = {n: t.detach().cpu().clone(memory_format=dense) for n, t in tensors.items()}
+        data = save(copies)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                temporary = Path(file.name)
+            with whole_file(path) as file:
                 file.write(data)
-            temporary.replace(path)
         except OSError as error:
             _log.warning("could not store a cache entry in %s: %s", self.folder, error)
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
             return
         if self._written is None:
             self._written = sum(size for _, size, _ in self._listing())

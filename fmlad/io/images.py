@@ -125,12 +125,7 @@ def load_image(source: ImageSource, *, max_pixels: int | None = None) -> NDArray
 
 
 def source_name(source: object, index: int | None = None) -> str:
-    """Says what a source is, for a message: ``"image 3: array (480, 640, 3) uint8"``.
-
-    Args:
-        source: Anything, also what is no image at all.
-        index: Its place in a list, counted from 0.
-    """
+    """What a source (anything) is, for a message: ``"image 3: array (480, 640, 3) uint8"``."""
     kind = type(source).__name__
     text = "None" if source is None else f"object of type {kind}"
     with suppress(Exception):

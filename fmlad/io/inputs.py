@@ -103,11 +103,7 @@ def one_by_one(images: object) -> Iterable[ImageSource]:
     Raises:
         ShotsError: An empty or missing folder, or nothing that could hold images.
     """
-    if (
-        isinstance(images, (*_SINGLE, np.ndarray))
-        or hasattr(images, "read")
-        or not isinstance(images, Iterable)
-    ):
+    if _is_single(images) or isinstance(images, np.ndarray) or not isinstance(images, Iterable):
         return expand_sources(images)
     return images
 

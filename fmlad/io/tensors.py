@@ -48,27 +48,15 @@ class TensorReader:
         return level
 
     def module(self, prefix: str, module: nn.Module) -> None:
-        """Fills a network's weights and buffers, saved as ``prefix.name``, of whatever dtype.
-
-        Raises:
-            CorruptDetectorError: One is missing, or of another shape or dtype than the network's.
-        """
-        own = module.state_dict()
-        module.load_state_dict(
-            {
-                name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype)
-                for name, t in own.items()
-            }
-        )
+        """Fills a network from ``prefix.name``, in its own dtypes; errors as :meth:`take`."""
+        own = module.state_dict().items()
+        saved = {name: self.take(f"{prefix}.{name}", tuple(t.shape), t.dtype) for name, t in own}
+        module.load_state_dict(saved)
         module.to(self._device)
 
     @contextmanager
     def description(self, what: str) -> Iterator[None]:
-        """Turns what a bad description raises into one error, and leaves nothing over.
-
-        Raises:
-            CorruptDetectorError: The description is unusable, or names not all tensors.
-        """
+        """Turns what a bad description raises, or tensors left over, into CorruptDetectorError."""
         try:
             yield
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:

@@ -219,8 +219,8 @@ class PatchMemory:
             features = PatchFeatures(levels, pooled, _read_edges(reader, number, half))
             memory.append(ShotPatches(int(shot), features))
         originals = [item.shot for item in memory if item.features.edges is not None]
-        if not originals and placed is False:  # a bank that never registers anything
-            originals = [item.shot for item in memory]
+        if not originals and placed is False:  # without registration nothing has edges
+            originals = list(dict.fromkeys(item.shot for item in memory))
         if (
             not memory
             or not memory[0].features.levels

@@ -50,8 +50,8 @@ class Option:
 
     Attributes:
         name: As users write it.
-        default: Its value where nobody gives one.
-        text: What its config dataclass says of it, in one line; "" where that says nothing.
+        default: Its default value.
+        text: Its description in the config dataclass, in one line, or "".
     """
 
     name: str

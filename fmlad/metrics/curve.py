@@ -39,14 +39,9 @@ class SproCurve:
     slack: Floats = field(repr=False)
 
     def area(self, limit: float = 0.05) -> float:
-        """Area under the curve from 0 to ``limit``, divided by ``limit``.
+        """Area under the curve from 0 to ``limit`` in (0, 1], divided by it; in [0, 1].
 
-        Args:
-            limit: False positive rate in (0, 1] up to which is integrated; the curve is cut there
-                on the straight line between its neighbours.
-
-        Returns:
-            A value in [0, 1], higher is better; a constant map gives ``limit / 2``.
+        Cut on the straight line between two points; a constant map gives ``limit / 2``.
 
         Raises:
             OptionError: ``limit`` is out of range.
@@ -72,9 +67,7 @@ class SproCurve:
         return float(bound) / limit
 
     def thinned(self, points: int) -> SproCurve:
-        """The same curve with at most ``points`` of its points, for drawing.
-
-        They are spread evenly over the way along the curve; both ends stay.
+        """The same curve with at most ``points`` of its points, spread evenly along it.
 
         Raises:
             OptionError: Fewer than two points are asked for.

@@ -12,11 +12,7 @@ Scores = npt.ArrayLike
 
 
 def finite_scores(scores: Scores) -> npt.NDArray[np.float64]:
-    """Scores as an array.
-
-    Raises:
-        OptionError: They are no finite numbers.
-    """
+    """Scores as an array; OptionError where they are no finite numbers."""
     try:
         values = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -46,14 +42,11 @@ def _checked(
 
 
 def auroc(labels: Labels, scores: Scores) -> float:
-    """Area under the ROC curve: the chance that an anomalous image outscores a normal one.
+    """Area under the ROC curve, [0, 1]: the chance that an anomalous image outscores a normal one.
 
     Args:
         labels: ``(n,)``, 1 = anomalous, 0 = normal.
         scores: ``(n,)``, higher = more anomalous; ties count one half.
-
-    Returns:
-        A value in [0, 1].
 
     Raises:
         OptionError: Lengths differ, a score is not finite, or one of the two classes is absent.
@@ -73,11 +66,7 @@ def average_precision(labels: Labels, scores: Scores) -> float:
 
 
 def f1_max(labels: Labels, scores: Scores) -> float:
-    """Best F1 over all thresholds (see :func:`auroc` for arguments).
-
-    Its floor is the F1 of calling every image anomalous, ``2p / (1 + p)`` at a share ``p`` of
-    anomalous images; print that floor beside it.
-    """
+    """Best F1 over all thresholds (see :func:`auroc`); print :func:`f1_floor` beside it."""
     from sklearn.metrics import precision_recall_curve
 
     truth, values = _checked(labels, scores)
@@ -88,13 +77,7 @@ def f1_max(labels: Labels, scores: Scores) -> float:
 def f1_floor(labels: Labels) -> float:
     """The F1 of calling every image anomalous, ``2 p / (1 + p)`` at a share ``p`` of such images.
 
-    No threshold is needed to reach it, so :func:`f1_max` says nothing until it is above it.
-
-    Args:
-        labels: ``(n,)``, 1 = anomalous, 0 = normal.
-
-    Raises:
-        OptionError: A label is neither, or one of the two classes is absent.
+    No threshold is needed to reach it. Raises OptionError for labels as :func:`auroc` does.
     """
     truth, _ = _checked(labels, np.zeros(np.shape(labels)))
     share = float(truth.mean())
@@ -106,13 +89,8 @@ def fpr_at_tpr(labels: Labels, scores: Scores, tpr: float = 0.95) -> float:
 
     The threshold is the highest one that finds so many; nothing is interpolated. Lower is better.
 
-    Args:
-        labels: As for :func:`auroc`.
-        scores: As for :func:`auroc`.
-        tpr: Share of the anomalous images that must be found, in (0, 1].
-
     Raises:
-        OptionError: As :func:`auroc`, or ``tpr`` is out of range.
+        OptionError: As :func:`auroc`, or ``tpr`` is not in (0, 1].
     """
     if not 0 < tpr <= 1:
         raise OptionError(f"tpr must lie in (0, 1], got {tpr}.")

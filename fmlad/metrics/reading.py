@@ -83,9 +83,7 @@ def region_images(
 ) -> Images:
     """Images with regions, for one curve a split of their union, and one of the regions themselves.
 
-    Raises:
-        OptionError: There is not one of everything for each map; what is wrong with a single image
-            is told when it is read.
+    OptionError without one of everything for each map; single images are checked when read.
     """
     check_lengths(maps, regions=regions, saturations=saturations)
 

@@ -18,19 +18,11 @@ from fmlad.metrics.sweep import sweep
 
 
 def saturation_area(area: int, threshold: float, relative: bool) -> float:
-    """Pixels of a region that suffice to count it as found whole.
+    """Pixels in (0, area] of a region that suffice to count it as found whole.
 
     Reads ``saturation_threshold`` and ``relative_saturation`` of one entry of MVTec LOCO's
-    ``defects_config.json`` as its official evaluator does; a share is rounded down, but not to
-    nothing.
-
-    Args:
-        area: Of the region, in pixels.
-        threshold: A share of ``area`` in (0, 1] if ``relative``, else pixels, positive.
-        relative: Which of the two.
-
-    Returns:
-        In (0, area]; never more than there is to find.
+    ``defects_config.json`` as its official evaluator does: a share in (0, 1] of the ``area``,
+    rounded down, but not to nothing; or so many pixels.
 
     Raises:
         OptionError: The region is empty or the threshold out of range.
@@ -49,28 +41,17 @@ def spro(
     saturations: Sequence[Sequence[float]],
     fpr_limit: float = 0.05,
 ) -> float:
-    """Normalised area under the saturated per-region-overlap curve (see :func:`spro_curve`).
-
-    Args:
-        maps: ``n`` maps ``(H, W)``.
-        regions: ``n`` bool arrays ``(r, H, W)``.
-        saturations: ``n`` lists of ``r`` areas in pixels.
-        fpr_limit: Upper end of the integral, in (0, 1].
-
-    Returns:
-        A value in [0, 1], higher is better.
+    """Normalised area in [0, 1] under the curve of :func:`spro_curve` up to ``fpr_limit``.
 
     Raises:
-        OptionError: As :func:`spro_curve`, or ``fpr_limit`` is out of range.
+        OptionError: As :func:`spro_curve`, or ``fpr_limit`` is not in (0, 1].
     """
     check_limit(fpr_limit)
     return spro_curve(maps, regions, saturations).area(fpr_limit)
 
 
 def spro_curve(
-    maps: Sequence[FloatMap],
-    regions: Sequence[Regions],
-    saturations: Sequence[Sequence[float]],
+    maps: Sequence[FloatMap], regions: Sequence[Regions], saturations: Sequence[Sequence[float]]
 ) -> SproCurve:
     """Saturated per-region overlap against false positive rate, every distinct value a threshold.
 
@@ -106,7 +87,7 @@ def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.
     Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, section 5.1.
 
     Args:
-        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous; sizes may differ.
+        maps: As for :func:`spro_curve`.
         masks: ``n`` masks ``(H, W)``. Boolean: 8-connected components are the regions.
             Integer: each positive label is one region.
         fpr_limit: Upper end of the integral, in (0, 1].
@@ -120,20 +101,13 @@ def aupro(maps: Sequence[FloatMap], masks: Sequence[Mask], fpr_limit: float = 0.
 
 
 def pixel_auroc(maps: Sequence[FloatMap], masks: Sequence[Mask]) -> float:
-    """Area under the ROC curve of all pixels of all images together.
+    """Area under the ROC curve of all pixels of all images together, ties counting one half.
 
     Large regions outweigh small ones, and normal pixels are so many that it is close to 1 for most
-    methods: reported for comparison with older papers.
-
-    Args:
-        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous; sizes may differ.
-        masks: ``n`` masks ``(H, W)``; positive = anomalous.
-
-    Returns:
-        The chance that an anomalous pixel outscores a normal one, ties counting one half.
+    methods: reported for comparison with older papers. Masks are positive where anomalous.
 
     Raises:
-        OptionError: Shapes do not fit, a map is not finite, or one of the two classes is absent.
+        OptionError: As :func:`aupro`.
     """
     images = reading.mask_images(maps, masks, reading.all_in_one)
     return sweep(images, "pixel AUROC").curve().area(1.0)

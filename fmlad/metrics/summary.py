@@ -74,12 +74,7 @@ def image_metrics(kinds: Sequence[str], scores: npt.ArrayLike) -> dict[str, floa
 
 @dataclass(frozen=True)
 class PixelReport:
-    """What :func:`pixel_report` found.
-
-    Attributes:
-        figures: As :func:`pixel_metrics` gives them.
-        curve: The sPRO curve, thinned; None where there is nothing to find.
-    """
+    """Figures as of :func:`pixel_metrics`; the thinned sPRO curve, None with nothing to find."""
 
     figures: dict[str, float]
     curve: SproCurve | None = field(repr=False, default=None)
@@ -109,21 +104,15 @@ def pixel_report(
     points: int = CURVE_POINTS,
     kinds: Sequence[str] | None = None,
 ) -> PixelReport:
-    """Metrics over anomaly maps and the sPRO curve, in one go.
+    """Metrics over anomaly maps and the sPRO curve, in one go (arguments: :func:`spro_curve`).
 
     Pixel AUROC and AUPRO take the union of an image's regions for its mask; AUPRO's regions are the
     8-connected components of that union, as older papers have them. sPRO takes the regions as they
     are. Normal pixels are the same for all: those in no region.
 
-    Where kinds tell both sorts of anomalies apart, sPRO is also measured as MVTec LOCO's evaluator
-    does: good images with those of one sort alone, then the mean of the two.
-
-    Args:
-        maps: ``n`` maps ``(H, W)``, finite, higher = more anomalous.
-        regions: ``n`` bool arrays ``(r, H, W)``; ``r`` is 0 for a good image.
-        saturations: ``n`` lists of ``r`` areas in pixels.
-        points: Most points of the curve.
-        kinds: ``n`` words, as :func:`image_metrics` has them; None where nobody knows.
+    Where kinds (as :func:`image_metrics` has them) tell both sorts of anomalies apart, sPRO is also
+    measured as MVTec LOCO's evaluator does: good images with those of one sort alone, then the
+    mean. The curve has at most ``points`` points.
 
     Raises:
         OptionError: As :func:`fmlad.metrics.spro_curve`, but for a lack of regions.

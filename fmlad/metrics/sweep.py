@@ -1,19 +1,15 @@
 """From anomaly maps to curves: all thresholds at once, little more than a map at a time in memory.
 
-The overlap of a region is a staircase over thresholds whose steps are the values of its own
-highest pixels, as many as its saturation area; every curve here is a mean of such staircases. So
-between two neighbouring *marks* (the distinct values of those pixels) nothing happens but normal
-pixels, and it is enough to know how many there are:
-
-1. The marks are collected from the images that have regions.
-2. Of every image the normal pixels are counted at and between the marks. Images are taken in
-   batches whose pixels are sorted, so that each batch costs one sort and one merge.
+Every curve here is a mean of staircases, one a region, whose steps are the values of its highest
+pixels, as many as its saturation area. Between two neighbouring *marks* (the distinct values of
+those pixels) only normal pixels matter, and it is enough to know how many there are. So the marks
+are collected first; then the normal pixels of every image are counted at and between them, in
+batches that cost one sort and one merge each.
 
 Up to ``MARKS`` region pixels every one is a mark, and the curve is exact. Of more, each region
-gives evenly spaced ones of its sorted pixels, in proportion to its weight, at least about half as
-many in all. The points of the curve are still exact, and straight lines join them: as both
-coordinates never fall, the area is off by at most half of what two neighbours span
-(``SproCurve.slack`` sums that up). Values keep the precision of the maps.
+gives evenly spaced ones of its sorted pixels, in proportion to its weight. The points of the curve
+are still exact, and straight lines join them: as both coordinates never fall, the area is off by at
+most half of what two neighbours span (``SproCurve.slack`` sums that up).
 """
 
 from __future__ import annotations
@@ -57,13 +53,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Pixels:
-    """One image, read.
-
-    Attributes:
-        map: ``(H, W)``, finite.
-        normal: ``(H, W)`` bool, pixels in no region; None for all of them.
-        regions: Per curve, the image's regions.
-    """
+    """One image: finite map ``(H, W)``, its normal pixels (None: all), regions of each curve."""
 
     map: Values
     normal: npt.NDArray[np.bool_] | None
@@ -74,10 +64,7 @@ class Pixels:
 class Images:
     """Images by index; none is kept after it was read.
 
-    Attributes:
-        count: How many images there are.
-        blank: Whether image ``i`` has no region, answered without reading its map.
-        read: Image ``i``.
+    ``blank`` says without reading its map whether an image has no region.
     """
 
     count: int
@@ -88,13 +75,8 @@ class Images:
 def sweep(images: Images, name: str, curves: int = 1, marks: int = MARKS) -> Sweep:
     """Counts pixels for curves that share their normal pixels.
 
-    Images with regions are read twice, the others once.
-
-    Args:
-        images: Where pixels come from.
-        name: Of the metric, for messages.
-        curves: How many curves; each image gives regions for each.
-        marks: Region pixels of all curves together up to which they are exact.
+    Images with regions are read twice, the others once. Up to so many ``marks``, region pixels of
+    all curves together, they are exact; ``name`` is the metric's, for messages.
 
     Raises:
         OptionError: No image, no region or no normal pixel exists.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.embedded.object_shapes import solidity
+from fmlad.backbones.embedded.region_shapes import solidity
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
+from fmlad.io.tensors import TensorReader
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +32,10 @@ NONE, FULL = 0.4, 0.6
 COVERED = 0.9  # share of a mask covered by smaller ones from which it is left out (CSAD)
 ROWS = 64  # rows of all masks that are converted to floats at once
 MOST = 256  # objects an image, best quality first (CSAD keeps 255)
+
+
+# Fields of ``Objects`` and the width of each; None: that of the backbone.
+COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,26 @@ class Objects:
 
     def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
         """Some of them: bool ``(n,)``."""
-        return Objects(*(array[which] for array in self._arrays().values()))
+        return Objects(**{name: getattr(self, name)[which] for name in COLUMNS})
 
-    def tensors(self) -> dict[str, Tensor]:
-        """float32 copies of everything, to be saved."""
-        arrays = self._arrays().items()
-        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays}
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """float32 copies of everything, two-dimensional, to be saved."""
+        arrays = {name: getattr(self, name).astype(np.float32) for name in COLUMNS}
+        arrays["objectness"] = arrays["objectness"][:, None]
+        return {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _arrays(self) -> dict[str, Floats]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    @classmethod
+    def restore(cls, reader: TensorReader, prefix: str, count: int | None = None) -> Objects:
+        """Inverse of :meth:`tensors`, for ``count`` objects.
+
+        Raises:
+            CorruptDetectorError: A tensor is missing or of another shape.
+        """
+        arrays: dict[str, Floats] = {}
+        for name, columns in COLUMNS.items():
+            tensor = reader.take(prefix + name, (count, columns))
+            arrays[name], count = tensor.cpu().double().numpy(), len(tensor)
+        return cls(**{**arrays, "objectness": arrays["objectness"][:, 0]})
 
 
 @dataclass(frozen=True)
@@ -140,7 +156,7 @@ def described(
     appearance = [_appearance(m[p], colours[p], m.size) for m, p in zip(masks, places, strict=True)]
     objects = Objects(
         _rounded(np.array(appearance).reshape(-1, 7)),
-        _rounded(region_means(level[0], masks).double().cpu().numpy()),
+        _rounded(_mean_features(masks, places, level).double().cpu().numpy()),
         _rounded(boxes),
         _rounded((2 * centres.reshape(-1, 2) - 1) * half),
         _rounded(objectness),
@@ -221,3 +237,19 @@ def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].float() / 255
     small = F.interpolate(image, (grid[0], grid[1]), mode="bilinear", antialias=True)
     return 100 * lab(small)[0].permute(1, 2, 0).double().numpy()
+
+
+def _mean_features(
+    masks: npt.NDArray[np.bool_], places: list[tuple[slice, slice]], level: Tensor
+) -> Tensor:
+    """``region_means`` of a level, quick where its cells are whole numbers of pixels."""
+    height, width = level.shape[-2:]
+    down, across = masks.shape[1] / height, masks.shape[2] / width
+    if not (down.is_integer() and across.is_integer()):
+        return region_means(level[0], masks)
+    shares = np.zeros((len(masks), height * width), np.float32)
+    for share, mask, (rows, columns) in zip(shares, masks, places, strict=True):
+        y, x = np.nonzero(mask[rows, columns])
+        cells = (y + rows.start) // int(down) * width + (x + columns.start) // int(across)
+        share += np.bincount(cells, minlength=height * width) / len(cells)
+    return torch.einsum("nc,dc->nd", torch.from_numpy(shares).to(level), level[0].flatten(1))

@@ -76,19 +76,11 @@ def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Brok
     number = len(own)
     if least <= number <= most:
         return []
-    bound = least if number < least else most
+    bound = float(least if number < least else most)
+    kind: Kind = "missing" if number < least else "extra"
     wanted = f"{least}" if least == most else f"{least} to {most}"
-    return [
-        Broken(
-            "missing" if number < least else "extra",
-            name,
-            float(bound),
-            float(number),
-            _boxes(own),
-            float(abs(number - bound)),
-            f"expected {wanted} x {name!r}, found {number}",
-        )
-    ]
+    text = f"expected {wanted} x {name!r}, found {number}"
+    return [Broken(kind, name, bound, float(number), _boxes(own), abs(number - bound), text)]
 
 
 def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Broken]:
@@ -100,18 +92,9 @@ def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Br
     if least <= share <= most:
         return []
     bound = least if share < least else most
-    return [
-        Broken(
-            "resized",
-            name,
-            bound,
-            share,
-            _boxes(_of(seen, index)),
-            1 + abs(share - bound) / SHARE_UNIT,
-            f"expected {least:.0%} to {most:.0%} of the parts' area to be {name!r}, "
-            f"found {share:.0%}",
-        )
-    ]
+    wanted = f"{least:.0%} to {most:.0%} of the parts' area to be {name!r}"
+    text, score = f"expected {wanted}, found {share:.0%}", 1 + abs(share - bound) / SHARE_UNIT
+    return [Broken("resized", name, bound, share, _boxes(_of(seen, index)), score, text)]
 
 
 def _relation(
@@ -120,18 +103,9 @@ def _relation(
     wrong = [instance for instance in own if not _holds(relation, instance, others)]
     if not wrong:
         return []
-    return [
-        Broken(
-            "misplaced",
-            name,
-            None,
-            float(len(wrong)),
-            _boxes(wrong),
-            float(len(wrong)),
-            f"expected {name!r} {relation.kind} {relation.part!r}; "
-            f"{len(wrong)} of {len(own)} not so",
-        )
-    ]
+    text = f"expected {name!r} {relation.kind} {relation.part!r}; {len(wrong)} of {len(own)} not so"
+    number = float(len(wrong))
+    return [Broken("misplaced", name, None, number, _boxes(wrong), number, text)]
 
 
 def _holds(relation: Relation, one: Instance, others: Sequence[Instance]) -> bool:

@@ -20,7 +20,6 @@ from torch import Tensor
 from fmlad.io.tensors import TensorReader
 from fmlad.objects.appearance import Floats, Objects
 
-COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 BLOCK = 8  # masks that are converted at once
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
 ROUND = 1.3  # ratio of axes below which an object has no direction
@@ -129,8 +128,7 @@ class ObjectMaps:
     def tensors(self) -> dict[str, Tensor]:
         """Everything, on the CPU, to be saved."""
         named = {"level": self.level, "masks": self.masks, "vector": torch.from_numpy(self.vector)}
-        for name, tensor in self.objects.tensors().items():
-            named[name] = tensor[:, None] if tensor.ndim == 1 else tensor
+        named |= self.objects.tensors()
         return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
 
     @classmethod
@@ -153,13 +151,9 @@ class ObjectMaps:
             raise ValueError(f"the size of an image is {size}")
         level = reader.level(f"{name}.level", None) if level is None else level
         masks = reader.take(f"{name}.masks", (None, level.shape[-2], level.shape[-1])).cpu()
-        arrays = {
-            column: reader.take(f"{name}.{column}", (len(masks), width)).cpu().double().numpy()
-            for column, width in COLUMNS.items()
-        }
-        arrays["objectness"] = arrays["objectness"][:, 0]
+        objects = Objects.restore(reader, f"{name}.", len(masks))
         vector = reader.take(f"{name}.vector", (None,)).cpu().numpy()
-        return cls(level, Objects(**arrays), masks, size, vector)
+        return cls(level, objects, masks, size, vector)
 
 
 def soft_masks(

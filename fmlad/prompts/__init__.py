@@ -3,11 +3,4 @@
 from fmlad.prompts.model import Exemplar, Expectation, PromptPart, Relation
 from fmlad.prompts.sets import PromptSet, list_prompt_sets
 
-__all__ = [
-    "Exemplar",
-    "Expectation",
-    "PromptPart",
-    "PromptSet",
-    "Relation",
-    "list_prompt_sets",
-]
+__all__ = ["Exemplar", "Expectation", "PromptPart", "PromptSet", "Relation", "list_prompt_sets"]

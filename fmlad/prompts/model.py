@@ -13,11 +13,9 @@ MOST_COUNT = 9999
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A part shown instead of named.
+    """A part shown instead of named: a picture, relative to the prompt file.
 
-    Attributes:
-        image: Path of a picture, as written: relative to the prompt file.
-        box: ``(x1, y1, x2, y2)`` in pixels of the picture, or None for the whole of it (a crop).
+    ``box`` is ``(x1, y1, x2, y2)`` in its pixels, or None for the whole of it (a crop).
     """
 
     image: str
@@ -34,11 +32,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A rule that the user declares for a part.
+    """A rule that the user declares for a part, each None or empty where not declared.
 
     Attributes:
-        count: Least and most instances an image, both included, or None.
-        share: Least and most share of the foreground's area, in [0, 1], or None.
+        count: Least and most instances an image, both included.
+        share: Least and most share of the foreground's area, in [0, 1].
         relations: Where it lies.
     """
 
@@ -59,14 +57,9 @@ class Expectation:
 
 @dataclass(frozen=True)
 class PromptPart:
-    """One fine class: synonyms of which the best counts, or exemplars.
+    """One fine class: words, synonyms of which the best counts, or exemplars.
 
-    Attributes:
-        name: As findings call it.
-        words: Phrases; empty if the part is given by exemplars.
-        exemplars: Pictures of it; empty if it is given by words.
-        decide: Whether each place (``"patch"``) or each region as a whole is given to a part.
-        expect: What the user declares about it, or None.
+    ``decide``: whether each place (``"patch"``) or each region as a whole is given to a part.
     """
 
     name: str

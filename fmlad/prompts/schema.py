@@ -49,9 +49,7 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 def check(data: Any, where: Callable[[Place], str]) -> dict[str, Any]:
     """Plain data as the fields of a :class:`~fmlad.prompts.sets.PromptSet`.
 
-    Args:
-        data: As YAML or JSON gives it.
-        where: Says in a message where a path of keys and positions is.
+    ``where`` says in a message where a path of keys and positions is.
 
     Raises:
         PromptError: Anything is not as it should be; the first fault found is told.
@@ -350,15 +348,10 @@ class _File(_Section):
 
     def fields(self) -> dict[str, Any]:
         """As :class:`~fmlad.prompts.sets.PromptSet` has them."""
+        names = (" ".join(key.split()) for key in self.fine)
         parts = tuple(
-            PromptPart(
-                " ".join(name.split()),
-                part.words,
-                part.exemplars,
-                part.decide or self.decide,
-                part.expect,
-            )
-            for name, part in self.fine.items()
+            PromptPart(name, part.words, part.exemplars, part.decide or self.decide, part.expect)
+            for name, part in zip(names, self.fine.values(), strict=True)
         )
         words = tuple(word for part in parts for word in part.words)
         return {

@@ -24,7 +24,6 @@ class PromptSet:
 
     Attributes:
         name: As given in the file, else the file's or the bundled set's own.
-        description: One or two sentences.
         background: Coarse words for what is no part; at least one.
         foreground: Coarse words for what is; the parts' own words where the file names none.
         parts: The fine classes, in the file's order; at least one.
@@ -69,15 +68,10 @@ class PromptSet:
     def from_text(
         cls, content: str, source: str = "prompt set", folder: Path | None = None
     ) -> PromptSet:
-        """Reads a set from YAML text.
-
-        Args:
-            content: YAML.
-            source: What messages call it.
-            folder: Where exemplar pictures lie; None: they are not looked for.
+        """Reads YAML text; ``folder`` holds its exemplars' pictures (None: not looked for).
 
         Raises:
-            PromptError: It is not valid: names source, line and fix.
+            PromptError: It is not valid: names ``source``, line and fix.
         """
         data, lines = text.parse(content, source)
 
@@ -100,10 +94,6 @@ class PromptSet:
     @classmethod
     def from_dict(cls, data: Any, folder: Path | None = None) -> PromptSet:
         """The reverse of :meth:`to_dict`; exemplar pictures are not looked for.
-
-        Args:
-            data: Plain data, laid out as in a file.
-            folder: Where exemplar pictures lie, should anybody ask for them.
 
         Raises:
             PromptError: It is not valid: names the place and the fix.
@@ -136,11 +126,7 @@ class PromptSet:
         return tuple(part.name for part in self.parts)
 
     def part(self, name: str) -> PromptPart:
-        """One part by name.
-
-        Raises:
-            PromptError: There is no such part.
-        """
+        """One part by name; PromptError where there is none."""
         if name in self.part_names:
             return self.parts[self.part_names.index(name)]
         raise PromptError(str(UnknownNameError.of("part", name, self.part_names)))
@@ -186,11 +172,7 @@ def list_prompt_sets() -> list[str]:
 def bundled_folder(package: Path | None = None) -> Path:
     """Where the bundled sets lie: in the package of a wheel, else at the top of a checkout.
 
-    Args:
-        package: The folder of ``fmlad`` itself; None: this one's.
-
-    Raises:
-        PromptError: In neither.
+    PromptError where neither is. ``package`` is the folder of ``fmlad`` itself (None: this one's).
     """
     home = package or Path(__file__).resolve().parents[1]
     # Beside a package in site-packages, a folder "prompts" would be somebody else's.

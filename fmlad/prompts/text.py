@@ -29,11 +29,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,15}")
 
 
 def read_file(path: Path) -> str:
-    """The text of a prompt file.
-
-    Raises:
-        PromptError: It is missing, a folder, too large, or not text in UTF-8.
-    """
+    """Text of a prompt file; PromptError: missing, a folder, too large, not UTF-8."""
     try:
         if path.is_dir():
             raise PromptError(
@@ -63,10 +59,6 @@ def read_file(path: Path) -> str:
 
 def parse(text: str, source: str) -> tuple[Any, Lines]:
     """Plain data (dict, list, str, int, float, bool, None) and the line of each piece, from 1.
-
-    Args:
-        text: YAML.
-        source: What to call it in messages.
 
     Raises:
         PromptError: Not YAML, or YAML with features that a prompt set has no use for.

@@ -115,7 +115,7 @@ def test_numbers_of_findings_are_those_of_the_boxes(result: Result) -> None:
     ("shots", "queries", "expected"),
     [
         ((), ("fine",), "no normal images"),
-        (("good-1",), (), "no image to judge"),
+        (("good-1",), (), "no images to judge"),
         (("torn", "letter"), ("fine",), "None of the normal images"),
         (("good-1",), ("torn",), "None of the images to judge"),
         (("good-1",) * 65, ("fine",), "at most 64"),

@@ -372,21 +372,6 @@ def test_an_address_that_the_catalogue_does_not_know_is_not_fetched() -> None:
         assert f"pass {family or 'FAMILY'}:FOLDER" in str(caught.value)
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    with hub.whole_file(tmp_path / "a.tar") as file:
-        file.write(b"x")
-        assert not (tmp_path / "a.tar").exists()
-
-    def interrupted() -> None:
-        with hub.whole_file(tmp_path / "b.tar") as file:
-            file.write(b"x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert {p.name for p in tmp_path.iterdir()} == {"a.tar", "hub"}
-
-
 # --- fingerprints and reading ---------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity
+from fmlad.backbones.embedded.region_shapes import dilated, eroded, solidity
 
 
 def blobs(seed: int) -> np.ndarray:

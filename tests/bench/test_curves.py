@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.bench.curves import CURVES, GRID, SPRO_GRID, Axes, Series, mean_roc, mean_spro, roc
+from fmlad.bench.curves import CURVES, GRID, ROC, SPRO, SPRO_GRID, Axes, Series, roc
 from fmlad.bench.model import Cell, ImageRecord, Task
 from fmlad.metrics import auroc
 from fmlad.report import template
@@ -50,9 +50,9 @@ def cell(category: str, seed: int) -> Cell:
 def test_the_mean_is_over_seeds_and_then_over_tasks() -> None:
     cells = [result(cell("a", seed), 1.0, images=40) for seed in range(3)]
     cells.append(result(cell("b", 0), 0.2, images=40))
-    mean = mean_roc(cells)
+    mean = ROC.mean(cells)
     assert mean is not None
-    areas = [np.trapezoid(c, GRID) for c in (mean, mean_roc(cells[:3]), mean_roc(cells[3:]))]
+    areas = [np.trapezoid(c, GRID) for c in (mean, ROC.mean(cells[:3]), ROC.mean(cells[3:]))]
     assert areas[0] == pytest.approx((areas[1] + areas[2]) / 2)
     by_cell = [one.figures["auroc_micro"] for one in cells]
     assert areas[1] == pytest.approx(np.mean(by_cell[:3]), abs=0.005)
@@ -61,7 +61,7 @@ def test_the_mean_is_over_seeds_and_then_over_tasks() -> None:
 
 def test_a_straight_rise_counts_with_its_upper_end() -> None:
     perfect = result(cell("a", 0), 100.0)
-    mean = mean_roc([perfect])
+    mean = ROC.mean([perfect])
     assert mean is not None
     assert (mean == 1).all()  # at rate 0 as well
 
@@ -73,13 +73,13 @@ def test_spro_is_averaged_where_it_was_measured() -> None:
         for seed, spro in enumerate(curves)
     ]
     cells.append(result(cell("b", 0), 1.0, curve={}))
-    mean = mean_spro(cells)
+    mean = SPRO.mean(cells)
     assert mean is not None
     assert mean == pytest.approx(0.25 + 0.5 * SPRO_GRID)
-    assert mean_spro(cells[2:]) is None
+    assert SPRO.mean(cells[2:]) is None
 
 
-@pytest.mark.parametrize("axes", [axes for axes, *_ in CURVES.values()])
+@pytest.mark.parametrize("axes", [curve.axes for curve in CURVES.values()])
 def test_a_plot_is_well_formed_and_keeps_within_its_frame(axes: Axes) -> None:
     series = [Series(BAD_NAME, GRID, GRID**0.5, 1, 1), Series("other", GRID, GRID, 10, 0)]
     drawn = PLOTS.plot(BAD_NAME, axes, series)

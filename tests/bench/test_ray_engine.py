@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fmlad.bench import ray_engine
-from fmlad.bench.model import Cell, Entry, FailedCell, Task
+from fmlad.bench.model import Cell, Entry, Task
 from fmlad.bench.plan import Plan
 from fmlad.bench.ray_engine import RayEngine, TaskQueue
 from fmlad.bench.results import load, run
 from fmlad.engines import cluster
-from fmlad.errors import BackboneMismatchError, MissingDependencyError, OptionError
+from fmlad.errors import BackboneMismatchError, ClusterError, MissingDependencyError, OptionError
 from tests.bench import support
 from tests.bench.support import fake
 from tests.bench.test_results import PATCH, table
@@ -27,37 +27,37 @@ MARK = "FMLAD_TEST_MARK"  # settings of fmlad's own reach the workers
 class LocalWorker(ray_engine.BenchWorker):
     """A worker that sees the small dataset and the fake estimators."""
 
-    def attempt(self, cell: Cell, threads: int) -> Any:
+    def work(self, job: Cell) -> Any:
         if self._setting is not None:
             support.install()
-        return super().attempt(cell, threads)
+        return super().work(job)
 
 
 class DiesOnce(LocalWorker):
     """The first worker that comes to a cell of seed 1 dies."""
 
-    def attempt(self, cell: Cell, threads: int) -> Any:
+    def work(self, job: Cell) -> Any:
         mark = Path(os.environ[MARK])
-        if cell.seed == 1 and not mark.exists():
+        if job.seed == 1 and not mark.exists():
             mark.touch()
             os._exit(1)
-        return super().attempt(cell, threads)
+        return super().work(job)
 
 
 class DiesOfSeedOne(LocalWorker):
-    def attempt(self, cell: Cell, threads: int) -> Any:
-        if cell.seed == 1:
+    def work(self, job: Cell) -> Any:
+        if job.seed == 1:
             os._exit(1)
-        return super().attempt(cell, threads)
+        return super().work(job)
 
 
 class NeverStarts(LocalWorker):
-    def attempt(self, cell: Cell, threads: int) -> Any:
+    def work(self, job: Cell) -> Any:
         os._exit(1)
 
 
 class Breaks(LocalWorker):
-    def attempt(self, cell: Cell, threads: int) -> Any:
+    def work(self, job: Cell) -> Any:
         raise ZeroDivisionError("of ours")
 
 
@@ -175,12 +175,12 @@ class Broken:
 
 
 def test_a_cluster_on_which_nothing_works_is_left_soon() -> None:
-    actor = type("Actor", (), {"attempt": type("Call", (), {"remote": lambda *_: object()})})
+    actor = type("Actor", (), {"work": type("Call", (), {"remote": lambda *_: object()})})
     outcomes = []
-    with pytest.raises(cluster.ClusterError, match=r"cannot go on \(the worker died\)"):  # noqa: PT012
-        for outcome in ray_engine._work_off(Broken(), [actor], TaskQueue(cells("a", 50)), 1):
+    with pytest.raises(ClusterError, match=r"cannot go on \(the worker died\)"):  # noqa: PT012
+        for _, outcome in cluster._handed_out(Broken(), [actor], TaskQueue(cells("a", 50)).take):
             outcomes.append(outcome)
-    assert [type(outcome) for outcome in outcomes] == [FailedCell] * cluster.LOST
+    assert [type(outcome) for outcome in outcomes] == [ClusterError] * cluster.LOST
 
 
 def cells(category: str, count: int) -> list[Cell]:

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.suite_runs import condensed
 from fmlad.bench import examples as examples_module
 from fmlad.bench import tables
-from fmlad.bench.engine import LocalEngine
 from fmlad.bench.examples import examples_of, pick, typical
-from fmlad.bench.groups import condensed, groups, overall
+from fmlad.bench.groups import groups
 from fmlad.bench.model import ALL, Cell, Entry, ImageRecord, Task
 from fmlad.bench.report import write_report
 from fmlad.bench.results import load, run
-from fmlad.bench.summary import Figure, Line, aufc, summarise
+from fmlad.bench.summary import Figure, Line, aufc, overall, summarise
+from fmlad.bench.worker import LocalEngine
 from fmlad.commands.main import cli
 from fmlad.errors import CorruptResultsError, OptionError
 from tests.bench.report_support import BAD_NAME, LOCO, entry, result, write_results

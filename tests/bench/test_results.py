@@ -16,10 +16,9 @@ import pytest
 import torch
 
 import fmlad
-from fmlad.bench.engine import LocalEngine
 from fmlad.bench.model import Cell, CellResult, Entry, Outcome
 from fmlad.bench.results import Results, load, run
-from fmlad.bench.worker import attempt
+from fmlad.bench.worker import LocalEngine, attempt
 from fmlad.errors import OptionError, UnknownNameError
 from tests.bench import support
 from tests.bench.support import fake, plan_of

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fmlad.bench.groups import condensed, groups
+from benchmarks.suite_runs import condensed
+from fmlad.bench.groups import groups
 from fmlad.bench.results import load
 from tests.bench.report_support import BAD_NAME, write_results
 from tools.docs import markdown, suites, tables

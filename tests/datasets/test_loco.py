@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fmlad.datasets import categories, load, make_digits, make_scenes, scenes, subtypes
-from fmlad.datasets.product_types import loco_type, loco_types, nearest_types
+from fmlad.datasets.loco import loco_type, loco_types, nearest_types
 from fmlad.errors import DatasetError, OptionError, UnknownNameError
 from fmlad.prompts import list_prompt_sets
 from tests.datasets import trees

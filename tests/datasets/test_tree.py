@@ -51,9 +51,10 @@ def test_counts_unlike_the_official_ones_are_a_note(tmp_path: Path) -> None:
 
 
 def test_official_counts_give_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fmlad.datasets.counts import OFFICIAL, Counts
+    from fmlad.datasets.counts import facts
 
-    monkeypatch.setitem(OFFICIAL["mvtec_ad"], "bottle", Counts(3, 2, 4))
+    counts = {"train": 3, "good": 2, "anomalous": 4}
+    monkeypatch.setitem(facts()["counts"]["mvtec_ad"], "bottle", counts)
     trees.mvtec(tmp_path / "bottle")
     assert load("mvtec_ad", tmp_path, "bottle").notes == ()
 

@@ -25,6 +25,6 @@ def test_wrong_arguments_are_refused_before_anything_is_started(saved: Path, que
 def test_without_ray_it_says_what_to_install(
     saved: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray.data", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "fmlad\[ray\]"'):
         predict_ray(saved, queries)

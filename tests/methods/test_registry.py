@@ -125,9 +125,12 @@ def test_a_plugged_in_method_is_a_citizen(tmp_path: Any) -> None:
 def test_a_plugged_in_backbone_is_a_citizen() -> None:
     assert "plug:counting@1" in fmlad.list_backbones("feature_extractor")
     detector = fmlad.Detector.from_shots(
-        picture(0), profile="builtin", backbones={"feature_extractor": "plug:counting@1"}
+        picture(0, size=(60, 80)),
+        profile="builtin",
+        banks="patch",
+        backbones={"feature_extractor": "plug:counting@1"},
     )
-    assert np.isfinite(detector.predict(picture(1)).score)
+    assert np.isfinite(detector.predict(picture(1, size=(60, 80))).score)
 
 
 def test_unknown_methods_and_options_name_what_exists() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fmlad.backbones.roles import Masks
+from fmlad.io.tensors import TensorReader
 from fmlad.objects.appearance import (
     COLOUR,
     COLOUR_UNIT,
@@ -223,7 +224,7 @@ def test_what_is_kept_survives_being_saved() -> None:
         pixels, masks_of(masks, list(np.linspace(0.95, 0.41, 9))), features()
     )
     objects = proposals.objects
-    again = Objects(**{name: t.double().numpy() for name, t in objects.tensors().items()})
+    again = Objects.restore(TensorReader(objects.tensors("x."), "cpu"), "x.")
     for name in ("appearance", "features", "boxes", "places", "objectness"):
         np.testing.assert_array_equal(getattr(again, name), getattr(objects, name))
         assert objects.tensors()[name].dtype == torch.float32

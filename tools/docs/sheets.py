@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,35 +76,6 @@ def verdicts(
         panels += [panel(verdict.parts_overlay(), height), panel(verdict.overlay(), height)]
         print(title, scene.anomaly, verdict.explain(), sep="\n  ", flush=True)
     return panels
-
-
-def readme() -> None:
-    """Shots, a query and its findings."""
-    wide, gap = 420, 12
-    counts = {"train": 4, "validation": 0, "test_good": 0, "test_logical": 4, "test_structural": 4}
-    root = fmlad.datasets.make_scenes(Path(tempfile.mkdtemp()) / "s", "pushpins", counts=counts)
-    shots = sorted((root / "train" / "good").glob("*.png"))
-    detector = fmlad.Detector.from_shots(shots, profile="builtin")
-    judged = map(detector.predict, sorted((root / "test").glob("*/*.png")))
-    prediction = next((one for one in judged if one.findings), None)
-    if prediction is None:
-        raise SystemExit("nothing was found in any query")
-    high = round(wide * prediction.pixels.shape[0] / prediction.pixels.shape[1])
-    page = Image.new("RGB", (3 * wide + 4 * gap, high + 74), "white")
-    small = ((wide - gap) // 2, (high - gap) // 2)
-    for index, shot in enumerate(shots):
-        place = (gap + index % 2 * (small[0] + gap), gap + index // 2 * (small[1] + gap))
-        page.paste(Image.open(shot).resize(small), place)
-    panels = (Image.fromarray(prediction.pixels), prediction.overlay())
-    for index, picture in enumerate(panels, start=1):
-        page.paste(picture.resize((wide, high)), (gap + index * (wide + gap), gap))
-    first = prediction.findings[0].text.split(":")[0]
-    score = f"score {prediction.score:.2f}, threshold {prediction.threshold:.2f}"
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=16)
-    for index, caption in enumerate(("four normal images", "a query", f"{score}\n1. {first}")):
-        place = (gap + index * (wide + gap), high + 2 * gap)
-        draw.text(place, caption, fill=(30, 30, 30), font=font)
-    save(page, "readme.jpg", 88)
 
 
 def scenes() -> None:
@@ -272,7 +241,6 @@ def _matched(shots: list[Pixels], query: Pixels) -> Picture:
 
 
 SHEETS: dict[str, Callable[[], None]] = {
-    "readme": readme,
     "scenes": scenes,
     "parts": parts,
     "dice": dice,

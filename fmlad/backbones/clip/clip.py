@@ -131,11 +131,7 @@ class CLIP:
         return Pyramid({vision.patch: level}, F.normalize(output.pooled, dim=-1), stages)
 
     def text(self, words: Sequence[str], templates: Sequence[str] | None = None) -> Tensor:
-        """Text embeddings, float32 ``(n, D)`` on the CPU, unit length.
-
-        Args:
-            words: Words or phrases, at least one.
-            templates: Sentences with ``{}`` for the word; None for the 80 ImageNet templates.
+        """Text embeddings, float32 ``(n, D)`` on the CPU, unit length; None: ImageNet's templates.
 
         Raises:
             PromptError: No word, an empty one, or one that the tokenizer does not know.
@@ -153,16 +149,10 @@ class CLIP:
     ) -> Tensor:
         """Cosine of every place, or of every region, with every word.
 
-        Args:
-            pyramid: Of one image, from this backbone.
-            words: Words or phrases.
-            regions: bool ``(R, h, w)`` on any grid that spans the image, or None.
-            templates: Sentences with ``{}`` for the word; empty for the 80 ImageNet templates.
-
         Returns:
             float32 ``(n_words, 2 g, 2 g)`` in [-1, 1], the maps upscaled by two bilinearly; with
-            regions ``(n_words, R)``, from the mean token of each region (CLIP-LAD, Eq. 1), 0 for
-            an empty region.
+            regions bool ``(R, h, w)`` on any grid ``(n_words, R)``, from the mean token of each
+            (CLIP-LAD, Eq. 1), 0 for an empty region. No templates: the 80 of ImageNet.
 
         Raises:
             PromptError: See :meth:`text`.

@@ -19,8 +19,7 @@ from fmlad.backbones.clip.clip_towers import (
     read_json,
 )
 from fmlad.backbones.clip.naclip import LastBlock
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import unavailable
+from fmlad.backbones.hub import loading, unavailable
 
 # Beside the config, what decides what comes out; names of weights, single or in shards.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")

@@ -11,15 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from fmlad.backbones.clip.clip_open_vision import vision_of
-from fmlad.backbones.clip.clip_towers import (
-    Towers,
-    check_tokenizer,
-    colours,
-    files_hash,
-    read_json,
-)
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import locate, read_tensors, unavailable
+from fmlad.backbones.clip.clip_towers import Towers, check_tokenizer, colours, files_hash, read_json
+from fmlad.backbones.hub import loading, locate, read_tensors, unavailable
 from fmlad.errors import UnknownNameError
 
 CONFIG = "open_clip_config.json"
@@ -37,14 +30,10 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "s
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model as open_clip makes it, on the CPU.
+    """A model as open_clip makes it, float32 on the CPU.
 
-    Attributes:
-        model: open_clip's object, float32.
-        tokenizer: Texts -> tokens ``(n, context)``.
-        mean: Of its training pixels, 0..1, RGB.
-        std: Likewise.
-        weights: SHA-256 over its files.
+    ``tokenizer``: texts -> tokens ``(n, context)``; ``mean`` and ``std`` of RGB in [0, 1];
+    ``weights``: SHA-256 over its files.
     """
 
     model: Any

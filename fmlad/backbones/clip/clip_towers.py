@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.clip.naclip import LastBlock
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import file_hash, unavailable
+from fmlad.backbones.hub import file_hash, loading, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")
@@ -24,12 +23,12 @@ PROBES = ("red", "screw", "bottle", "orange", "background")
 
 @dataclass(frozen=True)
 class VisionOutput:
-    """One forward pass of a vision tower.
+    """One forward pass of a vision tower, float32.
 
     Attributes:
-        stages: Tokens after each quarter of the blocks, float32 ``(B, L, W)``, shallow to deep.
-        before: Tokens that enter the last block, float32 ``(B, L, W)``.
-        pooled: The model's ordinary image embedding, float32 ``(B, D)``, not normalised.
+        stages: Tokens after each quarter of the blocks, ``(B, L, W)``, shallow to deep.
+        before: Tokens that enter the last block, ``(B, L, W)``.
+        pooled: The model's ordinary image embedding, ``(B, D)``, not normalised.
     """
 
     stages: tuple[Tensor, ...]
@@ -54,11 +53,9 @@ class Vision(Protocol):
 
     def encode(self, pixels: Tensor) -> VisionOutput:
         """Normalised float32 ``(B, 3, S, S)``, S a multiple of the patch, to all its tokens."""
-        ...
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens behind the last block ``(B, L, W)`` -> ``(B, L, D)``, each as if pooled alone."""
-        ...
 
 
 class Text(Protocol):
@@ -66,24 +63,14 @@ class Text(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings, float32 ``(n, D)``, not normalised."""
-        ...
 
     def knows(self, text: str) -> bool:
         """Whether the tokenizer has a token for every piece of the text."""
-        ...
 
 
 @dataclass(frozen=True)
 class Towers:
-    """A loaded model.
-
-    Attributes:
-        vision: Its vision tower.
-        text: Its text tower.
-        mean: Of RGB pixels in [0, 1], subtracted before the vision tower.
-        std: Of RGB pixels in [0, 1], divided by.
-        weights: SHA-256 over the files that it came from.
-    """
+    """A loaded model; ``mean`` and ``std`` of RGB in [0, 1], ``weights``: SHA-256 of its files."""
 
     vision: Vision
     text: Text
@@ -114,13 +101,8 @@ def quarters(blocks: int) -> tuple[int, int, int, int]:
 def resize_positions(table: Tensor, side: int, prefix: int) -> Tensor:
     """A position embedding for another grid: bicubic, by size, without antialiasing.
 
-    Args:
-        table: float32 ``(prefix + n * n, W)``.
-        side: Patches along a side of the new grid.
-        prefix: Rows in front that belong to no patch; they stay as they are.
-
-    Returns:
-        float32 ``(prefix + side * side, W)``.
+    float32 ``(prefix + n * n, W)`` -> ``(prefix + side * side, W)``; the rows of the prefix belong
+    to no patch and stay as they are.
     """
     front, patches = table[:prefix], table[prefix:]
     native = math.isqrt(len(patches))
@@ -134,10 +116,7 @@ def resize_positions(table: Tensor, side: int, prefix: int) -> Tensor:
 def check_tokenizer(encode: Callable[[list[str]], Tensor], rows: int, source: str) -> None:
     """Catches a tokenizer that fell back to something else without a word.
 
-    Args:
-        encode: Texts to token ids, int64 ``(n, length)``.
-        rows: Of the model's token embedding.
-        source: The model, for the error.
+    ``encode``: texts -> ids int64 ``(n, length)``; ``rows`` of the model's token embedding.
 
     Raises:
         WeightsUnavailableError: It maps all words to one, or to ids that the model does not have.
@@ -155,22 +134,13 @@ def check_tokenizer(encode: Callable[[list[str]], Tensor], rows: int, source: st
 
 
 def read_json(path: Path, source: str) -> dict[str, Any]:
-    """A JSON object from a model folder.
-
-    Raises:
-        WeightsUnavailableError: The file is missing or holds no JSON object.
-    """
+    """A JSON object from a model folder; WeightsUnavailableError where there is none."""
     with loading(source, path, "clip"):
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def colours(mean: Any, std: Any, where: object, source: str) -> tuple[Any, Any]:
-    """Checks a model's mean and standard deviation of RGB.
-
-    Raises:
-        WeightsUnavailableError: They are absent, for a default would be a guess, or not three
-            numbers each.
-    """
+    """A model's mean and std of RGB, three numbers each; WeightsUnavailableError without them."""
     try:
         (r, g, b), (sr, sg, sb) = (map(float, values) for values in (mean, std))
     except (TypeError, ValueError):

@@ -25,12 +25,7 @@ Layer = Callable[[Tensor], Tensor]
 class LastBlock:
     """What the reduced form needs of a transformer's last block; every layer keeps (B, L, W).
 
-    Attributes:
-        norm: Layer norm in front of the attention.
-        key: Linear layer from tokens to keys.
-        value: Linear layer from tokens to values.
-        out: Output projection of the attention.
-        heads: Number of heads; divides W.
+    ``norm`` stands in front of the attention, ``out`` is its projection, ``heads`` divides W.
     """
 
     norm: Layer
@@ -43,13 +38,8 @@ class LastBlock:
 def last_block(tokens: Tensor, block: LastBlock, bias: Tensor) -> Tensor:
     """The reduced last block: ``softmax(K K^T / sqrt(d) + bias) V`` per head, projected.
 
-    Args:
-        tokens: float32 ``(B, L, W)``, the input of the model's last block.
-        block: Its layers.
-        bias: float32 ``(L, L)``, added to the logits of every head and image.
-
-    Returns:
-        float32 ``(B, L, W)``: no residual and no MLP, still to be normed and projected.
+    The block's input ``(B, L, W)`` and a bias ``(L, L)``, added to the logits of every head ->
+    float32 ``(B, L, W)``: no residual and no MLP, still to be normed and projected.
     """
     normed = block.norm(tokens)
     batch, length, width = normed.shape
@@ -71,13 +61,6 @@ def neighbourhood_bias(
 
     The paper slides a Gaussian window, as large as two grids, over one-hot maps; the value between
     patches p and q is then ``exp(-|p - q|^2 / (2 sigma^2))``, which is written down here at once.
-
-    Args:
-        rows: Of the grid of patches.
-        columns: Of the grid of patches.
-        prefix: Tokens in front of the patches (the class token): 1, or 0 for models without.
-        sigma: Width of the Gaussian in patches; infinity weighs all patches alike.
-        device: Where the result lives.
 
     Returns:
         float32 ``(L, L)`` with ``L = prefix + rows * columns``, in [0, 1], symmetric, 1 on the

@@ -61,15 +61,10 @@ class JointBilateral:
 
 
 def weights(image: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """Weights of the nine cells around each fine place, summing to 1.
+    """Weights of the nine cells around each fine place, summing to 1, in row-major order.
 
-    Args:
-        image: RGB in [0, 1], ``(B, 3, H, W)``.
-        grid: Rows and columns of coarse cells, ``(h, w)``.
-        factor: Fine places a cell on each side.
-
-    Returns:
-        ``(B, 9, h, factor, w, factor)``, cells in row-major order.
+    RGB in [0, 1], ``(B, 3, H, W)``, and a grid of ``(h, w)`` cells of ``factor`` fine places a side
+    -> ``(B, 9, h, factor, w, factor)``.
     """
     height, width = grid
     fine = F.adaptive_avg_pool2d(image, (height * factor, width * factor))

@@ -51,10 +51,7 @@ def working_size(height: int, width: int) -> tuple[int, int]:
     """Size the features are computed at: longer side in [320, 640] px, sides multiples of 16."""
     longer = max(height, width)
     scale = min(max(longer, SHORTEST), LONGEST) / longer
-    return (
-        max(32, round(height * scale / 16) * 16),
-        max(32, round(width * scale / 16) * 16),
-    )
+    return (max(32, round(height * scale / 16) * 16), max(32, round(width * scale / 16) * 16))
 
 
 def working_lab(images: Tensor, device: str) -> Tensor:

@@ -52,13 +52,7 @@ Trapezoid = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The table.
-
-    Attributes:
-        words: Attribute -> quantity -> two or four numbers, see the file.
-        spellings: Every way to write an attribute, itself included -> the attribute.
-        digest: Of the file.
-    """
+    """The table: attribute -> quantity -> two or four numbers; every spelling -> its attribute."""
 
     words: Mapping[str, Mapping[str, Trapezoid]]
     spellings: Mapping[str, str]
@@ -147,11 +141,9 @@ class LexiconAligner:
     ) -> Tensor:
         """To what degree each phrase holds, at every place or of every region.
 
-        ``templates`` are without effect: sentences around a word say nothing about its appearance.
-
         Returns:
             float32 in [0, 1]: ``(n_words, h, w)`` on the finer level, or ``(n_words, R)`` for
-            regions bool ``(R, h, w)`` on any grid; 0 for an empty region.
+            regions bool ``(R, h, w)`` on any grid; 0 for an empty region. Templates do nothing.
 
         Raises:
             PromptError: A phrase has no attribute that can be seen.

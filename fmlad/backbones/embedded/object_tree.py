@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.backbones.embedded.object_shapes import dilated, eroded, solidity
+from fmlad.backbones.embedded.region_shapes import dilated, eroded, solidity
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -35,9 +35,7 @@ class Node:
     """A candidate: a mask in its bounding box, rated.
 
     Attributes:
-        rows: Of the bounding box in the image.
-        columns: Likewise.
-        mask: Inside the bounding box.
+        mask: Inside the bounding box of ``rows`` and ``columns``.
         area: Pixels of the mask.
         solidity: Share of its convex hull, in [0, 1].
         quality: How much it is like an object, in [0, 1].
@@ -62,13 +60,13 @@ class Node:
 
     def tightened(self) -> Node:
         """One pixel smaller all around, by which the slope widens contrast; thin things stay."""
+        from scipy import ndimage
+
         mask = eroded(self.mask)
         area = int(mask.sum())
         if area < self.area / 2:
             return self
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        down = slice(int(rows[0]), int(rows[-1]) + 1)
-        across = slice(int(columns[0]), int(columns[-1]) + 1)
+        down, across = ndimage.find_objects(mask.astype(np.int8))[0]
         inner = replace(self, rows=down, columns=across, mask=mask[down, across], area=area)
         return inner.moved(self.rows.start, self.columns.start)
 
@@ -131,8 +129,7 @@ def rate(
 ) -> Node:
     """A node and its quality: sharp all around, solid, not cut off by the image's border.
 
-    Takes the mask within its place, the sharpness of the image in [0, 1], ``(h, w)``, and as
-    ``filled`` the mask's solidity where it is known.
+    The sharpness ``(h, w)`` of the image is in [0, 1]; ``filled`` is the solidity where known.
     """
     area = int(mask.sum())
     rows, columns = place
@@ -165,8 +162,8 @@ def chosen(roots: list[Node], colours: Floats, sharpness: Floats) -> list[Node]:
 def _select(node: Node, colours: Floats, sharpness: Floats, above: float = 0.0) -> list[Choice]:
     """The best of a node, its pieces and what is best of its children.
 
-    Cutting is slow: of nodes that are nearly the same from threshold to threshold the best is cut.
-    ``above`` is the best quality of those above the node that are nearly the same.
+    Cutting is slow: of nodes nearly the same from threshold to threshold, of which those above have
+    at best the quality ``above``, the best is cut.
     """
     best = [Choice([node])]
     below: list[Choice] = []

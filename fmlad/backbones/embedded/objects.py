@@ -113,21 +113,16 @@ class ObjectProposer:
             row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
             column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
             chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
-        masks = np.zeros((len(chosen), height, width), bool)
-        scores = np.zeros(len(chosen), np.float32)
-        for index, best in enumerate(chosen):
-            if best is not None:
-                masks[index], scores[index] = found.masks[best], found.scores[best]
+        answers = np.array(chosen, int)  # -1: the empty one behind all proposals
+        masks = np.concatenate([found.masks, np.zeros((1, height, width), bool)])[answers]
+        scores = np.append(found.scores, np.float32(0))[answers]
         return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
 
 
 def _segment(
     colours: Floats, slope: Floats, domain: Bools, depth: int = 0
 ) -> Iterator[tuple[Node, bool]]:
-    """Objects on the ground that dominates a domain, and recursively those inside large ones.
-
-    Each with whether it was chosen; its alternatives come as well.
-    """
+    """Objects on the ground of a domain and inside large ones, and whether each was chosen."""
     from scipy import ndimage
 
     contrast, floor, grain = _contrast(colours, slope, domain, at_border=depth == 0)
@@ -156,11 +151,10 @@ def _segment(
 def _contrast(
     colours: Floats, slope: Floats, domain: Bools, at_border: bool
 ) -> tuple[Floats, float, float]:
-    """What stands out from the ground of a domain.
+    """What stands out from the ground of a domain: Delta E ``(h, w)``.
 
-    Returns:
-        Delta E ``(h, w)``, the value above which it is no accident of the ground, and the upper
-        quartile of the slope there (Delta E a pixel).
+    Also the value above which it is no accident of the ground, and the upper quartile of the slope
+    there (Delta E a pixel).
     """
     from scipy import ndimage
 
@@ -233,5 +227,5 @@ def _slope(colours: Floats) -> Floats:
     return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
 
 
-def _best(overlaps: npt.NDArray[np.floating]) -> int | None:
-    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else None
+def _best(overlaps: npt.NDArray[np.floating]) -> int:
+    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else -1

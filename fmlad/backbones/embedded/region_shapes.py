@@ -1,4 +1,8 @@
-"""What can be measured of the shape of regions, one number a region and quantity."""
+"""Shapes of masks: small operations, repeated thousands of times an image, and measures of regions.
+
+Erosion and dilation give the answers of scipy's, for a cross of five pixels, in a fraction of the
+time.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-
-from fmlad.backbones.embedded.object_shapes import corners
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -22,18 +24,11 @@ TURNS = 18  # directions in which the smallest rectangle is looked for, over 90 
 
 
 def measure(regions: Bools) -> dict[str, Floats]:
-    """Measures every region against itself and against the typical one.
+    """:data:`QUANTITIES` -> float32 ``(R,)``, units as in ``lexicon.yaml``; NaN where empty.
 
-    The typical area is the geometric mean of the median area of all regions and 2.5 % of the image,
-    the median weighted by the number of regions and the other as one: size is relative where there
-    is something to compare with, and absolute where there is not.
-
-    Args:
-        regions: bool ``(R, h, w)``; square cells, all over the whole image.
-
-    Returns:
-        :data:`QUANTITIES` -> float32 ``(R,)``; units as in ``lexicon.yaml``. NaN for an empty
-        region.
+    Regions are bool ``(R, h, w)`` of square cells over the whole image. Sizes are against the
+    typical area: the geometric mean of the regions' median, weighted by their number, and of 2.5 %
+    of the image, weighted as one; relative where there is something to compare with.
     """
     areas = regions.sum(axis=(1, 2))
     found = areas[areas > 0]
@@ -86,3 +81,44 @@ def _smallest_rectangle(hull: npt.NDArray[np.float64]) -> float:
     turned = hull @ np.stack([np.cos(angles), np.sin(angles)])
     across = hull @ np.stack([-np.sin(angles), np.cos(angles)])
     return float((np.ptp(turned, axis=0) * np.ptp(across, axis=0)).min())
+
+
+def eroded(mask: Bools) -> Bools:
+    """Without the pixels that touch the outside by a side; outside the array is outside."""
+    result = np.zeros_like(mask)
+    if min(mask.shape) > 2:
+        inner = result[1:-1, 1:-1]
+        np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=inner)
+        inner &= mask[1:-1, :-2]
+        inner &= mask[1:-1, 2:]
+        inner &= mask[1:-1, 1:-1]
+    return result
+
+
+def dilated(mask: Bools) -> Bools:
+    """With the pixels that touch it by a side."""
+    result = mask.copy()
+    result[1:] |= mask[:-1]
+    result[:-1] |= mask[1:]
+    result[:, 1:] |= mask[:, :-1]
+    result[:, :-1] |= mask[:, 1:]
+    return result
+
+
+def corners(mask: Bools) -> npt.NDArray[np.int64]:
+    """Corners ``(n, 2)``, rows and columns, of the first and last pixel of each row of a mask."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    ends = np.concatenate([np.stack([rows, first], 1), np.stack([rows, last], 1)])
+    return np.concatenate([ends, ends + np.array([1, 0])])
+
+
+def solidity(rim: Bools, area: int) -> float:
+    """Area relative to the convex hull of its pixels, of which the outline is enough."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        return float(min(1.0, area / ConvexHull(corners(rim)).volume))
+    except QhullError:
+        return 1.0

@@ -60,13 +60,7 @@ class GeneratorSettings:
 def generate(
     model: TransformersSam, pixels: Pixels, settings: GeneratorSettings, whole: EncodedImage
 ) -> tuple[Bools, npt.NDArray[np.float32]]:
-    """Every mask of an image.
-
-    Args:
-        model: Answers the prompts.
-        pixels: uint8 ``(H, W, 3)`` RGB.
-        settings: The numbers.
-        whole: The image as the model encoded it.
+    """Every mask of an image uint8 ``(H, W, 3)``, of which ``whole`` is the encoded form.
 
     Returns:
         bool ``(n, H, W)`` and the predicted overlap with the truth ``(n,)``, best first.
@@ -152,9 +146,8 @@ def _stable(
 ) -> MaskData:
     """Those of some full-size masks that are stable and not cut off by the crop, on the CPU.
 
-    ``bits`` are the masks, packed, eight pixels a byte, because there may be thousands; ``boxes``
-    float ``(n, 4) xyxy``, whose far edges are the last pixels within; ``quality``, and ``area`` of
-    the crop, float ``(n,)``.
+    ``bits`` are the masks, packed: there may be thousands; ``boxes`` float ``(n, 4) xyxy``, whose
+    far edges are the last pixels within; ``quality``, and ``area`` of the crop, float ``(n,)``.
     """
     from segment_anything.utils import amg
 

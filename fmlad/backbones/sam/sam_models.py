@@ -23,12 +23,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image after the encoder.
+    """An image after the encoder: what the mask decoder needs of it.
 
-    Attributes:
-        size: Height and width of the image.
-        inner: Height and width of the image in the network's input, without padding.
-        maps: What the mask decoder needs of it.
+    ``size`` is the image's height and width, ``inner`` that in the network's input, unpadded.
     """
 
     size: tuple[int, int]
@@ -76,13 +73,9 @@ class TransformersSam:
         boxes: Floats | None = None,
         several: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Masks for prompts of one kind.
+        """Masks for points ``(n, 2) xy`` or boxes ``(n, 4) xyxy``, each on or around one object.
 
-        Args:
-            encoded: The image.
-            points: ``(n, 2) xy``, each on an object of its own.
-            boxes: ``(n, 4) xyxy``, each around an object.
-            several: All of the masks that the network offers for an ambiguous prompt, or one.
+        ``several``: all that the network offers for an ambiguous prompt, or one.
 
         Returns:
             Logits ``(n, k, h, w)`` on the network's grid, and its own guess of each mask's overlap

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlad.backbones.common import loading
-from fmlad.backbones.hub import read_tensors, unavailable
+from fmlad.backbones.hub import loading, read_tensors, unavailable
 
 ENCODER, DECODER = "image_encoder.", "mask_decoder."
 HQ_TOKEN = DECODER + "hf_token.weight"

@@ -29,12 +29,7 @@ def list_peers() -> list[str]:
 
 
 def make_peer(name: str, options: Mapping[str, Any] | None = None, device: str = "auto") -> Peer:
-    """A peer, ready to be fitted: a :class:`fmlad.bench.model.Estimator`.
-
-    Args:
-        name: One of :func:`list_peers`.
-        options: Of the peer, see docs/peers.md; JSON-ready.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    """A peer, ready to be fitted; its options, JSON-ready, are those of docs/peers.md.
 
     Raises:
         UnknownNameError: There is no such peer, or it has no such option.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,15 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fmlad.backbones.dinov2 import open_network
-from fmlad.bench.peers.base import (
-    RANDOM,
-    Peer,
-    anomalib,
-    blaming,
-    quiet_sampling,
-    swapped,
-)
-from fmlad.bench.peers.options import fill, option
+from fmlad.bench.peers.base import RANDOM, MemoryPeer, anomalib, blaming, quiet_sampling, swapped
+from fmlad.bench.peers.options import option
 from fmlad.errors import UnknownNameError
 from fmlad.training.loop import seeded
 
@@ -43,16 +36,16 @@ class Options:
     coreset: float = option(1.0, "share of patches that is kept; 1 is all", least=1e-6, most=1)
 
 
-class AnomalyDino(Peer):
+class AnomalyDino(MemoryPeer):
     """Cosine distance of each patch to the nearest one of the shots."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
-        """See :func:`fmlad.bench.peers.make_peer`."""
-        chosen = fill(Options, options, name)
+    takes = Options
+
+    def _build(self) -> None:
+        chosen = self._options
         torch_model = anomalib("models.image.anomaly_dino.torch_model")
         lightning = anomalib("models.image.anomaly_dino.lightning_model")
-        super().__init__(name, device, chosen.weights)
-        encoder = _encoder(name, chosen, self._device)
+        encoder = _encoder(self.name, chosen, self._device)
 
         def theirs(*, layers: Sequence[str], **_: Any) -> nn.Module:
             encoder.layer = layers[0]
@@ -67,22 +60,13 @@ class AnomalyDino(Peer):
                 coreset_subsampling=chosen.coreset < 1,
                 sampling_ratio=chosen.coreset,
             )
-        self._model = model.to(self._device)
+        self.model = model.to(self._device)
         sides = (chosen.side, chosen.side)
-        self._transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
+        self.transform = lightning.AnomalyDINO.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
-        model = self._model
-        model.memory_bank = torch.empty(0, device=self._device)
-        model.embedding_store.clear()
-        model.train()
         with torch.no_grad(), quiet_sampling():
-            for shot in shots:
-                model(shot)
-            model.fit()
-
-    def _memory(self) -> Iterable[Tensor]:
-        return (self._model.memory_bank,)
+            self._embed(shots).fit()
 
 
 class Encoder(nn.Module):

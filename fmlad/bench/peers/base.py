@@ -18,15 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmlad.bench.model import Scored
-from fmlad.errors import (
-    MissingDependencyError,
-    OptionError,
-    ShotsError,
-    WeightsUnavailableError,
-)
+from fmlad.bench.peers.options import fill
+from fmlad.errors import MissingDependencyError, OptionError, ShotsError, WeightsUnavailableError
 from fmlad.io.images import load_image
 from fmlad.profiles import pick_device
 from fmlad.training.loop import seeded
@@ -40,29 +36,25 @@ Transform = Callable[[Tensor], Tensor]
 class Peer(ABC):
     """A :class:`fmlad.bench.model.Estimator` around a model of anomalib's."""
 
+    takes: type[Any]  # its options
     takes_word = False  # whether a word for the category is of use
     takes_validation = False
 
-    _model: Any  # anomalib's torch model, set by the subclass
-    _transform: Transform
+    model: Any  # anomalib's torch model
+    transform: Transform  # float32 RGB (3, H, W) in 0..1 to what the model takes
 
-    def __init__(self, name: str, device: str, weights: str | None) -> None:
-        """``weights`` is the option of that name."""
+    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
+        """See :func:`fmlad.bench.peers.make_peer`."""
         self.name = name
+        self._options = fill(self.takes, options, name)
         self._device = pick_device(device)
-        self._random = weights == RANDOM
+        self._random = self._options.weights == RANDOM
         self._fitted = False
+        self._build()
 
-    @property
-    def model(self) -> nn.Module:
-        """anomalib's torch model."""
-        model: nn.Module = self._model
-        return model
-
-    @property
-    def transform(self) -> Transform:
-        """The peer's preprocessing: float32 RGB ``(3, H, W)`` in 0..1 to what its model takes."""
-        return self._transform
+    @abstractmethod
+    def _build(self) -> None:
+        """Sets the model, on its device, and the transform."""
 
     @abstractmethod
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
@@ -90,11 +82,12 @@ class Peer(ABC):
             ShotsError: There are no shots.
             InvalidImageError: An image cannot be read.
         """
-        useless = "prompts" if prompts is not None and not self.takes_word else ""
-        if validation and not self.takes_validation:
-            useless = "validation images"
-        if useless:
-            raise OptionError(f"The peer {self.name!r} makes no use of {useless}; leave them out.")
+        for what, given, taken in (
+            ("prompts", prompts is not None, self.takes_word),
+            ("validation images", bool(validation), self.takes_validation),
+        ):
+            if given and not taken:
+                raise OptionError(f"The peer {self.name!r} makes no use of {what}; leave them out.")
         if not shots:
             raise ShotsError(f"The peer {self.name!r} got no shots; expected at least one.")
         word = None if prompts is None else Path(prompts).stem.replace("_", " ")
@@ -140,6 +133,24 @@ class Peer(ABC):
         """What the model takes ``(1, 3, h, w)``, and height and width of the picture."""
         pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255
         return self.transform(pixels)[None].to(self._device), (pixels.shape[1], pixels.shape[2])
+
+
+class MemoryPeer(Peer):
+    """A peer whose model keeps a memory bank of patches."""
+
+    def _embed(self, shots: Sequence[Tensor]) -> Any:
+        """Its model, emptied and shown the shots."""
+        model = self.model
+        model.memory_bank = torch.empty(0, device=self._device)
+        model.embedding_store.clear()
+        model.train()
+        with torch.no_grad():
+            for shot in shots:
+                model(shot)
+        return model
+
+    def _memory(self) -> Iterable[Tensor]:
+        return (self.model.memory_bank,)
 
 
 def anomalib(module: str) -> Any:

@@ -6,7 +6,7 @@ step, Adam, a tenth of the rate after 95 % of the steps, float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fmlad.backbones.hub import read_tensors
 from fmlad.bench.peers.base import Peer, anomalib, blaming, no_weights
-from fmlad.bench.peers.options import fill, option
+from fmlad.bench.peers.options import option
 from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import IMAGE_SUFFIXES, load_image
 from fmlad.training.loop import Shuffled, late_drop, seeded, train
@@ -43,29 +43,27 @@ class Options:
 class EfficientAd(Peer):
     """A student that learns a teacher's features on the shots, and an autoencoder's."""
 
+    takes = Options
     takes_validation = True
 
-    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
-        """See :func:`fmlad.bench.peers.make_peer`."""
-        self._options = fill(Options, options, name)
+    def _build(self) -> None:
         if self._options.size not in ("small", "medium"):
             raise OptionError(
-                f"{name}: size is {self._options.size!r}; expected 'small' or 'medium'."
+                f"{self.name}: size is {self._options.size!r}; expected 'small' or 'medium'."
             )
         self._module = anomalib("models.image.efficient_ad.torch_model")
         lightning = anomalib("models.image.efficient_ad.lightning_model")
-        super().__init__(name, device, self._options.weights)
-        self._penalty = _penalty_files(name, self._options.penalty)
+        self._penalty = _penalty_files(self.name, self._options.penalty)
         with seeded(0, "cpu"):
-            self._model = self._new_model()
+            self.model = self._new_model()
         if not self._random:
             self._load_teacher()
-        self._teacher = self._model.teacher.state_dict()
+        self._teacher = self.model.teacher.state_dict()
         sides = (self._options.side, self._options.side)
-        self._transform = lightning.EfficientAd.configure_pre_processor(sides).transform
+        self.transform = lightning.EfficientAd.configure_pre_processor(sides).transform
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
-        model = self._model = self._new_model()
+        model = self.model = self._new_model()
         model.teacher.load_state_dict(self._teacher)
         model = model.to(self._device)
         with torch.no_grad():
@@ -106,7 +104,7 @@ class EfficientAd(Peer):
         with blaming(self.name, PASS):
             state = read_tensors(file, str(file), "")
         try:
-            self._model.teacher.load_state_dict(state)
+            self.model.teacher.load_state_dict(state)
         except RuntimeError as error:
             why = f"{file} is no teacher of size {self._options.size!r}"
             raise no_weights(self.name, why, PASS) from error

@@ -16,14 +16,7 @@ C = TypeVar("C")
 def option(
     default: Any, what: str, *, least: float | None = None, most: float | None = None
 ) -> Any:
-    """A field of an options class, whose type is its annotation.
-
-    Args:
-        default: Its value where none is given.
-        what: One line on it, for messages.
-        least: Smallest value.
-        most: Largest value.
-    """
+    """A field of an options class, with ``what`` it is, in a line, and its range."""
     return Field(
         default,
         description=what,
@@ -35,20 +28,15 @@ def option(
 
 
 def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
-    """An options object.
-
-    Args:
-        kind: Its dataclass, whose fields are made by :func:`option`.
-        options: Name -> value, as JSON gives them.
-        peer: Name of the peer, for messages.
+    """A dataclass whose fields are made by :func:`option`, from values as JSON gives them.
 
     Raises:
         UnknownNameError: There is no such option.
         OptionError: A value is of the wrong kind or out of range.
     """
     fields: dict[str, Any] = {
-        field.name: field.default
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        one.name: one.default
+        for one in dataclasses.fields(kind)  # type: ignore[arg-type]
     }
     for name in options:
         if name not in fields:
@@ -57,8 +45,6 @@ def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
         return TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        expected = first["msg"].replace("Input should be", "expected")
-        raise OptionError(
-            f"{peer}: {name} is {options[name]!r}; {expected}: {fields[name].description}."
-        ) from None
+        name, expected = str(first["loc"][0]), first["msg"].replace("Input should be", "expected")
+        why = f"{name} is {options[name]!r}; {expected}: {fields[name].description}"
+        raise OptionError(f"{peer}: {why}.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from fmlad.backbones.hub import locate, read_tensors, settings
 from fmlad.bench.peers.base import (
     RANDOM,
-    Peer,
+    MemoryPeer,
     anomalib,
     blaming,
     no_weights,
     quiet_sampling,
     swapped,
 )
-from fmlad.bench.peers.options import fill, option
+from fmlad.bench.peers.options import option
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.training.loop import seeded
 
@@ -52,15 +52,15 @@ class Options:
     neighbours: int = option(9, "patches that weigh the image's score", least=1)
 
 
-class PatchCore(Peer):
+class PatchCore(MemoryPeer):
     """Distance of each patch to the nearest one in a coreset of the shots' patches."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
-        """See :func:`fmlad.bench.peers.make_peer`."""
-        chosen = fill(Options, options, name)
+    takes = Options
+
+    def _build(self) -> None:
+        name, chosen = self.name, self._options
         torch_model = anomalib("models.image.patchcore.torch_model")
         lightning = anomalib("models.image.patchcore.lightning_model")
-        super().__init__(name, device, chosen.weights)
         network, squeezenet = _network(name, chosen)
         layers = chosen.layers or (SQUEEZENET_LAYERS if squeezenet else _default_layers(network))
         side = chosen.side or (SQUEEZENET_SIDE if squeezenet else SIDE)
@@ -75,34 +75,25 @@ class PatchCore(Peer):
         # Its own extractor traces the network with torch.fx, which fails at padding that depends
         # on the size of the input, as all timm networks named tf_* have it.
         with swapped(torch_model, "TimmFeatureExtractor", lambda **_: extractor):
-            self._model = torch_model.PatchcoreModel(
+            self.model = torch_model.PatchcoreModel(
                 layers=layers,
                 backbone=chosen.backbone,
                 pre_trained=False,
                 num_neighbors=chosen.neighbours,
             )
-        self._model = self._model.to(self._device)
-        self._coreset = chosen.coreset
+        self.model = self.model.to(self._device)
         theirs = lightning.Patchcore.configure_pre_processor(image_size=(side, side)).transform
-        self._transform = partial(caffe_pixels, side=side) if squeezenet else theirs
+        self.transform = partial(caffe_pixels, side=side) if squeezenet else theirs
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
-        model = self._model
-        model.memory_bank = torch.empty(0, device=self._device)
-        model.embedding_store.clear()
-        model.train()
-        for shot in shots:
-            model(shot)
+        model, share = self._embed(shots), self._options.coreset
         patches = sum(len(embedding) for embedding in model.embedding_store)
-        if int(patches * self._coreset) < 1:
+        if int(patches * share) < 1:
             raise OptionError(
-                f"{self.name}: coreset is {self._coreset:g}, which keeps none of {patches} patches."
+                f"{self.name}: coreset is {share:g}, which keeps none of {patches} patches."
             )
         with quiet_sampling():
-            model.subsample_embedding(self._coreset)
-
-    def _memory(self) -> Iterable[Tensor]:
-        return (self._model.memory_bank,)
+            model.subsample_embedding(share)
 
 
 class LayerOutputs(nn.Module):
@@ -112,12 +103,7 @@ class LayerOutputs(nn.Module):
         """Ends a forward pass once every wanted module has run."""
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
-        """Hooks into a network.
-
-        Args:
-            network: The network; it keeps the hooks.
-            layers: Names of its modules.
-        """
+        """Hooks into the modules of a network that have these names."""
         super().__init__()
         self.feature_extractor = network
         self._layers = layers

@@ -26,13 +26,7 @@ DATASET = "mvtec_loco"  # the challenge's; also the folder of the prompt sets fo
 
 
 class Model(nn.Module):
-    """A detector that is fitted by ``setup`` and asked by calling it.
-
-    Example:
-        >>> model = Model(profile="builtin")  # doctest: +SKIP
-        >>> model.setup({"few_shot_samples": shots})  # doctest: +SKIP
-        >>> model(images).pred_score  # doctest: +SKIP
-    """
+    """A detector that is fitted by ``setup`` and asked by calling it."""
 
     def __init__(
         self,
@@ -63,7 +57,6 @@ class Model(nn.Module):
             ShotsError: There are no shots.
             InvalidImageError: They are not such a tensor.
             OptionError: Prompts by category are wanted and no category is named.
-            FmladError: As ``Detector.from_shots``.
         """
         shots = setup_data.get("few_shot_samples")
         if shots is None or len(shots) == 0:

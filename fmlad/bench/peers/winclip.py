@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,16 +13,8 @@ from torch import Tensor
 
 from fmlad.backbones.clip import clip_open
 from fmlad.backbones.hub import locate
-from fmlad.bench.peers.base import (
-    RANDOM,
-    Peer,
-    Transform,
-    anomalib,
-    blaming,
-    no_weights,
-    swapped,
-)
-from fmlad.bench.peers.options import fill, option
+from fmlad.bench.peers.base import RANDOM, Peer, Transform, anomalib, blaming, no_weights, swapped
+from fmlad.bench.peers.options import option
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.training.loop import seeded
 
@@ -46,15 +38,14 @@ class Options:
 class WinClip(Peer):
     """Words for sound and damaged, in windows of the picture, and the nearest windows of shots."""
 
+    takes = Options
     takes_word = True
 
-    def __init__(self, name: str, options: Mapping[str, Any], device: str) -> None:
-        """See :func:`fmlad.bench.peers.make_peer`."""
-        chosen = fill(Options, options, name)
+    def _build(self) -> None:
+        name, chosen = self.name, self._options
         if not chosen.word.strip():
             raise OptionError(f"{name}: word is empty; expected what is in the pictures.")
         self._module = anomalib("models.image.winclip.torch_model")
-        super().__init__(name, device, chosen.weights)
         clip, self._tokenizer, mean, std = _clip(name, chosen)
         if not all(hasattr(clip.visual, part) for part in PARTS):
             raise OptionError(
@@ -65,18 +56,17 @@ class WinClip(Peer):
         stand_in = SimpleNamespace(create_model_and_transforms=lambda *_, **__: (clip, None, None))
         with swapped(self._module, "open_clip", stand_in):
             model = self._module.WinClipModel()
-        self._model = model.eval().requires_grad_(False).to(self._device)
-        self._word = chosen.word
-        self._transform = _transform(int(clip.visual.image_size[0]), mean, std)
+        self.model = model.eval().requires_grad_(False).to(self._device)
+        self.transform = _transform(int(clip.visual.image_size[0]), mean, std)
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         with swapped(self._module, "tokenize", self._tokenizer), torch.no_grad():
-            self._model.setup(word or self._word, torch.cat(list(shots)))
+            self.model.setup(word or self._options.word, torch.cat(list(shots)))
 
     def _memory(self) -> Iterable[Tensor]:
         if not self._fitted:
             return ()
-        return (*self._model.visual_embeddings, self._model.patch_embeddings)
+        return (*self.model.visual_embeddings, self.model.patch_embeddings)
 
 
 def _transform(side: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

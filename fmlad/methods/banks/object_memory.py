@@ -18,7 +18,6 @@ from fmlad.objects.appearance import Floats, Objects, Proposals
 from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.objects.consensus import Choices, select
 
-COLUMNS = {"appearance": 7, "features": None, "boxes": 4, "places": 2, "objectness": 1}
 CHOICE_COLUMNS = 8  # point, quality, kept
 
 # Least share of inliers, and their number: between shots, where nothing is wrong, and for a query,
@@ -84,21 +83,16 @@ class ObjectMemory:
 
     def tensors(self) -> dict[str, Tensor]:
         """All arrays, float32."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for number, (objects, one) in enumerate(zip(self.shots, self.choices, strict=True)):
-            for name, tensor in objects.tensors().items():
-                arrays[f"objects.{number}.{name}"] = (
-                    tensor[:, None] if tensor.ndim == 1 else tensor
-                ).numpy()
-            table = [one.points, one.quality[:, None], one.kept[:, None]]
-            arrays[f"choices.{number}"] = np.concatenate(table, axis=1)
+        named: dict[str, Tensor] = {}
+        for number, objects in enumerate(self.shots):
+            named |= objects.tensors(f"objects.{number}.")
+        for number, one in enumerate(self.choices):
+            table = np.column_stack([one.points, one.quality, one.kept])
+            named[f"choices.{number}"] = torch.from_numpy(table.astype(np.float32))
         for number, frame in enumerate(self.frames):
             if frame is not None:
-                arrays[f"frames.{number}"] = frame
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(array, np.float32))
-            for name, array in arrays.items()
-        }
+                named[f"frames.{number}"] = torch.from_numpy(frame.astype(np.float32))
+        return {name: tensor.contiguous() for name, tensor in named.items()}
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts."""
@@ -117,18 +111,7 @@ class ObjectMemory:
             KeyError, TypeError, ValueError: The description is unusable.
         """
         count = int(meta["shots"])
-        shots = []
-        for number in range(count):
-            arrays = {
-                name: _array(reader, f"objects.{number}.{name}", (None, columns))
-                for name, columns in COLUMNS.items()
-            }
-            arrays["objectness"] = arrays["objectness"][:, 0]
-            if len({len(array) for array in arrays.values()}) != 1:
-                raise CorruptDetectorError(
-                    f"The objects of the saved shot {number} differ in number."
-                )
-            shots.append(Objects(**arrays))
+        shots = [Objects.restore(reader, f"objects.{number}.") for number in range(count)]
         if not shots or len({s.features.shape[1] for s in shots}) != 1:
             raise CorruptDetectorError("The saved objects are empty or of different backbones.")
         tables = [_array(reader, f"choices.{i}", (None, CHOICE_COLUMNS)) for i in range(count)]

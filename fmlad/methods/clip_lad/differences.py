@@ -39,19 +39,12 @@ def learned(
 
 def declared(rules: Sequence[Broken]) -> list[Difference]:
     """Broken rules as differences of the branch ``"declared"``."""
-    return [
-        Difference(
-            rule.kind,
-            rule.part,
-            rule.expected,
-            rule.observed,
-            around(rule.boxes),
-            "declared",
-            rule.score,
-            f"declared: {rule.text}",
-        )
-        for rule in rules
-    ]
+    found = []
+    for rule in rules:
+        box, text = around(rule.boxes), f"declared: {rule.text}"
+        about = rule.kind, rule.part, rule.expected, rule.observed
+        found.append(Difference(*about, box, "declared", rule.score, text))
+    return found
 
 
 def class_maps(

@@ -126,16 +126,10 @@ class ClassMemory:
         counts = seen.counts(classes)
         known = np.stack([self.shots[index].counts(classes) for index in kept])
         laws = count_laws(list(known.T))
-        surprises = [law.surprise(count) for law, count in zip(laws, counts, strict=True)]
+        surprises = np.array([law.surprise(c) for law, c in zip(laws, counts, strict=True)])
+        terms, expected = by_class(shares, memory[best], distance), memory[best]
         return HistogramComparison(
-            least,
-            by_class(shares, memory[best], distance),
-            kept[best],
-            shares,
-            memory[best],
-            counts,
-            tuple(laws),
-            np.array(surprises),
+            least, terms, kept[best], shares, expected, counts, tuple(laws), surprises
         )
 
     def tensors(self) -> dict[str, Tensor]:

@@ -46,12 +46,7 @@ from fmlad.methods.clip_lad.differences import (
 )
 from fmlad.methods.clip_lad.histogram import ClassMemory, relative
 from fmlad.methods.clip_lad.state import ClipLadState
-from fmlad.methods.clip_lad.wording import (
-    MakeView,
-    check_words,
-    damage,
-    make_ready,
-)
+from fmlad.methods.clip_lad.wording import MakeView, check_words, damage, make_ready
 from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
 from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters
