@@ -8,7 +8,7 @@ of the image; ``"gmp"`` and ``"gap"`` are the plain poolings that the paper comp
 Equation 10 compares descriptors by their cosine alone, which cannot tell equal pins apart.
 :class:`Affinity` has three terms in nats, each in units learned from the shots (ours): descriptor,
 form and place. Equation 9 is a partial assignment with dustbins, ``objects.assignment.match``.
-:class:`MatchStatistics` say how rare it is between shots that an object stays unmatched (ours; the
+:class:`MatchStatistics` hold how rare it is between shots that an object stays unmatched (ours; the
 paper scores neither missing nor extra objects).
 """
 
@@ -397,7 +397,7 @@ class ReferenceMatch:
 
     @property
     def cost(self) -> float:
-        """All that speaks against the query being like this reference, in nats."""
+        """Nats of all missing, extra and displaced objects together."""
         return float(self.missing.sum() + self.extra.sum() + self.moved.sum())
 
 

@@ -141,8 +141,8 @@ def test_too_few_shots_or_no_counterparts() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     counterparts = [np.tile(np.arange(9)[:, None], (1, 2)) for _ in range(2)]
     assert PooledGaussian.learn(templates[:2], counterparts, 0.3) is None
-    nobody = [np.full((9, 3), NOBODY) for _ in range(3)]
-    assert PooledGaussian.learn(templates[:3], nobody, 0.3) is None
+    unmatched = [np.full((9, 3), NOBODY) for _ in range(3)]
+    assert PooledGaussian.learn(templates[:3], unmatched, 0.3) is None
 
 
 def test_saved_and_restored() -> None:
