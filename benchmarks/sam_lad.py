@@ -44,15 +44,16 @@ from benchmarks.scenes import GROUPS, open_all
 from fmlad import pipeline, profiles
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.digit_anatomy import DigitAnomaly
+from fmlad.memory.mahalanobis import mahalanobis
+from fmlad.memory.templates import image_vector
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.methods.sam_lad.descriptors import Mode
-from fmlad.methods.sam_lad.matching import Affinity, match
-from fmlad.methods.sam_lad.measurement import mahalanobis
-from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, soft_masks
+from fmlad.methods.sam_lad.matching import Affinity, Mode, describe
+from fmlad.methods.sam_lad.measurement import Align
 from fmlad.methods.sam_lad.paper import optimal_matching
-from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.objects.appearance import described
+from fmlad.objects.assignment import match
+from fmlad.objects.feature_maps import ObjectMaps, soft_masks
 from fmlad.views import BackboneSet, ImageView
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -101,14 +102,14 @@ def matching(world: int, images: int) -> dict[str, Any]:
             )
             pairs += [(query, shot) for shot in alike[:REFERENCES]]
         for mode in MODES:
-            learned = Affinity.learn([shot.maps.described(mode) for shot in train])
+            learned = Affinity.learn([describe(shot.maps, mode) for shot in train])
             for how in ("learned", "without place", "published"):
                 affinity = learned
                 if how == "without place":
-                    affinity = Affinity.learn([s.maps.described(mode) for s in train], place=False)
+                    affinity = Affinity.learn([describe(s.maps, mode) for s in train], place=False)
                 counted = np.zeros(3)
                 for query, shot in pairs:
-                    here, there = query.maps.described(mode), shot.maps.described(mode)
+                    here, there = describe(query.maps, mode), describe(shot.maps, mode)
                     if how == "published":
                         partner, _ = optimal_matching(here.descriptors, there.descriptors)
                     else:

@@ -229,8 +229,8 @@ def _matched(shots: list[Pixels], query: Pixels) -> Picture:
     method, state = detector._fitted.method, detector._fitted.state
     if not isinstance(method, SamLad) or not isinstance(state, SamLadState):
         raise TypeError(type(method))
-    maps = method._maps(detector._backbones.view(query), state.selection)
-    best = min(method.compared(maps, state), key=lambda comparison: comparison.cost)
+    maps = method._object_maps(detector._backbones.view(query), state.selection)
+    best = min(method.matched(maps, state), key=lambda match: match.cost)
     shot = shots[state.numbers[best.number]]
     here, there = matched_objects(maps, best), reference_objects(best)
     picture = pairs(

@@ -9,8 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.methods.options import CHECKED
-from fmlad.methods.sam_lad.descriptors import Mode
-from fmlad.methods.sam_lad.object_maps import Align
+from fmlad.methods.sam_lad.matching import Mode
+from fmlad.methods.sam_lad.measurement import Align
 from fmlad.scoring.fusion import Combine
 
 
@@ -34,14 +34,14 @@ class SamLadConfig:
             published). The default won on scenes not reported.
         form: Whether colour, size and shape of the masks count in matching (ours).
         place: Whether the place may count, where the shots are arranged (ours).
-        temperature: Of the soft assignment, on a affinity in nats (ours).
+        temperature: Of the soft assignment, on an affinity in nats (ours).
         align: How an object's places are brought upon its references': ``"box"``,
             ``"orientation"`` as well (ours), or ``"none"`` (paper).
         pooled: Whether whole objects are measured by a Gaussian whose covariance all objects share
-            (ours); needs ``align`` and three shots. Otherwise, the mean over their places tells.
+            (ours); needs ``align`` and three shots. Otherwise the mean over their places decides.
         rematching: Whether, where the shots are arranged, what the proposer may have cut wrongly is
             measured in the boxes of the references before it counts as extra or missing (ours).
-        match_statistics: Whether a missing or an extran object counts by how rare that is between
+        match_statistics: Whether a missing or an extra object counts by how rare that is between
             shots (ours); otherwise each counts the same.
         confirmation: Whether objects count only where patches changed, on images that register to
             the shots (ours); needs ``background``.

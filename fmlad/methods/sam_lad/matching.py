@@ -1,51 +1,46 @@
-"""Object matching (OMM, section 3.5.2): affinities, partial assignment, match statistics.
+"""Descriptors (DCGA, section 3.5.1), and matching of objects (OMM, section 3.5.2).
 
-Equation 10 compares descriptors by their cosine alone, which cannot tell equal pins apart nor see a
-long screw beside a short one once both are pooled. :class:`Affinity` has three terms, each in units
-learned from the shots, so that the matching temperature is 1 and needs no tuning (ours):
+DCGA as published does not type-check (equations 4, 5 and 8), and read charitably it forgets the
+object that it describes: the adjacency of equation 6 has a zero diagonal and nothing is added back.
+``"literal"`` is that reading; ``"residual"`` keeps the object itself and adds the similar objects
+of the image; ``"gmp"`` and ``"gap"`` are the plain poolings that the paper compares with.
 
-- descriptor: cosine over its normal shortfall between matched objects;
-- form: colour, size, elongation and solidity of the mask, over their normal differences;
-- place: how much more likely the displacement is than one by chance, under the spread that explains
-  the shots best; where objects lie anywhere, that is no spread at all and the term is nothing.
-
-:func:`match` is balanced entropic optimal transport between the objects of two images, each side
-with a dustbin for what has no counterpart (SuperGlue: Sarlin et al., CVPR 2020).
-
-Being left over is a surprise only where it is rare: :class:`MatchStatistics` are of each template
-matched with the others (ours; the paper scores neither missing nor extra objects).
+Equation 10 compares descriptors by their cosine alone, which cannot tell equal pins apart.
+:class:`Affinity` has three terms in nats, each in units learned from the shots (ours): descriptor,
+form and place. Equation 9 is a partial assignment with dustbins, ``objects.assignment.match``.
+:class:`MatchStatistics` say how rare it is between shots that an object stays unmatched (ours; the
+paper scores neither missing nor extra objects).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from pydantic import Field, FiniteFloat
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
+from fmlad.memory.templates import TemplateIndex
+from fmlad.objects.assignment import Assignment, match
+from fmlad.objects.feature_maps import ObjectMaps
 
+Mode = Literal["residual", "literal", "gmp", "gap"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SPREADS = (0.03, 0.06, 0.12, 0.25)  # halves of the longer side
-STRAY = 0.1  # share of normal objects that may lie anywhere, at most
-FAR = 4.0  # spreads from which an object is in another place
-AREA = 3.0  # of a 4 : 3 picture in these units, over which a place by chance is spread
-UNITS = (0.5, 3.0)  # least and largest unit of a look, in natural ones
-LEAST_SHORTFALL = 1e-3  # of a cosine
-FURTHEST = -60.0  # nats; beyond, unlike is unlike
-MARGIN = 3.0  # nats that the dustbin stays below the worst match between shots, beside the crowd
-PAIRS = 40  # of shots, that are compared at most
-WORST = 0.02  # share of the matches between shots that may be mistakes
+# The two 1 -> 1 convolutions of DCGA are one scalar each, and no trained values were published: 1
+# is the neutral choice.
+W1 = W2 = 1.0
+LEAST = 1e-6  # similarity of objects that have nothing in common
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class ObjectDescriptors:
     """What is compared of the objects of one image.
 
     Attributes:
-        descriptors: float64 ``(n, C)``, of norm 1.
+        descriptors: float64 ``(n, C)``, of norm 1 (0 where there is nothing to normalise).
         appearance: float64 ``(n, 7)``, ``Objects.appearance``.
         places: float64 ``(n, 2)``, ``Objects.places``.
     """
@@ -66,13 +61,89 @@ class ObjectDescriptors:
         return len(self.appearance)
 
 
+def describe(image: ObjectMaps, mode: Mode) -> ObjectDescriptors:
+    """Descriptors of an image's objects, computed once."""
+    if mode not in image.memo:
+        pooled = pool(image.level, image.masks, "gap" if mode == "gap" else "gmp")
+        vectors = attend(pooled, mode).cpu().double().numpy()
+        objects = image.objects
+        image.memo[mode] = ObjectDescriptors(vectors, objects.appearance, objects.places)
+    found: ObjectDescriptors = image.memo[mode]
+    return found
+
+
+def pool(level: Tensor, masks: Tensor, how: Literal["gmp", "gap"]) -> Tensor:
+    """Object feature maps pooled over the image, ``(n, C)``.
+
+    Args:
+        level: Features ``(1, C, h, w)``.
+        masks: Share of each cell that belongs to the object, ``(n, h, w)`` in [0, 1].
+        how: Global maximum (SAM-LAD), or mean over the mask.
+    """
+    rows = [level.new_zeros(0, level.shape[1])]
+    for shares, mask in zip(masks, masks.to(level), strict=True):
+        cells = torch.nonzero(shares > 0)
+        if not len(cells):
+            cells = cells.new_zeros(1, 2)
+        (top, left), (bottom, right) = cells.amin(0).tolist(), (cells.amax(0) + 1).tolist()
+        part = level[0, :, top:bottom, left:right] * mask[top:bottom, left:right]
+        if how == "gap":
+            rows.append(part.sum(dim=(1, 2))[None] / mask.sum().clamp_min(LEAST))
+        else:  # outside its box an object's map is 0, which the maximum must not overlook
+            outside = int(part.shape[1:] != level.shape[2:])
+            rows.append(F.pad(part.flatten(1), (0, outside)).amax(1)[None])
+    return torch.cat(rows)
+
+
+def attend(pooled: Tensor, mode: Mode) -> Tensor:
+    """DCGA, Eqs. 4 to 8: pooled objects ``(n, C)`` of an image to descriptors of norm 1."""
+    if mode in ("gmp", "gap") or len(pooled) == 0:
+        return F.normalize(pooled, dim=1)
+    # G(f, A): with A = diag(softmax(w f)) (equations 4 and 5) graph attention is this product.
+    attended = pooled * torch.softmax(W1 * pooled, dim=1)
+    if mode == "literal":
+        return F.normalize(literal_adjacency(pooled) @ torch.sigmoid(pooled * attended), dim=1)
+    gated = pooled * torch.sigmoid(pooled * F.relu(W2 * attended))
+    return F.normalize(gated + adjacency(pooled) @ gated, dim=1)
+
+
+def literal_adjacency(pooled: Tensor) -> Tensor:
+    """Equations 6 and 7, ``(n, n)``: cosines over their row sum, zero on the diagonal.
+
+    The row sum may be near zero where cosines are negative; a single object gets zero.
+    """
+    unit = F.normalize(pooled, dim=1)
+    cosine = (unit @ unit.T).fill_diagonal_(0)
+    total = cosine.sum(1, keepdim=True)
+    return torch.where(total == 0, torch.zeros_like(cosine), cosine / total)
+
+
+def adjacency(pooled: Tensor) -> Tensor:
+    """Equations 6 and 7 with cosines that are never negative, ``(n, n)``, rows of sum 1 or 0."""
+    unit = F.normalize(pooled, dim=1)
+    cosine = ((unit @ unit.T).clamp_min(0) + LEAST).fill_diagonal_(0)
+    return cosine / cosine.sum(1, keepdim=True).clamp_min(LEAST)
+
+
+SPREADS = (0.03, 0.06, 0.12, 0.25)  # halves of the longer side
+STRAY = 0.1  # share of normal objects that may lie anywhere, at most
+FAR = 4.0  # spreads from which an object is in another place
+AREA = 3.0  # of a 4 : 3 picture in these units, over which a place by chance is spread
+UNITS = (0.5, 3.0)  # least and largest unit of appearance, in natural ones
+LEAST_SHORTFALL = 1e-3  # of a cosine
+FURTHEST = -60.0  # nats, the least score of a pair
+MARGIN = 3.0  # nats from the worst match between shots down to the dustbin
+PAIRS = 40  # of shots, that are compared at most
+WORST = 0.02  # share of the matches between shots that may be mistakes
+
+
 @checked(frozen=True)
 class Affinity:
-    """The units of the three terms, and the score of being left over.
+    """Units of the three terms, and the score of an object without a partner.
 
     Attributes:
         shortfall: Normal ``1 - cosine`` of matched objects.
-        units: Normal differences of looks, ``(7,)``; empty where form does not count.
+        units: Normal differences of appearance, ``(7,)``; empty where form does not count.
         spread: Of places, in halves of the longer side; None where place does not count.
         dustbin: Score of an object that has no counterpart.
         stray: Share of matched objects that lie in another place.
@@ -93,72 +164,68 @@ class Affinity:
         Args:
             shots: One entry a shot.
             form: Whether form is to count.
-            place: Whether place may count.
+            place: Whether place may count; it does under the spread that explains the shots best.
         """
-        pairs = [
-            (shots[i], shots[j])
-            for i in range(len(shots))
-            for j in range(len(shots))
-            if i != j and min(len(shots[i]), len(shots[j])) > 0
-        ]
+        pairs = [(q, r) for q in shots for r in shots if q is not r and min(len(q), len(r)) > 0]
         if len(pairs) > PAIRS:  # an even selection: the same every time
             pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, PAIRS).astype(int)]
-        columns = shots[0].appearance.shape[1] if form else 0
-        like = cls(0.1, (1.0,) * columns, None, FURTHEST)
+        units = (1.0,) * (shots[0].appearance.shape[1] if form else 0)
         if not pairs:
             # One shot: units as people would choose them, and place up to a hand's precision.
-            return cls(0.05, like.units, 0.12 if place else None, -12.0)
+            return cls(0.05, units, 0.12 if place else None, -12.0)
+        affinity = cls(0.1, units, None, FURTHEST)
         for _ in range(2):
-            matched = [(q, r, *_best(like.scores(q, r))) for q, r in pairs]
-            gaps = [_shortfalls(q, r, i, j) for q, r, i, j in matched]
-            shortfall = max(float(np.median(np.concatenate(gaps))), LEAST_SHORTFALL)
-            units: tuple[float, ...] = ()
+            matched = [(q, r, *_best(affinity.scores(q, r))) for q, r in pairs]
+            cosines = [(q.descriptors[i] * r.descriptors[j]).sum(1) for q, r, i, j in matched]
+            shortfall = max(float(np.median(1 - np.concatenate(cosines))), LEAST_SHORTFALL)
             if form:
-                apart = np.concatenate(
-                    [np.abs(q.appearance[i] - r.appearance[j]) for q, r, i, j in matched]
-                )
-                units = tuple(np.clip(1.5 * np.median(apart, axis=0), *UNITS).tolist())
-            like = cls(shortfall, units, None, FURTHEST)
-        candidates = [like]
-        if place:
-            candidates += [cls(shortfall, units, spread, FURTHEST) for spread in SPREADS]
-        scored = [[_matched_scores(c.scores(q, r)) for q, r in pairs] for c in candidates]
-        totals = [sum(float(scores.sum()) for scores in several) for several in scored]
-        best = int(np.argmax(totals))
-        baseline = np.concatenate(scored[best])
-        chosen = candidates[best]
-        stray = STRAY
-        if chosen.spread is not None:
-            displaced = [chosen.gaps(q, r)[_best(chosen.scores(q, r))] for q, r in pairs]
-            far = np.concatenate(displaced) > chosen.reach
-            stray = min((float(far.sum()) + 0.5) / (len(far) + 1), STRAY)
-            chosen = cls(shortfall, units, chosen.spread, FURTHEST, stray)
-            baseline = np.concatenate([_matched_scores(chosen.scores(q, r)) for q, r in pairs])
+                apart = [np.abs(q.appearance[i] - r.appearance[j]) for q, r, i, j in matched]
+                median = 1.5 * np.median(np.concatenate(apart), axis=0)
+                units = tuple(np.clip(median, *UNITS).tolist())
+            affinity = cls(shortfall, units, None, FURTHEST)
+        spreads = (None, *SPREADS) if place else (None,)
+        candidates = [cls(shortfall, units, spread, FURTHEST) for spread in spreads]
+        affinity = max(candidates, key=lambda one: sum(float(s.sum()) for s in one._matched(pairs)))
+        if affinity.spread is not None:
+            gaps = np.concatenate(
+                [affinity.gaps(q.places, r.places)[_best(affinity.scores(q, r))] for q, r in pairs]
+            )
+            far = float((gaps > affinity.reach).sum())
+            affinity = replace(affinity, stray=min((far + 0.5) / (len(gaps) + 1), STRAY))
         # A match must outbid the whole dustbin, which holds as much as there are objects.
         crowd = math.log(1 + float(np.median([len(shot) for shot in shots])))
-        dustbin = max(float(np.quantile(baseline, WORST)) - MARGIN - crowd, FURTHEST / 2)
-        return cls(shortfall, units, chosen.spread, dustbin, stray)
+        worst = float(np.quantile(np.concatenate(affinity._matched(pairs)), WORST))
+        return replace(affinity, dustbin=max(worst - MARGIN - crowd, FURTHEST / 2))
 
     def scores(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
         """Log likelihood ratio of each pair, ``(M, N)`` in nats, never below ``FURTHEST``."""
-        total = self.alike(query, reference)
-        if self.spread is not None:
-            total = total + _place_term(self.gaps(query, reference), self.spread, self.stray)
-        return np.maximum(total, FURTHEST)
-
-    def alike(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
-        """The terms of looks alone, ``(M, N)``, at most 0."""
-        cosine = query.descriptors @ reference.descriptors.T
-        total = (cosine - 1) / self.shortfall
+        total = (query.descriptors @ reference.descriptors.T - 1) / self.shortfall
         if self.units:
             apart = (query.appearance[:, None] - reference.appearance[None]) / np.array(self.units)
             total = total - 0.5 * np.square(apart).sum(-1)
+        total = np.maximum(total, FURTHEST)
+        if self.spread is not None:  # a displacement under the spread against one by chance
+            gaps = self.gaps(query.places, reference.places)
+            near = np.exp(-0.5 * np.square(gaps / self.spread)) / (2 * math.pi * self.spread**2)
+            total = total + np.log((1 - self.stray) * AREA * near + self.stray)
         return np.asarray(np.maximum(total, FURTHEST), dtype=np.float64)
 
-    def gaps(self, query: ObjectDescriptors, reference: ObjectDescriptors) -> Floats:
+    def _matched(
+        self, pairs: Sequence[tuple[ObjectDescriptors, ObjectDescriptors]]
+    ) -> list[Floats]:
+        """Scores of the best one-to-one matches of each pair of images."""
+        scored = [self.scores(q, r) for q, r in pairs]
+        return [scores[_best(scores)] for scores in scored]
+
+    @staticmethod
+    def gaps(query: Floats, reference: Floats) -> Floats:
         """Distances ``(M, N)`` between places, in halves of the longer side."""
-        apart = query.places[:, None] - reference.places[None]
-        return np.asarray(np.linalg.norm(apart, axis=-1), dtype=np.float64)
+        return np.asarray(np.linalg.norm(query[:, None] - reference[None], axis=-1), np.float64)
+
+    @property
+    def arranged(self) -> bool:
+        """Whether place counts."""
+        return self.spread is not None
 
     @property
     def reach(self) -> float:
@@ -174,12 +241,6 @@ class Affinity:
         return np.asarray(surprise, dtype=np.float64)
 
 
-def _place_term(gaps: Floats, spread: float, stray: float) -> Floats:
-    """Log ratio of a displacement under a spread to one by chance."""
-    near = np.exp(-0.5 * np.square(gaps / spread)) / (2 * math.pi * spread**2)
-    return np.asarray(np.log((1 - stray) * AREA * near + stray), dtype=np.float64)
-
-
 def _best(scores: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     from scipy.optimize import linear_sum_assignment
 
@@ -187,158 +248,54 @@ def _best(scores: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return rows, columns
 
 
-def _matched_scores(scores: Floats) -> Floats:
-    return np.asarray(scores[_best(scores)], dtype=np.float64)
-
-
-def _shortfalls(
-    query: ObjectDescriptors,
-    reference: ObjectDescriptors,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-) -> Floats:
-    cosine = (query.descriptors[rows] * reference.descriptors[columns]).sum(1)
-    return np.asarray(1 - cosine, dtype=np.float64)
-
-
-ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
-LAST = 2000  # of Sinkhorn in the log domain, at the temperature itself
-RESIDUAL = 1e-6  # of the marginals at which Sinkhorn stops early
-SAFE = 200.0  # temperatures of range up to which double precision needs no logarithms
-ENOUGH = 1e-2  # the same where only decisions are wanted
-
-
 @dataclass(frozen=True)
-class Assignment:
-    """Who belongs to whom.
+class Matcher:
+    """How objects are matched: what was learned and chosen for it.
 
     Attributes:
-        pairs: int64 ``(m, 2)``: query object and reference object, each at most once.
-        nearest: int64 ``(M,)``: for every query object the reference object it is most likely to
-            be, matched or not; -1 where there is none.
-        plan: float64 ``(M + 1, N + 1)``, the last row and column being the dustbins; real rows and
-            columns sum to 1.
+        affinity: Units and dustbin.
+        mode: Descriptor.
+        temperature: Of the soft assignment, on the affinity in nats.
     """
 
-    pairs: Ints
-    nearest: Ints
-    plan: Floats
+    affinity: Affinity
+    mode: Mode
+    temperature: float
 
-    @property
-    def partner(self) -> Ints:
-        """Reference object of each query object, ``(M,)``; -1 where it is unmatched."""
-        found = np.full(self.plan.shape[0] - 1, -1, np.int64)
-        found[self.pairs[:, 0]] = self.pairs[:, 1]
-        return found
+    def __call__(self, query: ObjectMaps, reference: ObjectMaps) -> Assignment:
+        """Matches two images' objects."""
+        scores = self.affinity.scores(describe(query, self.mode), describe(reference, self.mode))
+        return match(scores, self.affinity.dustbin, self.temperature)
 
-    @property
-    def left_over(self) -> Ints:
-        """Reference objects that nobody matched."""
-        return np.setdiff1d(np.arange(self.plan.shape[1] - 1), self.pairs[:, 1])
+    def in_place(self, counterparts: Ints, query: ObjectMaps, reference: ObjectMaps) -> Ints:
+        """Counterparts ``(M,)``; where the shots are arranged, none that lies in another place.
 
-
-def transport(
-    scores: Floats, dustbin: float, temperature: float, residual: float = RESIDUAL
-) -> Floats:
-    """The soft partial assignment ``(M + 1, N + 1)``.
-
-    Args:
-        scores: Affinity of each pair, ``(M, N)``, both at least 1.
-        dustbin: Score of being left over.
-        temperature: Softness, > 0, in the scores' units.
-        residual: Error of the marginals that is small enough to stop.
-    """
-    rows, columns = scores.shape
-    augmented = np.full((rows + 1, columns + 1), dustbin, np.float64)
-    augmented[:-1, :-1] = scores
-    here = np.append(np.ones(rows), columns)
-    there = np.append(np.ones(columns), rows)
-    if np.ptp(augmented) > SAFE * temperature:
-        return _log_domain(augmented, np.log(here), np.log(there), temperature, residual)
-    from ot.bregman import sinkhorn_knopp
-
-    # POT stops at the marginals' squared error; unconverged plans are still the best ones found.
-    plan = sinkhorn_knopp(
-        here, there, augmented.max() - augmented, temperature,
-        numItermax=ITERATIONS, stopThr=residual, warn=False,
-    )  # fmt: skip
-    return np.asarray(plan, dtype=np.float64)
+        An object whose counterpart lies elsewhere, or that has none, gets the reference object in
+        its own place, if there is one.
+        """
+        if not self.affinity.arranged or not len(reference):
+            return counterparts
+        gaps = self.affinity.gaps(query.objects.places, reference.objects.places)
+        there = np.take_along_axis(gaps, np.maximum(counterparts, 0)[:, None], 1)[:, 0]
+        reach = self.affinity.reach
+        here = (gaps.min(1) <= reach) & ((there > reach) | (counterparts < 0))
+        return np.where(here, gaps.argmin(1), counterparts).astype(np.int64)
 
 
-def _log_domain(
-    scores: Floats, here: Floats, there: Floats, temperature: float, residual: float
-) -> Floats:
-    """Sinkhorn on logarithms, for temperatures at which ``exp(scores / temperature)`` vanishes.
-
-    The temperature is halved from the range of the scores down to its value, each solution being
-    the start of the next: started cold, the iteration needs as many steps as the range has
-    temperatures, times a hundred. It ends with a step of the rows, whose sums are therefore exact.
-
-    Args:
-        scores: With dustbins, ``(M + 1, N + 1)``.
-        here, there: Logarithms of the rows' and columns' sums.
-        temperature: Softness.
-        residual: Change of the rows' logarithmic factors that is small enough to stop.
-    """
-    from scipy.special import logsumexp
-
-    now, potential = float(np.ptp(scores)), np.zeros(len(scores))
-    while now > temperature:
-        now = max(now / 2, temperature)
-        kernel, rows = scores / now, potential / now
-        for _ in range(LAST if now == temperature else ITERATIONS):
-            columns = there - logsumexp(kernel + rows[:, None], axis=0)
-            before, rows = rows, here - logsumexp(kernel + columns, axis=1)
-            if np.abs(rows - before).max() < residual:
-                break
-        potential = rows * now
-    return np.asarray(np.exp(kernel + rows[:, None] + columns), dtype=np.float64)
-
-
-def match(scores: Floats, dustbin: float, temperature: float) -> Assignment:
-    """One-to-one matches out of the soft assignment.
-
-    An object would be matched when more of its mass goes to objects than to the dustbin, so that
-    the likes among which it is spread do not count against it: of five pins before six equal ones,
-    none prefers the dustbin to all of them together. Matches are mutual best ones, taken in rounds,
-    so that equals do not block each other; the sixth pin is then left over.
-
-    Args:
-        scores: ``(M, N)``; either may be 0.
-        dustbin: Score of being left over.
-        temperature: Softness, > 0.
-    """
-    rows, columns = scores.shape
-    if rows == 0 or columns == 0:
-        plan = np.zeros((rows + 1, columns + 1))
-        plan[:-1, -1], plan[-1, :-1] = 1, 1
-        return Assignment(np.zeros((0, 2), np.int64), np.full(rows, -1, np.int64), plan)
-    plan = transport(scores, dustbin, temperature, ENOUGH)
-    real = plan[:-1, :-1]
-    # Two may be a pair if either would rather be matched: before seven equal pins, two are spread
-    # so thinly that each of the seven by itself prefers the dustbin.
-    wanted = (real.sum(1) > plan[:-1, -1])[:, None] | (real.sum(0) > plan[-1, :-1])
-    # Where mass is equal, the score decides: it may know the place.
-    rank = np.where(wanted, real + 1e-9 * (scores - scores.min()), -np.inf)
-    pairs: list[tuple[int, int]] = []
-    while np.isfinite(rank).any():
-        best = rank.argmax(1)
-        mutual = np.flatnonzero(
-            (rank.argmax(0)[best] == np.arange(rows)) & np.isfinite(rank.max(1))
-        )
-        if not len(mutual):
-            break
-        pairs += [(int(row), int(best[row])) for row in mutual]
-        rank[mutual] = -np.inf
-        rank[:, best[mutual]] = -np.inf
-    # What falls below the dustbin was matched for want of anything better.
-    kept = [(i, j) for i, j in pairs if scores[i, j] > dustbin]
-    order = np.array(sorted(kept), np.int64).reshape(-1, 2)
-    return Assignment(order, scores.argmax(1).astype(np.int64), plan)
-
-
+COMPARED = 16  # templates that each template is matched with at fit time
 UNKNOWN = -1.0  # two templates that were not compared
 CHANCE = 0.5  # half a match and half a failure that were never seen
+
+
+def match_templates(
+    templates: Sequence[ObjectMaps], index: TemplateIndex, matcher: Matcher
+) -> dict[tuple[int, int], Assignment]:
+    """Matches each template with those nearest to it; by the numbers of both."""
+    return {
+        (number, other): matcher(template, templates[other])
+        for number, template in enumerate(templates)
+        for other in index.nearest(template.vector, COMPARED, frozenset({number}))
+    }
 
 
 @dataclass(frozen=True)
@@ -346,22 +303,37 @@ class MatchStatistics:
     """Results of matching templates with each other.
 
     Attributes:
-        found: Per template ``(n, Z)``: 1 where its object has a like in the other template, 0 where
-            it has none, ``UNKNOWN`` where the two were not compared.
-        surplus: ``(Z, Z)``: weight of the objects of the first template, taken as a query, that are
-            left over before the second; ``UNKNOWN`` where not compared.
+        found: Per template ``(n, Z)``: 1 where its object has a partner in the other template, 0
+            where it has none, ``UNKNOWN`` where the two were not compared.
+        surplus: ``(Z, Z)``: objectness of the objects of the first template, taken as a query, that
+            have no partner in the second; ``UNKNOWN`` where not compared.
     """
 
     found: tuple[Floats, ...]
     surplus: Floats
 
+    @classmethod
+    def learn(
+        cls, templates: Sequence[ObjectMaps], matches: Mapping[tuple[int, int], Assignment]
+    ) -> MatchStatistics:
+        """From the results of :func:`match_templates`."""
+        count = len(templates)
+        found = tuple(np.full((len(template), count), UNKNOWN) for template in templates)
+        surplus = np.full((count, count), UNKNOWN)
+        for (number, other), one in matches.items():
+            found[number][:, other] = one.partner >= 0
+            objectness = templates[number].objects.objectness
+            surplus[number, other] = objectness[one.partner < 0].sum()
+        return cls(found, surplus)
+
     def missing(self, template: int, exclude: frozenset[int]) -> Floats:
         """Surprise in nats, ``(n,)``, at a query that lacks each object of a template."""
-        known = self._known(self.found[template], exclude)
-        times, seen = (known == 1).sum(1), (known >= 0).sum(1)
-        if not known.shape[1]:  # one template: absence is judged by the object's weight alone
+        known = np.delete(self.found[template], list(exclude), axis=1)
+        known = known[:, (known >= 0).all(0)]
+        if not known.shape[1]:  # one template: absence counts by the object's objectness alone
             return np.full(len(known), math.log(1 / CHANCE))
-        return np.asarray(-np.log(1 - (times + CHANCE) / (seen + 1)), dtype=np.float64)
+        times = (known == 1).sum(1)
+        return np.asarray(-np.log(1 - (times + CHANCE) / (known.shape[1] + 1)), dtype=np.float64)
 
     def extra(self, exclude: frozenset[int]) -> float:
         """Surprise in nats at one object that no template has."""
@@ -378,15 +350,11 @@ class MatchStatistics:
         found = tuple(np.full_like(one, UNKNOWN) for one in self.found)
         return MatchStatistics(found, np.full_like(self.surplus, UNKNOWN))
 
-    def _known(self, found: Floats, exclude: frozenset[int]) -> Floats:
-        kept = [i for i in range(found.shape[1]) if i not in exclude]
-        columns = found[:, kept]
-        return columns[:, (columns >= 0).all(0)] if len(columns) else columns[:, :0]
-
     def tensors(self) -> dict[str, Tensor]:
         """float32 copies, to be saved."""
-        named = {f"found.{i}": _saved(found) for i, found in enumerate(self.found)}
-        return {**named, "surplus": _saved(self.surplus)}
+        arrays = {f"found.{i}": found for i, found in enumerate(self.found)}
+        arrays["surplus"] = self.surplus
+        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
 
     @classmethod
     def restore(cls, reader: TensorReader, objects: Sequence[int]) -> MatchStatistics:
@@ -396,13 +364,64 @@ class MatchStatistics:
             CorruptDetectorError: A tensor is missing or of another shape.
         """
         count = len(objects)
-        found = tuple(
-            reader.take(f"statistics.found.{i}", (number, count)).cpu().double().numpy()
-            for i, number in enumerate(objects)
+        found, surplus = [], reader.take("statistics.surplus", (count, count))
+        for i, number in enumerate(objects):
+            found.append(reader.take(f"statistics.found.{i}", (number, count)))
+        return cls(
+            tuple(one.cpu().double().numpy() for one in found), surplus.cpu().double().numpy()
         )
-        surplus = reader.take("statistics.surplus", (count, count)).cpu().double().numpy()
-        return cls(found, surplus)
 
 
-def _saved(array: Floats) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+@dataclass(frozen=True)
+class ReferenceMatch:
+    """A query matched with one reference.
+
+    Attributes:
+        number: Of the template.
+        reference: Its objects.
+        assignment: Matched objects.
+        missing: Nats ``(N,)`` that the absence of each reference object is worth; 0 if matched.
+        extra: Nats ``(M,)`` that each query object without a partner is worth; 0 if matched.
+        moved: Nats ``(M,)`` that the displacement of each matched query object is worth.
+        counterparts: ``(M,)``: the reference object that each query object is measured by, be it
+            its partner or not; -1 for none.
+    """
+
+    number: int
+    reference: ObjectMaps
+    assignment: Assignment
+    missing: Floats
+    extra: Floats
+    moved: Floats
+    counterparts: Ints
+
+    @property
+    def cost(self) -> float:
+        """All that speaks against the query being like this reference, in nats."""
+        return float(self.missing.sum() + self.extra.sum() + self.moved.sum())
+
+
+def match_reference(
+    query: ObjectMaps,
+    number: int,
+    template: ObjectMaps,
+    matcher: Matcher,
+    statistics: MatchStatistics,
+    exclude: frozenset[int],
+) -> ReferenceMatch:
+    """Matches a query with one template.
+
+    An object without a partner is measured by its nearest; where the shots are arranged, an object
+    is always measured by what belongs in its place.
+    """
+    found, affinity = matcher(query, template), matcher.affinity
+    partner, left, pairs = found.partner, found.left_over, tuple(found.pairs.T)
+    missing, moved = np.zeros(len(template)), np.zeros(len(query))
+    missing[left] = (statistics.missing(number, exclude) * template.objects.objectness)[left]
+    objectness = query.objects.objectness
+    extra = np.where(partner < 0, statistics.extra(exclude) * objectness, 0.0)
+    gaps = affinity.gaps(query.objects.places, template.objects.places)
+    moved[pairs[0]] = affinity.misplaced(gaps[pairs]) * objectness[pairs[0]]
+    counterparts = np.where(partner >= 0, partner, found.nearest).astype(np.int64)
+    counterparts = matcher.in_place(counterparts, query, template)
+    return ReferenceMatch(number, template, found, missing, extra, moved, counterparts)

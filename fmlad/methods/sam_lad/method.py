@@ -1,11 +1,11 @@
-"""Method ``sam-lad``: objects matched with those of the most alike shots, and measured by them.
+"""Method ``sam-lad``: objects matched with those of the nearest shots, and measured by them.
 
 SAM-LAD (Peng et al., 2024), training-free. Steps in the paper's order:
 
 1. features of all shots become templates, a coreset of them where they are many (section 3.2);
 2. a query's k nearest templates are its references (3.3, Eq. 2);
 3. object masks, filtered by area, and the objects' feature maps (3.4);
-4. DCGA and the Object Matching Module (OMM): who is whom (3.5, Eqs. 4 to 10);
+4. DCGA and the Object Matching Module (OMM): which objects are the same (3.5, Eqs. 4 to 10);
 5. the Anomaly Measurement Module (AMM): how far an object is from those it was matched with (3.6,
    Eqs. 11 to 16).
 
@@ -20,40 +20,40 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
+from fmlad.memory.templates import coreset, image_vector
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.methods.sam_lad import paper
-from fmlad.methods.sam_lad.comparison import (
-    Comparison,
-    Matcher,
-    before,
-    learn_statistics,
-)
 from fmlad.methods.sam_lad.config import SamLadConfig
-from fmlad.methods.sam_lad.matching import Affinity
-from fmlad.methods.sam_lad.object_maps import ObjectMaps, soft_masks
-from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
-from fmlad.methods.sam_lad.rematching import Confirmation, Rematcher, rematched
-from fmlad.methods.sam_lad.report import (
-    found_differences,
-    labelled,
-    matched_objects,
-    on_grid,
-    painted,
+from fmlad.methods.sam_lad.matching import (
+    Affinity,
+    Matcher,
+    MatchStatistics,
+    ReferenceMatch,
+    describe,
+    match_reference,
+    match_templates,
 )
-from fmlad.methods.sam_lad.selection import Selection
+from fmlad.methods.sam_lad.measurement import (
+    NOBODY,
+    Counterpart,
+    ObjectScorer,
+    PooledGaussian,
+    normal_distance,
+)
+from fmlad.methods.sam_lad.rematching import Confirmation, FloatMap, Rematched, Rematcher
+from fmlad.methods.sam_lad.report import found_differences, labelled, matched_objects, painted
 from fmlad.methods.sam_lad.state import Learned, SamLadState
-from fmlad.methods.sam_lad.templates import TemplateIndex, coreset, image_vector
+from fmlad.objects.feature_maps import ObjectMaps, on_grid, soft_masks
 from fmlad.objects.proposals import PROPOSER, view_proposals
+from fmlad.objects.selection import Selection
 from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import ImageView
 
@@ -68,6 +68,7 @@ DECLARED: Mapping[str, Mapping[str, str]] = {
     }
 }
 NEIGHBOURS = 16  # references (ours)
+MEASURED = 64  # matched objects of the shots that set the unit of measurement
 GRID = 128  # cells of the longer side after the paper's x8
 
 # Least and greatest scale of each branch in its own unit, nats or standard deviations, whatever the
@@ -85,7 +86,7 @@ class SamLad:
 
     name: ClassVar[str] = "sam-lad"
     summary: ClassVar[str] = (
-        "training-free: objects matched with those of the most alike shots and measured by them"
+        "training-free: objects matched with those of the nearest shots and measured by them"
     )
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
@@ -109,7 +110,7 @@ class SamLad:
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """What its evidence speaks in."""
+        """Branches of its evidence."""
         alone = self.config.light or self._published
         own = ("measure",) if alone else ("matching", "object", "measure")
         return (*own, "background") if self._with_bank else own
@@ -128,6 +129,7 @@ class SamLad:
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> SamLadState:
         """Remembers the shots and learns from matching them with each other."""
+        # 3.2: the template bank, a coreset of the shots
         vectors = []
         for view in views:
             vectors.append(image_vector(view.upsampled(1)))
@@ -135,39 +137,60 @@ class SamLad:
                 view.release()  # memory must not grow with shots that are no templates
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
+        # 3.4.2, 3.4.3: which masks are objects, and their feature maps
         proposals = []
         for done, view in enumerate(kept, start=1):
             proposals.append(view_proposals(view))
             context.progress(done, len(kept), "looking for objects")
         selection = Selection.learn(proposals)
-        templates = tuple(self._maps(view, selection) for view in kept)
-        index = TemplateIndex([template.vector for template in templates])
-        alone = views[0].gentle_copies if len(views) == 1 and not self._published else ()
-        copies = [self._maps(copy, selection) for copy in alone]
+        templates = tuple(self._object_maps(view, selection) for view in kept)
+        state = SamLadState(len(views), tuple(numbers), templates, selection, None, None)
+        if self._published:
+            return state
+        # What the default adds: units of matching and measurement, and the patch bank
+        copies = views[0].gentle_copies if len(views) == 1 else ()
         context.progress(0, 1, "matching shots with each other")
-        learned = None if self._published else self._learned(templates, index, copies)
+        learned = self._learned(state, [self._object_maps(copy, selection) for copy in copies])
         bank = None
         if self._with_bank:
             bank = self._patches.fit(kept, context.rng, context.progress)
-        return SamLadState(len(views), tuple(numbers), templates, selection, learned, bank, [index])
+        return replace(state, learned=learned, bank=bank)
 
-    def _learned(
-        self,
-        templates: Sequence[ObjectMaps],
-        index: TemplateIndex,
-        copies: Sequence[ObjectMaps],
-    ) -> Learned:
-        """Units of matching and measurement, from matching the templates with each other."""
-        described = [template.described(self.config.descriptor) for template in templates]
-        affinity = Affinity.learn(described, self.config.form, self.config.place)
+    def _learned(self, state: SamLadState, copies: Sequence[ObjectMaps]) -> Learned:
+        """Units of matching and measurement, from matching the templates with each other.
+
+        Args:
+            state: With the templates.
+            copies: Gently altered copies of a single template, the only variation it can show.
+        """
+        config, templates = self.config, state.templates
+        described = [describe(template, config.descriptor) for template in templates]
+        affinity = Affinity.learn(described, config.form, config.place)
         matcher = self._matcher(affinity)
-        statistics, baseline, likes = learn_statistics(
-            templates, index, matcher, self.config.align, self.config.epsilon, copies
+        matches = match_templates(templates, state.index, matcher)
+        statistics = MatchStatistics.learn(templates, matches)
+        share = -(-MEASURED // len(templates))  # of each pair of templates
+        matched = [
+            (templates[number], row, Counterpart(other, templates[other], partner))
+            for (number, other), found in matches.items()
+            for row, partner in found.pairs[:share].tolist()
+        ][:MEASURED]
+        for copy in copies:
+            pairs = matcher(copy, templates[0]).pairs.tolist()
+            matched += [(copy, row, Counterpart(0, templates[0], one)) for row, one in pairs]
+        gaussian = None
+        if config.pooled and config.align != "none":
+            counterparts = [np.full((len(one), len(templates)), NOBODY) for one in templates]
+            for (number, other), found in matches.items():
+                here, there = templates[number], templates[other]
+                counterparts[number][:, other] = matcher.in_place(found.partner, here, there)
+            gaussian = PooledGaussian.learn(templates, counterparts, affinity.reach)
+        return Learned(
+            affinity,
+            statistics if config.match_statistics else statistics.unknown(),
+            normal_distance(matched, config.align, config.epsilon),
+            gaussian,
         )
-        if not self.config.match_statistics:
-            statistics = statistics.unknown()
-        gaussian = PooledGaussian.learn(templates, likes, affinity.reach) if self._pools else None
-        return Learned(affinity, statistics, baseline, gaussian)
 
     def evidence(
         self, view: ImageView, state: SamLadState, exclude: frozenset[int] = frozenset()
@@ -176,56 +199,55 @@ class SamLad:
         out = frozenset(i for i, number in enumerate(state.numbers) if number in exclude)
         if len(out) == len(state.templates):
             raise OptionError("All shots are excluded; at least one must stay.")
-        maps = self._maps(view, state.selection)
-        learned = state.learned
+        config, learned = self.config, state.learned
+        # 3.4: objects and their feature maps, Eq. 3
+        maps = self._object_maps(view, state.selection)
         if learned is None:
             return self._as_published(maps, state, out)
-        rematcher = self._rematcher(maps, self.compared(maps, state, out), learned, out)
-        objects = [rematcher.alone(row) for row in range(len(maps))]
-        second = (
-            rematched(rematcher, objects) if self._rematches(learned) else rematcher.as_they_are()
+        # 3.3, 3.5: the references (Eq. 2), and the query matched with each (Eqs. 4 to 10)
+        matches = self.matched(maps, state, out)
+        # 3.6: each object measured by its counterparts (Eqs. 11, 12)
+        numbers = [one.number for one in matches]
+        scorer = ObjectScorer(
+            config.align, config.epsilon, learned.baseline, learned.gaussian, numbers, out
         )
+        rematcher = Rematcher(maps, matches, scorer, learned.affinity.reach)
+        objects = rematcher.alone()
+        # Ours: objects that were cut differently, and what patches confirm
+        on = config.rematching and config.align != "none" and learned.affinity.arranged
+        found = rematcher.rematched(objects) if on else [Rematched(one) for one in matches]
         patches = None if state.bank is None else self._patches.compare(view, state.bank, out)
-        confirmation = Confirmation.of(patches, state.bank) if self.config.confirmation else None
+        confirmation = Confirmation.of(patches, state.bank) if config.confirmation else None
         if confirmation is not None:
-            second = confirmation.of_comparisons(maps, second)
-        comparisons = [one.comparison for one in second]
-        chosen = min(second, key=lambda one: one.comparison.cost)
-        best = chosen.comparison
-        if self._rematches(learned):
-            objects = rematcher.reconsidered(objects, chosen)
+            found = confirmation.of_matches(maps, found)
+        best = min(found, key=lambda one: one.match.cost)
+        if on:
+            objects = rematcher.reconsidered(objects, best)
         if confirmation is not None:
             objects = confirmation.of_objects(maps, objects)
-        if self.config.light:
+        # Eqs. 13 to 16: maps of matched and unmatched objects
+        if config.light:
             objects = [None if one is None or one.matched else one for one in objects]
-        absent = {} if self.config.light else chosen.absent
-        pictures = painted(
-            maps, best, objects, absent, self.config.unmatched, self.config.smoothing
-        )
+            best = replace(best, absent={})
+        pictures = painted(maps, best, objects, config.unmatched, config.smoothing)
         if confirmation is not None:
             pictures = confirmation.of_maps(pictures)
-        scores = {
-            # Of the references, the half that it fits best: products may come in several types.
-            "matching": _mean_of_lesser([comparison.cost for comparison in comparisons]),
-            "object": float(pictures["object"].max()),
-            "measure": float(pictures["measure"].max()),
-        }
         if patches is not None:
-            distances = on_grid(patches.distances, (maps.level.shape[-2], maps.level.shape[-1]))
-            # What the object of a single shot may look like, nobody knows but its patches.
+            distances = on_grid(patches.distances, maps.grid)
+            # With a single shot, only its patches tell what its objects may look like.
             alone = confirmation is not None and confirmation.alone
-            pictures["background"] = distances if alone else self._outside(distances, maps, best)
-            scores["background"] = float(pictures["background"].max())
+            pictures["background"] = distances if alone else _outside(distances, maps, best.match)
+        scores = {branch: float(one.max()) for branch, one in pictures.items()}
+        # Of the references, the half that it fits best: products may come in several types.
+        costs = np.sort([one.match.cost for one in found])
+        scores["matching"] = float(costs[: (len(costs) + 1) // 2].mean())
+        differences = found_differences(maps, [one.match for one in found], best, objects)
         return Evidence(
-            {branch: float(scores[branch]) for branch in self.branches},
+            {branch: scores[branch] for branch in self.branches},
             {branch: pictures[branch] for branch in self.branches},
-            matched_objects(maps, best),
-            [
-                difference
-                for difference in found_differences(maps, comparisons, best, objects, absent)
-                if difference.branch in self.branches
-            ],
-            self._notes(maps, state, patches),
+            matched_objects(maps, best.match),
+            [difference for difference in differences if difference.branch in self.branches],
+            _notes(maps, state, patches),
         )
 
     def _as_published(self, maps: ObjectMaps, state: SamLadState, out: frozenset[int]) -> Evidence:
@@ -240,13 +262,13 @@ class SamLad:
             {"measure": float(found.max())},
             {"measure": found.numpy()},
             labelled(maps, partners[0], references[0]),
-            notes=self._notes(maps, state, None),
+            notes=_notes(maps, state, None),
         )
 
-    def compared(
+    def matched(
         self, maps: ObjectMaps, state: SamLadState, out: frozenset[int] = frozenset()
-    ) -> list[Comparison]:
-        """A query's objects before each of its references, the most alike image first.
+    ) -> list[ReferenceMatch]:
+        """A query's objects matched with each of its references, the nearest image first.
 
         Args:
             maps: Its objects.
@@ -255,11 +277,10 @@ class SamLad:
         """
         if state.learned is None:
             raise OptionError("With the preset 'paper', objects are compared by final_map alone.")
-        near = state.index.nearest(maps.vector, self._neighbours, out)
         matcher, statistics = self._matcher(state.learned.affinity), state.learned.statistics
         return [
-            before(maps, number, state.templates[number], matcher, statistics, out)
-            for number in near
+            match_reference(maps, number, state.templates[number], matcher, statistics, out)
+            for number in state.index.nearest(maps.vector, self._neighbours, out)
         ]
 
     def fusion(
@@ -280,11 +301,11 @@ class SamLad:
     ) -> SamLadState:
         """Back from a saved detector."""
         state = SamLadState.restore(tensors, meta, device)
-        pooled = state.learned is not None and state.learned.gaussian is not None
+        learned, pooled = state.learned, self.config.pooled and self.config.align != "none"
         if (
             (state.bank is not None) != self._with_bank
-            or (state.learned is None) != self._published
-            or (pooled and not self._pools)
+            or (learned is None) != self._published
+            or (learned is not None and learned.gaussian is not None and not pooled)
         ):
             raise CorruptDetectorError("What was saved is not what the options ask for.")
         return state
@@ -300,76 +321,37 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
+    def _object_maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
         """A view's objects, not kept beyond their use: at true size they take 25 MB."""
         key = f"object maps x{self._factor(view)} {selection} {self._published}"
         known: ObjectMaps | None = view.memo.get(key, lambda: None)()
         if known is not None:  # a template's, which the state keeps
             return known
         proposals, level = view_proposals(view), view.upsampled(self._factor(view))
-        seen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
-        masks = soft_masks(seen.masks, (level.shape[-2], level.shape[-1]), self._published)
-        maps = ObjectMaps(level, seen.objects, masks, view.size, image_vector(view.upsampled(1)))
+        chosen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
+        masks = soft_masks(chosen.masks, (level.shape[-2], level.shape[-1]), self._published)
+        maps = ObjectMaps(level, chosen.objects, masks, view.size, image_vector(view.upsampled(1)))
         view.memo[key] = weakref.ref(maps)
         return maps
 
-    @property
-    def _pools(self) -> bool:
-        return self.config.pooled and self.config.align != "none"
 
-    def _rematches(self, learned: Learned) -> bool:
-        """Whether objects are measured again in the references' boxes: where places count."""
-        on = self.config.rematching and self.config.align != "none"
-        return on and self._matcher(learned.affinity).arranged
+def _outside(distances: FloatMap, maps: ObjectMaps, best: ReferenceMatch) -> FloatMap:
+    """The patch bank's map outside all objects, present or missing."""
+    from scipy.ndimage import maximum_filter
 
-    def _rematcher(
-        self,
-        maps: ObjectMaps,
-        comparisons: Sequence[Comparison],
-        learned: Learned,
-        out: frozenset[int],
-    ) -> Rematcher:
-        config, scorer = self.config, None
-        if learned.gaussian is not None:
-            among = [comparison.number for comparison in comparisons]
-            scorer = partial(learned.gaussian.z_scores_of_boxes, maps, among, out)
-        return Rematcher(
-            maps,
-            comparisons,
-            learned.affinity,
-            config.align,
-            config.epsilon,
-            learned.baseline,
-            scorer,
-        )
-
-    def _outside(
-        self, distances: npt.NDArray[np.float32], maps: ObjectMaps, best: Comparison
-    ) -> npt.NDArray[np.float32]:
-        """The patch bank's map outside all objects, present or missing."""
-        from scipy.ndimage import maximum_filter
-
-        size = (distances.shape[0], distances.shape[1])
-        covered = maps.masks.amax(0).numpy() if len(maps) else np.zeros(size)
-        for row in np.flatnonzero(best.missing):
-            gone = on_grid(best.reference.masks[row].numpy(), size)
-            covered = np.maximum(covered, gone)
-        # A cell's features reach into its neighbours.
-        near = maximum_filter(covered, 3)
-        return np.asarray(distances * (1 - near), dtype=np.float32)
-
-    def _notes(
-        self, maps: ObjectMaps, state: SamLadState, patches: PatchComparison | None
-    ) -> list[str]:
-        counts = ", ".join(str(len(template)) for template in state.templates[:16])
-        more = ", ..." if len(state.templates) > 16 else ""
-        notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
-        if state.learned is not None and state.learned.affinity.spread is not None:
-            notes.append("the shots are arranged alike: the place of objects counts")
-        if patches is not None and patches.registered:
-            notes.append(patches.note)
-        return notes
+    covered = maps.masks.amax(0).numpy() if len(maps) else np.zeros(maps.grid)
+    for row in np.flatnonzero(best.missing):
+        covered = np.maximum(covered, on_grid(best.reference.masks[row], maps.grid))
+    # A cell's features reach into its neighbours.
+    return np.asarray(distances * (1 - maximum_filter(covered, 3)), dtype=np.float32)
 
 
-def _mean_of_lesser(costs: Sequence[float]) -> float:
-    return float(np.sort(costs)[: (len(costs) + 1) // 2].mean())
+def _notes(maps: ObjectMaps, state: SamLadState, patches: PatchComparison | None) -> list[str]:
+    counts = ", ".join(str(len(template)) for template in state.templates[:16])
+    more = ", ..." if len(state.templates) > 16 else ""
+    notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
+    if state.learned is not None and state.learned.affinity.arranged:
+        notes.append("the shots are arranged alike: the place of objects counts")
+    if patches is not None and patches.registered:
+        notes.append(patches.note)
+    return notes

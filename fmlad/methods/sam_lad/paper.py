@@ -1,8 +1,8 @@
 """SAM-LAD as published (``preset="paper"``): every step by its equation, and nothing else.
 
-Sections 3.4.3 to 3.6 of the paper. The template bank and Eq. 2 are those of ``templates.py``, DCGA
-(Eqs. 4 to 8) is ``descriptors.py`` in the mode ``"literal"``, Eqs. 11 and 12 are
-``measurement.mahalanobis``. Where the paper names no value, the constants here say so.
+Sections 3.4.3 to 3.6 of the paper. The template bank and Eq. 2 are ``memory.templates``, DCGA
+(Eqs. 4 to 8) is ``matching.attend`` in the mode ``"literal"``, Eqs. 11 and 12 are
+``memory.mahalanobis``. Where the paper names no value, the constants here say so.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.methods.sam_lad.matching import transport
-from fmlad.methods.sam_lad.measurement import mahalanobis
-from fmlad.methods.sam_lad.object_maps import ObjectMaps
+from fmlad.memory.mahalanobis import mahalanobis
+from fmlad.methods.sam_lad.matching import describe
+from fmlad.objects.assignment import transport
+from fmlad.objects.feature_maps import ObjectMaps
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,9 +75,8 @@ def final_map(
         c: Of Eq. 14.
         light: Whether unmatched objects alone count, with c = 1.
     """
-    size = (query.level.shape[-2], query.level.shape[-1])
-    d_q = query.described("literal").descriptors
-    found = [optimal_matching(d_q, image.described("literal").descriptors) for image in references]
+    size, d_q = query.grid, describe(query, "literal").descriptors
+    found = [optimal_matching(d_q, describe(one, "literal").descriptors) for one in references]
     matching, non_matching = torch.zeros(size), torch.zeros(size)
     for row in range(len(query)):
         partners = sum(int(partner[row] >= 0) for partner, _ in found)

@@ -4,8 +4,8 @@ Proposals err: a digit falls apart, two touching ones become one. Rematching: wh
 arranged, pieces in one place that together measure as what belongs there are that object, and a
 missing object whose place measures as it should is not missing.
 
-Confirmation, as in ``banks``: where an image registers to the shots pixel by pixel, what lies in an
-unchanged box is as it should be, however it was cut, and only cells that changed count.
+Confirmation: where an image registers to the shots pixel by pixel, an object in an unchanged box is
+normal, however it was cut, and only cells that changed count.
 """
 
 from __future__ import annotations
@@ -20,20 +20,40 @@ import torch
 from fmlad.memory.change import changed, sureness
 from fmlad.memory.patch_branch import PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.sam_lad.comparison import Comparison, ObjectScore, score_object
-from fmlad.methods.sam_lad.matching import Affinity, Assignment
-from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import Scorer
-from fmlad.methods.sam_lad.report import FloatMap, on_grid
+from fmlad.methods.sam_lad.matching import ReferenceMatch
+from fmlad.methods.sam_lad.measurement import (
+    Counterpart,
+    ObjectScore,
+    ObjectScorer,
+    counterparts_of,
+)
 from fmlad.objects.appearance import Floats, Objects
-
-Ints = npt.NDArray[np.int64]
+from fmlad.objects.feature_maps import ObjectMaps, on_grid
+from fmlad.objects.instances import around
 
 NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
 MOST = 8  # missing or displaced objects of one reference that are rematched; more are no mistake
 ROOM = 1.5  # boxes of a reference object within which its pieces lie
 
+FloatMap = npt.NDArray[np.float32]
 Rows = tuple[int, ...]
+Scores = Sequence[ObjectScore | None]
+"""One entry an object of the query; None where nothing is to be said of it."""
+
+
+@dataclass(frozen=True)
+class Rematched:
+    """A match with a reference, after rematching.
+
+    Attributes:
+        match: Without pieces, and objects that were not cut out or cut elsewhere.
+        joined: Groups of the query's objects that are one object each.
+        absent: The places of reference objects that are missing still.
+    """
+
+    match: ReferenceMatch
+    joined: Mapping[Rows, ObjectScore] = field(default_factory=dict)
+    absent: Mapping[int, ObjectScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,67 +62,48 @@ class Rematcher:
 
     Attributes:
         query: The query's objects.
-        comparisons: With each reference.
-        affinity: How far a place reaches.
-        align: As in the measurement of objects.
-        epsilon: Ridge of the covariance.
-        baseline: Normal mean distance of an object to a single like of it.
-        scorer: Of whole objects; None: the mean of the places' distances tells.
+        matches: With each reference.
+        scorer: Of objects.
+        reach: Displacement from which an object is in another place.
     """
 
     query: ObjectMaps
-    comparisons: Sequence[Comparison]
-    affinity: Affinity
-    align: Align
-    epsilon: float
-    baseline: float
-    scorer: Scorer | None = None
-    _asked: dict[Rows, ObjectScore | None] = field(default_factory=dict, repr=False)
+    matches: Sequence[ReferenceMatch]
+    scorer: ObjectScorer
+    reach: float
+    _known: dict[tuple[object, ...], ObjectScore | None] = field(default_factory=dict, repr=False)
 
-    def alone(self, row: int) -> ObjectScore | None:
-        """One object of the query; None where no reference has any."""
-        return score_object(
-            self.query, row, self.comparisons, self.align, self.epsilon, self.baseline, self.scorer
-        )
+    def alone(self) -> list[ObjectScore | None]:
+        """Each object of the query as it was cut; None where no reference has any object."""
+        found = []
+        for row in range(len(self.query)):
+            partners = sum(int(one.assignment.partner[row] >= 0) for one in self.matches)
+            own = counterparts_of(row, self.matches)
+            found.append(self.scorer(self.query, row, own, partners))
+        return found
 
-    def together(self, rows: Rows) -> ObjectScore | None:
-        """Some objects of the query, measured as one."""
-        boxes = self.query.objects.boxes[list(rows)]
-        box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
-        place = (box[:2] + box[2:]) / self.query.size[::-1] - 1
-        mask = self.query.masks[list(rows)].amax(0)
-        return self._measured(box, mask, self._belonging(place * self.query.half))
-
-    def place_of(self, reference: ObjectMaps, row: int) -> ObjectScore | None:
-        """The place where a reference object should be, by the larger of both measures.
-
-        Nothing at all is near the mean of much that varies: as a whole it may look normal.
-        """
-        found = self._best(self._belonging(reference.objects.places[row]))
-        if found is None:
-            return None
-        return replace(found, whole=max(found.z_score, found.by_places))
-
-    def instead_of(self, row: int) -> ObjectScore | None:
-        """The place of one of the query's objects, however that was cut out."""
-        return self._best(np.array([c.stands[row] for c in self.comparisons], np.int64))
-
-    def reconsidered(
-        self, objects: Sequence[ObjectScore | None], chosen: Rematched
-    ) -> list[ObjectScore | None]:
-        """Each object, measured by the cut that speaks best for it.
+    def rematched(self, alone: Scores) -> list[Rematched]:
+        """All matches, after rematching.
 
         Args:
-            objects: As they were cut out.
-            chosen: What became of them before the best reference.
+            alone: Each of the query's objects, measured as it was cut.
+        """
+        return [self._rematched(match, alone) for match in self.matches]
+
+    def reconsidered(self, alone: Scores, chosen: Rematched) -> list[ObjectScore | None]:
+        """Each object, measured by the cut of the lowest z-score.
+
+        Args:
+            alone: As they were cut.
+            chosen: The match with the best reference.
 
         Returns:
             Of objects that are one, the first stands for all, and None for the others.
         """
-        found = list(objects)
-        for row, one in enumerate(objects):
+        found = list(alone)
+        for row, one in enumerate(alone):
             if one is not None and one.z_score > NORMAL:
-                other = self.instead_of(row)
+                other = self._in_boxes_of(counterparts_of(row, self.matches))
                 if other is not None and other.z_score < one.z_score:
                     found[row] = replace(other, matched=one.matched)
         for rows, whole in chosen.joined.items():
@@ -111,151 +112,98 @@ class Rematcher:
             found[rows[0]] = whole
         return found
 
-    def as_they_are(self) -> list[Rematched]:
-        """The comparisons without rematching."""
-        return [Rematched(comparison, {}, {}) for comparison in self.comparisons]
+    def together(self, rows: Rows) -> ObjectScore | None:
+        """Some objects of the query, measured as one."""
+        if ("pieces", *rows) not in self._known:
+            which = list(rows)
+            box = np.array(around(self.query.objects.boxes[which]))
+            place = (box[:2] + box[2:]) / self.query.size[::-1] - 1
+            belonging, mask = self._belonging(place * self.query.half), self.query.masks[which]
+            self._known["pieces", *rows] = self._measured(box, mask.amax(0), belonging)
+        return self._known["pieces", *rows]
 
-    def _belonging(self, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Per comparison the reference object that belongs in a place; -1 for none."""
-        found = []
-        for comparison in self.comparisons:
-            gaps = np.linalg.norm(comparison.reference.objects.places - place, axis=1)
-            near = len(gaps) > 0 and gaps.min() <= self.affinity.reach
-            found.append(int(gaps.argmin()) if near else -1)
-        return np.array(found, np.int64)
-
-    def _best(self, stands: npt.NDArray[np.int64]) -> ObjectScore | None:
-        """What lies where the references have some objects: of their boxes, the one that fits."""
-        asked = tuple(stands.tolist())
-        if asked not in self._asked:
-            self._asked[asked] = self._fitting(stands)
-        return self._asked[asked]
-
-    def _fitting(self, stands: npt.NDArray[np.int64]) -> ObjectScore | None:
-        known = [
-            (c.number, c.reference, int(row))
-            for c, row in zip(self.comparisons, stands, strict=True)
-            if row >= 0
-        ]
-        if not known:
-            return None
-        boxes = np.array([reference.box(row) for _, reference, row in known])
-        best = 0
-        if self.scorer is not None:
-            likes = [(number, row) for number, _, row in known]
-            best = int(self.scorer(boxes, likes).argmin())
-        _, reference, row = known[best]
-        height, width = self.query.size
-        size = self.query.masks.shape[1:]
-        mask = torch.nn.functional.interpolate(
-            reference.masks[row][None, None], (size[0], size[1]), mode="bilinear"
-        )[0, 0]
-        return self._measured(boxes[best] * [width, height, width, height], mask, stands)
-
-    def _measured(
-        self, box: npt.NDArray[np.float64], mask: torch.Tensor, stands: npt.NDArray[np.int64]
-    ) -> ObjectScore | None:
-        kept = self.query.objects.rows(np.zeros(len(self.query), bool))
-        height, width = self.query.size
-        place = ((box[:2] + box[2:]) / [width, height] - 1) * self.query.half
-        whole = Objects(
-            np.zeros((1, kept.appearance.shape[1])),
-            np.zeros((1, kept.features.shape[1])),
-            box[None],
-            place[None],
-            np.ones(1),
-        )
-        maps = replace(self.query, objects=whole, masks=mask[None], _known={}, _axes={})
-        before = [
-            replace(comparison, stands=np.array([row]), found=_matched(comparison, int(row)))
-            for comparison, row in zip(self.comparisons, stands, strict=True)
-        ]
-        return score_object(maps, 0, before, self.align, self.epsilon, self.baseline, self.scorer)
-
-
-def _matched(comparison: Comparison, row: int) -> Assignment:
-    """One object that was matched with what belongs in its place, if anything does."""
-    pairs = np.array([[0, row]] if row >= 0 else np.zeros((0, 2)), np.int64)
-    columns = comparison.found.plan.shape[1]
-    return Assignment(pairs, np.array([row], np.int64), np.zeros((2, columns)))
-
-
-@dataclass(frozen=True)
-class Rematched:
-    """A comparison after rematching.
-
-    Attributes:
-        comparison: Without pieces, and objects that were not cut out or cut elsewhere.
-        joined: Groups of the query's objects that are one object each.
-        absent: The places of reference objects that are missing still.
-    """
-
-    comparison: Comparison
-    joined: dict[Rows, ObjectScore]
-    absent: dict[int, ObjectScore]
-
-
-def rematched(rematcher: Rematcher, alone: Sequence[ObjectScore | None]) -> list[Rematched]:
-    """All comparisons of a query, after rematching.
-
-    Args:
-        rematcher: Of the query.
-        alone: Each of its objects, measured as it was cut out.
-    """
-    known: dict[Rows, ObjectScore | None] = {}
-    results = []
-    for comparison in rematcher.comparisons:
-        missing, extra = comparison.missing.copy(), comparison.extra.copy()
-        moved, partner = comparison.moved.copy(), comparison.found.partner
-        joined: dict[Rows, ObjectScore] = {}
-        absent: dict[int, ObjectScore] = {}
-        for row, rows in _pieces(rematcher.query, comparison).items():
-            if len(rows) < 2:
-                continue
-            if rows not in known:
-                known[rows] = rematcher.together(rows)
-            one = known[rows]
-            apart = max(
-                (piece.z_score for i in rows if (piece := alone[i]) is not None), default=0.0
-            )
-            # Odd as it may be, it is one thing where the pieces are more anomalous still.
+    def _rematched(self, match: ReferenceMatch, alone: Scores) -> Rematched:
+        missing, extra, moved = (a.copy() for a in (match.missing, match.extra, match.moved))
+        partner, joined, absent = match.assignment.partner, {}, {}
+        for row, rows in _pieces(self.query, match).items():
+            one = self.together(rows) if len(rows) > 1 else None
+            apart = max((piece.z_score for i in rows if (piece := alone[i])), default=0.0)
+            # However anomalous, it is one object where the pieces are more anomalous still.
             if one is not None and (one.z_score <= NORMAL or one.z_score < apart):
                 extra[list(rows)] = moved[list(rows)] = 0
                 missing[row] = 0
                 joined[rows] = one
-        displaced = np.flatnonzero(moved).tolist()
+        displaced = np.flatnonzero(moved)
         for mine in displaced if len(displaced) <= MOST else []:
-            place = rematcher.place_of(comparison.reference, int(partner[mine]))
-            if (
-                place is not None and place.z_score <= NORMAL
-            ):  # all is there: it was cut differently
-                moved[mine] = 0
+            place = self._place_of(match.reference, int(partner[mine]))
+            if place is not None and place.z_score <= NORMAL:
+                moved[mine] = 0  # what was matched is there still, and was cut elsewhere
         absences = np.flatnonzero(missing).tolist()
         for row in absences if len(absences) <= MOST else []:
-            place = rematcher.place_of(comparison.reference, row)
+            place = self._place_of(match.reference, row)
             if place is not None and place.z_score <= NORMAL:
                 missing[row] = 0
             elif place is not None:
                 absent[row] = place
-        kept = replace(comparison, missing=missing, extra=extra, moved=moved)
-        results.append(Rematched(kept, joined, absent))
-    return results
+        return Rematched(replace(match, missing=missing, extra=extra, moved=moved), joined, absent)
+
+    def _place_of(self, reference: ObjectMaps, row: int) -> ObjectScore | None:
+        """The place where a reference object should be, by the larger of both measures.
+
+        Nothing at all is near the mean of much that varies: as a whole it may look normal.
+        """
+        found = self._in_boxes_of(self._belonging(reference.objects.places[row]))
+        return found and replace(found, whole=max(found.z_score, found.by_places))
+
+    def _belonging(self, place: Floats) -> list[Counterpart]:
+        """The reference objects that belong in a place."""
+        found = []
+        for one in self.matches:
+            gaps = np.linalg.norm(one.reference.objects.places - place, axis=1)
+            if len(gaps) and gaps.min() <= self.reach:
+                found.append(Counterpart(one.number, one.reference, int(gaps.argmin())))
+        return found
+
+    def _in_boxes_of(self, counterparts: Sequence[Counterpart]) -> ObjectScore | None:
+        """What lies in the query where reference objects lie: in the box of the lowest z-score."""
+        key = tuple(value for one in counterparts for value in (one.number, one.row))
+        if key not in self._known:
+            self._known[key] = self._in_best_box(counterparts)
+        return self._known[key]
+
+    def _in_best_box(self, counterparts: Sequence[Counterpart]) -> ObjectScore | None:
+        if not counterparts:
+            return None
+        boxes = np.array([image.boxes()[row] for _, image, row in counterparts])
+        z_scores = self.scorer.z_scores(self.query, boxes, counterparts)
+        best = 0 if z_scores is None else int(z_scores.argmin())
+        _, image, row = counterparts[best]
+        height, width = self.query.size
+        mask = torch.from_numpy(on_grid(image.masks[row], self.query.grid))
+        return self._measured(boxes[best] * [width, height, width, height], mask, counterparts)
+
+    def _measured(
+        self, box: Floats, mask: torch.Tensor, counterparts: Sequence[Counterpart]
+    ) -> ObjectScore | None:
+        """One object with a box in pixels and a mask, as matched with its counterparts."""
+        blank = np.zeros((1, 7))
+        whole = Objects(blank, blank[:, :0], box[None], blank[:, :2], np.ones(1))
+        image = replace(self.query, objects=whole, masks=mask[None], memo={})
+        return self.scorer(image, 0, counterparts, len(counterparts))
 
 
-def _pieces(query: ObjectMaps, comparison: Comparison) -> dict[int, Rows]:
+def _pieces(query: ObjectMaps, match: ReferenceMatch) -> dict[int, Rows]:
     """Per reference object the query objects that may be pieces of it: its partner and extras."""
-    places = comparison.reference.objects.places
+    places = match.reference.objects.places
     found: dict[int, list[int]] = {}
-    if not len(places):
-        return {}
-    for row in np.flatnonzero(comparison.extra):
+    for row in np.flatnonzero(match.extra) if len(places) else []:
         gaps = np.linalg.norm(places - query.objects.places[row], axis=1)
         near = int(gaps.argmin())
-        box = comparison.reference.objects.boxes[near]
-        side = float((box[2:] - box[:2]).max()) / max(comparison.reference.size)  # half of it
+        box = match.reference.objects.boxes[near]
+        side = float((box[2:] - box[:2]).max()) / max(match.reference.size)  # half of it
         if gaps[near] <= ROOM * side:
             found.setdefault(near, []).append(int(row))
-    for mine, theirs in comparison.found.pairs.tolist():
+    for mine, theirs in match.assignment.pairs.tolist():
         if theirs in found:
             found[theirs].append(mine)
     return {row: tuple(sorted(rows)) for row, rows in found.items()}
@@ -270,7 +218,7 @@ class Confirmation:
         alone: Whether there is only one shot.
     """
 
-    patches: npt.NDArray[np.float32]
+    patches: FloatMap
     alone: bool
 
     @classmethod
@@ -280,47 +228,45 @@ class Confirmation:
             return None
         return cls(compared.distances / np.float32(bank.baseline), bank.shots == 1)
 
-    def of_comparisons(self, query: ObjectMaps, found: Sequence[Rematched]) -> list[Rematched]:
-        """Comparisons in which what did not change costs nothing."""
-        here = self._changed(query)
-        return [self._confirmed(one, here) for one in found]
+    def of_matches(self, query: ObjectMaps, found: Sequence[Rematched]) -> list[Rematched]:
+        """Matches, each absence, extra object or displacement times how surely its box changed."""
+        here, results = self._changed(query.objects.boxes, query), []
+        for one in found:
+            match = one.match
+            there = self._changed(match.reference.objects.boxes, match.reference)
+            absent = {
+                row: replace(place, whole=place.z_score * float(there[row]))
+                for row, place in one.absent.items()
+            }
+            kept = replace(
+                match,
+                missing=match.missing * there,
+                extra=match.extra * here,
+                moved=match.moved * here,
+            )
+            results.append(replace(one, match=kept, absent=absent))
+        return results
 
-    def of_objects(
-        self, query: ObjectMaps, objects: Sequence[ObjectScore | None]
-    ) -> list[ObjectScore | None]:
+    def of_objects(self, query: ObjectMaps, objects: Scores) -> list[ObjectScore | None]:
         """Objects, each z-score times how surely the place of the object changed."""
-        return [None if one is None else self._scored(query, one) for one in objects]
+        (height, width), (rows, columns) = query.size, query.grid
+        scale = np.array([width / columns, height / rows] * 2)
+        found: list[ObjectScore | None] = []
+        for one in objects:
+            if one is not None:
+                y, x = one.measured.block
+                box = np.array([[x.start, y.start, x.stop, y.stop]]) * scale
+                one = replace(one, whole=one.z_score * float(self._changed(box, query)[0]))
+            found.append(one)
+        return found
 
     def of_maps(self, maps: Mapping[str, FloatMap]) -> dict[str, FloatMap]:
-        """Maps in which only cells light up that changed."""
-        sure = sureness(self.patches, self.alone).astype(np.float32)
+        """Maps times how surely each cell changed."""
+        sure = sureness(self.patches, self.alone)
         return {
             name: one * on_grid(sure, (one.shape[0], one.shape[1])) for name, one in maps.items()
         }
 
-    def _confirmed(self, one: Rematched, here: Floats) -> Rematched:
-        comparison: Comparison = one.comparison
-        there = self._changed(comparison.reference)
-        kept = replace(
-            comparison,
-            missing=comparison.missing * there,
-            extra=comparison.extra * here,
-            moved=comparison.moved * here,
-        )
-        absent = {
-            row: replace(place, whole=place.z_score * float(there[row]))
-            for row, place in one.absent.items()
-        }
-        return replace(one, comparison=kept, absent=absent)
-
-    def _scored(self, query: ObjectMaps, one: ObjectScore) -> ObjectScore:
-        rows, columns = one.measured.block
-        height, width = query.size
-        up, across = height / query.level.shape[-2], width / query.level.shape[-1]
-        box = [columns.start * across, rows.start * up, columns.stop * across, rows.stop * up]
-        sure = changed(np.array([box]), query.size, self.patches, self.alone)
-        return replace(one, whole=one.z_score * float(sure[0]))
-
-    def _changed(self, image: ObjectMaps) -> Floats:
-        """How surely the place of each object of the query, or of a reference, changed."""
-        return changed(image.objects.boxes, image.size, self.patches, self.alone)
+    def _changed(self, boxes: Floats, image: ObjectMaps) -> Floats:
+        """How surely boxes ``(n, 4)`` in pixels of the query or a reference changed, ``(n,)``."""
+        return changed(boxes, image.size, self.patches, self.alone)

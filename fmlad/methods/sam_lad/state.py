@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_memory import PatchMemory
+from fmlad.memory.templates import TemplateIndex
 from fmlad.methods.sam_lad.matching import Affinity, MatchStatistics
-from fmlad.methods.sam_lad.object_maps import ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import PooledGaussian
-from fmlad.methods.sam_lad.selection import Selection
-from fmlad.methods.sam_lad.templates import TemplateIndex
+from fmlad.methods.sam_lad.measurement import PooledGaussian
+from fmlad.objects.feature_maps import ObjectMaps
+from fmlad.objects.selection import Selection
 
 
 def _filled(kind: type[Any], data: Mapping[str, Any]) -> Any:
@@ -24,54 +25,19 @@ def _filled(kind: type[Any], data: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Learned:
-    """What matching the templates with each other taught; ours, the paper learns nothing.
+    """What was learned by matching the templates with each other; ours, the paper learns nothing.
 
     Attributes:
         affinity: Units of matching.
-        statistics: What matching is like between templates.
-        baseline: Normal mean distance of an object to a single like of it.
-        gaussian: Objects as wholes; None where that is not asked for or the shots are too few.
+        statistics: How often objects of templates are matched.
+        baseline: Normal mean distance of an object to a single counterpart.
+        gaussian: Of whole objects; None where that is not asked for or the shots are too few.
     """
 
     affinity: Affinity
     statistics: MatchStatistics
     baseline: float
     gaussian: PooledGaussian | None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """On the CPU."""
-        named = {f"statistics.{name}": tensor for name, tensor in self.statistics.tensors().items()}
-        if self.gaussian is not None:
-            named |= {
-                f"gaussian.{name}": tensor for name, tensor in self.gaussian.tensors().items()
-            }
-        return named
-
-    def meta(self) -> dict[str, Any]:
-        """JSON-ready facts."""
-        return {
-            "affinity": asdict(self.affinity),
-            "baseline": self.baseline,
-            "gaussian": self.gaussian is not None,
-        }
-
-    @classmethod
-    def restore(
-        cls, reader: TensorReader, meta: Mapping[str, Any], templates: Sequence[ObjectMaps]
-    ) -> Learned:
-        """Inverse of :meth:`tensors` and :meth:`meta`.
-
-        Raises:
-            CorruptDetectorError: A tensor is missing or of another shape.
-            LookupError, TypeError, ValueError: The description is unusable.
-        """
-        affinity, baseline = _filled(Affinity, meta["affinity"]), float(meta["baseline"])
-        if not 0 < baseline < float("inf"):
-            raise ValueError(f"the normal distance is {baseline}")
-        statistics = MatchStatistics.restore(reader, [len(template) for template in templates])
-        known = meta["gaussian"] is True
-        gaussian = PooledGaussian.restore(reader, templates, affinity.reach) if known else None
-        return cls(affinity, statistics, baseline, gaussian)
 
 
 @dataclass(frozen=True)
@@ -83,7 +49,7 @@ class SamLadState:
         numbers: Which of them each template is.
         templates: Their objects.
         selection: Which proposals are objects.
-        learned: What the templates taught; None with the preset ``"paper"``.
+        learned: By matching the templates; None with the preset ``"paper"``.
         bank: For what lies outside all objects; None if not asked for.
     """
 
@@ -93,20 +59,20 @@ class SamLadState:
     selection: Selection
     learned: Learned | None
     bank: PatchMemory | None
-    _index: list[TemplateIndex] = field(default_factory=list, repr=False)
 
-    @property
+    @cached_property
     def index(self) -> TemplateIndex:
         """Search among the templates."""
-        if not self._index:
-            self._index.append(TemplateIndex([t.vector for t in self.templates]))
-        return self._index[0]
+        return TemplateIndex([template.vector for template in self.templates])
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything remembered, on the CPU."""
-        named = {} if self.learned is None else self.learned.tensors()
-        for number, template in enumerate(self.templates):
-            named |= {f"template.{number}.{k}": t for k, t in template.tensors().items()}
+        parts = {f"template.{i}": template.tensors() for i, template in enumerate(self.templates)}
+        if self.learned is not None:
+            parts["statistics"] = self.learned.statistics.tensors()
+            if self.learned.gaussian is not None:
+                parts["gaussian"] = self.learned.gaussian.tensors()
+        named = {f"{part}.{name}": t for part, some in parts.items() for name, t in some.items()}
         if self.bank is not None:
             named |= self.bank.tensors()
             for number in range(len(self.templates)):
@@ -123,14 +89,20 @@ class SamLadState:
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts."""
+        learned = self.learned
         return {
             "shots": self.shots,
             "shared": all(self._shared(number) for number in range(len(self.templates))),
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
             "selection": asdict(self.selection),
-            "learned": None if self.learned is None else self.learned.meta(),
-            "bank": None if self.bank is None else self.bank.meta(),
+            "learned": learned
+            and {
+                "affinity": asdict(learned.affinity),
+                "baseline": learned.baseline,
+                "gaussian": learned.gaussian is not None,
+            },
+            "bank": self.bank and self.bank.meta(),
         }
 
     @classmethod
@@ -146,8 +118,7 @@ class SamLadState:
         with reader.description("bank"):
             sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
             shots, numbers = int(meta["shots"]), tuple(int(number) for number in meta["numbers"])
-            described, learned = meta["bank"], meta["learned"]
-            bank = None if described is None else PatchMemory.restore(reader, described)
+            bank = None if meta["bank"] is None else PatchMemory.restore(reader, meta["bank"])
             levels: list[Tensor | None] = [None] * len(sizes)
             if bank is not None and meta["shared"] is True:
                 levels = [one.features.levels[0] for one in bank.memory]
@@ -164,6 +135,15 @@ class SamLadState:
                 or len({(t.level.shape[1], len(t.vector)) for t in templates}) != 1
             ):
                 raise ValueError("the templates contradict each other")
-            known = None if learned is None else Learned.restore(reader, learned, templates)
+            learned = None
+            if (known := meta["learned"]) is not None:
+                affinity, baseline = _filled(Affinity, known["affinity"]), float(known["baseline"])
+                if not 0 < baseline < float("inf"):
+                    raise ValueError(f"the normal distance is {baseline}")
+                statistics = MatchStatistics.restore(reader, [len(one) for one in templates])
+                gaussian = None
+                if known["gaussian"] is True:
+                    gaussian = PooledGaussian.restore(reader, templates, affinity.reach)
+                learned = Learned(affinity, statistics, baseline, gaussian)
             selection = _filled(Selection, meta["selection"])
-        return cls(shots, numbers, templates, selection, known, bank)
+        return cls(shots, numbers, templates, selection, learned, bank)

@@ -1,4 +1,4 @@
-"""Where an image registers to the shots, no object is anomalous whose pixels are as ever."""
+"""Where an image registers to the shots, objects in unchanged pixels are normal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fmlad.methods.sam_lad.rematching import Confirmation
 from tests.methods.sam_lad.test_method import BLUE, TRAY, Blobs, draw, kinds, without
 
 
-class Moody(Blobs):
-    """Loses an object and cuts another one in half, when it is in the mood."""
+class Unsteady(Blobs):
+    """Loses an object and cuts another one in half, when it is told to."""
 
-    name = fingerprint = "test:moody@1"
-    moody = False
+    name = fingerprint = "test:unsteady@1"
+    unsteady = False
 
     def propose(self, image: Tensor) -> Masks:
         found = super().propose(image)
-        if not self.moody:
+        if not self.unsteady:
             return found
         masks, boxes = found.masks[1:].copy(), found.boxes[1:].copy()
         middle = int(boxes[-1, [1, 3]].mean())
@@ -29,7 +29,7 @@ class Moody(Blobs):
         return Masks(masks, boxes, found.scores[1:])
 
 
-def fit(proposer: Moody, count: int, **options: object) -> fmlad.Detector:
+def fit(proposer: Unsteady, count: int, **options: object) -> fmlad.Detector:
     return fmlad.Detector.from_shots(
         [draw(TRAY, seed) for seed in range(count)],
         method="sam-lad",
@@ -43,28 +43,28 @@ def fit(proposer: Moody, count: int, **options: object) -> fmlad.Detector:
 def test_an_image_that_was_cut_differently_is_normal() -> None:
     query = draw(TRAY, 10)
     for background in (True, False):
-        proposer = Moody()
+        proposer = Unsteady()
         detector = fit(proposer, 4, background=background)
-        proposer.moody = True
+        proposer.unsteady = True
         verdict = detector.predict(query)
-        assert verdict.is_anomalous is not background  # nobody else knows better
+        assert verdict.is_anomalous is not background  # nothing else contradicts
         assert (verdict.branch_scores["matching"] == 0) is background
         assert any("registered" in note for note in verdict.notes) is background
 
 
 @pytest.mark.parametrize("shots", [1, 4])
 def test_what_did_change_is_found_all_the_same(shots: int) -> None:
-    detector = fit(Moody(), shots)
+    detector = fit(Unsteady(), shots)
     gone = detector.predict(draw(without(4), 0))
     assert gone.is_anomalous
     assert "missing" in kinds(gone)
     more = detector.predict(draw([*TRAY, (BLUE, 70.0, 70.0, 10.0)], 0))
     assert more.is_anomalous
-    # One shot knows too little of its clutter: there patches are louder than the count.
+    # One shot knows too little of its clutter: there patches score higher than the count.
     assert shots == 1 or "extra" in kinds(more)
 
 
-def test_with_one_shot_patches_speak_for_its_objects() -> None:
+def test_with_one_shot_patches_decide_on_its_objects() -> None:
     large = [((60, 60, 60), 100.0, 70.0, 50.0)]
     detector = fmlad.Detector.from_shots(
         [draw(large, 0)],
@@ -103,7 +103,7 @@ def test_a_scratch_within_an_object_is_seen_by_the_measure_of_places() -> None:
     assert 84 <= column < 118
 
 
-def test_maps_light_up_where_something_changed() -> None:
+def test_maps_keep_only_cells_that_changed() -> None:
     patches = np.zeros((4, 4), np.float32)
     patches[1, 2] = 9
     maps = Confirmation(patches, alone=False).of_maps({"object": np.full((4, 4), 3, np.float32)})
@@ -111,5 +111,5 @@ def test_maps_light_up_where_something_changed() -> None:
     assert maps["object"].sum() == 3
 
 
-def test_there_is_no_witness_without_a_bank() -> None:
+def test_there_is_no_confirmation_without_a_bank() -> None:
     assert Confirmation.of(None, None) is None

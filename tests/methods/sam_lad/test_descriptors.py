@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.methods.sam_lad.descriptors import (
+from fmlad.methods.sam_lad.matching import (
+    Mode,
     adjacency,
     attend,
-    describe_objects,
     literal_adjacency,
     pool,
 )
@@ -39,12 +41,13 @@ def test_pooling_equals_the_definition() -> None:
 
 
 @pytest.mark.parametrize("mode", ["residual", "literal", "gmp", "gap"])
-def test_no_objects_empty_masks_and_unit_norms(mode: str) -> None:
+def test_no_objects_empty_masks_and_unit_norms(mode: Mode) -> None:
     level, masks = scene()
-    assert describe_objects(level, masks[:0], mode).shape == (0, 5)  # type: ignore[arg-type]
-    found = describe_objects(level, masks, mode)  # type: ignore[arg-type]
+    how: Literal["gap", "gmp"] = "gap" if mode == "gap" else "gmp"
+    assert attend(pool(level, masks[:0], how), mode).shape == (0, 5)
+    found = attend(pool(level, masks, how), mode)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
-    empty = describe_objects(level, torch.zeros(2, 8, 9), mode)  # type: ignore[arg-type]
+    empty = attend(pool(level, torch.zeros(2, 8, 9), how), mode)
     assert torch.isfinite(empty).all()
 
 
@@ -61,8 +64,9 @@ def test_literal_descriptors_forget_their_own_object() -> None:
     # So two quite different objects get nearly the same descriptor, which the residual mode does
     # not do.
     alike = {}
-    for mode in ("literal", "residual"):
-        a, b = attend(pooled, mode)[0], attend(changed, mode)[0]  # type: ignore[arg-type]
+    modes: tuple[Mode, ...] = ("literal", "residual")
+    for mode in modes:
+        a, b = attend(pooled, mode)[0], attend(changed, mode)[0]
         alike[mode] = float(a @ b)
     assert float(F.normalize(pooled[0], dim=0) @ F.normalize(changed[0], dim=0)) < 0.9
     assert alike["literal"] > 0.999
@@ -85,9 +89,9 @@ def test_literal_weights_explode_where_similarities_cancel() -> None:
 
 
 @pytest.mark.parametrize("mode", ["residual", "literal", "gmp", "gap"])
-def test_order_of_objects_does_not_matter(mode: str) -> None:
+def test_order_of_objects_does_not_matter(mode: Mode) -> None:
     pooled, order = objects(5), torch.tensor([3, 0, 4, 1, 2])
-    torch.testing.assert_close(attend(pooled, mode)[order], attend(pooled[order], mode))  # type: ignore[arg-type]
+    torch.testing.assert_close(attend(pooled, mode)[order], attend(pooled[order], mode))
 
 
 def test_the_gate_is_nearly_even_for_small_features() -> None:

@@ -24,11 +24,11 @@ from fmlad.backbones.roles import Masks
 from fmlad.commands.main import cli
 from fmlad.draw import UNMATCHED, part_colour
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.memory.templates import image_vector
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad
-from fmlad.methods.sam_lad.templates import image_vector
 from fmlad.prediction import Prediction
 from fmlad.views import BackboneSet
 
@@ -139,7 +139,7 @@ def test_a_pin_in_the_wrong_compartment_although_the_count_is_right(tray: fmlad.
     assert blind.predict(draw(moved, 22)).branch_scores["matching"] == 0
 
 
-def test_with_three_shots_objects_are_measured_as_wholes(tray: fmlad.Detector) -> None:
+def test_with_three_shots_there_is_a_pooled_gaussian(tray: fmlad.Detector) -> None:
     assert tray._fitted.state.learned.gaussian is not None
     assert fit([draw(TRAY, seed) for seed in range(2)])._fitted.state.learned.gaussian is None
     for options in ({"pooled": False}, {"align": "none"}):
@@ -218,7 +218,7 @@ def test_free_placement_counts_but_does_not_place() -> None:
     ],
     ids=["all black", "no object", "one object"],
 )
-def test_odd_queries(tray: fmlad.Detector, query: Pixels) -> None:
+def test_queries_unlike_the_shots(tray: fmlad.Detector, query: Pixels) -> None:
     verdict = tray.predict(query)
     assert verdict.is_anomalous
     assert verdict.findings
@@ -309,9 +309,9 @@ def test_every_broken_state_is_refused(tray: fmlad.Detector) -> None:
 def test_excluded_shots_do_not_count(tray: fmlad.Detector) -> None:
     state, view = tray._fitted.state, tray._backbones.view(draw(TRAY, 40))
     method = tray._fitted.method
-    maps = method._maps(view, state.selection)  # type: ignore[attr-defined]
+    maps = method._object_maps(view, state.selection)  # type: ignore[attr-defined]
     for out in (frozenset[int](), frozenset({0}), frozenset({1, 2, 3})):
-        numbers = {c.number for c in method.compared(maps, state, out)}  # type: ignore[attr-defined]
+        numbers = {c.number for c in method.matched(maps, state, out)}  # type: ignore[attr-defined]
         assert numbers == set(range(4)) - out
     with pytest.raises(OptionError, match="excluded"):
         method.evidence(view, state, frozenset(range(4)))
@@ -344,8 +344,8 @@ def test_matched_pairs_have_one_label(tray: fmlad.Detector) -> None:
 
     method, state = tray._fitted.method, tray._fitted.state
     query = draw([*without(4), (GREEN, 160.0, 70.0, 8.0)], 50)
-    maps = method._maps(tray._backbones.view(query), state.selection)  # type: ignore[attr-defined]
-    best = method.compared(maps, state)[0]  # type: ignore[attr-defined]
+    maps = method._object_maps(tray._backbones.view(query), state.selection)  # type: ignore[attr-defined]
+    best = method.matched(maps, state)[0]  # type: ignore[attr-defined]
     here, there = matched_objects(maps, best), reference_objects(best)
     assert here.names == there.names
     for x, y in ((40, 40), (100, 40), (160, 40), (40, 100), (160, 100)):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fmlad.methods.sam_lad.object_maps import ObjectMaps
 from fmlad.methods.sam_lad.paper import final_map
 from fmlad.objects.appearance import Objects
+from fmlad.objects.feature_maps import ObjectMaps
 from tests.methods.sam_lad.test_method import TRAY, draw, fit, without
 
 SIDE, CHANNELS = 9, 5
@@ -121,7 +121,7 @@ def test_the_preset_scores_by_its_final_map_alone() -> None:
     assert state.bank is None
     view = detector._backbones.view(draw(without(4), 20))
     evidence = method.evidence(view, state)
-    maps = method._maps(view, state.selection)
+    maps = method._object_maps(view, state.selection)
     near = state.index.nearest(maps.vector, 2)
     final, _ = final_map(maps, [state.templates[number] for number in near], 0.01, 2.0)
     np.testing.assert_array_equal(evidence.maps["measure"], final.numpy())

@@ -1,4 +1,4 @@
-"""Objects as wholes: a shared covariance against the dense inverse, rivals, exclusion, saving."""
+"""The pooled Gaussian: variation shared by all objects, rivals, exclusion, saving."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import torch
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.sam_lad import pooled_gaussian as module
-from fmlad.methods.sam_lad.object_maps import ObjectMaps
-from fmlad.methods.sam_lad.pooled_gaussian import CELLS, RIDGE, PooledGaussian, brought
-from fmlad.methods.sam_lad.templates import image_vector
+from fmlad.memory.templates import image_vector
+from fmlad.methods.sam_lad.measurement import (
+    CELLS,
+    NOBODY,
+    Counterpart,
+    PooledGaussian,
+    box_vectors,
+)
 from fmlad.objects.appearance import Objects
+from fmlad.objects.feature_maps import ObjectMaps
 
 SIDE, CELL = 36, 12  # px of a picture with nine places in three rows
 CENTRES = [(CELL * (place % 3) + 6, CELL * (place // 3) + 6) for place in range(9)]
@@ -58,8 +63,8 @@ LEANS = (-1.0, -0.4, 0.3, 1.1)
 
 def known(reach: float = 0.3) -> PooledGaussian:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
-    likes = [np.tile(np.arange(9)[:, None], (1, len(templates))) for _ in templates]
-    found = PooledGaussian.learn(templates, likes, reach)
+    counterparts = [np.tile(np.arange(9)[:, None], (1, len(templates))) for _ in templates]
+    found = PooledGaussian.learn(templates, counterparts, reach)
     assert found is not None
     return found
 
@@ -67,21 +72,10 @@ def known(reach: float = 0.3) -> PooledGaussian:
 def z_score(
     gaussian: PooledGaussian, query: ObjectMaps, place: int, own: int | None = None
 ) -> float:
-    likes = [(number, place if own is None else own) for number in range(len(LEANS))]
-    vectors = brought(query, np.array([box(place)]) / SIDE)
-    return float(gaussian.z_score(vectors, likes, range(len(LEANS)), frozenset())[0])
-
-
-def test_squares_equal_the_dense_inverse() -> None:
-    rng = np.random.default_rng(0)
-    differences, points = rng.normal(size=(5, 12)), rng.normal(size=(7, 12))
-    metric = module._Metric.of(differences, points)
-    scatter = differences.T @ differences / 5
-    inverse = np.linalg.inv(scatter + RIDGE * np.trace(scatter) / 12 * np.eye(12))
-    apart = points[:, None] - points[None]
-    expected = np.einsum("mni,ij,mnj->mn", apart, inverse, apart)
-    found = metric.squared(points, points, metric.known)
-    np.testing.assert_allclose(found, np.maximum(expected, module.LEAST), atol=1e-9)
+    row, count = place if own is None else own, len(LEANS)
+    rows = gaussian.rows([Counterpart(number, query, row) for number in range(count)])
+    vectors = box_vectors(query, np.array([box(place)]) / SIDE)
+    return float(gaussian.z_score(vectors, rows, range(count), frozenset())[0])
 
 
 def test_boxes_are_brought_to_one_grid() -> None:
@@ -89,18 +83,18 @@ def test_boxes_are_brought_to_one_grid() -> None:
     patch = torch.randn(2, CELL, CELL, generator=rng)
     here, there = torch.zeros(1, 2, SIDE, SIDE), torch.zeros(1, 2, SIDE, SIDE)
     here[0, :, :12, :12], there[0, :, 12:24, 24:] = patch, patch
-    first = brought(maps(here, [box(0)]), np.array([box(0)]) / SIDE)
-    second = brought(maps(there, [box(5)]), np.array([box(5)]) / SIDE)
+    first = box_vectors(maps(here, [box(0)]), np.array([box(0)]) / SIDE)
+    second = box_vectors(maps(there, [box(5)]), np.array([box(5)]) / SIDE)
     assert first.shape == (1, CELLS * CELLS * 2)
     np.testing.assert_allclose(first, second, atol=1e-5)
-    assert brought(maps(here, []), np.zeros((0, 4))).shape == (0, CELLS * CELLS * 2)
+    assert box_vectors(maps(here, []), np.zeros((0, 4))).shape == (0, CELLS * CELLS * 2)
 
 
 def test_what_one_object_shows_holds_for_the_others() -> None:
     # Object 0 has never leaned this far, but all objects lean; none was ever changed the other way.
-    baseline, unusual = page(KINDS, 1.6, WAY, 20), page(KINDS, 1.6, OTHER_WAY, 21)
+    baseline, unseen = page(KINDS, 1.6, WAY, 20), page(KINDS, 1.6, OTHER_WAY, 21)
     gaussian = known()
-    assert z_score(gaussian, baseline, 0) < 2 < z_score(gaussian, unusual, 0)
+    assert z_score(gaussian, baseline, 0) < 2 < z_score(gaussian, unseen, 0)
 
 
 def test_a_good_object_in_the_wrong_place() -> None:
@@ -114,48 +108,48 @@ def test_a_good_object_in_the_wrong_place() -> None:
 def test_equal_objects_are_no_rivals_of_each_other() -> None:
     same = [KINDS[0]] * 9
     templates = [page(same, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
-    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
-    gaussian = PooledGaussian.learn(templates, likes, 0.3)
+    counterparts = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    gaussian = PooledGaussian.learn(templates, counterparts, 0.3)
     assert gaussian is not None
     assert z_score(gaussian, page(same, 0.2, WAY, 40), 4) < 2
 
 
-def test_excluded_templates_say_nothing() -> None:
+def test_excluded_templates_do_not_count() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
-    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    counterparts = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
     spoilt = [*templates[:3], page([5 * kind for kind in reversed(KINDS)], 0, None, 9)]
-    query = brought(page(KINDS, 0.1, WAY, 50), np.array([box(2)]) / SIDE)
-    own = [(number, 2) for number in range(3)]
+    query = box_vectors(page(KINDS, 0.1, WAY, 50), np.array([box(2)]) / SIDE)
+    own = np.array([2, 9 + 2, 18 + 2])
     values = []
     for shown in (templates, spoilt):
-        gaussian = PooledGaussian.learn(shown, likes, 0.3)
+        gaussian = PooledGaussian.learn(shown, counterparts, 0.3)
         assert gaussian is not None
         values.append(gaussian.surprise(query, own, range(3), frozenset({3}))[0])
     assert values[0] == pytest.approx(values[1], abs=1e-9)
 
 
-def test_an_object_cut_wrongly_in_one_shot_is_no_like() -> None:
+def test_an_object_cut_wrongly_in_one_shot_does_not_count() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
     wrong = maps(templates[3].level, [box(0, 1.5), *(box(place) for place in range(1, 9))])
-    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
-    gaussian = PooledGaussian.learn([*templates[:3], wrong], likes, 0.3)
+    counterparts = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    gaussian = PooledGaussian.learn([*templates[:3], wrong], counterparts, 0.3)
     assert gaussian is not None
     assert z_score(gaussian, page(KINDS, 0.1, WAY, 60), 0) < 2
 
 
-def test_too_few_shots_or_no_likes() -> None:
+def test_too_few_shots_or_no_counterparts() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
-    likes = [np.tile(np.arange(9)[:, None], (1, 2)) for _ in range(2)]
-    assert PooledGaussian.learn(templates[:2], likes, 0.3) is None
-    nobody = [np.full((9, 3), module.NOBODY) for _ in range(3)]
+    counterparts = [np.tile(np.arange(9)[:, None], (1, 2)) for _ in range(2)]
+    assert PooledGaussian.learn(templates[:2], counterparts, 0.3) is None
+    nobody = [np.full((9, 3), NOBODY) for _ in range(3)]
     assert PooledGaussian.learn(templates[:3], nobody, 0.3) is None
 
 
 def test_saved_and_restored() -> None:
     templates = [page(KINDS, lean, WAY, seed) for seed, lean in enumerate(LEANS)]
-    likes = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
-    likes[2][3] = module.NOBODY
-    gaussian = PooledGaussian.learn(templates, likes, 0.3)
+    counterparts = [np.tile(np.arange(9)[:, None], (1, 4)) for _ in templates]
+    counterparts[2][3] = NOBODY
+    gaussian = PooledGaussian.learn(templates, counterparts, 0.3)
     assert gaussian is not None
     assert np.isnan(gaussian.baseline).sum() == 1
     named = {f"gaussian.{name}": tensor for name, tensor in gaussian.tensors().items()}

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fmlad.backbones.roles import Masks
-from fmlad.methods.sam_lad.selection import Selection
 from fmlad.objects.appearance import Proposals, describe_proposals
+from fmlad.objects.selection import Selection
 
 
 def proposals(
@@ -46,7 +46,7 @@ def test_wholes_parts_and_areas() -> None:
     assert Selection("own", 0.001, 0.6).taken(own).tolist() == [False, True, False]
 
 
-def test_shots_choose_the_filter_on_which_they_agree() -> None:
+def test_the_filter_is_chosen_whose_counts_differ_least() -> None:
     def page(broken: int) -> Proposals:
         boxes, preferred = [], []
         for number in range(4):
@@ -65,7 +65,7 @@ def test_shots_choose_the_filter_on_which_they_agree() -> None:
 
 def test_as_many_miscounts_of_wholes_and_of_pieces() -> None:
     # Nine objects a shot. Two always fall into two pieces each, at another place in every shot, so
-    # that eleven pieces come with no more miscounts than nine wholes, and more of them agree.
+    # that eleven pieces come with no more miscounts than nine wholes, and more of them recur.
     def page(number: int) -> Proposals:
         boxes, preferred = [], []
         for place in range(9):

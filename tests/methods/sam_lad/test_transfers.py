@@ -1,18 +1,18 @@
-"""Feature maps of objects: masks on the features' grid, and few transfers from the device."""
+"""Measurement and descriptors wait for the device once an object, or once an image."""
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.methods.sam_lad.object_maps import Align, ObjectMaps, compare, soft_masks
+from fmlad.methods.sam_lad.matching import describe
+from fmlad.methods.sam_lad.measurement import Align, Counterpart, compare
 from fmlad.objects.appearance import Objects
+from fmlad.objects.feature_maps import ObjectMaps
 
 TRANSFERS = (Tensor.cpu, Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.__float__, Tensor.nonzero)
 
@@ -52,25 +52,10 @@ def test_an_object_is_measured_with_one_transfer_from_the_device(align: Align) -
     query, *references = (image(seed) for seed in range(5))
     OnDevice.waits = 0
     for row in range(len(query)):
-        found = compare(query, row, [(one, row) for one in references], align, 0.01)
+        own = [Counterpart(number, one, row) for number, one in enumerate(references)]
+        found = compare(query, row, own, align, 0.01)
         assert found.mean > 0
     assert OnDevice.waits == len(query)
     OnDevice.waits = 0
-    query.described("gap")
+    describe(query, "gap")
     assert OnDevice.waits == 1  # all descriptors of an image
-
-
-def test_masks_are_brought_to_the_grid_in_blocks() -> None:
-    masks = np.random.default_rng(0).random((64, 512, 512)) < 0.3
-    masks[5] = False
-    tracemalloc.start()
-    found = soft_masks(masks, (32, 32))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < masks.nbytes * 1.5  # all at once as floats: four times as much
-    whole = F.interpolate(
-        torch.from_numpy(masks.astype(np.float32))[:, None], (32, 32), mode="area"
-    )
-    expected = whole[:, 0] / whole.amax(dim=(2, 3)).clamp_min(1e-6)[..., None]
-    torch.testing.assert_close(found, expected)
-    assert soft_masks(masks[:0], (32, 32)).shape == (0, 32, 32)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fmlad.methods.sam_lad.matching import match, transport
+from fmlad.objects.assignment import match, transport
 
 
 def clear(count: int = 6, own: float = 0.95, other: float = 0.5) -> np.ndarray:
@@ -145,7 +145,7 @@ def test_equal_objects_are_all_matched_but_the_one_too_many() -> None:
     assert (extra.nearest >= 0).all()
 
 
-def test_what_is_like_nothing_keeps_its_nearest() -> None:
+def test_an_unmatched_object_keeps_its_nearest() -> None:
     scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.1, 0.2, 0.0]])
     found = match(scores, 0.5, 0.05)
     assert found.pairs.tolist() == [[0, 0], [1, 1]]

@@ -1,8 +1,4 @@
-"""SAM-LAD's template bank: which shots a query is compared with (sections 3.2 and 3.3).
-
-Equation 2 draws one of the k most alike shots; all later equations use all k of them, and so does
-this. A coreset bounds the number of templates, so that 4 and 400 shots cost a query the same.
-"""
+"""Whole images remembered as templates: a coreset of the shots, and the nearest of them (faiss)."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-CELLS = 16  # a side of the grid on which whole images are compared (the paper's own size)
+CELLS = 16  # a side of the grid on which whole images are compared (SAM-LAD's own size)
 
 
 def image_vector(level: Tensor) -> npt.NDArray[np.float32]:
@@ -23,7 +19,7 @@ def image_vector(level: Tensor) -> npt.NDArray[np.float32]:
 
 
 class TemplateIndex:
-    """Exact search for the most alike images (faiss)."""
+    """Exact search for the nearest images by Euclidean distance."""
 
     def __init__(self, vectors: Sequence[npt.NDArray[np.float32]]) -> None:
         import faiss
@@ -34,7 +30,7 @@ class TemplateIndex:
     def nearest(
         self, vector: npt.NDArray[np.float32], count: int, exclude: frozenset[int] = frozenset()
     ) -> list[int]:
-        """Numbers of the ``count`` most alike images but some, the most alike first."""
+        """Numbers of the ``count`` nearest images that are not excluded, the nearest first."""
         asked = min(count + len(exclude), self._index.ntotal)
         _, found = self._index.search(vector[None], asked)
         return [int(number) for number in found[0] if int(number) not in exclude][:count]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fmlad.methods.sam_lad import measurement as module
-from fmlad.methods.sam_lad.measurement import mahalanobis, measure
+from fmlad.memory import mahalanobis as module
+from fmlad.memory.mahalanobis import RIDGE, Metric, mahalanobis, measure
 
 
 def dense(query: Tensor, references: Tensor, epsilon: float) -> Tensor:
@@ -86,3 +87,15 @@ def test_normal_is_near_and_a_duplicate_is_at_nothing() -> None:
     same = query.expand(3, -1, -1)
     assert mahalanobis(query, same).max() < 1e-4
     assert mahalanobis(query, references).min() > 1
+
+
+def test_distances_by_differences_equal_the_dense_inverse() -> None:
+    rng = np.random.default_rng(0)
+    differences, points = rng.normal(size=(5, 12)), rng.normal(size=(7, 12))
+    metric = Metric.of(differences, points)
+    scatter = differences.T @ differences / 5
+    inverse = np.linalg.inv(scatter + RIDGE * np.trace(scatter) / 12 * np.eye(12))
+    apart = points[:, None] - points[None]
+    expected = np.einsum("mni,ij,mnj->mn", apart, inverse, apart)
+    found = metric.squared(points, points, metric.known)
+    np.testing.assert_allclose(found, np.maximum(expected, module.LEAST_SQUARE), atol=1e-9)

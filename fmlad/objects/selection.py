@@ -1,9 +1,8 @@
-"""Which proposals are the objects of a scene: SAM-LAD's filter (section 3.4.2), learned.
+"""Filter of proposals by area, chosen on the shots (SAM-LAD, section 3.4.2; CSAD, section 3.1).
 
-The paper sets a least and a largest area for each category by hand. Here the shots choose: of all
-filters on offer, the one under which their numbers of objects differ least, relative to how many
-there are; among those that are nearly as good at that, the one whose objects are most alike from
-shot to shot. Test images have no say.
+SAM-LAD sets a least and a largest area for each category by hand. Here the filter is chosen under
+which the shots' numbers of objects differ least, relative to their median; among filters that are
+nearly as good, the one whose objects are most similar over the shots.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MOST = (0.05, 0.15, 0.3, 0.6)
 NORMAL = (0.002, 0.6)  # with one shot
 SOLID = 0.5  # quality of a proposal that is taken against its proposer's choice
 FEWER = 0.75  # of the objects of the filter with the least miscount, that a rival must have
-STEADY = 0.1  # displacement, in halves of the longer side, that is like a clear change of look
+STEADY = 0.1  # displacement, in halves of the longer side, that equals one unit of appearance
 COMPARED = 16  # pairs of shots, at most
 SHARED = 0.5  # of the smaller one, from which two proposals cannot both be objects
 
@@ -55,26 +54,20 @@ class Selection:
         """The filter under which the number of objects differs least over the shots."""
         if len(shots) == 1:
             return cls()
-        tried: list[tuple[float, float, float, Selection]] = []
+        tried: list[tuple[float, float, Selection]] = []  # miscount, median count, filter
         for grain, least, most in itertools.product(grains, LEAST, MOST):
             selection = cls(grain, least, most)
             counts = np.array([selection.taken(proposals).sum() for proposals in shots])
-            typical = float(np.median(counts))
-            if typical == 0:
-                continue
-            # One more than was seen: equal counts of one object in few shots say little.
-            miscounted = float(np.abs(counts - typical).sum())
-            tried.append(
-                ((miscounted + 1) / (len(shots) * typical), miscounted, typical, selection)
-            )
+            if (typical := float(np.median(counts))) > 0:
+                tried.append((float(np.abs(counts - typical).sum()), typical, selection))
         if not tried:
             return cls()
-        _, miscounted, typical, best = min(tried, key=lambda one: one[0])
-        # Pieces are many, so that a miscount among them weighs less. Where others are miscounted as
-        # seldom and are nearly as many, what the objects look like and where they lie decides.
-        rivals = [one[3] for one in tried if one[1] <= miscounted and FEWER * typical <= one[2]]
-        similar = {one: _similarity(shots, one) for one in (best, *rivals)}
-        return max(similar, key=lambda one: similar[one])
+        # One more than was counted: equal counts of one object in few shots say little.
+        least_miscount, typical, best = min(tried, key=lambda one: (one[0] + 1) / one[1])
+        # Pieces are many, so that a miscount among them weighs less. Filters with no more miscounts
+        # and nearly as many objects are told apart by appearance and place.
+        rivals = [one for miss, n, one in tried if miss <= least_miscount and FEWER * typical <= n]
+        return max(dict.fromkeys((best, *rivals)), key=lambda one: _similarity(shots, one))
 
     def taken(self, proposals: Proposals) -> Bools:
         """Which proposals are objects, bool ``(n,)``."""
@@ -99,19 +92,19 @@ class Selection:
 
 
 def _similarity(shots: Sequence[Proposals], selection: Selection) -> float:
-    """How much the objects of a filter are alike from shot to shot, in [0, 1]."""
+    """Mean similarity of the objects of a filter between two shots, in [0, 1]."""
     from scipy.optimize import linear_sum_assignment
 
     kept = [proposals.objects.rows(selection.taken(proposals)) for proposals in shots]
     pairs = list(itertools.combinations(kept, 2))
     if len(pairs) > COMPARED:  # an even selection: the same every time
         pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, COMPARED).astype(int)]
-    alike = []
+    similar = []
     for one, other in pairs:
         apart = np.square(one.appearance[:, None] - other.appearance[None]).mean(-1)
         gaps = np.linalg.norm(one.places[:, None] - other.places[None], axis=-1) / STEADY
-        # Where objects lie anywhere, no displacement is worse than another.
+        # Bounded, because objects of a loose arrangement may lie anywhere.
         scores = np.exp(-0.5 * (apart + np.minimum(np.square(gaps), 4)))
         rows, columns = linear_sum_assignment(-scores)
-        alike.append(float(scores[rows, columns].sum()) / max(len(one), len(other), 1))
-    return float(np.mean(alike))
+        similar.append(float(scores[rows, columns].sum()) / max(len(one), len(other), 1))
+    return float(np.mean(similar))
