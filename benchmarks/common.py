@@ -77,7 +77,11 @@ def command_line() -> str:
     Absolute paths are cut down to their names: they say nothing on another machine.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    start = ["python", "-m", spec.name] if spec else ["python", Path(sys.argv[0]).name]
+    start = (
+        ["python", "-m", spec.name.removesuffix(".__main__")]
+        if spec
+        else ["python", Path(sys.argv[0]).name]
+    )
     words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
     return shlex.join([*start, *words])
 

@@ -6,11 +6,11 @@ of a task share, so that a backbone runs once per image over all shots, seeds an
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from pkgutil import resolve_name
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -187,9 +187,8 @@ def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Esti
     """
     if not is_peer(entry.method):
         return MethodEstimator(entry, views, device)
-    module, _, function = plan.PEERS[entry.method.partition(":")[0]].partition(":")
     try:
-        make: Any = getattr(importlib.import_module(module), function)
+        make = resolve_name(plan.PEERS[entry.method.partition(":")[0]])
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"The peer {entry.method!r} needs the package {error.name!r}; install the extra: "

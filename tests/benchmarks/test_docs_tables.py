@@ -79,4 +79,4 @@ def test_an_unknown_sheet_is_told_the_known_ones(
     monkeypatch.setattr("sys.argv", ["tools.docs", "sheets", "pie"])
     with pytest.raises(SystemExit):
         main()
-    assert "no sheet pie; known: readme, scenes" in capsys.readouterr().err
+    assert "no sheet pie; known: scenes, parts" in capsys.readouterr().err

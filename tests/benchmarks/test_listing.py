@@ -54,6 +54,9 @@ def test_modules_can_be_imported() -> None:
 @pytest.mark.parametrize("one", listing.BENCHMARKS, ids=lambda one: one.command)
 def test_modules_exist_and_take_the_arguments(one: listing.Benchmark) -> None:
     module, *arguments = shlex.split(one.command)
+    if module == "pytest":
+        assert (ROOT / arguments[-1]).is_file()
+        return
     source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
     for word in arguments:
         if word.startswith("--"):

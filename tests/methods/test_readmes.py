@@ -36,5 +36,5 @@ def test_links_lead_to_what_they_name(page: Path) -> None:
         file = (page.parent / target).resolve()
         assert file.exists(), (text, target)
         if file.suffix == ".py":
-            for quoted in re.findall(r"`(\w+(?:\.\w+)?)`", text):
+            for quoted in re.findall(r"`(\w+(?:\.\w+)?)`", text.replace(file.name, "")):
                 assert set(quoted.split(".")) <= names(file), (quoted, target)

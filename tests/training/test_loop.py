@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,14 @@ def test_ctrl_c_finishes_the_step_and_keeps_it(
     assert same(weights(resumed), whole)
     assert same(weights(run(5, checkpoint=file, resume=True)), whole)  # finished: just read
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """A shell that starts tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:

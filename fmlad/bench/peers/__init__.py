@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from fmlad.errors import UnknownNameError
@@ -40,5 +40,4 @@ def make_peer(name: str, options: Mapping[str, Any] | None = None, device: str =
     """
     if name not in _PEERS:
         raise UnknownNameError.of("peer", name, _PEERS)
-    module, _, kind = _PEERS[name].partition(":")
-    return cast("Peer", getattr(importlib.import_module(module), kind)(name, options or {}, device))
+    return cast("Peer", resolve_name(_PEERS[name])(name, options or {}, device))
