@@ -68,11 +68,8 @@ def _blockwise(
 def _distance(own: Tensor, cross: Tensor, inner: Tensor, epsilon: float) -> Tensor:
     """Mahalanobis distance ``(p,)`` from inner products alone.
 
-    Args:
-        own: Of the query with itself, ``(p,)``.
-        cross: Of the references with the query, ``(p, k)``.
-        inner: Of the references with each other, ``(p, k, k)``.
-        epsilon: Ridge.
+    Of the query with itself, ``own`` ``(p,)``, of the references with the query, ``cross``
+    ``(p, k)``, and with each other, ``inner`` ``(p, k, k)``.
     """
     count = inner.shape[-1]
     # Centring on the references' mean, in terms of inner products.

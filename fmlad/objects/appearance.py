@@ -101,10 +101,7 @@ class MaskedObjects:
 def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Proposals:
     """Describes the proposals of an image that may count as objects.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)`` RGB.
-        masks: Proposals.
-        level: Backbone features ``(1, C, h, w)``.
+    Of pixels uint8 ``(H, W, 3)`` RGB, by backbone features ``(1, C, h, w)``.
     """
     good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
     quality = masks.scores[good].astype(np.float64)

@@ -39,12 +39,9 @@ class Clusters:
 
     @classmethod
     def fit(cls, shots: Sequence[Pyramid], count: int, rng: np.random.Generator) -> Clusters:
-        """K-means over all places of the shots, each a pyramid of batch size 1.
+        """K-means over all places of one or more shots, each a pyramid of batch size 1.
 
-        Args:
-            shots: One or more.
-            count: Clusters; fewer come out where the shots have fewer different places.
-            rng: For the starting points.
+        Fewer clusters than ``count`` come out where there are fewer different places.
         """
         from sklearn.cluster import KMeans
 
@@ -94,12 +91,7 @@ def choose(
 
     Variation is the standard deviation of the foreground's share of the area over its mean; no
     label is needed. Numbers that make all of an image foreground, or nothing, come last.
-
-    Args:
-        shots: Pyramids of the shots.
-        foreground: Share of the area, in [0, 1], of shot number ``i`` under some clusters.
-        rng: For K-means.
-        candidates: Numbers to choose from.
+    ``foreground`` gives the share, in [0, 1], of shot number ``i`` under some clusters.
     """
     if len(shots) == 1:
         return Clusters.fit(shots, DEFAULT, rng)

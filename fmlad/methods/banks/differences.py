@@ -242,7 +242,7 @@ def _difference(
         observed = float(round(observed))
     text = _sentence(deviation, scene, kind, name, instead)
     score = max(deviation.score, instead.score if instead else 0.0)
-    return Difference(kind, name, expected, observed, box, deviation.branch, score, text)
+    return Difference(kind, name, expected, observed, box, score, text, deviation.branch)
 
 
 def _sentence(
@@ -283,19 +283,11 @@ def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: 
 
 
 def confirmed(
-    deviations: Sequence[Deviation],
-    scene: Scene,
-    patches: npt.NDArray[np.float32],
-    alone: bool = False,
+    deviations: Sequence[Deviation], scene: Scene, patches: npt.NDArray[np.float32], alone: bool
 ) -> list[Deviation]:
     """Deviations without those objects whose patches did not change, the largest first.
 
-    Args:
-        deviations: Of one image.
-        scene: The image.
-        patches: ``(h, w)``, distances to the same place in the shots, over the largest such
-            distance of a normal image.
-        alone: Whether there is only one shot.
+    ``patches`` and ``alone`` as in :func:`fmlad.memory.change.changed`.
     """
     kept = []
     for deviation in deviations:

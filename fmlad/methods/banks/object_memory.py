@@ -185,13 +185,13 @@ class Framed:
         return composed(self.frames[shot], best.matrix)
 
     def box_in(self, row: int, transform: Floats | None, half: Floats, longer: int) -> Floats:
-        """Box of a shot's object moved into an image: ``xyxy`` in its pixels.
+        """Box of a shot's object, point ``row``, moved into an image: ``xyxy`` in its pixels.
 
         Args:
             row: Point of the model.
             transform: Of the image into the common frame; None: the same relative place.
-            half: The image's half width and half height in halves of its longer side.
-            longer: The image's longer side in pixels.
+            half: The image's half width and half height in halves of its longer side, which has
+                ``longer`` pixels.
         """
         parts = self.model.parts
         shot, number = int(parts.shot[row]), int(parts.row[row])

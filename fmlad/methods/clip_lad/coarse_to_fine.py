@@ -96,13 +96,10 @@ def by_clusters(view: ImageView, stages: Stages) -> bool:
 
 
 def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartMap:
-    """Divides one image.
+    """Divides one image, seen through a text aligner, and a mask proposer or none.
 
-    Args:
-        view: Through a text aligner, and a mask proposer or none.
-        wording: What to look for.
-        clusters: Of the shots; None where :func:`by_clusters` says so, and where there are no
-            shots: then those of the image itself serve.
+    ``clusters`` are of the shots; None where :func:`by_clusters` says so, and where there are no
+    shots: then those of the image itself serve.
     """
     if wording.exemplars or clusters is not None:
         return _parsed(view, wording, clusters)

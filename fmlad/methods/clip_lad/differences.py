@@ -43,7 +43,7 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
     for rule in rules:
         box, text = around(rule.boxes), f"declared: {rule.text}"
         about = rule.kind, rule.part, rule.expected, rule.observed
-        found.append(Difference(*about, box, "declared", rule.score, text))
+        found.append(Difference(*about, box, rule.score, text, "declared"))
     return found
 
 
@@ -118,7 +118,7 @@ def _difference(
     box = _box(_changed(there, here) if less else _changed(here, there), size)
     if box is None and branch == "count":
         box = around([one.box for one in seen.instances if one.part == row + 1])
-    return Difference(kind, name, wanted, found, box, branch, float(score), f"learned: {text}")
+    return Difference(kind, name, wanted, found, box, float(score), f"learned: {text}", branch)
 
 
 def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
