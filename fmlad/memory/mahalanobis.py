@@ -10,11 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Floats = npt.NDArray[np.float64]
+from fmlad.memory.change import Floats
 
 BLOCK = 2048  # places worked on at once: bounds the memory
 LEFT_OUT = 6  # references that are left out in turn, at most: enough to know what is normal

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.roles import Pyramid
+from fmlad.objects.arrangement import Ints
 
 STAGES = 2  # of four, the shallow ones (CLIP-LAD, implementation details)
 SIDE = 64  # cells of the longer side, at most; finer levels are averaged (CLIP-LAD's masks)
@@ -23,8 +24,6 @@ CANDIDATES = (4, 6, 8, 10, 12, 16)  # numbers of clusters to choose from (ours)
 DEFAULT = 8  # with one shot nothing tells them apart (ours; the paper's optima lie around it)
 STARTS = 3  # of K-means; the best one is kept
 MOST_PLACES = 20_000  # that K-means sees; a random choice of more
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

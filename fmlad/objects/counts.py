@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from fmlad.objects.arrangement import Floats
 
 SLIPS = (0.01, 0.05, 0.25)  # chance ratios of one more or fewer under a law
 MISCOUNTED = 0.05  # chance that an image is miscounted by any number

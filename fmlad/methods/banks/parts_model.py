@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Kind
-from fmlad.objects.appearance import SIZE, SIZE_UNIT, Floats, Objects
-from fmlad.objects.arrangement import Ints, pairs
+from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
+from fmlad.objects.arrangement import Floats, Ints, pairs
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
 from fmlad.objects.names import part_names
 from fmlad.objects.parts import UNKNOWN, Group, Parts
@@ -107,9 +107,8 @@ class PartsModel:
         if not self._group_objectness or not len(objects):
             return objects
         objectness = objects.objectness.copy()
-        for row, groups in enumerate(
-            _pooling_groups(self._unpooled, self._unpooled.assign(objects))
-        ):
+        pooling = _pooling_groups(self._unpooled, self._unpooled.assign(objects))
+        for row, groups in enumerate(pooling):
             objectness[row] = self._group_objectness.get(groups, objectness[row])
         return replace(objects, objectness=objectness)
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
+from fmlad.objects.arrangement import Bools, Ints
 from fmlad.objects.clusters import DEFAULT, Clusters
 from fmlad.objects.exemplars import similarity
 from fmlad.objects.instances import (
@@ -40,8 +41,6 @@ from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
 Stages = Literal["both", "coarse", "fine"]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 ALIGNER, PROPOSER = "text_aligner", "mask_proposer"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
+from fmlad.objects.arrangement import Bools
 from fmlad.objects.expectations import Broken
 from fmlad.objects.instances import GRID, PartMap, around, resized
 from fmlad.prediction import Segmentation
@@ -18,8 +19,6 @@ from fmlad.prediction import Segmentation
 LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
 ABSENT = 4 / GRID**2  # share of the image up to which a class is absent (ours)
 IN_PLACE = 0.3  # of the smaller region that two classes share, from which one replaced the other
-
-Bools = npt.NDArray[np.bool_]
 
 
 def learned(

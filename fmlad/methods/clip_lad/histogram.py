@@ -19,13 +19,12 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
+from fmlad.objects.arrangement import Floats
 from fmlad.objects.counts import CountLaw, count_laws
 from fmlad.objects.instances import GRID, Instance, PartMap
 
 Distance = Literal["log", "ratio", "literal"]
 EPSILON = 1 / 4096  # one cell of CLIP-LAD's 64 x 64 masks: a class as good as absent
-
-Floats = npt.NDArray[np.float64]
 
 
 def class_shares(labels: npt.NDArray[np.integer], classes: int) -> Floats:

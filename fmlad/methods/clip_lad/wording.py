@@ -61,16 +61,12 @@ def restore_wording(reader: TensorReader, prompts: PromptSet, stages: Stages) ->
     Raises:
         CorruptDetectorError: The vectors of an exemplar are missing.
     """
-    shown = [index for index, part in enumerate(prompts.parts) if part.exemplars]
+    shown = {i: len(part.exemplars) for i, part in enumerate(prompts.parts) if part.exemplars}
     if not shown:
         return Wording(prompts, stages)
     centre = reader.take(CENTRE, (None,))
-    vectors = {
-        index: reader.take(
-            EXEMPLARS.format(index), (len(prompts.parts[index].exemplars), len(centre))
-        )
-        for index in shown
-    }
+    width = len(centre)
+    vectors = {i: reader.take(EXEMPLARS.format(i), (count, width)) for i, count in shown.items()}
     return Wording(prompts, stages, vectors, centre)
 
 

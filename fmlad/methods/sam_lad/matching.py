@@ -29,13 +29,12 @@ from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.templates import TemplateIndex
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.assignment import Assignment, match
 from fmlad.objects.feature_maps import ObjectMaps
 
 Mode = Literal["residual", "literal", "gmp", "gap"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # The two 1 -> 1 convolutions of DCGA are one scalar each, and no trained values were published: 1
 # is the neutral choice.
@@ -74,8 +73,8 @@ def describe(image: ObjectMaps, mode: Mode) -> ObjectDescriptors:
 def pool(level: Tensor, masks: Tensor, how: Literal["gmp", "gap"]) -> Tensor:
     """Object feature maps pooled over the image, ``(n, C)``.
 
-    Of features ``(1, C, h, w)`` and shares ``(n, h, w)`` of each cell in [0, 1]: the global maximum
-    (SAM-LAD), or the mean over the mask.
+    Of features ``(1, C, h, w)`` and ``masks``, shares ``(n, h, w)`` of each cell in [0, 1]: the
+    global maximum (SAM-LAD), or the mean over the mask.
     """
     rows = [level.new_zeros(0, level.shape[1])]
     for shares, mask in zip(masks, masks.to(level), strict=True):

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.mahalanobis import LEAST_SQUARE, Metric, measure
 from fmlad.methods.sam_lad.matching import ReferenceMatch
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.feature_maps import LEAST_SIDE, ObjectMaps, counterpart_places, sampled
 
 Align = Literal["box", "orientation", "none"]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 EDGE = 0.25  # share of a cell from which it counts as the object's
 

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.memory.mahalanobis import mahalanobis
 from fmlad.methods.sam_lad.matching import describe
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.assignment import transport
 from fmlad.objects.feature_maps import ObjectMaps
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 NEIGHBOURS = 2  # k
 DUSTBIN = 2.3457  # z, learned in SuperGlue: one of the values that ports of its weights have

@@ -27,7 +27,8 @@ from fmlad.methods.sam_lad.measurement import (
     ObjectScorer,
     counterparts_of,
 )
-from fmlad.objects.appearance import Floats, Objects
+from fmlad.objects.appearance import Objects
+from fmlad.objects.arrangement import Floats
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
 from fmlad.objects.instances import around
 
