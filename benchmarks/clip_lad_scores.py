@@ -22,7 +22,7 @@ from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
-from fmlad.methods.clip_lad.config import BRANCHES, ClipLadConfig
+from fmlad.methods.clip_lad.config import ClipLadConfig
 from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.protocol import FitContext
@@ -41,7 +41,7 @@ TYPES = {
 SPLIT = tuple(f"{category}_{kind}" for category, kinds in TYPES.items() for kind in kinds)
 NAMES = ("breakfast_box", "pushpins", "screw_bag", *SPLIT)
 CLAMPS = {"2": "yellow", "3": "blue", "5": "red"}
-WITHOUT_PATCHES = tuple(branch for branch in BRANCHES if branch != "patch")
+WITHOUT_PATCHES = tuple(one for one in ClipLadConfig().branches if one != "patch")
 
 Scores = list[dict[str, float]]
 Options = Mapping[str, Any]

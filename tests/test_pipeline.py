@@ -22,7 +22,7 @@ def judged(patch: float, histogram: float, threshold: float = 1.2) -> Prediction
     maps["patch"][2:4, 2:4] = 4 * patch
     maps["histogram"][5:7, 5:7] = histogram
     text, box = "1 missing of 'pin': expected 6, found 5", (5.0, 5.0, 7.0, 7.0)
-    found = Difference("missing", "pin", 6, 5, box, "histogram", histogram, text)
+    found = Difference("missing", "pin", 6, 5, box, histogram, text, "histogram")
     evidence = Evidence({"patch": 4 * patch, "histogram": histogram}, maps, None, [found])
     method = SimpleNamespace(name="fake", evidence=lambda view, state: evidence)
     fusion = AdaptiveScaling({"patch": 4.0, "histogram": 1.0}, "norm")

@@ -45,8 +45,7 @@ def changed(
     """Belief in a change inside each of some boxes of an image, ``(n,)`` in [0, 1].
 
     Args:
-        boxes: ``(n, 4)``, ``xyxy`` in pixels.
-        image: Its height and width.
+        boxes: ``(n, 4)``, ``xyxy`` in pixels of an image of that height and width.
         patches: ``(h, w)``, distances over the largest one of a normal image.
         alone: Whether there is only one shot.
     """

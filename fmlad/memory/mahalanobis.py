@@ -10,11 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Floats = npt.NDArray[np.float64]
+from fmlad.memory.change import Floats
 
 BLOCK = 2048  # places worked on at once: bounds the memory
 LEFT_OUT = 6  # references that are left out in turn, at most: enough to know what is normal
@@ -68,11 +67,8 @@ def _blockwise(
 def _distance(own: Tensor, cross: Tensor, inner: Tensor, epsilon: float) -> Tensor:
     """Mahalanobis distance ``(p,)`` from inner products alone.
 
-    Args:
-        own: Of the query with itself, ``(p,)``.
-        cross: Of the references with the query, ``(p, k)``.
-        inner: Of the references with each other, ``(p, k, k)``.
-        epsilon: Ridge.
+    Of the query with itself, ``own`` ``(p,)``, of the references with the query, ``cross``
+    ``(p, k)``, and with each other, ``inner`` ``(p, k, k)``.
     """
     count = inner.shape[-1]
     # Centring on the references' mean, in terms of inner products.

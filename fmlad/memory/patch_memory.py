@@ -104,18 +104,14 @@ class PatchMemory:
     ) -> PatchMemory:
         """A copy with ``placed``, ``ratio`` and ``baseline`` measured.
 
-        Args:
-            at_place: Largest distance of each left-out shot that registered.
-            anywhere: The same of the free search.
-            of: How many were left out in turn.
+        By the largest distance of each shot that registered, ``of`` so many that were left out in
+        turn: at the same place, and in the free search.
         """
         placed = 2 * len(at_place) > of
         ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
         # Searching a window can only find what searching everywhere finds too.
         baseline = max(at_place) if placed else 0.0
-        return replace(
-            self, placed=placed, ratio=max(1.0, ratio), baseline=baseline, _indices=self._indices
-        )
+        return replace(self, placed=placed, ratio=max(1.0, ratio), baseline=baseline)
 
     def registered(
         self, features: PatchFeatures, exclude: frozenset[int], least: float, references: int
@@ -254,7 +250,5 @@ def _read_edges(reader: TensorReader, number: int, half: Sequence[float] | None)
 def _mean_map(maps: Sequence[Tensor]) -> Tensor:
     """Mean of maps ``(h, w)`` of different levels on the finest grid."""
     size = maps[0].shape
-    resized = [maps[0]] + [
-        F.interpolate(m[None, None], size, mode="bilinear")[0, 0] for m in maps[1:]
-    ]
-    return torch.stack(resized).mean(0)
+    rest = [F.interpolate(m[None, None], size, mode="bilinear")[0, 0] for m in maps[1:]]
+    return torch.stack([maps[0], *rest]).mean(0)

@@ -94,11 +94,7 @@ def view_edges(view: ImageView) -> Edges:
 
 
 def edges(grey: Tensor) -> Edges:
-    """Prepares one image.
-
-    Args:
-        grey: Lightness ``(H, W)`` in [0, 1].
-    """
+    """Prepares one image, given its lightness ``(H, W)`` in [0, 1]."""
     height, width = grey.shape
     longer = max(height, width)
     half = (width / longer, height / longer)
@@ -134,20 +130,14 @@ def sample_grid(
 ) -> Tensor:
     """Sampling grid that brings the shot's feature map onto the query's cells.
 
-    Args:
-        registration: From query to shot.
-        query_half: ``Edges.half`` of the query.
-        shot_half: ``Edges.half`` of the shot.
-        size: Cells ``(h, w)`` of the query's feature map, which spans the whole image.
+    ``size``: cells ``(h, w)`` of the query's feature map, which spans the whole image.
 
     Returns:
         ``(1, h, w, 2)`` for ``torch.nn.functional.grid_sample(..., align_corners=False)``.
     """
     height, width = size
     matrix = registration.matrix
-    y, x = (
-        _axis(matrix, side) * h for side, h in ((height, query_half[1]), (width, query_half[0]))
-    )
+    y, x = _axis(matrix, height) * query_half[1], _axis(matrix, width) * query_half[0]
     grids = torch.meshgrid(y, x, indexing="ij")
     points = torch.stack([grids[1], grids[0], torch.ones_like(grids[0])], dim=-1)
     found = points @ matrix.T
@@ -167,8 +157,7 @@ def _on_canvas(grey: Tensor, size: int) -> Tensor:
     height, width = grey.shape
     scale = size / max(height, width)
     target = (max(2, round(height * scale)), max(2, round(width * scale)))
-    small = F.interpolate(grey[None, None], target, mode="bilinear", antialias=True)
-    small = _smooth(small)
+    small = _smooth(F.interpolate(grey[None, None], target, mode="bilinear", antialias=True))
     padded = F.pad(small, (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
@@ -180,9 +169,8 @@ def _on_canvas(grey: Tensor, size: int) -> Tensor:
 
 def _smooth(image: Tensor) -> Tensor:
     kernel = image.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    padded = F.pad(
-        image, (2, 2, 2, 2), mode="replicate" if min(image.shape[-2:]) > 2 else "constant"
-    )
+    mode = "replicate" if min(image.shape[-2:]) > 2 else "constant"
+    padded = F.pad(image, (2, 2, 2, 2), mode=mode)
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 5)), kernel.view(1, 1, 5, 1))
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fmlad.backbones.roles import Encoder
-from fmlad.findings import Box, Kind
+from fmlad.findings import Finding
 from fmlad.prediction import Segmentation
 from fmlad.progress import Progress, silent
 from fmlad.scoring.fusion import Fusion
@@ -63,28 +63,10 @@ class FitContext:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One typed difference, before scaling.
+class Difference(Finding):
+    """One typed difference before scaling: its ``score`` is raw, on the scale of its ``branch``."""
 
-    Attributes:
-        kind: As of :class:`fmlad.findings.Finding`.
-        part: Name of the part, or None.
-        expected: Count, share or area in the shots, or None.
-        observed: The same in the query, or None.
-        box: ``xyxy`` in input pixels, or None.
-        branch: The branch whose scale applies to ``score``.
-        score: Raw, on that branch's scale.
-        text: One plain sentence.
-    """
-
-    kind: Kind
-    part: str | None
-    expected: float | None
-    observed: float | None
-    box: Box | None
     branch: str
-    score: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -167,12 +149,7 @@ class Method(Protocol):
     def needs(self) -> tuple[str, ...]: ...
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> State:
-        """Fits to the shots; must work for one.
-
-        Args:
-            views: The shots.
-            context: All else.
-        """
+        """Fits to the shots; must work for one."""
         ...
 
     def evidence(
@@ -187,10 +164,8 @@ class Method(Protocol):
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: Any) -> Fusion:
         """Fusion of its branches into one score, learned from raw scores of normal images.
 
-        Args:
-            left_out: Branch scores, one mapping a left-out shot, altered copy of the only one, or
-                validation image where these scale the branches.
-            state: From :meth:`fit`.
+        ``left_out`` has a mapping, branch -> score, for each left-out shot, altered copy of the
+        only one, or validation image where these scale the branches.
         """
         ...
 

@@ -15,8 +15,7 @@ from fmlad.backbones.embedded.region_shapes import solidity
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
 from fmlad.io.tensors import TensorReader
-
-Floats = npt.NDArray[np.float64]
+from fmlad.objects.arrangement import Bools, Floats, Ints
 
 # Columns of ``Objects.appearance``. One unit is a difference that a person would call clear; parts
 # learn units of their own from the shots, never below these.
@@ -61,7 +60,7 @@ class Objects:
     def __len__(self) -> int:
         return len(self.objectness)
 
-    def rows(self, which: npt.NDArray[np.bool_]) -> Objects:
+    def rows(self, which: Bools) -> Objects:
         """Some of them: bool ``(n,)``."""
         return Objects(**{name: getattr(self, name)[which] for name in COLUMNS})
 
@@ -95,16 +94,13 @@ class MaskedObjects:
     """
 
     objects: Objects
-    masks: npt.NDArray[np.bool_]
+    masks: Bools
 
 
 def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tensor) -> Proposals:
     """Describes the proposals of an image that may count as objects.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)`` RGB.
-        masks: Proposals.
-        level: Backbone features ``(1, C, h, w)``.
+    Of pixels uint8 ``(H, W, 3)`` RGB, by backbone features ``(1, C, h, w)``.
     """
     good = np.flatnonzero((masks.scores > NONE) & masks.masks.any(axis=(1, 2)))[:MOST]
     quality = masks.scores[good].astype(np.float64)
@@ -130,20 +126,20 @@ class Proposals:
     """
 
     objects: Objects
-    numbers: npt.NDArray[np.int64]
+    numbers: Ints
     quality: Floats
     areas: Floats
     shared: Floats
-    preferred: npt.NDArray[np.bool_]
+    preferred: Bools
 
-    def taken(self, which: npt.NDArray[np.bool_], masks: Masks) -> MaskedObjects:
+    def taken(self, which: Bools, masks: Masks) -> MaskedObjects:
         """The objects of a choice ``(n,)``, with their masks out of all of the image's."""
         return MaskedObjects(self.objects.rows(which), masks.masks[self.numbers[which]])
 
 
 def described(
     pixels: npt.NDArray[np.uint8],
-    masks: npt.NDArray[np.bool_],
+    masks: Bools,
     boxes: Floats,
     objectness: Floats,
     level: Tensor,
@@ -164,7 +160,7 @@ def described(
     return MaskedObjects(objects, masks)
 
 
-def _shared_pixels(masks: npt.NDArray[np.bool_]) -> Floats:
+def _shared_pixels(masks: Bools) -> Floats:
     """Pixels in common of masks ``(n, h, w)``, float64 ``(n, n)``, a few rows at a time."""
     shared = np.zeros((len(masks), len(masks)))
     for top in range(0, masks.shape[1], ROWS):
@@ -179,7 +175,7 @@ def _rounded(values: Floats) -> Floats:
     return values.astype(np.float32).astype(np.float64)
 
 
-def _not_covered(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _not_covered(masks: Bools) -> Bools:
     """Which masks ``(n, h, w)`` smaller ones do not cover (CSAD, section 3.1)."""
     areas = masks.sum(axis=(1, 2))
     union = np.zeros(masks.shape[1:], bool)
@@ -191,7 +187,7 @@ def _not_covered(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+def _extent(mask: Bools) -> tuple[slice, slice]:
     """Rows and columns of a mask that is not empty."""
     rows = np.flatnonzero(mask.any(1))
     within = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -199,7 +195,7 @@ def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     return within, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _appearance(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> list[float]:
+def _appearance(inside: Bools, colours: Floats, pixels: int) -> list[float]:
     """Row of ``Objects.appearance`` of a mask and its colours in an image of ``pixels`` pixels."""
     colour = colours[inside]
     mean = colour.mean(0)
@@ -220,7 +216,7 @@ def _appearance(inside: npt.NDArray[np.bool_], colours: Floats, pixels: int) -> 
     ]
 
 
-def _centroid(mask: npt.NDArray[np.bool_], place: tuple[slice, slice]) -> tuple[float, float]:
+def _centroid(mask: Bools, place: tuple[slice, slice]) -> tuple[float, float]:
     """Centre ``(x, y)`` in [0, 1] of a mask that lies in a place."""
     inside = mask[place]
     down, across = inside.sum(1), inside.sum(0)
@@ -239,9 +235,7 @@ def _lab(pixels: npt.NDArray[np.uint8], grid: tuple[int, ...]) -> Floats:
     return 100 * lab(small)[0].permute(1, 2, 0).double().numpy()
 
 
-def _mean_features(
-    masks: npt.NDArray[np.bool_], places: list[tuple[slice, slice]], level: Tensor
-) -> Tensor:
+def _mean_features(masks: Bools, places: list[tuple[slice, slice]], level: Tensor) -> Tensor:
     """``region_means`` of a level, quick where its cells are whole numbers of pixels."""
     height, width = level.shape[-2:]
     down, across = masks.shape[1] / height, masks.shape[2] / width

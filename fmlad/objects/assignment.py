@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from fmlad.objects.arrangement import Floats, Ints
 
 ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
 LAST = 2000  # of Sinkhorn in the log domain, at the temperature itself

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.roles import Pyramid
+from fmlad.objects.arrangement import Ints
 
 STAGES = 2  # of four, the shallow ones (CLIP-LAD, implementation details)
 SIDE = 64  # cells of the longer side, at most; finer levels are averaged (CLIP-LAD's masks)
@@ -23,8 +24,6 @@ CANDIDATES = (4, 6, 8, 10, 12, 16)  # numbers of clusters to choose from (ours)
 DEFAULT = 8  # with one shot nothing tells them apart (ours; the paper's optima lie around it)
 STARTS = 3  # of K-means; the best one is kept
 MOST_PLACES = 20_000  # that K-means sees; a random choice of more
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,9 @@ class Clusters:
 
     @classmethod
     def fit(cls, shots: Sequence[Pyramid], count: int, rng: np.random.Generator) -> Clusters:
-        """K-means over all places of the shots, each a pyramid of batch size 1.
+        """K-means over all places of one or more shots, each a pyramid of batch size 1.
 
-        Args:
-            shots: One or more.
-            count: Clusters; fewer come out where the shots have fewer different places.
-            rng: For the starting points.
+        Fewer clusters than ``count`` come out where there are fewer different places.
         """
         from sklearn.cluster import KMeans
 
@@ -94,12 +90,7 @@ def choose(
 
     Variation is the standard deviation of the foreground's share of the area over its mean; no
     label is needed. Numbers that make all of an image foreground, or nothing, come last.
-
-    Args:
-        shots: Pyramids of the shots.
-        foreground: Share of the area, in [0, 1], of shot number ``i`` under some clusters.
-        rng: For K-means.
-        candidates: Numbers to choose from.
+    ``foreground`` gives the share, in [0, 1], of shot number ``i`` under some clusters.
     """
     if len(shots) == 1:
         return Clusters.fit(shots, DEFAULT, rng)

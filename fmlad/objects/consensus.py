@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from fmlad.objects.appearance import COLOUR, FORM, Floats, Proposals
-
-Bools = npt.NDArray[np.bool_]
+from fmlad.objects.appearance import COLOUR, FORM, Proposals
+from fmlad.objects.arrangement import Bools, Floats
 
 FORM_REACH, COLOUR_REACH = 0.75, 2.0  # units of appearance within which two proposals are similar
 TRUST = 1.0  # natural log of what a proposal gains where all similar ones were kept, or loses
@@ -74,9 +72,7 @@ def consensus(images: Sequence[Proposals]) -> list[Bools]:
     if len(images) == 1:
         return kept
     for _ in range(ROUNDS):
-        choices = [
-            Choices.of(proposals, rows) for proposals, rows in zip(images, kept, strict=True)
-        ]
+        choices = [Choices.of(one, rows) for one, rows in zip(images, kept, strict=True)]
         changed = [
             select(proposals, Choices.together(choices[:index] + choices[index + 1 :]), kept[index])
             for index, proposals in enumerate(images)

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from fmlad.objects.arrangement import Floats
 
 SLIPS = (0.01, 0.05, 0.25)  # chance ratios of one more or fewer under a law
 MISCOUNTED = 0.05  # chance that an image is miscounted by any number
@@ -98,22 +97,19 @@ def count_laws(counts: Sequence[Floats], lawful: float = 0.5) -> list[CountLaw]:
     ]
 
 
-def spread_surprise(
-    value: Floats, seen: Floats, prior_spread: float, weight: float = PRIOR_SPREAD_WEIGHT
-) -> float:
+def spread_surprise(value: Floats, seen: Floats, prior_spread: float) -> float:
     """Nats by which a value is less likely than the mean of those seen (Student's t).
 
     Args:
         value: ``(d,)``.
         seen: ``(k, d)`` with ``k`` >= 1.
         prior_spread: Standard deviation per coordinate that is believed before any is seen.
-        weight: How many shots that belief counts for.
     """
     count, size = seen.shape
     mean = seen.mean(0)
-    freedom = weight + size * (count - 1)
-    variance = (weight * prior_spread**2 + np.square(seen - mean).sum()) / freedom
-    squared = float(np.square(value - mean).sum()) / (variance * (1 + 1 / count))
+    freedom = PRIOR_SPREAD_WEIGHT + size * (count - 1)
+    squares = PRIOR_SPREAD_WEIGHT * prior_spread**2 + np.square(seen - mean).sum()
+    squared = float(np.square(value - mean).sum()) / (squares / freedom * (1 + 1 / count))
     return float((freedom + size) / 2 * math.log1p(squared / freedom))
 
 

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
-from fmlad.objects.appearance import Floats, Objects
+from fmlad.objects.appearance import Objects
+from fmlad.objects.arrangement import Floats
 
 BLOCK = 8  # masks that are converted at once
 LEAST_SIDE = 1e-3  # of a box, as a share of the image
@@ -137,11 +138,7 @@ class ObjectMaps:
     ) -> ObjectMaps:
         """Inverse of :meth:`tensors`.
 
-        Args:
-            reader: Of the saved tensors.
-            name: What theirs begin with.
-            size: Height and width of the image.
-            level: The feature map, where it was saved elsewhere.
+        Tensor names begin with ``name``; ``level`` is given where it was saved elsewhere.
 
         Raises:
             CorruptDetectorError: A tensor is missing or of another shape.
@@ -161,11 +158,8 @@ def soft_masks(
 ) -> Tensor:
     """Masks ``(n, H, W)`` as shares of the cells of a coarser grid, float32 ``(n, h, w)``.
 
-    Args:
-        masks: Of the objects.
-        size: Of the grid.
-        published: Whether masks are interpolated bilinearly, as SAM-LAD does, instead of averaged
-            and divided by the fullest cell of each, which keeps small objects.
+    ``published``: interpolated bilinearly, as SAM-LAD does, instead of averaged and divided by the
+    fullest cell of each mask, which keeps small objects.
     """
     shares = torch.zeros(len(masks), *size)
     for start in range(0, len(masks), BLOCK):  # as floats, 256 masks of a photograph take 0.9 GB

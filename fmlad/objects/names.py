@@ -18,9 +18,8 @@ from fmlad.objects.appearance import (
     SOLIDITY,
     SOLIDITY_UNIT,
     YELLOW_BLUE,
-    Floats,
 )
-from fmlad.objects.arrangement import Ints
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.parts import Parts
 
 GREY = 14.0  # chroma below which a colour has no name of its own

@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from fmlad.objects.appearance import FORM, Floats, Objects
-from fmlad.objects.arrangement import Ints, distances
+from fmlad.objects.appearance import FORM, Objects
+from fmlad.objects.arrangement import Floats, Ints, distances
 
 Facet = Literal["appearance", "form", "any"]
 

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from fmlad.objects.appearance import Proposals
+from fmlad.objects.arrangement import Bools
 
 Grain = Literal["own", "wholes", "parts"]
 Share = Annotated[float, Field(ge=0, le=1)]
-Bools = npt.NDArray[np.bool_]
 
 LEAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)  # shares of the image
 MOST = (0.05, 0.15, 0.3, 0.6)
@@ -77,9 +76,8 @@ class Selection:
         fits &= proposals.quality >= SOLID
         sizes = np.maximum(np.diag(proposals.shared), 1)
         # Wholes first, or parts first: what comes later must be new.
-        order = np.argsort(
-            proposals.areas if self.grain == "parts" else -proposals.areas, kind="stable"
-        )
+        sign = 1 if self.grain == "parts" else -1
+        order = np.argsort(sign * proposals.areas, kind="stable")
         kept: list[int] = []
         for row in order[fits[order]]:
             covered = proposals.shared[row, kept] / sizes[row]

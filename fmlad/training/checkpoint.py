@@ -141,8 +141,7 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """A nested state with a pointer for each tensor, which goes to ``tensors``."""
     if isinstance(value, Tensor):
         # Copied, because safetensors refuses tensors that share memory or are strided.
-        dense = torch.contiguous_format
-        tensors[path] = value.detach().cpu().clone(memory_format=dense)
+        tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {POINTER: path}
     if isinstance(value, Mapping):
         inner = path + "/" if path else ""

@@ -13,13 +13,12 @@ from fmlad.memory.change import changed
 from fmlad.methods.banks.object_memory import Framed
 from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
-from fmlad.objects.appearance import COLOUR, SIZE, Floats, MaskedObjects
+from fmlad.objects.appearance import COLOUR, SIZE, MaskedObjects
+from fmlad.objects.arrangement import Bools, Floats, Ints
 from fmlad.objects.instances import around, resized
 from fmlad.objects.names import describe
 from fmlad.objects.parts import UNKNOWN
 from fmlad.prediction import Segmentation
-
-Bools = npt.NDArray[np.bool_]
 
 FINER = 0.4  # share of a coarser level's score from which a finer level replaces it
 SHARED = 0.5  # share of common objects from which two deviations are one difference
@@ -151,12 +150,8 @@ def _enlarged(mask: Bools, size: tuple[int, int]) -> tuple[tuple[slice, slice], 
     where = (inside[0], inside[1])
     wide[where] = binary_dilation(mask[where])
     (top, bottom, down), (left, right, across) = part
-    box = (
-        left * across,
-        top * down,
-        min(right * across, mask.shape[1]),
-        min(bottom * down, mask.shape[0]),
-    )
+    corner = min(right * across, mask.shape[1]), min(bottom * down, mask.shape[0])
+    box = (left * across, top * down, *corner)
     found = []
     for one in (mask, wide):
         picture = Image.fromarray(one.view(np.uint8) * 255)
@@ -166,9 +161,7 @@ def _enlarged(mask: Bools, size: tuple[int, int]) -> tuple[tuple[slice, slice], 
 
 
 def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:
-    rows = _overlap(one.rows, other.rows)
-    absent = _overlap(one.absent, other.absent)
-    if max(rows, absent) >= SHARED:
+    if max(_overlap(one.rows, other.rows), _overlap(one.absent, other.absent)) >= SHARED:
         return True
     if one.group is None or other.group is None or one.kind != other.kind:
         return False
@@ -176,9 +169,7 @@ def _about_the_same(one: Deviation, other: Deviation, scene: Scene) -> bool:
     return _overlap(groups[one.group].members, groups[other.group].members) >= SHARED
 
 
-def _overlap(
-    one: Sequence[int] | npt.NDArray[np.int64], other: Sequence[int] | npt.NDArray[np.int64]
-) -> float:
+def _overlap(one: Sequence[int] | Ints, other: Sequence[int] | Ints) -> float:
     """Common share of the smaller set, in [0, 1]."""
     if len(one) == 0 or len(other) == 0:
         return 0.0
@@ -242,7 +233,7 @@ def _difference(
         observed = float(round(observed))
     text = _sentence(deviation, scene, kind, name, instead)
     score = max(deviation.score, instead.score if instead else 0.0)
-    return Difference(kind, name, expected, observed, box, deviation.branch, score, text)
+    return Difference(kind, name, expected, observed, box, score, text, deviation.branch)
 
 
 def _sentence(
@@ -277,25 +268,16 @@ def _ellipse(box: Floats, image: tuple[int, int], size: tuple[int, int], scale: 
     low, high = box[:2] * unit, box[2:] * unit
     centre, radius = (low + high) / 2, np.maximum((high - low) / 2 * scale, 0.71)
     y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
-    return np.asarray(
-        ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2 <= 1, dtype=bool
-    )
+    squares = ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2
+    return np.asarray(squares <= 1, dtype=bool)
 
 
 def confirmed(
-    deviations: Sequence[Deviation],
-    scene: Scene,
-    patches: npt.NDArray[np.float32],
-    alone: bool = False,
+    deviations: Sequence[Deviation], scene: Scene, patches: npt.NDArray[np.float32], alone: bool
 ) -> list[Deviation]:
     """Deviations without those objects whose patches did not change, the largest first.
 
-    Args:
-        deviations: Of one image.
-        scene: The image.
-        patches: ``(h, w)``, distances to the same place in the shots, over the largest such
-            distance of a normal image.
-        alone: Whether there is only one shot.
+    ``patches`` and ``alone`` as in :func:`fmlad.memory.change.changed`.
     """
     kept = []
     for deviation in deviations:

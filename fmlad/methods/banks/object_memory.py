@@ -14,8 +14,8 @@ from torch import Tensor
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
 from fmlad.methods.banks.parts_model import PartsModel
-from fmlad.objects.appearance import Floats, Objects, Proposals
-from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
+from fmlad.objects.appearance import Objects, Proposals
+from fmlad.objects.arrangement import Arrangement, Floats, arrange, composed, inverse, moved
 from fmlad.objects.consensus import Choices, select
 
 CHOICE_COLUMNS = 8  # point, quality, kept
@@ -138,12 +138,9 @@ class ObjectMemory:
             frames: list[Floats | None] = []
             for number, objects in enumerate(pooled):
                 found = None if number == base else _arrange(model, objects, pooled[base])
-                fits = (
-                    found is not None
-                    and found.share >= SHOT_SHARE
-                    and found.inliers >= SHOT_INLIERS
-                )
-                matrix = found.matrix.astype(np.float32).astype(float) if found and fits else None
+                if found and (found.share < SHOT_SHARE or found.inliers < SHOT_INLIERS):
+                    found = None
+                matrix = found.matrix.astype(np.float32).astype(float) if found else None
                 frames.append(np.eye(2, 3) if number == base else matrix)
             fitting = sum(frame is not None for frame in frames) - 1
             if fitting >= max(most, 1):
@@ -185,13 +182,12 @@ class Framed:
         return composed(self.frames[shot], best.matrix)
 
     def box_in(self, row: int, transform: Floats | None, half: Floats, longer: int) -> Floats:
-        """Box of a shot's object moved into an image: ``xyxy`` in its pixels.
+        """Box of a shot's object, point ``row``, moved into an image: ``xyxy`` in its pixels.
 
         Args:
-            row: Point of the model.
             transform: Of the image into the common frame; None: the same relative place.
-            half: The image's half width and half height in halves of its longer side.
-            longer: The image's longer side in pixels.
+            half: The image's half width and half height in halves of its longer side, which has
+                ``longer`` pixels.
         """
         parts = self.model.parts
         shot, number = int(parts.shot[row]), int(parts.row[row])

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Kind
-from fmlad.objects.appearance import SIZE, SIZE_UNIT, Floats, Objects
-from fmlad.objects.arrangement import Ints, pairs
+from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
+from fmlad.objects.arrangement import Floats, Ints, pairs
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
 from fmlad.objects.names import part_names
 from fmlad.objects.parts import UNKNOWN, Group, Parts
@@ -71,13 +71,10 @@ class PartsModel:
     """Parts with their count laws, sizes, slots and embeddings."""
 
     def __init__(self, shots: Sequence[Objects], places: Sequence[Floats] | None, hierarchy: bool):
-        """Learns from the objects of some shots.
+        """Learns from the objects of each shot.
 
-        Args:
-            shots: Objects of each.
-            places: Positions of the objects in one common frame, ``(n, 2)`` a shot; None where
-                place means nothing.
-            hierarchy: Whether to count at all levels or at the finest alone.
+        ``places`` are their positions in one common frame, ``(n, 2)`` a shot; None where place
+        means nothing. Without ``hierarchy`` they are counted at the finest level alone.
         """
         self._unpooled = Parts(shots, hierarchy)
         self._group_objectness = self._pool_objectness()
@@ -110,9 +107,8 @@ class PartsModel:
         if not self._group_objectness or not len(objects):
             return objects
         objectness = objects.objectness.copy()
-        for row, groups in enumerate(
-            _pooling_groups(self._unpooled, self._unpooled.assign(objects))
-        ):
+        pooling = _pooling_groups(self._unpooled, self._unpooled.assign(objects))
+        for row, groups in enumerate(pooling):
             objectness[row] = self._group_objectness.get(groups, objectness[row])
         return replace(objects, objectness=objectness)
 
@@ -129,9 +125,7 @@ class PartsModel:
     def deviations(self, objects: Objects, places: Floats | None) -> list[Deviation]:
         """All deviations of an image's objects, the largest first.
 
-        Args:
-            objects: Of the image.
-            places: Their positions in the common frame; None where the image does not register.
+        ``places`` are in the common frame; None where the image does not register.
         """
         owner = self.parts.assign(objects)
         belongs, unknown = self.parts.shares(objects)
@@ -359,11 +353,9 @@ class Composition:
     """Mean embeddings of every part in every shot that has it."""
 
     def __init__(self, memory: Sequence[Floats], unit: float) -> None:
-        """Remembers them.
+        """Remembers ``(k_j, C)`` per part, one row a shot that has it; ``k_j`` may be 0.
 
-        Args:
-            memory: Per part ``(k_j, C)``, one row a shot that has it; ``k_j`` may be 0.
-            unit: Positive; spread where the shots have none, and four times the least.
+        ``unit`` > 0 is the spread where the shots have none, and four times the least.
         """
         self._memory = list(memory)
         gaps = [_left_out(vectors) for vectors in self._memory]

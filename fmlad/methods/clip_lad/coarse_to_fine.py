@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
+from fmlad.objects.arrangement import Bools, Ints
 from fmlad.objects.clusters import DEFAULT, Clusters
 from fmlad.objects.exemplars import similarity
 from fmlad.objects.instances import (
@@ -40,8 +41,6 @@ from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
 Stages = Literal["both", "coarse", "fine"]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 ALIGNER, PROPOSER = "text_aligner", "mask_proposer"
@@ -96,13 +95,10 @@ def by_clusters(view: ImageView, stages: Stages) -> bool:
 
 
 def parse(view: ImageView, wording: Wording, clusters: Clusters | None) -> PartMap:
-    """Divides one image.
+    """Divides one image, seen through a text aligner, and a mask proposer or none.
 
-    Args:
-        view: Through a text aligner, and a mask proposer or none.
-        wording: What to look for.
-        clusters: Of the shots; None where :func:`by_clusters` says so, and where there are no
-            shots: then those of the image itself serve.
+    ``clusters`` are of the shots; None where :func:`by_clusters` says so, and where there are no
+    shots: then those of the image itself serve.
     """
     if wording.exemplars or clusters is not None:
         return _parsed(view, wording, clusters)

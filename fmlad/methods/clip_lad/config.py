@@ -16,7 +16,6 @@ from fmlad.methods.options import CHECKED, SEVERAL
 Joined = Literal["maximum", "sum", "mahalanobis"]
 Branch = Literal["histogram", "count", "patch", "declared"]
 
-BRANCHES = ("histogram", "count", "patch", "declared")
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
 # one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
 # vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
+from fmlad.objects.arrangement import Bools
 from fmlad.objects.expectations import Broken
 from fmlad.objects.instances import GRID, PartMap, around, resized
 from fmlad.prediction import Segmentation
@@ -18,8 +19,6 @@ from fmlad.prediction import Segmentation
 LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
 ABSENT = 4 / GRID**2  # share of the image up to which a class is absent (ours)
 IN_PLACE = 0.3  # of the smaller region that two classes share, from which one replaced the other
-
-Bools = npt.NDArray[np.bool_]
 
 
 def learned(
@@ -43,7 +42,7 @@ def declared(rules: Sequence[Broken]) -> list[Difference]:
     for rule in rules:
         box, text = around(rule.boxes), f"declared: {rule.text}"
         about = rule.kind, rule.part, rule.expected, rule.observed
-        found.append(Difference(*about, box, "declared", rule.score, text))
+        found.append(Difference(*about, box, rule.score, text, "declared"))
     return found
 
 
@@ -118,7 +117,7 @@ def _difference(
     box = _box(_changed(there, here) if less else _changed(here, there), size)
     if box is None and branch == "count":
         box = around([one.box for one in seen.instances if one.part == row + 1])
-    return Difference(kind, name, wanted, found, box, branch, float(score), f"learned: {text}")
+    return Difference(kind, name, wanted, found, box, float(score), f"learned: {text}", branch)
 
 
 def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:

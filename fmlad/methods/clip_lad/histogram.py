@@ -19,21 +19,18 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
+from fmlad.objects.arrangement import Floats
 from fmlad.objects.counts import CountLaw, count_laws
 from fmlad.objects.instances import GRID, Instance, PartMap
 
 Distance = Literal["log", "ratio", "literal"]
 EPSILON = 1 / 4096  # one cell of CLIP-LAD's 64 x 64 masks: a class as good as absent
 
-Floats = npt.NDArray[np.float64]
-
 
 def class_shares(labels: npt.NDArray[np.integer], classes: int) -> Floats:
-    """Share of the cells of each class, float64 ``(classes,)`` in [0, 1], without the background.
+    """Share of the cells of ``labels`` ``(h, w)`` that each class has, float64 ``(classes,)``.
 
-    Args:
-        labels: ``(h, w)``, 0 for the background, classes from 1.
-        classes: Number of classes.
+    In [0, 1]. Classes begin with 1; 0 is the background, which is left out.
     """
     counted = np.bincount(labels.ravel(), minlength=classes + 1)[1:]
     return np.asarray(counted / max(labels.size, 1), np.float64)
@@ -46,13 +43,7 @@ def by_class(query: Floats, shot: Floats, distance: Distance) -> Floats:
     - ``"ratio"``: ``|q - h| / (h + eps)``, the difference in units of what should be there;
     - ``"literal"``: ``q / h`` as printed; infinite or NaN where the shot has nothing.
 
-    Args:
-        query: float64 ``(classes,)``, shares or counts, >= 0.
-        shot: The same of a shot.
-        distance: Which.
-
-    Returns:
-        float64 ``(classes,)``, >= 0.
+    All are float64 ``(classes,)``, >= 0; ``query`` and ``shot`` are shares or counts.
     """
     if distance == "log":
         return np.abs(np.log((query + EPSILON) / (shot + EPSILON)))
@@ -147,20 +138,12 @@ class ClassMemory:
 
     @classmethod
     def restore(cls, reader: TensorReader, names: Sequence[str]) -> ClassMemory:
-        """Inverse of :meth:`tensors`.
-
-        Raises:
-            CorruptDetectorError: A tensor is missing, or holds what no shot can.
-        """
+        """Inverse of :meth:`tensors`; CorruptDetectorError where they hold what no shot can."""
         labels = reader.take("classes.labels", (None, GRID, GRID)).cpu().numpy()
         objects = reader.take("classes.objects", (None, 7)).cpu().numpy()
         owners, parts = objects[:, 0], objects[:, 1]
-        if not (
-            len(labels)
-            and _within(labels, 0, len(names))
-            and _within(owners, 0, len(labels) - 1)
-            and _within(parts, 1, len(names))
-        ):
+        possible = _within(labels, 0, len(names)) and _within(parts, 1, len(names))
+        if not (len(labels) and possible and _within(owners, 0, len(labels) - 1)):
             raise CorruptDetectorError("The saved shots hold classes or shots that do not exist.")
         shots = []
         for index, grid in enumerate(labels):

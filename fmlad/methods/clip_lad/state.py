@@ -78,9 +78,8 @@ class ClipLadState:
             if list(prompts.part_names) != meta["parts"]:
                 raise CorruptDetectorError("The saved prompt set has other parts.")
             wording = restore_wording(reader, prompts, stages)
-            clusters = None
-            if meta["centroids"]:
-                clusters = Clusters(reader.take("centroids", (None, None)))
+            known = meta["centroids"]
+            clusters = Clusters(reader.take("centroids", (None, None))) if known else None
             classes = ClassMemory.restore(reader, wording.names) if meta["shots"] else None
             described = meta["patches"]
             patches = None if described is None else PatchMemory.restore(reader, described)

@@ -25,12 +25,8 @@ def make_ready(
 ) -> Wording:
     """Computes the vectors of a set's exemplars.
 
-    Args:
-        prompts: The set.
-        stages: Which stages are in use.
-        shots: Their mean feature is subtracted from exemplars; without shots, that of the
-            exemplars' pictures is.
-        make_view: Makes a view of an exemplar's picture.
+    The mean feature of the shots is subtracted from them; without shots, that of the exemplars'
+    pictures, of which ``make_view`` makes views.
 
     Raises:
         PromptError: A picture is not there, or its box lies outside of it.
@@ -65,16 +61,12 @@ def restore_wording(reader: TensorReader, prompts: PromptSet, stages: Stages) ->
     Raises:
         CorruptDetectorError: The vectors of an exemplar are missing.
     """
-    shown = [index for index, part in enumerate(prompts.parts) if part.exemplars]
+    shown = {i: len(part.exemplars) for i, part in enumerate(prompts.parts) if part.exemplars}
     if not shown:
         return Wording(prompts, stages)
     centre = reader.take(CENTRE, (None,))
-    vectors = {
-        index: reader.take(
-            EXEMPLARS.format(index), (len(prompts.parts[index].exemplars), len(centre))
-        )
-        for index in shown
-    }
+    width = len(centre)
+    vectors = {i: reader.take(EXEMPLARS.format(i), (count, width)) for i, count in shown.items()}
     return Wording(prompts, stages, vectors, centre)
 
 
@@ -104,11 +96,8 @@ SCALE = 100.0  # of the softmax over two states: CLIP's own logit scale
 def damage(view: ImageView, prompts: PromptSet) -> tuple[float, npt.NDArray[np.float32]]:
     """Probability that an image and its places are damaged.
 
-    The mean over the words of each state; the maximum over several things.
-
-    Args:
-        view: Through a text aligner that reads.
-        prompts: For the names of things, and for states of its own if it has any.
+    The mean over the words of each state, those of ``prompts`` if it has any; the maximum over
+    several things. Needs a text aligner that reads.
 
     Returns:
         The mean of the image as a whole and of its worst place, and all places, float32

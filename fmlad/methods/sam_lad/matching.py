@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,12 @@ from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.templates import TemplateIndex
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.assignment import Assignment, match
 from fmlad.objects.feature_maps import ObjectMaps
 
 Mode = Literal["residual", "literal", "gmp", "gap"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # The two 1 -> 1 convolutions of DCGA are one scalar each, and no trained values were published: 1
 # is the neutral choice.
@@ -68,17 +67,14 @@ def describe(image: ObjectMaps, mode: Mode) -> ObjectDescriptors:
         vectors = attend(pooled, mode).cpu().double().numpy()
         objects = image.objects
         image.memo[mode] = ObjectDescriptors(vectors, objects.appearance, objects.places)
-    found: ObjectDescriptors = image.memo[mode]
-    return found
+    return cast(ObjectDescriptors, image.memo[mode])
 
 
 def pool(level: Tensor, masks: Tensor, how: Literal["gmp", "gap"]) -> Tensor:
     """Object feature maps pooled over the image, ``(n, C)``.
 
-    Args:
-        level: Features ``(1, C, h, w)``.
-        masks: Share of each cell that belongs to the object, ``(n, h, w)`` in [0, 1].
-        how: Global maximum (SAM-LAD), or mean over the mask.
+    Of features ``(1, C, h, w)`` and ``masks``, shares ``(n, h, w)`` of each cell in [0, 1]: the
+    global maximum (SAM-LAD), or the mean over the mask.
     """
     rows = [level.new_zeros(0, level.shape[1])]
     for shares, mask in zip(masks, masks.to(level), strict=True):
@@ -161,10 +157,7 @@ class Affinity:
     ) -> Affinity:
         """Units from matching shots with each other.
 
-        Args:
-            shots: One entry a shot.
-            form: Whether form is to count.
-            place: Whether place may count; it does under the spread that explains the shots best.
+        If ``place`` may count, it does under the spread that explains the shots best.
         """
         pairs = [(q, r) for q in shots for r in shots if q is not r and min(len(q), len(r)) > 0]
         if len(pairs) > PAIRS:  # an even selection: the same every time
@@ -214,8 +207,7 @@ class Affinity:
         self, pairs: Sequence[tuple[ObjectDescriptors, ObjectDescriptors]]
     ) -> list[Floats]:
         """Scores of the best one-to-one matches of each pair of images."""
-        scored = [self.scores(q, r) for q, r in pairs]
-        return [scores[_best(scores)] for scores in scored]
+        return [scores[_best(scores)] for scores in (self.scores(q, r) for q, r in pairs)]
 
     @staticmethod
     def gaps(query: Floats, reference: Floats) -> Floats:
@@ -364,12 +356,11 @@ class MatchStatistics:
             CorruptDetectorError: A tensor is missing or of another shape.
         """
         count = len(objects)
-        found, surplus = [], reader.take("statistics.surplus", (count, count))
-        for i, number in enumerate(objects):
-            found.append(reader.take(f"statistics.found.{i}", (number, count)))
-        return cls(
-            tuple(one.cpu().double().numpy() for one in found), surplus.cpu().double().numpy()
-        )
+        shapes = {f"found.{i}": (number, count) for i, number in enumerate(objects)}
+        shapes["surplus"] = (count, count)
+        taken = [reader.take(f"statistics.{name}", shape) for name, shape in shapes.items()]
+        *found, surplus = (one.cpu().double().numpy() for one in taken)
+        return cls(tuple(found), surplus)
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.mahalanobis import LEAST_SQUARE, Metric, measure
 from fmlad.methods.sam_lad.matching import ReferenceMatch
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.feature_maps import LEAST_SIDE, ObjectMaps, counterpart_places, sampled
 
 Align = Literal["box", "orientation", "none"]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 EDGE = 0.25  # share of a cell from which it counts as the object's
 
@@ -78,9 +76,8 @@ def compare(
     transfer.
 
     Args:
-        query: The query's objects.
-        row: Which of them.
-        counterparts: What it is compared with, at least one.
+        query: The query's objects, and ``row``: which of them.
+        counterparts: At least one.
         align: How places are brought together: by the boxes (shift and zoom), by the masks (turn
             as well), or not at all. Without alignment maps are cut off at the masks, as published;
             with it what is around an object is compared too, as far as it belongs to one of them.
@@ -147,9 +144,7 @@ UNKNOWN = -1e6  # no baseline; in a file, which holds finite numbers alone
 def box_vectors(maps: ObjectMaps, boxes: Floats) -> Floats:
     """Features in boxes, brought to a common grid; float64 ``(n, CELLS * CELLS * C)``.
 
-    Args:
-        maps: Of the image.
-        boxes: ``(n, 4)``, ``xyxy`` in [0, 1]. A square of the longer side is read.
+    Of boxes ``(n, 4)``, ``xyxy`` in [0, 1]; a square of the longer side is read.
     """
     half = np.array(maps.half)
     low, high = boxes[:, :2], boxes[:, 2:]
@@ -201,11 +196,7 @@ class PooledGaussian:
     ) -> PooledGaussian | None:
         """Measures each template by the others; None where they are too few.
 
-        Args:
-            templates: All of them.
-            counterparts: Per template ``(n, Z)``: each object's counterpart in each template,
-                ``NOBODY`` for none.
-            reach: See the class.
+        ``counterparts`` has ``(n, Z)`` per template: each object's in each template, or ``NOBODY``.
         """
         ends = np.cumsum([len(template) for template in templates])
         starts = ends - [len(template) for template in templates]
@@ -386,19 +377,13 @@ class ObjectScorer:
     ) -> ObjectScore | None:
         """Measures one query object; None without counterparts.
 
-        Args:
-            query: The query's objects.
-            row: Which of them.
-            counterparts: One in each reference that has any object.
-            partners: How many of them are its partners.
+        Of its ``counterparts``, one in each reference that has any object, some are ``partners``.
         """
         count = len(counterparts)
         if count == 0:
             return None
-        measured, normal = (
-            compare(query, row, counterparts, self.align, self.epsilon),
-            self.baseline,
-        )
+        measured = compare(query, row, counterparts, self.align, self.epsilon)
+        normal = self.baseline
         mean, spread, peak = normal, TYPICAL * normal, PEAK * normal
         if count > 1:
             # Distances of the references from each other, drawn towards what is typical.

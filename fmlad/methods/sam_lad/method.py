@@ -27,6 +27,7 @@ from torch import Tensor
 
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.memory.templates import coreset, image_vector
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
@@ -159,9 +160,7 @@ class SamLad:
     def _learned(self, state: SamLadState, copies: Sequence[ObjectMaps]) -> Learned:
         """Units of matching and measurement, from matching the templates with each other.
 
-        Args:
-            state: With the templates.
-            copies: Gently altered copies of a single template, the only variation it can show.
+        A single template shows no variation but that of its gently altered ``copies``.
         """
         config, templates = self.config, state.templates
         described = [describe(template, config.descriptor) for template in templates]
@@ -270,10 +269,7 @@ class SamLad:
     ) -> list[ReferenceMatch]:
         """A query's objects matched with each of its references, the nearest image first.
 
-        Args:
-            maps: Its objects.
-            state: What is remembered.
-            out: Templates that do not count.
+        The templates ``out`` do not count.
         """
         if state.learned is None:
             raise OptionError("With the preset 'paper', objects are compared by final_map alone.")
@@ -300,7 +296,7 @@ class SamLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> SamLadState:
         """Back from a saved detector."""
-        state = SamLadState.restore(tensors, meta, device)
+        state = SamLadState.restore(TensorReader(tensors, device), meta)
         learned, pooled = state.learned, self.config.pooled and self.config.align != "none"
         if (
             (state.bank is not None) != self._with_bank

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.memory.mahalanobis import mahalanobis
 from fmlad.methods.sam_lad.matching import describe
+from fmlad.objects.arrangement import Floats, Ints
 from fmlad.objects.assignment import transport
 from fmlad.objects.feature_maps import ObjectMaps
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 NEIGHBOURS = 2  # k
 DUSTBIN = 2.3457  # z, learned in SuperGlue: one of the values that ports of its weights have
@@ -33,9 +30,7 @@ MATCHED = 0.5  # share of the references from which an object counts as matched;
 def optimal_matching(d_q: Floats, d_r: Floats) -> tuple[Ints, Ints]:
     """Object Matching Module: partners ``(M,)``, -1 for the trash bin, and closest ``(M,)``.
 
-    Args:
-        d_q: Descriptors ``(M, C)`` of the query's objects, of norm 1.
-        d_r: The same of a reference's objects, ``(N, C)``.
+    Of the descriptors ``(M, C)`` and ``(N, C)``, of norm 1, of a query's and a reference's objects.
     """
     partner = closest = np.full(len(d_q), -1, np.int64)
     if min(len(d_q), len(d_r)) == 0:
@@ -60,20 +55,12 @@ def object_map(image: ObjectMaps, row: int, size: tuple[int, int]) -> Tensor:
 
 
 def final_map(
-    query: ObjectMaps,
-    references: Sequence[ObjectMaps],
-    epsilon: float,
-    c: float,
-    light: bool = False,
+    query: ObjectMaps, references: Sequence[ObjectMaps], epsilon: float, c: float, light: bool
 ) -> tuple[Tensor, list[Ints]]:
     """``M_final`` ``(H, W)`` of Eq. 15, or of Eq. 16 (``light``), and partners by reference.
 
-    Args:
-        query: The query's objects.
-        references: The objects of its k references.
-        epsilon: Of Eq. 11.
-        c: Of Eq. 14.
-        light: Whether unmatched objects alone count, with c = 1.
+    ``references`` are the objects of its k references; ``epsilon`` is that of Eq. 11, ``c`` that of
+    Eq. 14. With ``light``, unmatched objects alone count, with c = 1.
     """
     size, d_q = query.grid, describe(query, "literal").descriptors
     found = [optimal_matching(d_q, describe(one, "literal").descriptors) for one in references]

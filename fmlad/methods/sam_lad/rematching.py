@@ -27,7 +27,8 @@ from fmlad.methods.sam_lad.measurement import (
     ObjectScorer,
     counterparts_of,
 )
-from fmlad.objects.appearance import Floats, Objects
+from fmlad.objects.appearance import Objects
+from fmlad.objects.arrangement import Floats
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
 from fmlad.objects.instances import around
 
@@ -83,22 +84,14 @@ class Rematcher:
         return found
 
     def rematched(self, alone: Scores) -> list[Rematched]:
-        """All matches, after rematching.
-
-        Args:
-            alone: Each of the query's objects, measured as it was cut.
-        """
+        """All matches, after rematching; ``alone`` are the objects, measured as they were cut."""
         return [self._rematched(match, alone) for match in self.matches]
 
     def reconsidered(self, alone: Scores, chosen: Rematched) -> list[ObjectScore | None]:
         """Each object, measured by the cut of the lowest z-score.
 
-        Args:
-            alone: As they were cut.
-            chosen: The match with the best reference.
-
-        Returns:
-            Of objects that are one, the first stands for all, and None for the others.
+        Of objects that are one in the best match, ``chosen``, the first stands for all, and None
+        for the others.
         """
         found = list(alone)
         for row, one in enumerate(alone):
@@ -238,12 +231,8 @@ class Confirmation:
                 row: replace(place, whole=place.z_score * float(there[row]))
                 for row, place in one.absent.items()
             }
-            kept = replace(
-                match,
-                missing=match.missing * there,
-                extra=match.extra * here,
-                moved=match.moved * here,
-            )
+            extra, moved = match.extra * here, match.moved * here
+            kept = replace(match, missing=match.missing * there, extra=extra, moved=moved)
             results.append(replace(one, match=kept, absent=absent))
         return results
 
@@ -263,9 +252,7 @@ class Confirmation:
     def of_maps(self, maps: Mapping[str, FloatMap]) -> dict[str, FloatMap]:
         """Maps times how surely each cell changed."""
         sure = sureness(self.patches, self.alone)
-        return {
-            name: one * on_grid(sure, (one.shape[0], one.shape[1])) for name, one in maps.items()
-        }
+        return {k: one * on_grid(sure, (one.shape[0], one.shape[1])) for k, one in maps.items()}
 
     def _changed(self, boxes: Floats, image: ObjectMaps) -> Floats:
         """How surely boxes ``(n, 4)`` in pixels of the query or a reference changed, ``(n,)``."""

@@ -36,9 +36,8 @@ def painted(
     count a box and what lies in it twice).
 
     Args:
-        maps: The query's objects.
+        maps: The query's objects; ``objects``: each of them, measured.
         best: The match that costs least.
-        objects: Each object, measured.
         unmatched: Weight c of equation 14.
         smoothing: Gaussian sigma in cells, on ``measure``.
     """
@@ -70,11 +69,8 @@ def found_differences(
 ) -> list[Difference]:
     """Typed differences, highest score first: of matching, and of whole objects.
 
-    Args:
-        maps: The query's objects.
-        matches: With each reference.
-        best: The one that costs least; it names what is missing and extra.
-        objects: Each object, measured; None for those that are not reported.
+    The match that costs least, ``best``, names what is missing and extra; ``objects`` has None for
+    those that are not reported.
     """
     match, z_scores = best.match, _weighted(maps, objects)
     reported: set[int] = set()
@@ -163,7 +159,7 @@ def _missing(gone: int, maps: ObjectMaps, match: ReferenceMatch) -> Difference:
     box = as_box(match.reference.boxes()[gone] * [width, height, width, height])
     text = f"missing: '{name}' of the shots has no counterpart here"
     score = float(match.missing[gone])
-    return Difference("missing", name, 1.0, 0.0, box, "matching", score, text)
+    return Difference("missing", name, 1.0, 0.0, box, score, text, "matching")
 
 
 def _exchanged(gone: int, instead: int, maps: ObjectMaps, match: ReferenceMatch) -> Difference:
@@ -207,7 +203,7 @@ def _belongs_elsewhere(row: int, matches: Sequence[ReferenceMatch]) -> bool:
 
 def _about(maps: ObjectMaps, row: int, kind: Kind, score: float, text: str) -> Difference:
     box = as_box(maps.objects.boxes[row])
-    return Difference(kind, _name(maps, row), None, None, box, "matching", float(score), text)
+    return Difference(kind, _name(maps, row), None, None, box, float(score), text, "matching")
 
 
 def _name(maps: ObjectMaps, row: int) -> str:

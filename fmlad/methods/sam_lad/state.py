@@ -106,15 +106,12 @@ class SamLadState:
         }
 
     @classmethod
-    def restore(
-        cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
-    ) -> SamLadState:
+    def restore(cls, reader: TensorReader, meta: Mapping[str, Any]) -> SamLadState:
         """Inverse of :meth:`tensors` and :meth:`meta`.
 
         Raises:
             CorruptDetectorError: Something is missing, too much, or contradicts itself.
         """
-        reader = TensorReader(tensors, device)
         with reader.description("bank"):
             sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
             shots, numbers = int(meta["shots"]), tuple(int(number) for number in meta["numbers"])

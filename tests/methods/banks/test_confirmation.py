@@ -45,7 +45,7 @@ def deviation(kind: str, rows: tuple[int, ...], absent: tuple[int, ...] = ()) ->
 
 
 def check(found: list[Deviation], patches: np.ndarray) -> list[Deviation]:
-    return confirmed(found, cast(Scene, FakeScene()), patches.astype(np.float32))
+    return confirmed(found, cast(Scene, FakeScene()), patches.astype(np.float32), alone=False)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_single_shot_asks_for_more_than_its_copies_show(patches: np.ndarray) -
     (half,) = confirmed([same], scene, found, alone=True)  # 1.5 times the usual
     assert half.score == pytest.approx(2.0)
     assert confirmed([same], scene, found / 1.5, alone=True) == []
-    assert confirmed([same], scene, found / 1.5)[0].score == pytest.approx(4.0)
+    assert confirmed([same], scene, found / 1.5, alone=False)[0].score == pytest.approx(4.0)
 
 
 def test_sureness_rises_between_the_same_and_clearly_changed() -> None:

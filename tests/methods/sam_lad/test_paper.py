@@ -107,10 +107,10 @@ def test_it_is_the_paper_equation_by_equation(
 
 def test_objects_without_any_to_compare_with_are_unmatched() -> None:
     empty = image(3, 0)
-    found, (partner,) = final_map(image(1, 2), [empty], 0.01, 2.0)
+    found, (partner,) = final_map(image(1, 2), [empty], 0.01, 2.0, light=False)
     assert partner.tolist() == [-1, -1]
     assert found.max() > 0
-    assert final_map(empty, [image(1, 2)], 0.01, 2.0)[0].max() == 0
+    assert final_map(empty, [image(1, 2)], 0.01, 2.0, light=False)[0].max() == 0
 
 
 def test_the_preset_scores_by_its_final_map_alone() -> None:
@@ -123,7 +123,7 @@ def test_the_preset_scores_by_its_final_map_alone() -> None:
     evidence = method.evidence(view, state)
     maps = method._object_maps(view, state.selection)
     near = state.index.nearest(maps.vector, 2)
-    final, _ = final_map(maps, [state.templates[number] for number in near], 0.01, 2.0)
+    final, _ = final_map(maps, [state.templates[number] for number in near], 0.01, 2.0, light=False)
     np.testing.assert_array_equal(evidence.maps["measure"], final.numpy())
     assert evidence.scores == {"measure": float(final.max())}
     assert np.isfinite(detector.predict(draw(without(4), 20)).score)
