@@ -217,10 +217,7 @@ def groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     """No weight decay on vectors, as CLIP was trained."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": 0.1},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    return [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def imagenet() -> tuple[str, ...]:
