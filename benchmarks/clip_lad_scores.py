@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import fmlad
-from benchmarks.common import shared
+from benchmarks.common import scene_counts, shared
 from benchmarks.dice import NORMAL, photographs
 from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
@@ -72,11 +72,8 @@ def scene_paths(root: Path, name: str, world: int, images: int) -> dict[str, lis
     """Paths of one (sub-)category: all 60 training images (20 a type), and the test groups."""
     category, kind = split(name)
     tests = images * (3 if kind else 1)
-    counts = {
-        "train": 60, "validation": 0, "test_good": tests, "test_logical": tests,
-        "test_structural": tests,
-    }  # fmt: skip
-    folder = make_scenes(root / f"{category}-{world}-{tests}", category, world, counts)
+    home = root / f"{category}-{world}-{tests}"
+    folder = make_scenes(home, category, world, scene_counts(60, tests))
     found = {}
     for group in (TRAIN, *GROUPS):
         where = "train/good" if group == TRAIN else f"test/{group}"

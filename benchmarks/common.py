@@ -8,12 +8,18 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fmlad
 from fmlad.errors import DatasetError
+
+if TYPE_CHECKING:
+    from transformers import Dinov2Model
+
+    from fmlad.views import BackboneSet
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -31,14 +37,53 @@ def shared(*parts: str) -> Path:
     return path
 
 
+def json_options(given: Iterable[str]) -> dict[str, Any]:
+    """Options of a method from ``NAME=JSON`` each."""
+    return {name: json.loads(value) for name, _, value in (one.partition("=") for one in given)}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
+    """Of normal against anomalous scores."""
+    return fmlad.metrics.auroc([0] * len(good) + [1] * len(bad), [*good, *bad])
+
+
+def scene_counts(train: int, tests: int) -> dict[str, int]:
+    """Images of a category of scenes, ``tests`` in each test group, none for validation."""
+    groups = ("test_good", "test_logical", "test_structural")
+    return {"train": train, "validation": 0, **dict.fromkeys(groups, tests)}
+
+
+def builtin_backbones() -> BackboneSet:
+    """The embedded feature extractor and mask proposer, nothing cached on disk."""
+    from fmlad import profiles
+    from fmlad.views import BackboneSet
+
+    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
+    return BackboneSet(profiles.load_backbones(chosen, "cpu"))
+
+
+def dinov2_small() -> Dinov2Model:
+    """A DINOv2 ViT-S/14 of true size; its random weights do not change the time."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    return Dinov2Model(
+        Dinov2Config(
+            hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518,
+            patch_size=14,
+        )
+    ).eval()  # fmt: skip
+
+
 def keep(
-    name: str,
-    protocol: str,
-    figures: Mapping[str, Any],
-    *,
-    seeds: Sequence[int] | None = None,
+    name: str, protocol: str, figures: Mapping[str, Any], *, seeds: Sequence[int] | None = None,
     finished: bool = True,
-) -> None:
+) -> None:  # fmt: skip
     """Prints figures and writes them to ``benchmarks/results/NAME.json``.
 
     With them go protocol, command, commit, whether the code differed from it, and versions.

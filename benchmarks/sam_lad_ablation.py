@@ -13,7 +13,7 @@ reported is of world 0 and seeds from 0 on. Dice and DeepPCB had no say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import fmlad
 from benchmarks import dice as dice_photographs
 from benchmarks import pcb
+from benchmarks.common import scene_counts
 from benchmarks.scenes import GROUPS, open_all
 from fmlad import pipeline
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits
@@ -52,9 +53,7 @@ def draws(what: str, through: BackboneSet, root: Path, world: int) -> Iterator[D
         for seed in range(100 * world, 100 * world + DRAWS):
             yield f"seed {seed}", *_digits(through, seed)
     elif what == "scenes":
-        n = SCENE_IMAGES
-        counts = {"train": SHOTS, "validation": 0, "test_good": n, "test_logical": n,
-                  "test_structural": n}  # fmt: skip
+        counts = scene_counts(SHOTS, SCENE_IMAGES)
         for category in SCENE_CATEGORIES:
             train, tests, _ = open_all(category, root, counts, world)
             images = [(v, group != "good") for group in GROUPS for v in tests[group]]
@@ -110,12 +109,7 @@ def boards(through: BackboneSet, world: int, options: dict[str, Any]) -> float:
 
 
 def ablation(
-    through: BackboneSet,
-    root: Path,
-    world: int,
-    known: dict[str, Any],
-    keep: Any,
-    sets: Sequence[str] = SETS,
+    through: BackboneSet, root: Path, world: int, known: dict[str, Any], keep: Any
 ) -> dict[str, Any]:
     """AUROC by data set, variant and draw; mean and worst draw of each.
 
@@ -125,10 +119,9 @@ def ablation(
         world: 0 for what is reported.
         known: Figures of a run that was stopped.
         keep: Called with all figures after each draw.
-        sets: Data sets.
     """
     figures = dict(known)
-    for what in sets:
+    for what in SETS:
         if what == "deeppcb":
             for variant, options in VARIANTS.items():
                 key = f"{what}: {variant}: {PAIRS} pairs"
