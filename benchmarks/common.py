@@ -17,8 +17,6 @@ import fmlad
 from fmlad.errors import DatasetError
 
 if TYPE_CHECKING:
-    from transformers import Dinov2Model
-
     from fmlad.views import BackboneSet
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +26,7 @@ CODE = ("fmlad", "benchmarks", "prompts", ":!benchmarks/results")  # what figure
 
 def shared(*parts: str) -> Path:
     """A folder of the shared photographs: in ``$FMLAD_SHARED``, else ``../shared``."""
-    root = Path(os.environ.get("FMLAD_SHARED") or Path(__file__).parents[2] / "shared")
-    path = root.joinpath(*parts)
+    path = Path(os.environ.get("FMLAD_SHARED") or ROOT.parent / "shared").joinpath(*parts)
     if not path.exists():
         raise DatasetError(
             f"{path} does not exist; set FMLAD_SHARED to the folder with the photographs."
@@ -68,7 +65,7 @@ def builtin_backbones() -> BackboneSet:
     return BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
 
-def dinov2_small() -> Dinov2Model:
+def dinov2_small() -> Any:
     """A DINOv2 ViT-S/14 of true size; its random weights do not change the time."""
     from transformers import Dinov2Config, Dinov2Model
 
@@ -122,13 +119,9 @@ def command_line() -> str:
     Absolute paths are cut down to their names: they say nothing on another machine.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    start = (
-        ["python", "-m", spec.name.removesuffix(".__main__")]
-        if spec
-        else ["python", Path(sys.argv[0]).name]
-    )
+    start = ["-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).name]
     words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
-    return shlex.join([*start, *words])
+    return shlex.join(["python", *start, *words])
 
 
 def code_state() -> tuple[str | None, bool]:

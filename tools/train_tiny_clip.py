@@ -185,6 +185,7 @@ def embed(visual: Any, images: Tensor, reduced: bool) -> Tensor:
 
 def config(words: int) -> dict[str, Any]:
     """What open_clip needs to know."""
+    vision = {"image_size": SIDE, "patch_size": PATCH, "layers": 3, "width": 96, "head_width": 48}
     return {
         "model_cfg": {
             "embed_dim": 64,
@@ -194,7 +195,7 @@ def config(words: int) -> dict[str, Any]:
                 "layers": 3,
                 "width": 96,
                 "head_width": 48,
-            },
+            },  # fmt: skip
             "text_cfg": {
                 "context_length": 24,
                 "vocab_size": words,
@@ -209,7 +210,7 @@ def config(words: int) -> dict[str, Any]:
             "std": STD,
             "interpolation": "bicubic",
             "resize_mode": "squash",
-        },
+        },  # fmt: skip
     }
 
 
@@ -258,12 +259,9 @@ def save_tokenizer(folder: Path, words: list[str]) -> None:
         special_tokens=[("<start>", ids["<start>"]), ("<end>", ids["<end>"])],
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<start>",
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<start>",
         eos_token="<end>",
-    ).save_pretrained(folder)
+    ).save_pretrained(folder)  # fmt: skip
 
 
 def render(world: int) -> list[Plate]:
