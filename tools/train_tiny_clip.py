@@ -186,32 +186,11 @@ def embed(visual: Any, images: Tensor, reduced: bool) -> Tensor:
 def config(words: int) -> dict[str, Any]:
     """What open_clip needs to know."""
     vision = {"image_size": SIDE, "patch_size": PATCH, "layers": 3, "width": 96, "head_width": 48}
-    return {
-        "model_cfg": {
-            "embed_dim": 64,
-            "vision_cfg": {
-                "image_size": SIDE,
-                "patch_size": PATCH,
-                "layers": 3,
-                "width": 96,
-                "head_width": 48,
-            },  # fmt: skip
-            "text_cfg": {
-                "context_length": 24,
-                "vocab_size": words,
-                "width": 64,
-                "heads": 2,
-                "layers": 2,
-                "hf_tokenizer_name": "tiny_clip",
-            },
-        },
-        "preprocess_cfg": {
-            "mean": MEAN,
-            "std": STD,
-            "interpolation": "bicubic",
-            "resize_mode": "squash",
-        },  # fmt: skip
-    }
+    text: dict[str, Any] = {"vocab_size": words, "width": 64, "heads": 2, "layers": 2}
+    text |= {"context_length": 24, "hf_tokenizer_name": "tiny_clip"}
+    model = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text}
+    look = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
+    return {"model_cfg": model, "preprocess_cfg": look}
 
 
 def groups(model: torch.nn.Module) -> list[dict[str, Any]]:
