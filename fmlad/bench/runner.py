@@ -58,16 +58,10 @@ def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
         **latency(measured.rows),
         **{name: v for name, v in estimator.facts().items() if name != FIT_FRESH},
     }
-    return CellResult(
-        cell,
-        tuple(sample.name for sample in drawn.shots),
-        measured.rows,
-        measured.figures,
-        measured.curve,
-        cost,
-        (*dataset.notes, *measured.notes, *estimator.notes()),
-        environment(),
-    )
+    shots = tuple(sample.name for sample in drawn.shots)
+    figures, curve = measured.figures, measured.curve
+    notes = (*dataset.notes, *measured.notes, *estimator.notes())
+    return CellResult(cell, shots, measured.rows, figures, curve, cost, notes, environment())
 
 
 class Fitter:

@@ -40,13 +40,7 @@ UNSTATED = "auroc"  # published without saying over what it was averaged
 
 @dataclass(frozen=True)
 class TableCell:
-    """One place of a table.
-
-    Attributes:
-        text: What stands there.
-        small: Further lines below, in small print.
-        best: Whether it is the best of its kind.
-    """
+    """One place of a table, with further lines in ``small`` print below its text."""
 
     text: str
     small: tuple[str, ...] = ()

@@ -75,9 +75,6 @@ class Fault(ValueError):
         self.at = at
 
 
-# --- values --------------------------------------------------------------------------------------
-
-
 def _text(value: Any, most: int = LONGEST, what: str = "text", at: tuple[str, ...] = ()) -> str:
     if not isinstance(value, str):
         quotes = "" if isinstance(value, dict | list) or value is None else "; put it in quotes"
@@ -207,9 +204,6 @@ _Exemplars = Annotated[
     tuple[Annotated[Exemplar, PlainValidator(_exemplar)], ...],
     BeforeValidator(partial(_listed, example="{crop: nut.png}")),
 ]
-
-
-# --- sections ------------------------------------------------------------------------------------
 
 
 class _Section(BaseModel):
