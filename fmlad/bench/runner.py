@@ -129,9 +129,8 @@ def judge_all(
                 raise OptionError(f"{sample.name}: the score is not finite ({scored.score}).")
             threshold = None if scored.threshold is None else float(scored.threshold)
             of_sample = (sample.name, sample.kind, sample.defect)
-            rows.append(
-                ImageRecord(*of_sample, float(scored.score), threshold, seconds, scored.fresh)
-            )
+            value, fresh = float(scored.score), scored.fresh
+            rows.append(ImageRecord(*of_sample, value, threshold, seconds, fresh))
             if pixels is not None:
                 pixels.add(sample, scored.anomaly_map)
             if tell is not None:

@@ -103,10 +103,8 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
         keys = [key for key in groups if key.dataset == dataset]
         tasks = list(dict.fromkeys(key.task for key in keys))
         labels = list(dict.fromkeys(key.label for key in keys))
-        combinations = sorted(
-            {(key.shots, key.label) for key in keys},
-            key=lambda one: (one[0] == ALL, one[0], labels.index(one[1])),
-        )
+        pairs = {(key.shots, key.label) for key in keys}
+        combinations = sorted(pairs, key=lambda p: (p[0] == ALL, p[0], labels.index(p[1])))
         for chosen in [*([task] for task in tasks), *([tasks] if len(tasks) > 1 else [])]:
             title = chosen[0] if len(chosen) == 1 else ""
             for k, label in combinations:

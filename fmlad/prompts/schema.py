@@ -304,9 +304,8 @@ class _File(_Section):
     def _distinct(self) -> _File:
         """A word must not name two classes, nor both the background and a part."""
         owners = {word.casefold(): "the background" for word in self.coarse.background}
-        groups: list[tuple[Place, tuple[str, ...]]] = [
-            (("coarse", "foreground"), self.coarse.foreground)
-        ]
+        groups: list[tuple[Place, tuple[str, ...]]]
+        groups = [(("coarse", "foreground"), self.coarse.foreground)]
         groups += [(("fine", name, "words"), part.words) for name, part in self.fine.items()]
         for at, words in groups:
             for index, word in enumerate(words):
