@@ -160,10 +160,7 @@ def main() -> int:
             print(f"up to date: python -m {one.command}", flush=True)
         else:
             print(f"python -m {one.command}", flush=True)
-            code = subprocess.run(
-                [sys.executable, "-m", *one.argv()], cwd=common.ROOT, check=False
-            ).returncode
-            if code:
+            if code := subprocess.call([sys.executable, "-m", *one.argv()], cwd=common.ROOT):
                 short.append(f"python -m {one.command}: ended with {code}")
     for line in short:
         print(f"not done: {line}", file=sys.stderr)

@@ -31,7 +31,6 @@ from typing import Any
 import faiss
 import numpy as np
 
-import fmlad
 from benchmarks.clip_lad_scores import (
     GOOD,
     LOGICAL,
@@ -50,7 +49,7 @@ from benchmarks.clip_lad_scores import (
     scene_paths,
     split,
 )
-from benchmarks.common import code_name, keep
+from benchmarks.common import auroc, code_name, keep
 from fmlad.io.images import load_image
 from tests.datasets.test_scenes_gates import patches
 
@@ -88,9 +87,7 @@ def plain_patches(paths: Mapping[str, Sequence[Path]]) -> Figures:
     good = [score(path) for path in paths[GOOD]]
     figures = {}
     for group in (LOGICAL, STRUCTURAL):
-        bad = [score(path) for path in paths[group]]
-        truth = [0] * len(good) + [1] * len(bad)
-        figures[group.partition("_")[0]] = fmlad.metrics.auroc(truth, good + bad)
+        figures[group.partition("_")[0]] = auroc(good, [score(path) for path in paths[group]])
     return figures
 
 

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-import fmlad
-from benchmarks.common import shared
+from benchmarks.common import auroc, scene_counts, shared
 from benchmarks.dice import NORMAL, photographs
 from fmlad import pipeline, profiles
 from fmlad.datasets import make_scenes
@@ -72,11 +71,8 @@ def scene_paths(root: Path, name: str, world: int, images: int) -> dict[str, lis
     """Paths of one (sub-)category: all 60 training images (20 a type), and the test groups."""
     category, kind = split(name)
     tests = images * (3 if kind else 1)
-    counts = {
-        "train": 60, "validation": 0, "test_good": tests, "test_logical": tests,
-        "test_structural": tests,
-    }  # fmt: skip
-    folder = make_scenes(root / f"{category}-{world}-{tests}", category, world, counts)
+    home = root / f"{category}-{world}-{tests}"
+    folder = make_scenes(home, category, world, scene_counts(60, tests))
     found = {}
     for group in (TRAIN, *GROUPS):
         where = "train/good" if group == TRAIN else f"test/{group}"
@@ -121,12 +117,8 @@ class Bench:
     ) -> dict[str, Scores]:
         """Raw scores of left-out shots (``"left_out"``) and of each group, one mapping an image.
 
-        Args:
-            prompts: Name of the prompt set.
-            shots: Number of shots, or 0.
-            seed: Of the draw.
-            options: Of the method; ``fusion`` plays no part here.
-            objects: Whether there is a mask proposer; else regions are clusters, as in the paper.
+        ``fusion`` plays no part among the method's ``options``. Without ``objects`` there is no
+        mask proposer, and regions are clusters, as in the paper.
         """
         key = json.dumps([prompts, shots, seed, dict(options), objects])
         if key not in self.known:
@@ -232,30 +224,22 @@ class ShotPatches:
 
 
 def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str, float]:
-    """AUROC of logical and structural anomalies: fused, and each branch alone.
-
-    Args:
-        raw: Of one draw.
-        options: Of the method, for its fusion.
-        shots: Of the draw.
-    """
+    """AUROC of logical and structural anomalies in one draw: fused, and each branch alone."""
     method = ClipLad(ClipLadConfig(**options))
     figures = {}
     if raw["left_out"]:
         fusion = method.fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
     for group in (g for g in (LOGICAL, STRUCTURAL) if g in raw):
         both = [*raw[GOOD], *raw[group]]
-        truth = [0] * len(raw[GOOD]) + [1] * len(raw[group])
         columns = {branch: [scores[branch] for scores in both] for branch in both[0]}
         if raw["left_out"]:
             columns["fused"] = [fusion.fused(scores) for scores in both]
         else:
             columns["fused"] = [max(scores.values()) for scores in both]
         for column, values in columns.items():
-            finite = np.nan_to_num(np.array(values), nan=1e9, posinf=1e9)
-            figures[f"{column}, {group.partition('_')[0]}"] = fmlad.metrics.auroc(
-                truth, finite.tolist()
-            )
+            finite = np.nan_to_num(np.array(values), nan=1e9, posinf=1e9).tolist()
+            good, bad = finite[: len(raw[GOOD])], finite[len(raw[GOOD]) :]
+            figures[f"{column}, {group.partition('_')[0]}"] = auroc(good, bad)
     return figures
 
 

@@ -8,12 +8,16 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fmlad
 from fmlad.errors import DatasetError
+
+if TYPE_CHECKING:
+    from fmlad.views import BackboneSet
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -22,8 +26,7 @@ CODE = ("fmlad", "benchmarks", "prompts", ":!benchmarks/results")  # what figure
 
 def shared(*parts: str) -> Path:
     """A folder of the shared photographs: in ``$FMLAD_SHARED``, else ``../shared``."""
-    root = Path(os.environ.get("FMLAD_SHARED") or Path(__file__).parents[2] / "shared")
-    path = root.joinpath(*parts)
+    path = Path(os.environ.get("FMLAD_SHARED") or ROOT.parent / "shared").joinpath(*parts)
     if not path.exists():
         raise DatasetError(
             f"{path} does not exist; set FMLAD_SHARED to the folder with the photographs."
@@ -31,14 +34,53 @@ def shared(*parts: str) -> Path:
     return path
 
 
+def json_options(given: Iterable[str]) -> dict[str, Any]:
+    """Options of a method from ``NAME=JSON`` each."""
+    return {name: json.loads(value) for name, _, value in (one.partition("=") for one in given)}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
+    """Of normal against anomalous scores."""
+    return fmlad.metrics.auroc([0] * len(good) + [1] * len(bad), [*good, *bad])
+
+
+def scene_counts(train: int, tests: int) -> dict[str, int]:
+    """Images of a category of scenes, ``tests`` in each test group, none for validation."""
+    groups = ("test_good", "test_logical", "test_structural")
+    return {"train": train, "validation": 0, **dict.fromkeys(groups, tests)}
+
+
+def builtin_backbones() -> BackboneSet:
+    """The embedded feature extractor and mask proposer, nothing cached on disk."""
+    from fmlad import profiles
+    from fmlad.views import BackboneSet
+
+    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
+    return BackboneSet(profiles.load_backbones(chosen, "cpu"))
+
+
+def dinov2_small() -> Any:
+    """A DINOv2 ViT-S/14 of true size; its random weights do not change the time."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    return Dinov2Model(
+        Dinov2Config(
+            hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518,
+            patch_size=14,
+        )
+    ).eval()  # fmt: skip
+
+
 def keep(
-    name: str,
-    protocol: str,
-    figures: Mapping[str, Any],
-    *,
-    seeds: Sequence[int] | None = None,
+    name: str, protocol: str, figures: Mapping[str, Any], *, seeds: Sequence[int] | None = None,
     finished: bool = True,
-) -> None:
+) -> None:  # fmt: skip
     """Prints figures and writes them to ``benchmarks/results/NAME.json``.
 
     With them go protocol, command, commit, whether the code differed from it, and versions.
@@ -77,13 +119,9 @@ def command_line() -> str:
     Absolute paths are cut down to their names: they say nothing on another machine.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    start = (
-        ["python", "-m", spec.name.removesuffix(".__main__")]
-        if spec
-        else ["python", Path(sys.argv[0]).name]
-    )
+    start = ["-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).name]
     words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
-    return shlex.join([*start, *words])
+    return shlex.join(["python", *start, *words])
 
 
 def code_state() -> tuple[str | None, bool]:

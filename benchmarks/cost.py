@@ -15,8 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ import torch
 from PIL import Image
 
 import fmlad
-from benchmarks.common import keep
+from benchmarks.common import dinov2_small, keep, seconds
 from fmlad.methods.banks.config import BANKS
 from fmlad.methods.banks.method import BanksState
 from fmlad.pipeline import open_view
@@ -48,26 +46,12 @@ def pictures(count: int) -> list[np.ndarray]:
     return found
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def overhead() -> dict[str, float]:
-    """Whole predict (patch bank) over the bare forward pass of a true-size DINOv2-S.
-
-    Weights are random: they do not change the time.
-    """
-    from transformers import Dinov2Config, Dinov2Model
-
-    config = Dinov2Config(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
-    )
+    """Whole predict (patch bank) over the bare forward pass of a true-size DINOv2-S."""
     shots, queries = pictures(4), pictures(4 + ROUNDS)[4:]
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        Dinov2Model(config).save_pretrained(folder)
+        dinov2_small().save_pretrained(folder)
         backbones = {"feature_extractor": f"dinov2:{folder}"}
         detector = fmlad.Detector.from_shots(
             shots, profile="light", backbones=backbones, banks=("patch",)

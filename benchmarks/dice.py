@@ -18,19 +18,18 @@ were chosen on the seeds 100 and up, and on every other photograph only.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
 
 import fmlad
-from benchmarks.common import keep, shared
-from fmlad import pipeline, profiles
+from benchmarks.common import builtin_backbones, json_options, keep, shared
+from fmlad import pipeline
 from fmlad.io.images import load_image
 from fmlad.methods.banks.config import BANKS
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.views import BackboneSet, ImageView
+from fmlad.views import ImageView
 
 NORMAL, ODD = 6, (3, 4, 5, 7, 8, 9, 10)
 SHOTS = (1, 2, 4, 8, 16)
@@ -52,8 +51,7 @@ def photographs(every_other: bool = False) -> dict[str, int]:
 
 def open_views(names: list[str]) -> dict[str, ImageView]:
     """A view of each photograph, all through the same backbones."""
-    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    backbone_set = BackboneSet(profiles.load_backbones(chosen, "cpu"))
+    backbone_set = builtin_backbones()
     root = shared("data", "dice", "images")
     return {name: backbone_set.view(load_image(root / name), name) for name in names}
 
@@ -69,11 +67,8 @@ def cell(
         create_method("banks", options), [views[s] for s in shots], FitContext(seed=seed)
     )
     state: Any = fitted.state
-    truth: list[int] = []
+    truth, exact, agrees, decided = list[int](), list[bool](), list[bool](), list[bool]()
     scores: dict[str, list[float]] = {"fused": []}
-    exact: list[bool] = []
-    agrees: list[bool] = []
-    decided: list[bool] = []
     for name, number in dice.items():
         if name in shots:
             continue
@@ -127,8 +122,7 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default="dice", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
-    options: dict[str, Any] = {"banks": BANKS}
-    options |= {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
+    options = {"banks": BANKS, **json_options(arguments.option)}
     dice = photographs(arguments.tuning)
     views = open_views(list(dice))
     figures: dict[str, str] = {}
@@ -139,12 +133,8 @@ def main() -> None:
             figures[f"{k} shots, {key}"] = f"{np.mean(values):.3f} +- {np.std(values):.3f}"
             print(k, key, figures[f"{k} shots, {key}"], flush=True)
     if not arguments.tuning:
-        keep(
-            arguments.name,
-            f"six dice, builtin profile, 5 seeds, options {options}",
-            figures,
-            seeds=SEEDS,
-        )
+        protocol = f"six dice, builtin profile, 5 seeds, options {options}"
+        keep(arguments.name, protocol, figures, seeds=SEEDS)
 
 
 if __name__ == "__main__":

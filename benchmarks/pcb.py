@@ -16,7 +16,6 @@ at least 16 px apart, taken in order of height until there is one false peak per
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from PIL import Image
 from scipy import ndimage
 
 import fmlad
-from benchmarks.common import keep, shared
+from benchmarks.common import auroc, json_options, keep, shared
 
 PAIRS = slice(0, 30)
 SHIFT, TURN = 3.0, 1.0  # px, degrees
@@ -121,9 +120,7 @@ def run(which: slice, options: dict[str, Any], move: bool) -> dict[str, float]:
         "AUPRO@0.05": round(fmlad.metrics.aupro(maps, labels, 0.05), 3),
         "boxes hit at 1 false peak per image": round(hits, 3),
         "boxes": boxes,
-        "image AUROC, scans against their templates": round(
-            fmlad.metrics.auroc([1] * len(scores) + [0] * len(clean), scores + clean), 3
-        ),
+        "image AUROC, scans against their templates": round(auroc(clean, scores), 3),
     }
 
 
@@ -133,10 +130,7 @@ def main() -> None:
     parser.add_argument("--baselines", action="store_true", help="plain differences instead")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     arguments = parser.parse_args()
-    options: dict[str, Any] = {}
-    for option in arguments.option:
-        name, _, value = option.partition("=")
-        options[name] = json.loads(value)
+    options = json_options(arguments.option)
     which = slice(30, 60) if arguments.tuning else PAIRS
     if arguments.baselines:
         print(baselines(which))

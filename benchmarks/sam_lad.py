@@ -28,7 +28,6 @@ import argparse
 import json
 import resource
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -37,11 +36,19 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-import fmlad
-from benchmarks.common import keep, unfinished
+from benchmarks.common import (
+    auroc,
+    builtin_backbones,
+    dinov2_small,
+    json_options,
+    keep,
+    scene_counts,
+    seconds,
+    unfinished,
+)  # fmt: skip
 from benchmarks.sam_lad_ablation import DRAWS, ablation
 from benchmarks.scenes import GROUPS, open_all
-from fmlad import pipeline, profiles
+from fmlad import pipeline
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.digit_anatomy import DigitAnomaly
 from fmlad.memory.mahalanobis import mahalanobis
@@ -58,12 +65,6 @@ from fmlad.views import BackboneSet, ImageView
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 REFERENCES = 2
-
-
-def eyes() -> BackboneSet:
-    """The embedded backbones, nothing cached on disk."""
-    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    return BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
 
 class Known:
@@ -90,7 +91,7 @@ class Known:
 def matching(world: int, images: int) -> dict[str, Any]:
     """Precision, recall and F1 by category, descriptor and way of matching."""
     figures: dict[str, Any] = {}
-    through = eyes()
+    through = builtin_backbones()
     for name in SCENE_CATEGORIES:
         train = [Known(through, name, world, "train", index) for index in range(8)]
         tests = [Known(through, name, world, "test", index) for index in range(images)]
@@ -134,7 +135,7 @@ def matching(world: int, images: int) -> dict[str, Any]:
 
 def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[str, float]:
     """AUROC of one seed by number of shots: all anomalies, and each kind."""
-    through = eyes()
+    through = builtin_backbones()
     train = [
         through.view(render_digits(seed, "train", index).image, str(index))
         for index in range(max(shots))
@@ -161,8 +162,7 @@ def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[s
                 for s, t in zip(scores[k], truth, strict=True)
                 if t == kind or (kind == "all" and t != "good")
             ]
-            labels = [0] * len(good) + [1] * len(bad)
-            row[f"{k} shots: {kind}"] = fmlad.metrics.auroc(labels, good + bad)
+            row[f"{k} shots: {kind}"] = auroc(good, bad)
     return row
 
 
@@ -188,27 +188,18 @@ def scene(
         for branch, by_group in scores.items():
             good = by_group["good"]
             for group in GROUPS[1:]:
-                labels = [0] * len(good) + [1] * len(by_group[group])
-                kind = group.partition("_")[0]
-                row[f"{branch}, {kind}"] = fmlad.metrics.auroc(labels, good + by_group[group])
+                row[f"{branch}, {group.partition('_')[0]}"] = auroc(good, by_group[group])
         rows.append(row)
     return {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
 
 
-def seconds(work: Callable[[], object], rounds: int = 5) -> float:
-    """Median time of some work."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def median(work: Callable[[], object], rounds: int = 5) -> float:
+    """Median time of some work, s."""
+    return statistics.median(seconds(work) for _ in range(rounds))
 
 
 def cost() -> dict[str, Any]:
     """The measurement against k and C, and all steps over one DINOv2-S pass."""
-    from transformers import Dinov2Config, Dinov2Model
-
     from fmlad.methods.sam_lad.config import SamLadConfig
     from fmlad.methods.sam_lad.method import SamLad
 
@@ -220,19 +211,16 @@ def cost() -> dict[str, Any]:
             if channels != 384 and k != 4:
                 continue
             query, known = torch.randn(places, channels), torch.randn(k, places, channels)
-            took = seconds(lambda q=query, r=known: mahalanobis(q, r), 3)
+            took = median(lambda q=query, r=known: mahalanobis(q, r), 3)
             figures[f"measure, k {k}, C {channels}: s"] = round(took, 3)
             figures[f"measure, k {k}, C {channels}: MB of features"] = round(known.nbytes / 1e6)
             del query, known
-    network = Dinov2Config(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
-    )
-    model = Dinov2Model(network).eval()
+    model = dinov2_small()
     pixels = torch.randn(1, 3, 448, 448)
     with torch.inference_mode():
-        forward = seconds(lambda: model(pixel_values=pixels))
+        forward = median(lambda: model(pixel_values=pixels))
     figures["DINOv2-S forward at 448 px, s"] = round(forward, 3)
-    through = eyes()
+    through = builtin_backbones()
     aligns: tuple[tuple[Align, str], ...] = (
         ("box", "descriptors, matching and measurement"),
         ("none", "the paper's steps alone"),
@@ -248,7 +236,7 @@ def cost() -> dict[str, Any]:
             def work(query: ImageView = view, method: SamLad = method, state: Any = state) -> None:
                 method.evidence(query, state)
 
-            took = seconds(work)
+            took = median(work)
             figures[f"{name}, {k} references, s"] = round(took, 3)
             figures[f"{name}, {k} references, over the DINOv2-S forward"] = round(took / forward, 2)
     figures["threads"] = torch.get_num_threads()
@@ -268,7 +256,7 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default=None, help="of the file in benchmarks/results")
     a = parser.parse_args()
-    options = {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in a.option}
+    options = json_options(a.option)
     name = a.name or f"sam-lad-{a.what}"
     world = 1 if a.tuning else 0
     figures: dict[str, Any]
@@ -300,10 +288,7 @@ def main() -> None:
             f"options {options}"
         )
         figures = {} if a.tuning else unfinished(name, protocol)
-        n = a.images
-        counts = {
-            "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
-        }  # fmt: skip
+        counts = scene_counts(16, a.images)
         ways: dict[str, tuple[str, dict[str, Any]]] = {
             "sam-lad": ("sam-lad", options),
             "banks": ("banks", {}),
@@ -336,7 +321,7 @@ def main() -> None:
             if not a.tuning:
                 keep(name, protocol, now, seeds=kept_seeds, finished=False)
 
-        figures = ablation(eyes(), a.root, world, figures, record)
+        figures = ablation(builtin_backbones(), a.root, world, figures, record)
     else:
         protocol = f"random weights, {torch.get_num_threads()} threads, medians"
         figures = cost()

@@ -13,18 +13,19 @@ reported is of world 0 and seeds from 0 on. Dice and DeepPCB had no say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import fmlad
 from benchmarks import dice as dice_photographs
 from benchmarks import pcb
+from benchmarks.common import auroc, scene_counts
 from benchmarks.scenes import GROUPS, open_all
 from fmlad import pipeline
 from fmlad.datasets import DIGIT_ANOMALIES, SCENE_CATEGORIES, render_digits
+from fmlad.io.images import load_image
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.views import BackboneSet, ImageView
@@ -52,9 +53,7 @@ def draws(what: str, through: BackboneSet, root: Path, world: int) -> Iterator[D
         for seed in range(100 * world, 100 * world + DRAWS):
             yield f"seed {seed}", *_digits(through, seed)
     elif what == "scenes":
-        n = SCENE_IMAGES
-        counts = {"train": SHOTS, "validation": 0, "test_good": n, "test_logical": n,
-                  "test_structural": n}  # fmt: skip
+        counts = scene_counts(SHOTS, SCENE_IMAGES)
         for category in SCENE_CATEGORIES:
             train, tests, _ = open_all(category, root, counts, world)
             images = [(v, group != "good") for group in GROUPS for v in tests[group]]
@@ -74,61 +73,41 @@ def draws(what: str, through: BackboneSet, root: Path, world: int) -> Iterator[D
 
 def _digits(through: BackboneSet, seed: int) -> tuple[list[ImageView], Images]:
     shots = [through.view(render_digits(seed, "train", i).image, str(i)) for i in range(SHOTS)]
-    pages: Images = [
-        (through.view(render_digits(seed, "test", i).image), False) for i in range(PAGES)
-    ]
-    for kind in DIGIT_ANOMALIES:
-        for i in range(PAGES_EACH):
-            pages.append((through.view(render_digits(seed, "test", i, kind).image), True))
-    return shots, pages
+    which = [(None, i) for i in range(PAGES)]
+    which += [(kind, i) for kind in DIGIT_ANOMALIES for i in range(PAGES_EACH)]
+    pages = [(render_digits(seed, "test", i, kind).image, kind is not None) for kind, i in which]
+    return shots, [(through.view(page), odd) for page, odd in pages]
 
 
-def auroc(shots: list[ImageView], images: Images, options: dict[str, Any]) -> float:
-    """Of one detector over some images."""
+def judged(shots: list[ImageView], images: Images, options: dict[str, Any]) -> float:
+    """AUROC of one detector over some images."""
     fitted = pipeline.fit(create_method("sam-lad", options), shots, FitContext())
-    scores = [pipeline.judge(view, fitted).score for view, _ in images]
-    return fmlad.metrics.auroc([int(odd) for _, odd in images], scores)
+    scores = [(pipeline.judge(view, fitted).score, odd) for view, odd in images]
+    return auroc([s for s, odd in scores if not odd], [s for s, odd in scores if odd])
 
 
 def boards(through: BackboneSet, world: int, options: dict[str, Any]) -> float:
     """AUROC of DeepPCB's scans against moved templates, each judged by its own template."""
-    from fmlad.io.images import load_image
-
-    scores: list[float] = []
-    labels: list[int] = []
-    start = 30 * world
-    for template, scan, _ in pcb.pairs(slice(start, start + PAIRS)):
+    good, bad = list[float](), list[float]()
+    for template, scan, _ in pcb.pairs(slice(30 * world, 30 * world + PAIRS)):
         pixels = load_image(template)
         normal = np.stack([pcb.moved(pixels[..., i], 1, "nearest") for i in range(3)], axis=-1)
-        fitted = pipeline.fit(
-            create_method("sam-lad", options), [through.view(pixels)], FitContext()
-        )
-        for picture, odd in ((load_image(scan), 1), (normal, 0)):
-            scores.append(pipeline.judge(through.view(picture), fitted).score)
-            labels.append(odd)
-    return fmlad.metrics.auroc(labels, scores)
+        method = create_method("sam-lad", options)
+        fitted = pipeline.fit(method, [through.view(pixels)], FitContext())
+        bad.append(pipeline.judge(through.view(load_image(scan)), fitted).score)
+        good.append(pipeline.judge(through.view(normal), fitted).score)
+    return auroc(good, bad)
 
 
 def ablation(
-    through: BackboneSet,
-    root: Path,
-    world: int,
-    known: dict[str, Any],
-    keep: Any,
-    sets: Sequence[str] = SETS,
+    through: BackboneSet, root: Path, world: int, known: dict[str, Any], keep: Any
 ) -> dict[str, Any]:
     """AUROC by data set, variant and draw; mean and worst draw of each.
 
-    Args:
-        through: Backbones.
-        root: Where scenes are made.
-        world: 0 for what is reported.
-        known: Figures of a run that was stopped.
-        keep: Called with all figures after each draw.
-        sets: Data sets.
+    ``known`` are figures of a run that was stopped; ``keep`` gets all figures after each draw.
     """
     figures = dict(known)
-    for what in sets:
+    for what in SETS:
         if what == "deeppcb":
             for variant, options in VARIANTS.items():
                 key = f"{what}: {variant}: {PAIRS} pairs"
@@ -139,7 +118,7 @@ def ablation(
                 for variant, options in VARIANTS.items():
                     key = f"{what}: {variant}: {name}"
                     if key not in figures:
-                        figures[key] = round(auroc(shots, images, options), 4)
+                        figures[key] = round(judged(shots, images, options), 4)
                         print(key, figures[key], flush=True)
                 keep(figures)
         for variant in VARIANTS:

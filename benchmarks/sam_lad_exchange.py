@@ -27,7 +27,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import keep, unfinished
+from benchmarks.common import keep, scene_counts, seconds, unfinished
 from benchmarks.sam_lad import scene
 from benchmarks.scenes import open_all
 from benchmarks.squeezenet import SqueezeNet
@@ -109,11 +109,7 @@ def upsampling(view: ImageView, features: Handmade, factor: int) -> dict[str, fl
     """Seconds and operations of the upsampler for one picture."""
     level = next(iter(features.encode(view.tensor).levels.values()))
     joint = JointBilateral()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        joint(level, view.tensor, factor)
-        times.append(time.perf_counter() - start)
+    times = [seconds(lambda: joint(level, view.tensor, factor)) for _ in range(5)]
     cells = level.shape[-2] * level.shape[-1]
     found = operations("joint bilateral", factor, level.shape[1], cells)
     return {"s": round(float(np.median(times)), 4), "GFLOP": round(found / 1e9, 4)}
@@ -127,12 +123,8 @@ def main() -> None:
     parser.add_argument("--category", nargs="+", default=list(SCENE_CATEGORIES))
     parser.add_argument("--name", default=None, help="of the file in benchmarks/results")
     a = parser.parse_args()
-    n = a.images
-    counts = {
-        "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
-    }  # fmt: skip
     name = a.name or f"sam-lad-{a.what}"
-    protocol = f"scenes-v1, seed 0, 4 shots, 1 draw, {n} images a group"
+    protocol = f"scenes-v1, seed 0, 4 shots, 1 draw, {a.images} images a group"
     figures = unfinished(name, protocol)
     ways: dict[str, tuple[Callable[[], Backbone], int]]
     if a.what == "backbones":
@@ -142,7 +134,7 @@ def main() -> None:
     for category in a.category:
         if all(f"{category}: {label}" in figures for label in ways):
             continue
-        opened, proposer = open_all(category, a.root, counts, 0), Shared()
+        opened, proposer = open_all(category, a.root, scene_counts(16, a.images), 0), Shared()
         for label, (make, factor) in ways.items():
             if f"{category}: {label}" in figures:
                 continue

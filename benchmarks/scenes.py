@@ -25,16 +25,15 @@ from typing import Any
 
 import numpy as np
 
-import fmlad
-from benchmarks.common import keep
-from fmlad import pipeline, profiles
+from benchmarks.common import auroc, builtin_backbones, json_options, keep, scene_counts
+from fmlad import pipeline
 from fmlad.datasets import SCENE_CATEGORIES, make_scenes
 from fmlad.findings import Box, Finding
 from fmlad.io.images import load_image
 from fmlad.methods.banks.config import BANKS
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.views import BackboneSet, ImageView
+from fmlad.views import ImageView
 
 SHOTS = 4
 SWITCHES = ("hierarchy", "place", "scaling", "registration")
@@ -58,8 +57,7 @@ def open_all(
 ) -> tuple[list[ImageView], dict[str, list[ImageView]], Path]:
     """Training views, test views by group, and where the truths of logical anomalies are."""
     folder = make_scenes(root / f"{name}-{world}-{counts['test_good']}", name, world, counts)
-    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
-    backbone_set = BackboneSet(profiles.load_backbones(chosen, "cpu"))
+    backbone_set = builtin_backbones()
 
     def opened(path: Path) -> ImageView:
         return backbone_set.view(load_image(path), path.stem)
@@ -70,12 +68,9 @@ def open_all(
 
 
 def category(
-    train: list[ImageView],
-    tests: dict[str, list[ImageView]],
-    sidecars: Path,
-    seeds: int,
+    train: list[ImageView], tests: dict[str, list[ImageView]], sidecars: Path, seeds: int,
     options: dict[str, Any],
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Mean figures of one category."""
     rows = []
     for seed in range(seeds):
@@ -105,10 +100,7 @@ def category(
         for which, by_group in scores.items():
             good = by_group["good"]
             for group in GROUPS[1:]:
-                bad = by_group[group]
-                truth_labels = [0] * len(good) + [1] * len(bad)
-                key = f"{which}, {group.partition('_')[0]}"
-                row[key] = fmlad.metrics.auroc(truth_labels, good + bad)
+                row[f"{which}, {group.partition('_')[0]}"] = auroc(good, by_group[group])
         alarms = [bool(fitted.calibration.decide(score)) for score in scores["fused"]["good"]]
         row["false alarms"] = float(np.mean(alarms))
         row["detected logical"] = len(kinds) / max(len(tests["logical_anomalies"]), 1)
@@ -121,17 +113,14 @@ def category(
 
 
 def ablations(
-    train: list[ImageView],
-    tests: dict[str, list[ImageView]],
-    sidecars: Path,
-    seeds: int,
+    opened: tuple[list[ImageView], dict[str, list[ImageView]], Path], seeds: int,
     options: dict[str, Any],
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Fused and histogram AUROC with one switch off at a time."""
     figures = {}
     for switch in ("nothing", *SWITCHES):
         changed = options if switch == "nothing" else options | {switch: False}
-        row = category(train, tests, sidecars, seeds, changed)
+        row = category(*opened, seeds, changed)
         for which in ("fused", "histogram"):
             for group in ("logical", "structural"):
                 figures[f"without {switch}: {which}, {group}"] = row[f"{which}, {group}"]
@@ -149,17 +138,14 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--name", default="scenes", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
-    options: dict[str, Any] = {"banks": BANKS}
-    options |= {o.partition("=")[0]: json.loads(o.partition("=")[2]) for o in arguments.option}
+    options = {"banks": BANKS, **json_options(arguments.option)}
     n = arguments.images
-    counts = {
-        "train": 16, "validation": 0, "test_good": n, "test_logical": n, "test_structural": n,
-    }  # fmt: skip
+    counts = scene_counts(16, n)
     table: dict[str, dict[str, float]] = {}
     for name in arguments.category:
         opened = open_all(name, arguments.root, counts, arguments.world)
         if arguments.ablations:
-            table[name] = ablations(*opened, arguments.seeds, options)
+            table[name] = ablations(opened, arguments.seeds, options)
         else:
             table[name] = category(*opened, arguments.seeds, options)
         print(name, {key: round(value, 3) for key, value in table[name].items()}, flush=True)
@@ -168,9 +154,8 @@ def main() -> None:
     figures = {f"{c}: {k}": round(v, 3) for c, row in table.items() for k, v in row.items()}
     if arguments.world == 0:
         protocol = f"scenes-v1, seed 0, {SHOTS} shots, {arguments.seeds} seeds, {n} images a group"
-        keep(
-            arguments.name, f"{protocol}, options {options}", figures, seeds=range(arguments.seeds)
-        )
+        protocol += f", options {options}"
+        keep(arguments.name, protocol, figures, seeds=range(arguments.seeds))
     else:
         print({key: round(value, 3) for key, value in table["mean"].items()})
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import keep
+from benchmarks.common import dinov2_small, keep, seconds
 from fmlad.backbones import featup
 from fmlad.backbones.embedded.bilateral import JointBilateral
 from fmlad.backbones.upsampling import FACTORS
@@ -69,20 +68,9 @@ def operations(
     return total + fine * 2 * channels**2
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def costs() -> dict[str, object]:
-    from transformers import Dinov2Config, Dinov2Model
-
     torch.manual_seed(0)
-    config = Dinov2Config(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
-    )
-    network = Dinov2Model(config).eval()
+    network = dinov2_small()
     picture = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
     features = torch.randn(1, CHANNELS, GRID, GRID)
     upsamplers = {"featup": random_stack(), "joint bilateral": JointBilateral()}

@@ -185,42 +185,19 @@ def embed(visual: Any, images: Tensor, reduced: bool) -> Tensor:
 
 def config(words: int) -> dict[str, Any]:
     """What open_clip needs to know."""
-    return {
-        "model_cfg": {
-            "embed_dim": 64,
-            "vision_cfg": {
-                "image_size": SIDE,
-                "patch_size": PATCH,
-                "layers": 3,
-                "width": 96,
-                "head_width": 48,
-            },
-            "text_cfg": {
-                "context_length": 24,
-                "vocab_size": words,
-                "width": 64,
-                "heads": 2,
-                "layers": 2,
-                "hf_tokenizer_name": "tiny_clip",
-            },
-        },
-        "preprocess_cfg": {
-            "mean": MEAN,
-            "std": STD,
-            "interpolation": "bicubic",
-            "resize_mode": "squash",
-        },
-    }
+    vision = {"image_size": SIDE, "patch_size": PATCH, "layers": 3, "width": 96, "head_width": 48}
+    text: dict[str, Any] = {"vocab_size": words, "width": 64, "heads": 2, "layers": 2}
+    text |= {"context_length": 24, "hf_tokenizer_name": "tiny_clip"}
+    model = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text}
+    look = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
+    return {"model_cfg": model, "preprocess_cfg": look}
 
 
 def groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     """No weight decay on vectors, as CLIP was trained."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": 0.1},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    return [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def imagenet() -> tuple[str, ...]:
@@ -261,12 +238,9 @@ def save_tokenizer(folder: Path, words: list[str]) -> None:
         special_tokens=[("<start>", ids["<start>"]), ("<end>", ids["<end>"])],
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<start>",
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<start>",
         eos_token="<end>",
-    ).save_pretrained(folder)
+    ).save_pretrained(folder)  # fmt: skip
 
 
 def render(world: int) -> list[Plate]:

@@ -206,20 +206,12 @@ def judge(
                 verdicts.append(_judge_one(detector, read_file(path), number, folder))
             if progress:
                 progress(number, len(queries), "judging images")
-        return Result(
-            method,
-            profile,
-            None if verdicts else "None of the images to judge could be judged.",
-            problems,
-            verdicts,
-            [
-                replace(report, name=picture.name)
-                for report, picture in zip(detector.shots, pictures, strict=True)
-            ],
-            [picture.remark for picture in pictures if picture.remark],
-            detector.calibration.describe(),
-            refitted,
-        )
+        failure = None if verdicts else "None of the images to judge could be judged."
+        pairs = zip(detector.shots, pictures, strict=True)
+        reports = [replace(report, name=picture.name) for report, picture in pairs]
+        remarks = [picture.remark for picture in pictures if picture.remark]
+        how = detector.calibration.describe()
+        return Result(method, profile, failure, problems, verdicts, reports, remarks, how, refitted)
     except FmladError as error:
         message = str(error)
     except Exception as error:
@@ -269,12 +261,8 @@ def read_file(path: str | Path) -> Picture:
     except FmladError as error:
         raise type(error)(str(error).replace(nameless, name)) from error
     remarks = [str(w.message) for w in caught if str(w.message).startswith(nameless)]
-    return Picture(
-        name,
-        pixels,
-        hashlib.sha256(content).hexdigest(),
-        remarks[0].replace(nameless, name) if remarks else None,
-    )
+    remark = remarks[0].replace(nameless, name) if remarks else None
+    return Picture(name, pixels, hashlib.sha256(content).hexdigest(), remark)
 
 
 def shrunk(picture: Image.Image, side: int) -> Image.Image:
@@ -323,14 +311,6 @@ def _judge_one(detector: Detector, picture: Picture, number: int, folder: Path |
         # Numbered, since two files of one name may come from different folders.
         map_file = folder / f"map-{number}-{Path(picture.name).stem}.npy"
         np.save(map_file, found.anomaly_map)
-    return Verdict(
-        found.name,
-        found.score,
-        found.threshold,
-        verdict_word(found.is_anomalous),
-        found.findings,
-        notes,
-        found.to_dict(),
-        shrunk(found.overlay(), PICTURE_SIDE),
-        map_file,
-    )
+    said = (found.name, found.score, found.threshold, verdict_word(found.is_anomalous))
+    overlay = shrunk(found.overlay(), PICTURE_SIDE)
+    return Verdict(*said, found.findings, notes, found.to_dict(), overlay, map_file)

@@ -53,10 +53,8 @@ class ImageDraws:
         odd = [row for row in rows if row.kind != "good"]
         if name == "auroc_micro":
             return self._auroc(normal, odd)
-        parts = [
-            self._auroc(normal, [row for row in odd if row.kind == kind])
-            for kind in ("logical", "structural")
-        ]
+        kinds = ("logical", "structural")
+        parts = [self._auroc(normal, [row for row in odd if row.kind == kind]) for kind in kinds]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
 
     def _auroc(self, normal: Sequence[ImageRecord], odd: Sequence[ImageRecord]) -> Floats:

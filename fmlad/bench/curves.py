@@ -21,14 +21,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 42  # px around the plot
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a plot.
+    """One line of a plot: ``x`` and ``y`` are ``(n,)``, x rising.
 
-    Attributes:
-        label: In the legend.
-        x: ``(n,)``, rising.
-        y: ``(n,)``.
-        colour: Number of its colour, from 0.
-        dash: Number of its dash, from 0 (solid).
+    ``colour`` and ``dash`` are numbered from 0; dash 0 is solid.
     """
 
     label: str
@@ -43,14 +38,11 @@ class Axes:
     """What a plot is drawn in; y goes from 0 to 1.
 
     Attributes:
-        x_label: Under the frame.
-        y_label: On its left.
         x_max: Right end of the x axis, from 0.
         steps: Between the ticks of the x axis.
         chance: Whether the diagonal is drawn.
         mark: Place of an upright line, or None.
-        width: Of the plot in px.
-        height: Of the plot in px.
+        width, height: Of the plot in px.
     """
 
     x_label: str

@@ -199,15 +199,7 @@ def make_estimator(entry: Entry, views: ViewCache, device: str = "auto") -> Esti
 
 def _weights_mb(backbones: Mapping[str, Backbone]) -> float:
     """MiB of all networks that backbones hold; 0 for those without any."""
-    modules = {
-        id(part): part
-        for backbone in backbones.values()
-        for part in (backbone, *getattr(backbone, "__dict__", {}).values())
-        if isinstance(part, nn.Module)
-    }
-    tensors = {
-        tensor.data_ptr(): tensor.nbytes
-        for module in modules.values()
-        for tensor in (*module.parameters(), *module.buffers())
-    }
-    return sum(tensors.values()) / 2**20
+    parts = [p for b in backbones.values() for p in (b, *getattr(b, "__dict__", {}).values())]
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    tensors = (tensor for m in modules for tensor in (*m.parameters(), *m.buffers()))
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values()) / 2**20

@@ -21,7 +21,6 @@ class Evaluation:
 
     Attributes:
         rows: One a test image, without those that are among the detector's shots.
-        figures: By name.
         alarms: Kind -> share of its images that were called anomalous; empty where nothing is
             decided.
         notes: What was left out, in plain sentences.

@@ -30,13 +30,10 @@ MAIN = ("auroc_mean", "auroc_micro", "aupro")  # the first that is there says ho
 
 @dataclass(frozen=True)
 class Example:
-    """One image and what was said of it.
+    """One image, why it is shown (``role``), and what was said of it.
 
-    Attributes:
-        role: Why it is shown.
-        row: As recorded; ``score`` is that of now.
-        overlay: The picture with heat, and boxes where the entry finds any.
-        sentences: Its first findings.
+    ``row`` is as recorded, ``score`` that of now; ``overlay`` is the picture with heat, and boxes
+    where the entry finds any; ``sentences`` are its first findings.
     """
 
     role: str
@@ -117,25 +114,22 @@ def _relative(row: ImageRecord) -> float:
 
 def examples_of(result: CellResult, count: int) -> EntryExamples:
     """Fits the entry of a cell again and shows some of its images."""
-    took, missing = result.cost.get("fit_seconds", 0.0), ""
-    examples: tuple[Example, ...] = ()
-    if took > PATIENCE:
+    if (took := result.cost.get("fit_seconds", 0.0)) > PATIENCE:
         missing = f"Not fitted again for pictures: a fit took {took:.0f} s."
-    else:
-        try:
-            examples = tuple(_judged_again(result, count))
-        except FmladError as error:
-            missing = f"No pictures, for the run cannot be repeated here: {error}"
-    return EntryExamples(result, examples, missing)
+        return EntryExamples(result, missing=missing)
+    try:
+        return EntryExamples(result, tuple(_judged_again(result, count)))
+    except FmladError as error:
+        missing = f"No pictures, for the run cannot be repeated here: {error}"
+        return EntryExamples(result, missing=missing)
 
 
 def _judged_again(result: CellResult, count: int) -> Iterator[Example]:
     dataset = open_task(result.cell.task)
 
     def found(samples: Sequence[Sample], name: str) -> Sample:
-        for sample in samples:
-            if sample.name == name:
-                return sample
+        if same := [sample for sample in samples if sample.name == name]:
+            return same[0]
         raise OptionError(f"the image {name!r} is not in the dataset any more.")
 
     chosen = [(role, row, found(dataset.test, row.name)) for role, row in pick(result.rows, count)]

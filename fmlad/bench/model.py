@@ -215,19 +215,15 @@ class Estimator(Protocol):
         Raises:
             FmladError: It cannot (weights missing, package missing, no use for prompts, ...).
         """
-        ...
 
     def score(self, image: Path) -> Scored:
         """Judges one image."""
-        ...
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of its figures must know, in plain sentences; may be empty."""
-        ...
 
     def facts(self) -> Mapping[str, float]:
         """Cost figures known after fitting, such as ``weights_mb`` and ``memory_mb``; may be {}.
 
         ``fit_fresh``, if it is there, is 0 where the last fit made use of what was computed before.
         """
-        ...

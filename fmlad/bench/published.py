@@ -58,11 +58,9 @@ class PublishedFigure:
         shots: How many; ``ALL`` (0) for all normal images, None for none.
         metric: A key of :data:`METRICS`.
         value: Above 0, and at most 1 where the metric is a share.
-        method: Its name.
         category_input: What the method is told or given about the category; "" for nothing.
         grade: A key of :data:`GRADES`.
         source: Paper or repository.
-        note: What else to know.
     """
 
     dataset: str
@@ -104,8 +102,5 @@ def published_figures() -> tuple[PublishedFigure, ...]:
 
 def published_for(dataset: str, category: str | None = None) -> tuple[PublishedFigure, ...]:
     """The figures of a dataset, "" for costs; only those of a category, "" for means, if given."""
-    return tuple(
-        one
-        for one in published_figures()
-        if one.dataset == dataset and category in (None, one.category)
-    )
+    found = (one for one in published_figures() if one.dataset == dataset)
+    return tuple(one for one in found if category in (None, one.category))

@@ -120,16 +120,10 @@ def load(folder: str | os.PathLike[str]) -> Results:
     plan, order = store.plan(), store.order()
     found = {result.cell.key: result for result in store.read()}
     failed = {failure.cell.key: failure for failure in store.failures()}
-    planned = set(order)
-    first = [found[key] for key in order if key in found]
-    rest = [result for key, result in found.items() if key not in planned]
-    return Results(
-        store.folder,
-        plan,
-        (*first, *rest),
-        tuple(failed[key] for key in order if key in failed and key not in found),
-        sum(key not in found and key not in failed for key in order),
-    )
+    cells = {key: found[key] for key in order if key in found} | found
+    lost = tuple(failed[key] for key in order if key in failed and key not in found)
+    missing = sum(key not in found and key not in failed for key in order)
+    return Results(store.folder, plan, tuple(cells.values()), lost, missing)
 
 
 def _engine(engine: str | Engine) -> Engine:

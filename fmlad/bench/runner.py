@@ -58,16 +58,10 @@ def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
         **latency(measured.rows),
         **{name: v for name, v in estimator.facts().items() if name != FIT_FRESH},
     }
-    return CellResult(
-        cell,
-        tuple(sample.name for sample in drawn.shots),
-        measured.rows,
-        measured.figures,
-        measured.curve,
-        cost,
-        (*dataset.notes, *measured.notes, *estimator.notes()),
-        environment(),
-    )
+    shots = tuple(sample.name for sample in drawn.shots)
+    figures, curve = measured.figures, measured.curve
+    notes = (*dataset.notes, *measured.notes, *estimator.notes())
+    return CellResult(cell, shots, measured.rows, figures, curve, cost, notes, environment())
 
 
 class Fitter:
@@ -135,9 +129,8 @@ def judge_all(
                 raise OptionError(f"{sample.name}: the score is not finite ({scored.score}).")
             threshold = None if scored.threshold is None else float(scored.threshold)
             of_sample = (sample.name, sample.kind, sample.defect)
-            rows.append(
-                ImageRecord(*of_sample, float(scored.score), threshold, seconds, scored.fresh)
-            )
+            value, fresh = float(scored.score), scored.fresh
+            rows.append(ImageRecord(*of_sample, value, threshold, seconds, fresh))
             if pixels is not None:
                 pixels.add(sample, scored.anomaly_map)
             if tell is not None:

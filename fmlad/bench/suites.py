@@ -39,11 +39,7 @@ PENALTY_SIDE = 128  # px of the pieces of photographs
 SQUEEZENET = "squeezenet1_0_imagenet.pth"  # torchvision's, in the folder of photographs
 
 DICE = "6 in 3-10 without trays.txt"
-PROMPTED = (
-    "scenes/breakfast_box",
-    "scenes/pushpins",
-    "scenes/screw_bag",
-)  # have a set of their own
+PROMPTED = ("scenes/breakfast_box", "scenes/pushpins", "scenes/screw_bag")  # have own sets
 
 
 def make_suite(
@@ -70,20 +66,12 @@ def make_suite(
 
 def _training_free(data: Path, shared: Shared, progress: Progress | None) -> Plan:
     photographs = _photographs(shared)
-    prompted = "clip-lad, category prompts"
+    prompted = Entry("clip-lad, category prompts", "clip-lad", PROFILE, prompts=CATEGORY)
+    entries = (*BANKS, Entry("sam-lad", "sam-lad", PROFILE), prompted)
+    tasks = (*_rendered(data, progress, TRAIN), *photographs)
     dice = tuple(task.title for task in photographs if task.dataset == "boxes")
-    return Plan(
-        (
-            *BANKS,
-            Entry("sam-lad", "sam-lad", PROFILE),
-            Entry(prompted, "clip-lad", PROFILE, prompts=CATEGORY),
-        ),
-        (*_rendered(data, progress, TRAIN), *photographs),
-        SHOTS,
-        SEEDS,
-        name="training-free",
-        only={prompted: (*PROMPTED, *dice)},
-    )
+    only = {prompted.label: (*PROMPTED, *dice)}
+    return Plan(entries, tasks, SHOTS, SEEDS, name="training-free", only=only)
 
 
 def _peers(data: Path, shared: Shared, progress: Progress | None) -> Plan:

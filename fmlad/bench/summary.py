@@ -37,13 +37,9 @@ class Line:
     """One entry, one number of shots, and one task or all tasks of a dataset.
 
     Attributes:
-        dataset: Its name.
-        task: Title of the task; "" for the mean over all tasks of the dataset.
-        tasks: How many tasks it is over.
-        shots: How many shots; ``ALL`` (0) for all.
-        seeds: Seeds it is over, in order.
+        task: Title of the task; "" for the mean over all ``tasks`` of the dataset.
+        shots: How many; ``ALL`` (0) for all.
         images: Test images judged a seed, at most.
-        figures: By name.
         cost: Mean of each cost figure; latencies over all fresh rows.
         category_prompts: Whether it was given words about the category.
         normals_beyond_k: Normal images handed to it beyond its shots, at most.
@@ -64,11 +60,9 @@ class Line:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two entries on the cells that both have finished.
+    """A ``figure`` of two entries on the cells that both have finished.
 
     Attributes:
-        first, second: Labels.
-        figure: What is compared.
         dataset: Its name; "" for all.
         shots: How many; None for all.
         cells: Number of pairs of cells of one task, number of shots and seed.
@@ -109,10 +103,8 @@ def summarise(results: Iterable[CellResult], *, draws: int = DRAWS, seed: int = 
         keys = [key for key in groups if key.dataset == dataset]
         tasks = list(dict.fromkeys(key.task for key in keys))
         labels = list(dict.fromkeys(key.label for key in keys))
-        combinations = sorted(
-            {(key.shots, key.label) for key in keys},
-            key=lambda one: (one[0] == ALL, one[0], labels.index(one[1])),
-        )
+        pairs = {(key.shots, key.label) for key in keys}
+        combinations = sorted(pairs, key=lambda p: (p[0] == ALL, p[0], labels.index(p[1])))
         for chosen in [*([task] for task in tasks), *([tasks] if len(tasks) > 1 else [])]:
             title = chosen[0] if len(chosen) == 1 else ""
             for k, label in combinations:
@@ -280,19 +272,11 @@ def _line(
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
         figures[name] = Figure(float(np.mean(values)), std, low, high)
     first = flat[0].cell
-    return Line(
-        first.entry,
-        first.task.dataset,
-        title,
-        len(table),
-        first.shots,
-        seeds,
-        max(len(cell.rows) for cell in flat),
-        figures,
-        _cost(flat),
-        first.entry.prompts is not None,
-        int(max(cell.cost.get("normals_beyond_k", 0) for cell in flat)),
-    )
+    facts = (first.entry, first.task.dataset, title, len(table), first.shots, seeds)
+    images = max(len(cell.rows) for cell in flat)
+    prompted = first.entry.prompts is not None
+    beyond = int(max(cell.cost.get("normals_beyond_k", 0) for cell in flat))
+    return Line(*facts, images, figures, _cost(flat), prompted, beyond)
 
 
 def _cost(cells: Sequence[CellResult]) -> dict[str, float]:

@@ -40,13 +40,7 @@ UNSTATED = "auroc"  # published without saying over what it was averaged
 
 @dataclass(frozen=True)
 class TableCell:
-    """One place of a table.
-
-    Attributes:
-        text: What stands there.
-        small: Further lines below, in small print.
-        best: Whether it is the best of its kind.
-    """
+    """One place of a table, with further lines in ``small`` print below its text."""
 
     text: str
     small: tuple[str, ...] = ()
@@ -179,10 +173,8 @@ def cost_table(lines: Sequence[Line]) -> Table:
     rows = []
     for line in lines:
         texts = [line.dataset, line.entry.label, shots_text(line.shots)]
-        texts += [
-            format(line.cost[name], COSTS[name][1]) if name in line.cost else NOTHING
-            for name in shown
-        ]
+        costs = ((COSTS[name][1], line.cost.get(name)) for name in shown)
+        texts += [NOTHING if cost is None else format(cost, form) for form, cost in costs]
         rows.append((line.dataset, tuple(texts)))
     return make_table(("dataset", "entry", "k", *(COSTS[name][0] for name in shown)), rows, words=2)
 

@@ -79,7 +79,6 @@ class Engine(Protocol):
 
         A cell that raises is a :class:`FailedCell`, and the rest goes on.
         """
-        ...
 
 
 class LocalEngine:

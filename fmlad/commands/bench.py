@@ -259,10 +259,8 @@ def _print_results(results: Results, as_json: bool) -> None:
         return
     shown = [name for name in SHOWN if any(name in line.figures for line in lines)]
     if lines:
-        output.print_table(
-            ("task", "entry", "shots", "seeds", *shown, "p50 s"),
-            [_line_row(line, shown) for line in lines],
-        )
+        heading = ("task", "entry", "shots", "seeds", *shown, "p50 s")
+        output.print_table(heading, [_line_row(line, shown) for line in lines])
     for one in results.failed:
         typer.echo(f"failed: {one.cell.key}: {one.message}", err=True)
     made_by = {(c.environment.get("fmlad"), c.environment.get("commit")) for c in results}

@@ -80,9 +80,8 @@ def demo(
         ]
         output.print_json({"report": str(report), "detector": str(saved), "cases": told})
         return
-    output.print_table(
-        ("what it is", "verdict", "score", "first finding"), [_row(c) for c in cases]
-    )
+    heading = ("what it is", "verdict", "score", "first finding")
+    output.print_table(heading, [_row(case) for case in cases])
     typer.echo(summary(cases))
     typer.echo(f"Report with pictures: {report}")
 
@@ -121,7 +120,6 @@ def _check_folder(out: Path) -> None:
 
 def _annotation(sidecar: Path) -> str:
     """What is wrong with a scene, in words."""
-    anomaly = json.loads(sidecar.read_text())["anomaly"]
-    return (
-        "normal" if anomaly is None else f"{anomaly['kind']}: {anomaly['name']}".replace("_", " ")
-    )
+    if (anomaly := json.loads(sidecar.read_text())["anomaly"]) is None:
+        return "normal"
+    return f"{anomaly['kind']}: {anomaly['name']}".replace("_", " ")

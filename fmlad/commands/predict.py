@@ -83,10 +83,9 @@ def predict(
             else:
                 failed += 1
     if not as_json and len(inputs) > 1:
-        typer.echo(
-            f"{len(inputs)} images: {anomalous} anomalous, "
-            f"{len(inputs) - anomalous - failed} not, {failed} could not be read"
-        )
+        normal = len(inputs) - anomalous - failed
+        told = f"{anomalous} anomalous, {normal} not, {failed} could not be read"
+        typer.echo(f"{len(inputs)} images: {told}")
     if fail_on_anomaly and anomalous:
         raise typer.Exit(ANOMALOUS)
     if failed:

@@ -96,9 +96,8 @@ def compare(
         (f"shuffled {nouns} (of {sets[0].name}{same})", shuffled),
     ]
     size = min(draw_of, len(shots))
-    draws = [
-        np.random.default_rng(seed).choice(len(shots), size, replace=False) for seed in range(seeds)
-    ]
+    generators = map(np.random.default_rng, range(seeds))
+    draws = [generator.choice(len(shots), size, replace=False) for generator in generators]
     rows: list[ComparedSet] = []
     first: npt.NDArray[np.float64] | None = None
     for number, (title, prompts) in enumerate(variants):

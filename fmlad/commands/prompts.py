@@ -109,9 +109,8 @@ def compare(
     backbone_set = method_backbones("clip-lad", profile, override, device)
 
     def opened(folder: Path) -> list[ImageView]:
-        return [
-            backbone_set.view(load_image(path), str(path)) for path in expand_sources(str(folder))
-        ]
+        paths = expand_sources(str(folder))
+        return [backbone_set.view(load_image(path), str(path)) for path in paths]
 
     good: list[ImageView] = []
     bad: list[ImageView] = []

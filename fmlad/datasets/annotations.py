@@ -44,11 +44,8 @@ class MaskFinder:
         self._layers: dict[str, tuple[Path, ...]] = {}
         self._files: dict[str, Path] = {}
         if folder.is_dir():
-            self._layers = {
-                path.name.lower(): tuple(found)
-                for path in folders(folder)
-                if (found := lister.images(path))
-            }
+            layers = ((path.name.lower(), lister.images(path)) for path in folders(folder))
+            self._layers = {name: tuple(found) for name, found in layers if found}
             self._files = {path.stem.lower(): path for path in lister.images(folder)}
         self._used: set[str] = set()
 

@@ -72,9 +72,8 @@ class BoxRule:
     def parse(cls, text: str) -> BoxRule:
         """Reads a rule; OptionError where it is none."""
         whole = _RULE.fullmatch(text)
-        parts = [
-            _CONDITION.fullmatch(part) for part in (whole["conditions"] if whole else "").split(";")
-        ]
+        texts = (whole["conditions"] if whole else "").split(";")
+        parts = [*map(_CONDITION.fullmatch, texts)]
         conditions = tuple(
             Condition(_range(m[2], m[3], text), int(m[1]) if m[1] else None) for m in parts if m
         )

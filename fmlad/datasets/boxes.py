@@ -50,16 +50,11 @@ def load_boxes(root: Path, category: str) -> Dataset:
             f"{what} image considered in {root} follows the rule {str(rule)!r}; expected some that "
             f"do and some that do not. Numbers of boxes found: {numbers}."
         )
-    outside = len(found) - len(left_out) - len(considered)
-    if outside:
-        notes.append(
-            f"Left out, since they have other numbers of boxes than {rule.considered}: "
-            f"{some(outside, 'image')}."
-        )
-    return Dataset(
-        "boxes", str(rule), None, root, tuple(train), (), tuple(test), None,
-        (*notes, POOL, *lister.notes()),
-    )  # fmt: skip
+    if outside := len(found) - len(left_out) - len(considered):
+        why = f"they have other numbers of boxes than {rule.considered}"
+        notes.append(f"Left out, since {why}: {some(outside, 'image')}.")
+    told = (*notes, POOL, *lister.notes())
+    return Dataset("boxes", str(rule), None, root, tuple(train), (), tuple(test), None, told)
 
 
 def _boxes(root: Path, lister: Lister) -> dict[Path, Counter[int]]:
@@ -103,7 +98,6 @@ def _left_out(
     listed = {word for line in read_lines(root / rule.without) for word in line.split()}
     out = {path for path in found if listed & {path.name, path.stem}}
     notes = [f"Left out, as listed in {rule.without}: {some(len(out), 'image')}."]
-    absent = len(listed - {name for path in out for name in (path.name, path.stem)})
-    if absent:
+    if absent := len(listed - {name for path in out for name in (path.name, path.stem)}):
         notes.append(f"Of no image: {some(absent, 'name')} in {rule.without}.")
     return out, notes

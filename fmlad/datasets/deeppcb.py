@@ -51,9 +51,8 @@ def load_deeppcb(root: Path, category: str) -> Dataset:
             f"00041000{_SCAN}.jpg with 00041000{_TEMPLATE}.jpg beside."
         )
     notes = ["There are no normal test images: figures over images cannot be computed."]
-    return Dataset(
-        "deeppcb", home.name, None, home, (), (), tuple(test), None, (*notes, *lister.notes())
-    )
+    notes += lister.notes()
+    return Dataset("deeppcb", home.name, None, home, (), (), tuple(test), None, tuple(notes))
 
 
 def _pairs_folder(folder: Path) -> Path | None:

@@ -87,9 +87,8 @@ def keep_type(found: Dataset, subtype: str, types: Mapping[Path, str | None]) ->
         "by the most similar training image."
     ]
     if unknown := len(found.train) - len(known):
-        notes.append(
-            f"Assigned in the same way: {some(unknown, 'training image')} without a known type."
-        )
+        images = some(unknown, "training image")
+        notes.append(f"Assigned in the same way: {images} without a known type.")
     return replace(
         found, subtype=subtype, notes=(*found.notes, *notes), train=keep(found.train),
         validation=keep(found.validation), test=keep(found.test),

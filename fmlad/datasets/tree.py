@@ -109,9 +109,8 @@ def read_tree(dataset: str, home: Path, category: str) -> Dataset:
         )
     anomalies = read_anomalies(lister, home, bad, rules, notes)
     tested = annotated(normals(lister, good, rules), anomalies)
-    found = Dataset(
-        dataset, category, None, home, tuple(shots), tuple(validation), (*tested, *anomalies)
-    )
+    splits = (tuple(shots), tuple(validation), (*tested, *anomalies))
+    found = Dataset(dataset, category, None, home, *splits)
     return replace(found, notes=(*differences(found), *notes, *lister.notes()))
 
 
@@ -165,10 +164,8 @@ def read_anomalies(
             )
         why = "There are no masks: nothing"
         if drawn is not None:
-            why = (
-                f"No mask in {drawn} bears the name of an image; expected some such as {expected}. "
-                "Nothing"
-            )
+            why = f"No mask in {drawn} bears the name of an image; expected some such as "
+            why += f"{expected}. Nothing"
         notes.append(f"{why} can be said about where anomalies are.")
     if spare:
         notes.append(f"There is no image to {some(spare, 'mask')}; are images missing?")

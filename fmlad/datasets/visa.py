@@ -47,9 +47,8 @@ def load_visa(root: Path, category: str) -> Dataset:
         if absent := len(found.test) - len(split):
             notes.append(f"Left out, since not in {table.name}: {some(absent, 'image')}.")
         train = tuple(s for s in good if split.get(s.path) == "train")
-        found = replace(
-            found, train=train, test=tuple(s for s in found.test if split.get(s.path) == "test")
-        )
+        test = tuple(s for s in found.test if split.get(s.path) == "test")
+        found = replace(found, train=train, test=test)
         notes = [*differences(found), *notes]
     else:
         notes.append(f"{'/'.join(SPLIT)} is missing, so this is not the official split. {POOL}")

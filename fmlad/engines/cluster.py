@@ -40,13 +40,9 @@ _CARRIED = ("OMP_WAIT_POLICY", "HF_HUB_OFFLINE", "OPENBLAS_NUM_THREADS", "MKL_NU
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker needs to know to compute as its driver would.
+    """What a worker needs to know to compute as its driver would; ``version`` is fmlad's.
 
-    Attributes:
-        version: Of fmlad.
-        threads: To compute with.
-        folder: Working folder of the driver, which relative paths start from.
-        needed: Whether there are such paths, so that the folder must be there.
+    Relative paths start from ``folder``; it is ``needed`` on a worker's machine if there are any.
     """
 
     version: str

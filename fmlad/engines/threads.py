@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Threads:
-    """Numbers of threads.
-
-    Attributes:
-        torch: Of PyTorch.
-        blas: Of NumPy's and SciPy's linear algebra.
-    """
+    """Numbers of threads: of PyTorch, and of NumPy's and SciPy's linear algebra."""
 
     torch: int
     blas: int
@@ -25,10 +20,8 @@ class Threads:
         from threadpoolctl import threadpool_info
 
         count = torch.get_num_threads()
-        pools = [
-            int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"
-        ]
-        return cls(count, max(pools, default=count))
+        blas = (p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+        return cls(count, max(map(int, blas), default=count))
 
     def apply(self) -> None:
         """Makes this process compute with them from now on."""

@@ -75,9 +75,6 @@ class Fault(ValueError):
         self.at = at
 
 
-# --- values --------------------------------------------------------------------------------------
-
-
 def _text(value: Any, most: int = LONGEST, what: str = "text", at: tuple[str, ...] = ()) -> str:
     if not isinstance(value, str):
         quotes = "" if isinstance(value, dict | list) or value is None else "; put it in quotes"
@@ -209,9 +206,6 @@ _Exemplars = Annotated[
 ]
 
 
-# --- sections ------------------------------------------------------------------------------------
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True)
     what: ClassVar[str]
@@ -310,9 +304,8 @@ class _File(_Section):
     def _distinct(self) -> _File:
         """A word must not name two classes, nor both the background and a part."""
         owners = {word.casefold(): "the background" for word in self.coarse.background}
-        groups: list[tuple[Place, tuple[str, ...]]] = [
-            (("coarse", "foreground"), self.coarse.foreground)
-        ]
+        groups: list[tuple[Place, tuple[str, ...]]]
+        groups = [(("coarse", "foreground"), self.coarse.foreground)]
         groups += [(("fine", name, "words"), part.words) for name, part in self.fine.items()]
         for at, words in groups:
             for index, word in enumerate(words):

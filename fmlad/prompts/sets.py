@@ -164,9 +164,8 @@ class PromptSet:
 def list_prompt_sets() -> list[str]:
     """Names of all bundled prompt sets, for :meth:`PromptSet.load`."""
     root = bundled_folder()
-    return sorted(
-        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
-    )
+    names = (path.relative_to(root).with_suffix("") for path in root.rglob("*.yaml"))
+    return sorted(name.as_posix() for name in names)
 
 
 def bundled_folder(package: Path | None = None) -> Path:

@@ -32,9 +32,8 @@ def read_file(path: Path) -> str:
     """Text of a prompt file; PromptError: missing, a folder, too large, not UTF-8."""
     try:
         if path.is_dir():
-            raise PromptError(
-                f"{path} is a folder; expected one YAML file, such as {path}/my.yaml."
-            )
+            example = f"{path}/my.yaml"
+            raise PromptError(f"{path} is a folder; expected one YAML file, such as {example}.")
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise PromptError(f"{path} is no regular file; expected a YAML file.")
         with path.open("rb") as file:

@@ -68,9 +68,8 @@ class Calibration:
         Raises:
             OptionError: The threshold is not a finite number.
         """
-        if threshold is not None:
-            threshold = _as_float(threshold)
-        return replace(self, threshold=threshold, source="user")
+        value = None if threshold is None else _as_float(threshold)
+        return replace(self, threshold=value, source="user")
 
     def decide(self, score: float) -> bool | None:
         """Whether a score is anomalous; None without a threshold."""
@@ -110,9 +109,8 @@ class Calibration:
             and isinstance(scores, list)
             and all(map(_finite, scores))
         ):
-            raise CorruptDetectorError(
-                f"The calibration of the saved detector is unreadable: {data!r}."
-            )
+            what = f"The calibration of the saved detector is unreadable: {data!r}."
+            raise CorruptDetectorError(what)
         return cls(threshold, cast(Source, source), tuple(scores))
 
 

@@ -23,28 +23,22 @@ class Fusion(Protocol):
     @property
     def scales(self) -> Mapping[str, float]:
         """Branch -> its unit, positive."""
-        ...
 
     @property
     def baseline(self) -> float:
         """A score up to which no shot is odd, however small those of the others are."""
-        ...
 
     def scaled(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of some branches on the common scale."""
-        ...
 
     def fused(self, scores: Mapping[str, float]) -> float:
         """The image score, of the scores of all branches."""
-        ...
 
     def fused_map(self, maps: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """Maps of some branches, all ``(h, w)`` alike, as one on the common scale."""
-        ...
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with its ``kind``."""
-        ...
 
 
 def fusion_from_dict(data: Mapping[str, Any]) -> Fusion:

@@ -16,9 +16,7 @@ KIND = "mahalanobis"
 RIDGE = 1e-6  # of the trace of the correlations: keeps the inverse finite, whatever the units
 NEGLIGIBLE = 1e-6  # a branch that hardly varies over the normal images counts as it is
 ENOUGH = 3  # images a branch from which means and covariance are believed (ours)
-LEAST_SPREAD = (
-    0.1  # of its mean: least standard deviation of a branch, as few images tell it (ours)
-)
+LEAST_SPREAD = 0.1  # of its mean: least standard deviation of a branch with few images (ours)
 LEAST_UNIT = 0.25  # of its unit: least standard deviation of a branch that has one (ours)
 FAR = 1e6  # what an infinite score counts as (Eq. 2 as printed, of a class that no shot has)
 
@@ -61,7 +59,6 @@ class Mahalanobis:
         Args:
             left_out: Raw scores, all of the same branches; at least one.
             units: Branch -> its unit, for branches in natural units.
-            two_sided: Whether scores below the mean count as well.
         """
         branches = tuple(sorted(left_out[0]))
         scores = _finite([[image[branch] for branch in branches] for image in left_out])
@@ -126,11 +123,7 @@ class Mahalanobis:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Mahalanobis:
-        """Back from :meth:`to_dict`.
-
-        Raises:
-            CorruptDetectorError: Something is missing, or no covariance.
-        """
+        """Back from :meth:`to_dict`; CorruptDetectorError: something is missing or invalid."""
         try:
             branches = tuple(data["branches"])
             mean = np.array(data["mean"], np.float64)

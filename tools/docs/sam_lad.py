@@ -13,7 +13,6 @@ ROWS = (*CATEGORIES, "mean")
 
 
 def page() -> list[str]:
-    """All tables."""
     parts = (matching(), digits(), scenes(), ablation(), backbones(), factors(), cost())
     return [line for part in parts for line in ("", *part)][1:]
 
@@ -34,18 +33,12 @@ def matching() -> list[str]:
         "",
         *table(
             ("F1", *MODES),
-            (
-                (f"mean, {way}", *(f"{found[f'mean: {way}, {mode}: F1']:.3f}" for mode in MODES))
-                for way in ways
-            ),
+            ((f"mean, {w}", *(f"{found[f'mean: {w}, {m}: F1']:.3f}" for m in MODES)) for w in ways),
         ),
         "",
         *table(
             ("learned, gap", *keys),
-            (
-                (name, *(f"{found[f'{name}: learned, gap: {key}']:.3f}" for key in keys))
-                for name in ROWS
-            ),
+            ((n, *(f"{found[f'{n}: learned, gap: {key}']:.3f}" for key in keys)) for n in ROWS),
         ),
     ]
 
@@ -72,27 +65,17 @@ def digits() -> list[str]:
 def ablation() -> list[str]:
     """Mean and worst draw by data set, with one addition switched off at a time."""
     how, found = read("ablation")
-    sets = [
-        key.split()[1].rstrip(":") for key in found if key.endswith(": default") and "mean" in key
-    ]
-    variants = [key.partition(": ")[2] for key in found if key.startswith(f"mean, {sets[0]}: ")]
+    start = "mean, "
+    keys = [key.removeprefix(start).split(": ") for key in found if key.startswith(start)]
+    sets, variants = (list(dict.fromkeys(part)) for part in zip(*keys, strict=True))
+
+    def cell(one: str, variant: str) -> str:
+        return " / ".join(f"{found[f'{what}, {one}: {variant}']:.3f}" for what in ("mean", "worst"))
+
     return [
         f"**Ablation**, image AUROC, mean / worst draw; {how}",
         "",
-        *table(
-            ("", *sets),
-            (
-                (
-                    variant,
-                    *(
-                        f"{found[f'mean, {one}: {variant}']:.3f} / "
-                        f"{found[f'worst, {one}: {variant}']:.3f}"
-                        for one in sets
-                    ),
-                )
-                for variant in variants
-            ),
-        ),
+        *table(("", *sets), ((name, *(cell(one, name) for one in sets)) for name in variants)),
     ]
 
 
@@ -104,13 +87,10 @@ def scenes() -> list[str]:
         f"**Scenes**, AUROC logical / structural; {how}",
         "",
         *table(
-            ("", "sam-lad", "banks"),
+            ("", *ways),
             [
                 *(
-                    (
-                        name,
-                        *(pair(found[f"{name}: {way}"], "fused") for way in ("sam-lad", "banks")),
-                    )
+                    (name, *(pair(found[f"{name}: {way}"], "fused") for way in ways))
                     for name in CATEGORIES
                 ),
                 ("mean", *(pair(found, f"mean: {way}") for way in ways)),
@@ -170,11 +150,8 @@ def factors() -> list[str]:
 def cost() -> list[str]:
     """The measurement against k and C, and all steps over one DINOv2-S pass."""
     how, found = read("cost")
-    names = [
-        key.removesuffix(": s")
-        for key in found
-        if key.startswith("measure") and key.endswith(": s")
-    ]
+    ours = (key for key in found if key.startswith("measure") and key.endswith(": s"))
+    names = [key.removesuffix(": s") for key in ours]
     steps = [
         f"{name}, {k} references"
         for name in ("the paper's steps alone", "descriptors, matching and measurement")

@@ -34,10 +34,8 @@ def fill(kind: type[C], options: Mapping[str, Any], peer: str) -> C:
         UnknownNameError: There is no such option.
         OptionError: A value is of the wrong kind or out of range.
     """
-    fields: dict[str, Any] = {
-        one.name: one.default
-        for one in dataclasses.fields(kind)  # type: ignore[arg-type]
-    }
+    given = dataclasses.fields(kind)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {one.name: one.default for one in given}
     for name in options:
         if name not in fields:
             raise UnknownNameError.of(f"option of {peer}", name, fields)
