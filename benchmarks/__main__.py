@@ -160,7 +160,9 @@ def main() -> int:
             print(f"up to date: python -m {one.command}", flush=True)
         else:
             print(f"python -m {one.command}", flush=True)
-            if code := subprocess.call([sys.executable, "-m", *one.argv()], cwd=common.ROOT):
+            command = [sys.executable, "-m", *one.argv()]
+            code = subprocess.run(command, cwd=common.ROOT, check=False).returncode
+            if code:
                 short.append(f"python -m {one.command}: ended with {code}")
     for line in short:
         print(f"not done: {line}", file=sys.stderr)
