@@ -145,7 +145,14 @@ class Detector:
                     f"another method."
                 )
         if resume and checkpoint is None:
-            raise OptionError("resume=True needs checkpoint=FOLDER, where the training left off.")
+            raise OptionError(
+                "resume=True (--resume) needs checkpoint=FOLDER (--checkpoint), where the training "
+                "left off."
+            )
+        if checkpoint is not None and Path(checkpoint).is_file():
+            raise OptionError(f"checkpoint={str(checkpoint)!r} is a file; give a folder.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise OptionError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}.")
         profile, chosen = _choice(chosen_method, profile, backbones)
         device = profiles.pick_device(device)
         # Images before backbones: a typo in a path should not cost the loading of a network.
@@ -263,7 +270,7 @@ class Detector:
             )
         if known is not None and labels is not None:
             known = [*known, *_checked_labels(labels, more)]
-        self._refit([*views, *more], replace(self._context, labels=known, resume=False))
+        self._refit([*views, *more], replace(self._context, labels=known))
 
     def remove_shot(self, index: int) -> None:
         """Fits again without one shot, as if it had never been given.
@@ -283,7 +290,7 @@ class Detector:
         if labels is not None:
             labels = [label for i, label in enumerate(labels) if i != index]
         kept = [view for i, view in enumerate(views) if i != index]
-        self._refit(kept, replace(self._context, labels=labels, resume=False))
+        self._refit(kept, replace(self._context, labels=labels))
 
     @property
     def shots(self) -> list[ShotReport]:
@@ -412,6 +419,8 @@ class Detector:
         method = self._fitted.method
         if method.calibrates_by != "leave-one-out":
             _log.warning("the method %r is trained again, on %d shots", method.name, len(views))
+        # The checkpoint is of the shots that were given first, and stays that.
+        context = replace(context, checkpoint=None, resume=False)
         by_hand = self.calibration if self.calibration.source == "user" else None
         self._fitted = pipeline.fit(method, views, context)
         self._shots, self._context = views, context

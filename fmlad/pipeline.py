@@ -7,7 +7,7 @@ page and the benchmarks cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,8 +77,13 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     given = context.validation
     if aside:
         context = _without(context, aside, [views[index] for index in aside])
+    settings = {
+        "method": method.name,
+        "options": asdict(method.config),
+        "shots": [view.key for view in kept] if "checkpoint" in method.takes else [],
+    }
     with seeded(context.seed, context.device):
-        state = method.fit(kept, context)
+        state = method.fit(kept, replace(context, settings=settings))
 
     trials: dict[int, Evidence] = {}
     source: Source

@@ -14,7 +14,7 @@ from PIL import Image
 
 import fmlad
 from fmlad import profiles
-from fmlad.errors import OptionError
+from fmlad.errors import CheckpointError, OptionError
 from fmlad.methods import registry
 from tests.commands.test_main import fmlad_cli
 from tests.conftest import picture
@@ -148,6 +148,8 @@ def test_the_trained_method_of_the_docs_trains(tmp_path: Path) -> None:
         fmlad.Detector.from_shots(shots, checkpoint=tmp_path / "run", resume=True, **options),
     ):
         assert other.predict(picture(9, defect=True)).score == bad.score
+    with pytest.raises(CheckpointError, match="its shots"):
+        fmlad.Detector.from_shots(shots[1:], checkpoint=tmp_path / "run", resume=True, **options)
     with pytest.raises(OptionError, match="makes no use of labels"):
         fmlad.Detector.from_shots(shots, labels=[], **options)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from fmlad import list_methods, list_profiles
+from fmlad import list_profiles
 from fmlad.app import service, words
 from fmlad.errors import OptionError
-from fmlad.methods.registry import method_class
+from fmlad.methods.registry import loadable_methods, method_class
 from fmlad.profiles import profile_name
 
 HOST = "127.0.0.1"
@@ -33,7 +33,7 @@ def build_page(profile: str | None = None) -> gr.Blocks:
     UnknownNameError where there is no such profile.
     """
     # The page has no place to write prompts in: methods that ask for them are left out.
-    methods = [name for name in list_methods() if "prompts" not in method_class(name).takes]
+    methods = [name for name in loadable_methods() if "prompts" not in method_class(name).takes]
     page: gr.Blocks
     with gr.Blocks(
         title="fmlad: few-shot anomaly detection",

@@ -11,10 +11,12 @@ from fmlad.commands.output import Json, print_json
 
 def methods(as_json: Json = False) -> None:
     """List methods with their options, profiles and backbones."""
-    from fmlad.methods.registry import describe_options, list_methods, method_class
+    from fmlad.methods.registry import describe_options, loadable_methods, method_class
     from fmlad.profiles import PROFILES, list_backbones
 
-    found = {name: (method_class(name).summary, describe_options(name)) for name in list_methods()}
+    found = {
+        name: (method_class(name).summary, describe_options(name)) for name in loadable_methods()
+    }
     if as_json:
         listed = {
             name: {

@@ -7,7 +7,7 @@ for every method.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -43,6 +43,8 @@ class FitContext:
         encoder: The backbone in the role ``encoder``, for methods that need one, else None.
         checkpoint: Folder for checkpoints of long training, or None.
         resume: Whether to go on from the checkpoint there.
+        settings: What a checkpoint belongs to, JSON-ready: method, options, and pixel hashes of the
+            shots; for :func:`fmlad.training.loop.train`, which refuses to resume another training.
     """
 
     labels: Sequence[npt.NDArray[np.integer]] | None = None
@@ -55,6 +57,7 @@ class FitContext:
     encoder: Encoder | None = None
     checkpoint: Path | None = None
     resume: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def rng(self) -> np.random.Generator:

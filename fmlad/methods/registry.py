@@ -6,10 +6,11 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "fmlad.methods"
 
+_log = logging.getLogger(__name__)
+
 # name -> "module:method class:config class"
 _METHODS = {
     "banks": "fmlad.methods.banks.method:Banks:BanksConfig",
@@ -33,6 +36,19 @@ _METHODS = {
 def list_methods() -> list[str]:
     """Names of all methods, plug-ins included."""
     return sorted(_homes())
+
+
+def loadable_methods() -> list[str]:
+    """Names of the methods whose classes can be loaded; a broken plug-in is named and left out."""
+    found = []
+    for name in list_methods():
+        try:
+            _load(name)
+        except OptionError as error:
+            _log.warning("%s", error)
+        else:
+            found.append(name)
+    return found
 
 
 def method_class(name: str) -> type[Method]:
@@ -106,16 +122,29 @@ def _load(name: str) -> tuple[Any, Any]:
     homes = _homes()
     if name not in homes:
         raise UnknownNameError.of("method", name, homes)
-    module, method, config = homes[name].split(":")
+    place = homes[name]
+    if isinstance(place, str):
+        return _classes(place)
+    try:
+        return _classes(str(place.load()))
+    except Exception as error:  # whatever somebody else's module raises
+        raise OptionError(
+            f"The method {name!r} of the plug-in {place.value!r} cannot be loaded "
+            f"({type(error).__name__}: {error}). Mend or uninstall the package that brings it."
+        ) from error
+
+
+def _classes(place: str) -> tuple[Any, Any]:
+    module, method, config = place.split(":")
     home = importlib.import_module(module)
     return getattr(home, method), getattr(home, config)
 
 
 @lru_cache(maxsize=1)
-def _homes() -> dict[str, str]:
-    """Built-in methods and those of the entry-point group ``fmlad.methods``.
+def _homes() -> dict[str, str | EntryPoint]:
+    """Built-in methods, and those of the entry-point group ``fmlad.methods``, loaded when used.
 
     An entry point's object is a string like ours: ``"module:method class:config class"``.
     """
-    plugged = {point.name: str(point.load()) for point in entry_points(group=ENTRY_POINTS)}
+    plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     return {**plugged, **_METHODS}

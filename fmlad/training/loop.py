@@ -186,7 +186,9 @@ def train(
         if checkpoint and step > first:
             checkpoints.save(checkpoint, step, training)
     if interrupted.is_set():
-        kept = f"{checkpoint} holds them: the same call with resume=True goes on from there"
+        kept = (
+            f"{checkpoint} holds them: the same call with resume=True (--resume) goes on from there"
+        )
         lost = "they are lost: with a checkpoint they would have been kept"
         raise KeyboardInterrupt(
             f"{what} was stopped after {step} of {steps} steps; {kept if checkpoint else lost}."

@@ -199,6 +199,29 @@ def test_optional_prompts_and_tensors_of_any_dtype_are_saved(tmp_path: Path) -> 
     assert len(loaded.shots) == 10
 
 
+def test_a_checkpoint_belongs_to_method_options_and_shots(tmp_path: Path) -> None:
+    detector = fitted(3, checkpoint=tmp_path / "run")
+    settings = CONTEXTS[-1][1].settings
+    assert settings["method"] == "learner"
+    assert settings["options"] == {"by": "held-out"}
+    assert len(set(settings["shots"])) == 3
+    detector.remove_shot(0)  # trains again, but not over the checkpoint of the first shots
+    assert CONTEXTS[-1][1].settings["shots"] == settings["shots"][1:]
+    assert CONTEXTS[-1][1].checkpoint is None
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1", 2**63])
+def test_impossible_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises(OptionError, match="seed must be a whole number"):
+        fitted(3, seed=seed)
+
+
+def test_a_checkpoint_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="is a file"):
+        fitted(3, checkpoint=tmp_path / "file")
+
+
 def test_resume_needs_a_checkpoint() -> None:
-    with pytest.raises(OptionError, match="resume=True needs checkpoint"):
+    with pytest.raises(OptionError, match="needs checkpoint=FOLDER"):
         fitted(3, resume=True)

@@ -154,3 +154,20 @@ def test_a_description_is_one_line_of_the_docstring() -> None:
         by_name["window"].text == "Half width in cells of the search around the same place (ours)."
     )
     assert by_name["smoothing"].text.endswith("half a cell).")  # the last one, and several lines
+
+
+def test_a_broken_plug_in_is_named_and_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = EntryPoint("broken", "no_such_module:METHOD", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    registry._homes.cache_clear()
+    try:
+        assert "broken" in registry.list_methods()
+        assert registry.create_method("banks", {}).name == "banks"
+        assert registry.loadable_methods() == ["banks", "clip-lad", "sam-lad"]
+        assert "no_such_module:METHOD" in caplog.text
+        with pytest.raises(OptionError, match="'broken' of the plug-in 'no_such_module:METHOD'"):
+            registry.create_method("broken", {})
+    finally:
+        registry._homes.cache_clear()
