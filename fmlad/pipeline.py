@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.errors import OptionError
-from fmlad.findings import Finding, defects
+from fmlad.findings import KINDS, Finding, defects
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
 from fmlad.prediction import Prediction
@@ -91,18 +91,18 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         source = "leave-one-out"
         chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
         for done, index in enumerate(chosen, start=1):
-            trials[index] = method.evidence(views[index], state, _with_twins(index, views))
+            trials[index] = _evidence(method, views[index], state, _with_twins(index, views))
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
         source = "held-out"
-        trials = {index: method.evidence(views[index], state) for index in aside}
+        trials = {index: _evidence(method, views[index], state) for index in aside}
     else:
         source = "augmentations"
         copies = [copy for view in kept for copy in view.gentle_copies]
-        trials = {-i: method.evidence(copy, state) for i, copy in enumerate(copies, start=1)}
+        trials = {-i: _evidence(method, copy, state) for i, copy in enumerate(copies, start=1)}
     held_out = []
     for done, view in enumerate(given, start=1):
-        held_out.append(method.evidence(view, state).scores)
+        held_out.append(_evidence(method, view, state).scores)
         progress(done, len(given), "judging validation images")
 
     by_validation = bool(held_out) and (
@@ -119,6 +119,33 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     return Fitted(
         method, state, fusion, calibration, names, tuple(fused.get(i) for i in range(len(views)))
     )
+
+
+def _evidence(
+    method: Method, view: ImageView, state: State, exclude: frozenset[int] = frozenset()
+) -> Evidence:
+    """What a method says of a view, if it keeps the protocol.
+
+    Raises:
+        OptionError: It does not; the message names the method and the rule.
+    """
+    evidence = method.evidence(view, state, exclude)
+    found = evidence.differences
+    used = {*evidence.scores, *evidence.maps, *(one.branch for one in found)}
+    broken = None
+    if not used <= set(method.branches):
+        broken = f"{sorted(used - set(method.branches))} are none of its branches"
+    elif any(score < 0 for score in evidence.scores.values()):
+        broken = f"scores are 0 or more; these are {dict(evidence.scores)}"
+    elif not evidence.maps or any(one.ndim != 2 for one in evidence.maps.values()):
+        broken = "there is a map (h, w) for at least one branch"
+    elif not {one.kind for one in found} <= set(KINDS):
+        broken = f"kinds of differences are {', '.join(KINDS)}"
+    if broken:
+        raise OptionError(
+            f"The method {method.name!r} breaks the protocol on {view.name}: {broken}."
+        )
+    return evidence
 
 
 def _set_aside(method: Method, shots: int, context: FitContext) -> list[int]:
@@ -154,7 +181,7 @@ def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., Ima
 
 def judge(view: ImageView, fitted: Fitted) -> Prediction:
     """The verdict for one view."""
-    evidence = fitted.method.evidence(view, fitted.state)
+    evidence = _evidence(fitted.method, view, fitted.state)
     score = fitted.fusion.fused(evidence.scores)
     if not np.isfinite(score):
         raise OptionError(

@@ -24,7 +24,9 @@ def judged(patch: float, histogram: float, threshold: float = 1.2) -> Prediction
     text, box = "1 missing of 'pin': expected 6, found 5", (5.0, 5.0, 7.0, 7.0)
     found = Difference("missing", "pin", 6, 5, box, histogram, text, "histogram")
     evidence = Evidence({"patch": 4 * patch, "histogram": histogram}, maps, None, [found])
-    method = SimpleNamespace(name="fake", evidence=lambda view, state: evidence)
+    method = SimpleNamespace(
+        name="fake", branches=tuple(maps), evidence=lambda view, state, exclude: evidence
+    )
     fusion = AdaptiveScaling({"patch": 4.0, "histogram": 1.0}, "norm")
     calibration = Calibration(threshold, "leave-one-out", (threshold,))
     fitted = Fitted(cast(Any, method), cast(Any, None), fusion, calibration, (), ())
@@ -40,7 +42,7 @@ def test_an_anomalous_image_is_never_left_without_a_reason(patch: float, histogr
     assert prediction.findings[0].kind == first
 
 
-def test_what_is_quiet_beside_a_loud_bank_is_not_told() -> None:
+def test_a_weak_branch_beside_a_strong_one_gives_no_finding() -> None:
     assert {finding.kind for finding in judged(3.0, 0.85).findings} == {"defect"}
 
 

@@ -210,6 +210,26 @@ def test_a_checkpoint_belongs_to_method_options_and_shots(tmp_path: Path) -> Non
     assert CONTEXTS[-1][1].checkpoint is None
 
 
+FLAT = np.ones((2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "rule"),
+    [
+        (Evidence({"light": -1.0}, {"light": FLAT}), "0 or more"),
+        (Evidence({"dark": 1.0}, {"light": FLAT}), "none of its branches"),
+        (Evidence({"light": 1.0}, {}), "a map"),
+        (Evidence({"light": 1.0}, {"light": FLAT[None]}), "a map"),
+    ],
+)
+def test_evidence_that_breaks_the_protocol_is_refused(
+    evidence: Evidence, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "evidence", lambda *_: evidence)
+    with pytest.raises(OptionError, match=f"'learner' breaks the protocol .*{rule}"):
+        fitted(3)
+
+
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "1", 2**63])
 def test_impossible_seeds_are_refused(seed: Any) -> None:
     with pytest.raises(OptionError, match="seed must be a whole number"):
