@@ -57,12 +57,7 @@ class ShotReport:
 
 
 class Detector:
-    """Judges images by a handful of normal ones.
-
-    Example:
-        >>> detector = Detector.from_shots("normal_images/", profile="builtin")  # doctest: +SKIP
-        >>> detector.predict("query.jpg").score  # doctest: +SKIP
-    """
+    """Judges images by a handful of normal ones; made by :meth:`from_shots` or :meth:`load`."""
 
     def __init__(
         self,

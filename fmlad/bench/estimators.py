@@ -33,7 +33,7 @@ TIMED = 5  # queries that are looked at anew after the first fit of each size, t
 
 
 class CountingCache(DiskCache):
-    """A disk cache that counts what it could give, so that nobody takes a hit for speed."""
+    """A disk cache that counts its hits, so that timings with a hit are told from those without."""
 
     hits = 0
 

@@ -15,7 +15,7 @@ from fmlad.backbones.embedded.region_shapes import solidity
 from fmlad.backbones.pooling import region_means
 from fmlad.backbones.roles import Masks
 from fmlad.io.tensors import TensorReader
-from fmlad.objects.arrangement import Bools, Floats, Ints
+from fmlad.objects.arrays import Bools, Floats, Ints
 
 # Columns of ``Objects.appearance``. One unit is a difference that a person would call clear; parts
 # learn units of their own from the shots, never below these.

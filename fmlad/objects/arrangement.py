@@ -11,11 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+from fmlad.objects.arrays import Bools, Floats, Ints
 
 NEAR = 0.12  # halves of the longer side within which two objects lie at one place
 APART = 0.3  # least distance of the two objects that propose a transform

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmlad.objects.arrangement import Floats, Ints
+from fmlad.objects.arrays import Floats, Ints
 
 ITERATIONS = 200  # of Sinkhorn (SuperGlue: 100)
 LAST = 2000  # of Sinkhorn in the log domain, at the temperature itself

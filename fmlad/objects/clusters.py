@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.roles import Pyramid
-from fmlad.objects.arrangement import Ints
+from fmlad.objects.arrays import Ints
 
 STAGES = 2  # of four, the shallow ones (CLIP-LAD, implementation details)
 SIDE = 64  # cells of the longer side, at most; finer levels are averaged (CLIP-LAD's masks)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmlad.objects.appearance import COLOUR, FORM, Proposals
-from fmlad.objects.arrangement import Bools, Floats
+from fmlad.objects.arrays import Bools, Floats
 
 FORM_REACH, COLOUR_REACH = 0.75, 2.0  # units of appearance within which two proposals are similar
 TRUST = 1.0  # natural log of what a proposal gains where all similar ones were kept, or loses

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmlad.objects.arrangement import Floats
+from fmlad.objects.arrays import Floats
 
 SLIPS = (0.01, 0.05, 0.25)  # chance ratios of one more or fewer under a law
 MISCOUNTED = 0.05  # chance that an image is miscounted by any number

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.objects.appearance import Objects
-from fmlad.objects.arrangement import Floats
+from fmlad.objects.arrays import Floats
 
 BLOCK = 8  # masks that are converted at once
 LEAST_SIDE = 1e-3  # of a box, as a share of the image

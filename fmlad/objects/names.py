@@ -19,7 +19,7 @@ from fmlad.objects.appearance import (
     SOLIDITY_UNIT,
     YELLOW_BLUE,
 )
-from fmlad.objects.arrangement import Floats, Ints
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.parts import Parts
 
 GREY = 14.0  # chroma below which a colour has no name of its own

@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 
 from fmlad.objects.appearance import FORM, Objects
-from fmlad.objects.arrangement import Floats, Ints, distances
+from fmlad.objects.arrangement import distances
+from fmlad.objects.arrays import Floats, Ints
 
 Facet = Literal["appearance", "form", "any"]
 

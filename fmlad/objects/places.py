@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmlad.objects.arrangement import Floats, Ints, distances, pairs
+from fmlad.objects.arrangement import distances, pairs
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.counts import spread_surprise
 
 LEAST_SPREAD = 0.015  # of half the longer side: what a hand and a camera cannot avoid (ours)

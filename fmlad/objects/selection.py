@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from fmlad.objects.appearance import Proposals
-from fmlad.objects.arrangement import Bools
+from fmlad.objects.arrays import Bools
 
 Grain = Literal["own", "wholes", "parts"]
 Share = Annotated[float, Field(ge=0, le=1)]

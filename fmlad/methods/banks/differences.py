@@ -14,7 +14,7 @@ from fmlad.methods.banks.object_memory import Framed
 from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
 from fmlad.objects.appearance import COLOUR, SIZE, MaskedObjects
-from fmlad.objects.arrangement import Bools, Floats, Ints
+from fmlad.objects.arrays import Bools, Floats, Ints
 from fmlad.objects.instances import around, resized
 from fmlad.objects.names import describe
 from fmlad.objects.parts import UNKNOWN

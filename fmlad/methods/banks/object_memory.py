@@ -15,7 +15,8 @@ from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
 from fmlad.methods.banks.parts_model import PartsModel
 from fmlad.objects.appearance import Objects, Proposals
-from fmlad.objects.arrangement import Arrangement, Floats, arrange, composed, inverse, moved
+from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
+from fmlad.objects.arrays import Floats
 from fmlad.objects.consensus import Choices, select
 
 CHOICE_COLUMNS = 8  # point, quality, kept

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from fmlad.findings import Kind
 from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
-from fmlad.objects.arrangement import Floats, Ints, pairs
+from fmlad.objects.arrangement import pairs
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
 from fmlad.objects.names import part_names
 from fmlad.objects.parts import UNKNOWN, Group, Parts

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.pooling import region_means
-from fmlad.objects.arrangement import Bools, Ints
+from fmlad.objects.arrays import Bools, Ints
 from fmlad.objects.clusters import DEFAULT, Clusters
 from fmlad.objects.exemplars import similarity
 from fmlad.objects.instances import (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
 from fmlad.methods.protocol import Difference
-from fmlad.objects.arrangement import Bools
+from fmlad.objects.arrays import Bools
 from fmlad.objects.expectations import Broken
 from fmlad.objects.instances import GRID, PartMap, around, resized
 from fmlad.prediction import Segmentation

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
-from fmlad.objects.arrangement import Floats
+from fmlad.objects.arrays import Floats
 from fmlad.objects.counts import CountLaw, count_laws
 from fmlad.objects.instances import GRID, Instance, PartMap
 

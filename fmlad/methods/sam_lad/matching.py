@@ -29,7 +29,7 @@ from torch import Tensor
 
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.templates import TemplateIndex
-from fmlad.objects.arrangement import Floats, Ints
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.assignment import Assignment, match
 from fmlad.objects.feature_maps import ObjectMaps
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.mahalanobis import LEAST_SQUARE, Metric, measure
 from fmlad.methods.sam_lad.matching import ReferenceMatch
-from fmlad.objects.arrangement import Floats, Ints
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.feature_maps import LEAST_SIDE, ObjectMaps, counterpart_places, sampled
 
 Align = Literal["box", "orientation", "none"]

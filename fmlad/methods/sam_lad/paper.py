@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmlad.memory.mahalanobis import mahalanobis
 from fmlad.methods.sam_lad.matching import describe
-from fmlad.objects.arrangement import Floats, Ints
+from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.assignment import transport
 from fmlad.objects.feature_maps import ObjectMaps
 

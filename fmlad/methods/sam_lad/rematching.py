@@ -28,7 +28,7 @@ from fmlad.methods.sam_lad.measurement import (
     counterparts_of,
 )
 from fmlad.objects.appearance import Objects
-from fmlad.objects.arrangement import Floats
+from fmlad.objects.arrays import Floats
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
 from fmlad.objects.instances import around
 
