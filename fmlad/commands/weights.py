@@ -186,6 +186,7 @@ def _choose(name: str, every: bool) -> list[Weights]:
     """The weights that a profile or a name stands for."""
     from fmlad.backbones.catalogue import catalogue, describe
     from fmlad.backbones.hub import HUB_IDENTIFIER
+    from fmlad.backbones.wheels import distribution_of
 
     if name in _profiles():
         entries = [weights for weights in catalogue() if name in weights.profiles]
@@ -196,8 +197,9 @@ def _choose(name: str, every: bool) -> list[Weights]:
             typer.echo(f"{left} optional or not used by this version: left out.", err=True)
         return chosen
     weights = describe(name)
-    local = weights.source and Path(weights.source).expanduser().exists()
-    if not (weights.files or local or HUB_IDENTIFIER.fullmatch(weights.source)):
+    source = weights.source
+    elsewhere = HUB_IDENTIFIER.fullmatch(source) or distribution_of(source)
+    if not (weights.files or elsewhere or (source and Path(source).expanduser().exists())):
         known = [*_profiles(), *(entry.name for entry in catalogue())]
         raise UnknownNameError.of("profile, backbone or folder", name, known)
     return [weights]

