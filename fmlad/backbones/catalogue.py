@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.filesize import decimal
 
-OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
+# Families whose names may have options behind a "#".
+OPTIONED = ("builtin", "clip", "dinov2", "featup", "sam", "sam-hq", "sam2", "timm", "torchvision")
 
 
 @dataclass(frozen=True)

@@ -83,18 +83,20 @@ def describe_absence(weights: Weights) -> str:
 
 
 def wrong_hash(name: str, found: str, weights: Weights) -> str | None:
-    """What is wrong with a file's SHA-256, as a sentence without a full stop; None: nothing.
-
-    Compared with what the catalogue pins, else with what the name of a package's file promises.
-    """
-    promised = weights.source.startswith(wheels.PREFIX) and wheels.promised_hash(name)
-    expected = weights.pinned(name) or promised
-    if not expected or found.startswith(expected):
+    """What is wrong with a file's SHA-256, as a sentence without a full stop; None: nothing."""
+    expected = _expected_hash(name, weights)
+    if expected is None or found.startswith(expected):
         return None
     return (
         f"{name} has the SHA-256 {found}, expected {expected}: it is damaged, or its publisher "
         f"changed it"
     )
+
+
+def _expected_hash(name: str, weights: Weights) -> str | None:
+    """What the catalogue pins, else what the name of a package's or an address's file promises."""
+    named = weights.url or weights.source.startswith(wheels.PREFIX)
+    return weights.pinned(name) or (wheels.promised_hash(name) if named else None)
 
 
 def _places(weights: Weights) -> Iterator[Path]:
@@ -265,16 +267,16 @@ def _from_address(weights: Weights, announce: Callable[[str], None]) -> Path:
     with whole_file(target) as file:
         http_get(source, file, expected_size=size, displayed_filename=target.name)
         file.flush()
-        _verify(Path(file.name), weights.files[0].sha256)
+        _verify(Path(file.name), weights.files[0].sha256 or wheels.promised_hash(target.name))
     return target
 
 
-def _verify(file: Path, pinned: str | None) -> None:
-    """Deletes a file that has another SHA-256 than expected, and says so."""
-    if pinned is not None and (found := file_hash(file)) != pinned:
+def _verify(file: Path, expected: str | None) -> None:
+    """Deletes a file that has another SHA-256 than expected, or than its start, and says so."""
+    if expected is not None and not (found := file_hash(file)).startswith(expected):
         file.resolve().unlink()  # in the hub's cache a link leads to it
         file.unlink(missing_ok=True)
-        raise _UnfitError(f"the SHA-256 of what came is {found}, expected {pinned}")
+        raise _UnfitError(f"the SHA-256 of what came is {found}, expected {expected}")
 
 
 def _within(ask: Callable[[], T]) -> T:
@@ -376,7 +378,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
 
 
 def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> dict[str, Tensor]:
-    """The named tensors of a pickled checkpoint; code in it is never run.
+    """The named tensors of a safetensors file or a pickled checkpoint; code in it is never run.
 
     Also from ``"state_dict"`` or ``"model"`` in it. On ``"meta"`` names and shapes alone.
 
@@ -386,6 +388,10 @@ def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> d
     import torch
 
     try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file, device=device)
         loaded: Any = torch.load(file, map_location=device, weights_only=True)
         if not isinstance(loaded, dict):
             raise TypeError("it holds no named tensors")

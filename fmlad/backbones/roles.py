@@ -176,7 +176,12 @@ class Encoder(Backbone, Protocol):
     """A trainable network for the methods that learn."""
 
     def build(self) -> nn.Module:
-        """A fresh module; its forward gives maps at strides 4, 8 and 16, finest first."""
+        """A fresh pretrained module, trainable and in training mode.
+
+        Its forward takes RGB in 0..255, uint8 or float ``(B, 3, H, W)`` of any size, resizes and
+        normalises by itself, and gives float32 maps ``(B, C, h, w)`` at strides 4, 8 and 16, finest
+        first; ``strides`` and ``channels`` are their strides and numbers of channels.
+        """
 
 
 # Any, because mypy takes a protocol class for an abstract one here.

