@@ -23,7 +23,6 @@ from pathlib import Path
 from benchmarks import common
 
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
-SQUEEZENET = "SqueezeNet's weights beside the photographs"  # the peers need fmlad[bench], too
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
 
 
@@ -34,8 +33,7 @@ class Benchmark:
     Attributes:
         command: After ``python -m``, as README and docs have it.
         results: Names of the files it writes in ``benchmarks/results``; none where it prints only.
-        needs: What it needs beside this package: ``PHOTOGRAPHS``, ``FEATUP``,
-            ``SQUEEZENET``.
+        needs: What it needs beside this package: ``PHOTOGRAPHS``, ``FEATUP``.
     """
 
     command: str
@@ -62,8 +60,7 @@ class Benchmark:
 
     def missing(self) -> list[str]:
         """What it needs and is not there."""
-        squeezenet = shared_root() / "weights" / "squeezenet1_0_imagenet.pth"
-        places = {PHOTOGRAPHS: shared_root() / "data", FEATUP: checkpoint(), SQUEEZENET: squeezenet}
+        places = {PHOTOGRAPHS: shared_root() / "data", FEATUP: checkpoint()}
         return [need for need in self.needs if not places[need].exists()]
 
     def argv(self) -> list[str]:
@@ -74,7 +71,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("benchmarks.training_free", ("bench-training-free",), (PHOTOGRAPHS,)),
-    Benchmark("benchmarks.peers", ("bench-peers",), (PHOTOGRAPHS, SQUEEZENET)),
+    Benchmark("benchmarks.peers", ("bench-peers",), (PHOTOGRAPHS,)),  # and fmlad[bench]
     Benchmark("benchmarks.pcb", ("pcb",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.pcb --baselines", (), (PHOTOGRAPHS,)),
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),
@@ -94,9 +91,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad matching --images 8", ("sam-lad-matching",)),
     Benchmark("benchmarks.sam_lad digits", ("sam-lad-digits",)),
     Benchmark("benchmarks.sam_lad scenes --images 12 --seeds 3", ("sam-lad-scenes",)),
-    Benchmark(
-        "benchmarks.sam_lad_exchange backbones --images 12", ("sam-lad-backbones",), (SQUEEZENET,)
-    ),
+    Benchmark("benchmarks.sam_lad_exchange backbones --images 12", ("sam-lad-backbones",)),
     Benchmark("benchmarks.sam_lad_exchange factors --images 12", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),

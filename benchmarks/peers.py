@@ -1,11 +1,11 @@
-"""PatchCore on a real pretrained network beside the embedded profile, in one run.
+"""PatchCore on real pretrained networks beside the embedded profile, in one run.
 
     python -m benchmarks.peers
 
 The suite `peers` of `fmlad bench`: the patch bank of the embedded profile, all of its banks, and
-anomalib's PatchCore on SqueezeNet's ImageNet weights, on scenes, dice and circuit boards. Needs
-`fmlad[bench]` and the shared photographs with `weights/squeezenet1_0_imagenet.pth`. Shots are the
-same for all. Where results go: `benchmarks/suite_runs.py`.
+anomalib's PatchCore on SqueezeNet and on EfficientNet-Lite0, on scenes, dice and circuit boards.
+Needs `fmlad[bench]` and, for dice and boards, the shared photographs. Shots are the same for all.
+Where results go: `benchmarks/suite_runs.py`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.sam_lad_exchange factors
 
 ``backbones``: the embedded features at two strides, and three stages of SqueezeNet 1.0 with its
-real ImageNet weights (`../shared`, or `$FMLAD_SHARED`), beside the embedded mask proposer. True
-DINOv2 weights are not to be had offline, and random ones would say nothing.
+real ImageNet weights, beside the embedded mask proposer. True DINOv2 weights are not to be had
+offline, and random ones would say nothing.
 
 ``factors``: embedded features on 20 cells of the longer side, as coarse as DINOv2's 16, sharpened
 x1 to x16 by the joint bilateral; with the seconds and operations of the upsampler a picture. What
@@ -30,8 +30,8 @@ from torch import Tensor
 from benchmarks.common import keep, scene_counts, seconds, unfinished
 from benchmarks.sam_lad import scene
 from benchmarks.scenes import open_all
-from benchmarks.squeezenet import SqueezeNet
 from benchmarks.upsampling import operations
+from fmlad.backbones.cnn.cnn import load
 from fmlad.backbones.embedded.bilateral import JointBilateral
 from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.embedded.objects import ObjectProposer
@@ -64,9 +64,9 @@ class Handmade(HandmadeFeatures):
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "embedded, stride 8": lambda: Handmade(8),
     "embedded, stride 16": lambda: Handmade(16),
-    "SqueezeNet, stride 4": lambda: SqueezeNet(4),
-    "SqueezeNet, stride 8": lambda: SqueezeNet(8),
-    "SqueezeNet, stride 16": lambda: SqueezeNet(16),
+    "SqueezeNet, stride 4": lambda: load("builtin:squeezenet@1#levels=1,side=320"),
+    "SqueezeNet, stride 8": lambda: load("builtin:squeezenet@1#levels=2,side=320"),
+    "SqueezeNet, stride 16": lambda: load("builtin:squeezenet@1#levels=3,side=320"),
 }
 
 

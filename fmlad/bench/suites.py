@@ -36,7 +36,8 @@ TRAINED_SHOTS, TRAINED_SEEDS = (4, 16), (0, 1, 2)
 TRAINED = ("psad", "csad", "ulsad")
 TRAINED_PEERS = ("anomalib:efficient-ad",)
 PENALTY_SIDE = 128  # px of the pieces of photographs
-SQUEEZENET = "squeezenet1_0_imagenet.pth"  # torchvision's, in the folder of photographs
+# Of PatchCore, with real weights that need no download.
+NETWORKS = {"SqueezeNet": "squeezenet", "EfficientNet-Lite0": "efficientnet-lite0"}
 
 DICE = "6 in 3-10 without trays.txt"
 PROMPTED = ("scenes/breakfast_box", "scenes/pushpins", "scenes/screw_bag")  # have own sets
@@ -75,23 +76,19 @@ def _training_free(data: Path, shared: Shared, progress: Progress | None) -> Pla
 
 
 def _peers(data: Path, shared: Shared, progress: Progress | None) -> Plan:
-    """The embedded profile beside a real pretrained network, on the same pictures and shots."""
-    weights = _shared_root(shared) / "weights" / SQUEEZENET
-    if not weights.is_file():
-        raise DatasetError(
-            f"{weights} is missing; the suite 'peers' needs torchvision's SqueezeNet 1.0 there "
-            f"(--shared, or ${SHARED_VARIABLE}, names the folder)."
-        )
+    """The embedded profile beside PatchCore on two networks, on the same pictures and shots."""
     if not importlib.util.find_spec("anomalib"):
         raise MissingDependencyError(
             "The suite 'peers' needs the package 'anomalib'; install the extra: "
             "pip install 'fmlad[bench]'."
         )
-    squeezenet = {"backbone": "squeezenet", "weights": str(weights.resolve())}
-    patchcore = Entry("anomalib PatchCore, SqueezeNet", "anomalib:patchcore", options=squeezenet)
+    patchcore = (
+        Entry(f"anomalib PatchCore, {title}", "anomalib:patchcore", options={"backbone": backbone})
+        for title, backbone in NETWORKS.items()
+    )
+    photographs = _photographs(shared)
     scenes = (task for task in _rendered(data, progress, TRAIN) if task.dataset == "scenes")
-    tasks = (*scenes, *_photographs(shared))
-    return Plan((*BANKS, patchcore), tasks, (4,), SEEDS, name="peers")
+    return Plan((*BANKS, *patchcore), (*scenes, *photographs), (4,), SEEDS, name="peers")
 
 
 def _trained(data: Path, shared: Shared, progress: Progress | None) -> Plan:

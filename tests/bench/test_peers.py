@@ -142,8 +142,7 @@ def test_the_documentation_knows_every_option(module: str) -> None:
     [
         (PATCHCORE, {}, "wide_resnet50_2.*HF_HUB_OFFLINE"),
         (PATCHCORE, {"backbone": "resnet18"}, "timm/resnet18.a1_in1k.*HF_HUB_OFFLINE"),
-        (PATCHCORE, {"backbone": "squeezenet"}, "those of SqueezeNet have no default"),
-        (PATCHCORE, {"backbone": "squeezenet", "weights": "/no/such.pth"}, "no file /no/such.pth"),
+        (PATCHCORE, {"backbone": "resnet18", "weights": "/no/such.pth"}, "/no/such.pth"),
         (DINO, {}, "facebook/dinov2-small.*HF_HUB_OFFLINE"),
         (DINO, {"weights": "/no/such"}, "/no/such"),
         (WINCLIP, {"weights": "ViT-B-32@/no/such.bin"}, "no file /no/such.bin"),
@@ -185,15 +184,15 @@ def test_the_penalty_pictures_of_efficient_ad_are_asked_for(
 def test_a_folder_of_another_network_is_refused(hollow_anomalib: None, tmp_path: Path) -> None:
     folder = save_timm(tmp_path / "dino")
     options = {"backbone": "resnet18", "weights": str(folder)}
-    with pytest.raises(WeightsUnavailableError, match=r"holds vit_small.*resnet18 was asked for"):
+    with pytest.raises(WeightsUnavailableError, match=r"of vit_small.*resnet18 was asked for"):
         make_peer(PATCHCORE, options, "cpu")
 
 
 def test_a_state_that_does_not_fit_is_refused(hollow_anomalib: None, tmp_path: Path) -> None:
     file = tmp_path / "wrong.pth"
     torch.save({"features.0.weight": torch.zeros(3)}, file)
-    options = {"backbone": "squeezenet", "weights": str(file)}
-    with pytest.raises(WeightsUnavailableError, match="does not fit the network"):
+    options = {"backbone": "resnet18", "weights": str(file)}
+    with pytest.raises(WeightsUnavailableError, match=r"Missing key.*conv1"):
         make_peer(PATCHCORE, options, "cpu")
     file.write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsUnavailableError, match="cannot be read as a checkpoint"):
@@ -474,9 +473,8 @@ def test_efficient_ad_trains_and_is_deterministic(pictures: list[Path]) -> None:
 def test_patchcore_with_a_real_network_finds_the_defects_of_a_real_board(
     shared: Callable[..., Path],
 ) -> None:
-    weights = shared("weights", "squeezenet1_0_imagenet.pth")
     root = shared("data", "deeppcb", "group77000")
-    options = {"backbone": "squeezenet", "weights": str(weights), "side": 454, "coreset": 1.0}
+    options = {"backbone": "squeezenet", "side": 454, "coreset": 1.0}
     peer = make_peer(PATCHCORE, options, "cpu")
     for stem in ("77000003", "77000010"):
         template = root / "77000" / f"{stem}_temp.jpg"
@@ -493,10 +491,12 @@ def test_patchcore_with_a_real_network_finds_the_defects_of_a_real_board(
 
 @needs_anomalib
 @pytest.mark.shared
-def test_patchcore_with_a_real_network_looks_at_dice(shared: Callable[..., Path]) -> None:
-    weights = shared("weights", "squeezenet1_0_imagenet.pth")
+@pytest.mark.parametrize("backbone", ["squeezenet", "efficientnet-lite0"])
+def test_patchcore_with_a_real_network_looks_at_dice(
+    backbone: str, shared: Callable[..., Path]
+) -> None:
     photographs = sorted(shared("data", "dice", "images").glob("*.jpg"))[40:45]
-    peer = make_peer(PATCHCORE, {"backbone": "squeezenet", "weights": str(weights)}, "cpu")
+    peer = make_peer(PATCHCORE, {"backbone": backbone}, "cpu")
     peer.fit(photographs[:4], seed=0)
     said = peer.score(photographs[4])
     assert said.anomaly_map is not None
@@ -504,14 +504,32 @@ def test_patchcore_with_a_real_network_looks_at_dice(shared: Callable[..., Path]
     assert peer.score(photographs[0]).score < said.score  # a shot is nearer to itself
 
 
-def test_the_pixels_of_squeezenet_are_blue_first_and_without_the_mean() -> None:
-    from fmlad.bench.peers.patchcore import caffe_pixels
+def test_packaged_networks_get_the_pixels_they_were_trained_on() -> None:
+    from fmlad.bench.peers.patchcore import PACKAGED, packaged_pixels
 
     red = torch.zeros(3, 8, 8)
     red[0] = 1.0
-    found = caffe_pixels(red, 4)
-    assert found.shape == (3, 4, 4)
-    torch.testing.assert_close(found[:, 0, 0], torch.tensor([-104.0, -117.0, 255.0 - 123.0]))
+    for name, expected in (
+        ("squeezenet", (-104.0, -117.0, 255.0 - 123.0)),
+        ("efficientnet-lite0", (1.0, -127 / 128, -127 / 128)),
+    ):
+        found = packaged_pixels(PACKAGED[name], red, 4)
+        assert found.shape == (3, 4, 4)
+        torch.testing.assert_close(found[:, 0, 0], torch.tensor(expected))
+
+
+def test_packaged_networks_come_with_their_weights(hollow_anomalib: None) -> None:
+    with pytest.raises(OptionError, match="squeezenet comes with its weights"):
+        make_peer(PATCHCORE, {"backbone": "squeezenet", "weights": "x.pth"}, "cpu")
+
+
+@needs_anomalib
+def test_packaged_networks_need_no_folder_of_weights(pictures: list[Path]) -> None:
+    options = {"backbone": "efficientnet-lite0", "side": 96, "coreset": 0.5}
+    peer = make_peer(PATCHCORE, options, "cpu")
+    peer.fit(pictures[:2], seed=0)
+    assert peer.score(pictures[0]).score < peer.score(pictures[3]).score
+    assert not any("random" in note for note in peer.notes())
 
 
 # --- small tools ----------------------------------------------------------------------------------

@@ -105,10 +105,6 @@ def test_peers_says_what_it_lacks(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(DatasetError, match=suites.SQUEEZENET):
-        make_suite("peers", data, tmp_path)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / suites.SQUEEZENET).touch()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"fmlad\[bench\]"):
         make_suite("peers", data, tmp_path)
@@ -116,7 +112,10 @@ def test_peers_says_what_it_lacks(
     plan = make_suite("peers", data, tmp_path)
     assert [task.dataset for task in plan.tasks] == ["scenes"] * len(CATEGORIES)
     assert {cell.shots for cell in plan.cells()} == {4}
-    assert plan.entries[-1].options["weights"] == str(tmp_path / "weights" / suites.SQUEEZENET)
+    assert [entry.options for entry in plan.entries[2:]] == [
+        {"backbone": "squeezenet"},
+        {"backbone": "efficientnet-lite0"},
+    ]
 
 
 def test_no_such_suite(tmp_path: Path) -> None:

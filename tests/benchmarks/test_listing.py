@@ -62,7 +62,7 @@ def test_modules_exist_and_take_the_arguments(one: listing.Benchmark) -> None:
         if word.startswith("--"):
             assert f'"{word}"' in source, word
     for need in one.needs:
-        assert need in (listing.PHOTOGRAPHS, listing.FEATUP, listing.SQUEEZENET)
+        assert need in (listing.PHOTOGRAPHS, listing.FEATUP)
 
 
 @pytest.mark.slow

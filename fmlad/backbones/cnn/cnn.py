@@ -17,7 +17,7 @@ from fmlad.backbones.cnn.sources import (
     timm_network,
     torchvision_network,
 )
-from fmlad.backbones.cnn.stages import Stages, multiple, resized, trainable
+from fmlad.backbones.cnn.stages import Stages, multiple_of, near, resized, trainable
 from fmlad.backbones.common import STRICT, parse
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import OptionError
@@ -120,19 +120,23 @@ class CNN:
         return Pyramid(levels, maps[-1].mean(dim=(2, 3)))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of pixels of the network's input, multiples of 32."""
+        """Rows and columns of pixels of the network's input.
+
+        Multiples of 16 px, with stage 4 of 32, unless the network takes one size alone.
+        """
         if self._network.size is not None:
             return self._network.size
         side, longer = self._options.side or SIDE, max(height, width)
         if self._options.fit == "squash":
             height = width = longer
         scale = 1.0 if side == "as-is" else side / longer
-        return multiple(height * scale), multiple(width * scale)
+        multiple = multiple_of(self._options.strides)
+        return near(height * scale, multiple), near(width * scale, multiple)
 
     def build(self) -> nn.Module:
         """A fresh copy of the network up to stride 16, trainable and in training mode.
 
-        See :class:`~fmlad.backbones.roles.Encoder`. The image is resized to multiples of 32 px (or
+        See :class:`~fmlad.backbones.roles.Encoder`. The image is resized to multiples of 16 px (or
         the only size the network takes) and normalised by the module. Frozen:
         ``build().eval().requires_grad_(False)``.
 

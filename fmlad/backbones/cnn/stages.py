@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fmlad.backbones.cnn.sources import Network
 from fmlad.errors import OptionError
 
-MULTIPLE = 32  # px: the input's sides are multiples of it, so that every stride divides them
+MULTIPLE = 16  # px: the input's sides are multiples of it, or of a larger stride that is wanted
+LEAST = 32  # px of the input's sides
 BORDER = 16  # px mirrored around the input of a network that pads nothing
 PROBE = (256, 384)  # rows and columns; unequal, so that maps and their channels are told apart
 SLACK = (
@@ -38,6 +39,7 @@ class Stages(nn.Module):
         """
         super().__init__()
         self.strides = tuple(strides)
+        self._multiple = multiple_of(self.strides)
         self._normalise, self._origins, self._size = (
             network.normalise,
             network.origins,
@@ -48,8 +50,8 @@ class Stages(nn.Module):
         self.channels = self.body.channels
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """What an image of this size is brought to: multiples of 32 px, or the only size taken."""
-        return self._size or (multiple(height), multiple(width))
+        """What an image of this size is brought to, so that all strides divide its sides."""
+        return self._size or (near(height, self._multiple), near(width, self._multiple))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB in 0..255, uint8 or float ``(B, 3, H, W)`` -> ``(B, C, h, w)`` for each stride.
@@ -127,9 +129,14 @@ def trainable(network: Network, strides: Sequence[int]) -> Stages:
     return stages.train().requires_grad_(True)
 
 
-def multiple(side: float) -> int:
-    """The multiple of 32 px next to a side, at least 32."""
-    return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
+def multiple_of(strides: Sequence[int]) -> int:
+    """What the input's sides are multiples of, in pixels."""
+    return max(MULTIPLE, *strides)
+
+
+def near(side: float, multiple: int) -> int:
+    """The multiple next to a side, at least 32 px."""
+    return max(LEAST, round(side / multiple) * multiple)
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,9 +1,9 @@
-"""PatchCore (Roth et al., CVPR 2022) as anomalib has it, on any timm CNN or on SqueezeNet."""
+"""PatchCore (Roth et al., CVPR 2022) as anomalib has it, on any timm CNN or a packaged network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,18 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fmlad.backbones.hub import locate, read_tensors, settings
-from fmlad.bench.peers.base import (
-    RANDOM,
-    MemoryPeer,
-    anomalib,
-    blaming,
-    no_weights,
-    quiet_sampling,
-    swapped,
-)
+from fmlad.backbones.cnn.sources import builtin_network, timm_network
+from fmlad.backbones.embedded.networks import caffe_pixels, lite_pixels
+from fmlad.bench.peers.base import RANDOM, MemoryPeer, anomalib, blaming, quiet_sampling, swapped
 from fmlad.bench.peers.options import option
-from fmlad.errors import OptionError, UnknownNameError
+from fmlad.errors import OptionError
 from fmlad.training.loop import seeded
 
 BACKBONE = "wide_resnet50_2"  # paper and anomalib
@@ -33,9 +26,13 @@ SIDE = 256  # anomalib; the paper crops 224 out of 256
 
 SQUEEZENET = "squeezenet"
 SQUEEZENET_LAYERS = ("features.10", "features.12")  # ours: the last of its strides 8 and 16
-SQUEEZENET_SIDE = 227
-# What the ImageNet SqueezeNet 1.0 of its authors takes: BGR, 0..255, less the mean.
-SQUEEZENET_MEAN = (104.0, 117.0, 123.0)
+SQUEEZENET_SIDE = 227  # its authors
+# Networks whose weights come with fmlad or a package, and what makes their pixels of RGB 0..255.
+PACKAGED = {
+    SQUEEZENET: caffe_pixels,
+    "efficientnet-lite0": lite_pixels,
+    "efficientnet-lite2": lite_pixels,
+}
 
 PASS = "FOLDER as timm saves it, FILE with a state dict (.pth, .safetensors) or timm's NAME.TAG"
 
@@ -44,8 +41,10 @@ PASS = "FOLDER as timm saves it, FILE with a state dict (.pth, .safetensors) or 
 class Options:
     """Of ``anomalib:patchcore``."""
 
-    backbone: str = option("", "timm's name of a CNN, or squeezenet; '' is that of the weights")
-    weights: str | None = option(None, "folder, file or timm's NAME.TAG; None is timm's default")
+    backbone: str = option(
+        "", f"timm's name of a CNN, or {', '.join(PACKAGED)}; '' is that of the weights"
+    )
+    weights: str | None = option(None, "folder, file or timm's NAME.TAG; None is the default")
     layers: tuple[str, ...] = option((), "layers whose features are joined; () is strides 8 and 16")
     side: int = option(0, "pixels of the squashed input; 0 is the default", least=0, most=4096)
     coreset: float = option(0.1, "share of patches that is kept", least=1e-6, most=1)
@@ -61,7 +60,7 @@ class PatchCore(MemoryPeer):
         name, chosen = self.name, self._options
         torch_model = anomalib("models.image.patchcore.torch_model")
         lightning = anomalib("models.image.patchcore.lightning_model")
-        network, squeezenet = _network(name, chosen)
+        network, squeezenet = _network(name, chosen), chosen.backbone == SQUEEZENET
         layers = chosen.layers or (SQUEEZENET_LAYERS if squeezenet else _default_layers(network))
         side = chosen.side or (SQUEEZENET_SIDE if squeezenet else SIDE)
         modules = dict(network.named_modules())
@@ -83,7 +82,8 @@ class PatchCore(MemoryPeer):
             )
         self.model = self.model.to(self._device)
         theirs = lightning.Patchcore.configure_pre_processor(image_size=(side, side)).transform
-        self.transform = partial(caffe_pixels, side=side) if squeezenet else theirs
+        packaged = PACKAGED.get(chosen.backbone)
+        self.transform = partial(packaged_pixels, packaged, side=side) if packaged else theirs
 
     def _learn(self, shots: Sequence[Tensor], held_out: Sequence[Tensor], word: str | None) -> None:
         model, share = self._embed(shots), self._options.coreset
@@ -142,85 +142,36 @@ def _default_layers(network: nn.Module) -> tuple[str, ...]:
     return tuple(str(one["module"]) for one in found if one["reduction"] in STRIDES)
 
 
-def caffe_pixels(pixels: Tensor, side: int) -> Tensor:
-    """RGB ``(3, H, W)`` in 0..1 to BGR ``(3, side, side)`` in 0..255 less the mean."""
-    squashed = F.interpolate(pixels[None], (side, side), mode="bilinear", antialias=True)[0]
-    return squashed.flip(0) * 255 - pixels.new_tensor(SQUEEZENET_MEAN)[:, None, None]
+def packaged_pixels(normalise: Callable[[Tensor], Tensor], pixels: Tensor, side: int) -> Tensor:
+    """RGB ``(3, H, W)`` in 0..1 -> what a packaged network takes, ``(3, side, side)``."""
+    squashed = F.interpolate(pixels[None], (side, side), mode="bilinear", antialias=True)
+    return normalise(255 * squashed)[0]
 
 
-def _network(peer: str, options: Options) -> tuple[nn.Module, bool]:
-    """The whole CNN on the CPU, and whether it is SqueezeNet."""
-    if options.backbone == SQUEEZENET:
-        return _squeezenet(peer, options.weights), True
+def _network(peer: str, options: Options) -> nn.Module:
+    """The whole CNN on the CPU."""
+    backbone, weights = options.backbone, options.weights
+    if weights == RANDOM:
+        return _random(backbone or BACKBONE)
+    if backbone in PACKAGED:
+        if weights is not None:
+            raise OptionError(f"{peer}: {backbone} comes with its weights; leave weights out.")
+        return builtin_network(f"{backbone}@1").module
     with blaming(peer, PASS):
-        return _timm_network(peer, options.backbone, options.weights), False
+        if weights is None:
+            return timm_network(backbone or BACKBONE).module
+        nameless = Path(weights).expanduser().is_file()
+        return timm_network(weights, backbone or (BACKBONE if nameless else "")).module
 
 
-def _squeezenet(peer: str, weights: str | None) -> nn.Module:
+def _random(name: str) -> nn.Module:
+    import timm
     from torchvision.models import squeezenet1_0
 
-    passing = "FILE with the state dict of SqueezeNet 1.0 (.pth), trained on BGR 0..255 less a mean"
-    if weights is None:
-        raise no_weights(peer, "those of SqueezeNet have no default", passing)
     with seeded(0, "cpu"):
-        network: nn.Module = squeezenet1_0(weights=None)
-    if weights != RANDOM:
-        with blaming(peer, passing):
-            _load_file(network, Path(weights).expanduser(), peer, passing)
+        network: nn.Module = (
+            squeezenet1_0(weights=None)
+            if name == SQUEEZENET
+            else timm.create_model(name.replace("efficientnet-", "tf_efficientnet_"))
+        )
     return network
-
-
-def _timm_network(peer: str, backbone: str, weights: str | None) -> nn.Module:
-    import timm
-
-    name = backbone or BACKBONE
-    if "." not in name and not timm.is_model(name):
-        raise UnknownNameError.of("CNN of timm", name, timm.list_models())
-    if weights is None:
-        known = timm.get_pretrained_cfg(name)
-        if known is None or not known.hf_hub_id:
-            raise no_weights(peer, f"timm knows none for {name!r}", PASS)
-        weights = str(known.hf_hub_id)
-    place = Path(weights).expanduser()
-    if weights == RANDOM or place.is_file():
-        with seeded(0, "cpu"):
-            network: nn.Module = timm.create_model(name, pretrained=False)
-        if weights != RANDOM:
-            _load_file(network, place, peer, PASS)
-        return network
-    tagged = "/" not in weights and "." in weights and not place.exists()
-    folder = locate(f"timm/{weights}" if tagged else weights)
-    held = str(settings(folder).get("architecture", "no model of timm's"))
-    if backbone and held != backbone.partition(".")[0]:
-        raise no_weights(peer, f"{folder} holds {held}, and {backbone} was asked for", PASS)
-    if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
-        raise no_weights(peer, f"{folder} has no model.safetensors", PASS)
-    with _unfit(peer, f"{folder} cannot be loaded", PASS):
-        network = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    return network.float()
-
-
-def _load_file(network: nn.Module, file: Path, peer: str, passing: str) -> None:
-    """Fills a network from a state dict, strictly."""
-    if not file.is_file():
-        raise no_weights(peer, f"there is no file {file}", passing)
-    with _unfit(peer, f"{file} does not fit the network", passing):
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(file)
-        else:
-            state = read_tensors(file, str(file), "")
-        network.load_state_dict(state)
-
-
-@contextmanager
-def _unfit(peer: str, what: str, passing: str) -> Iterator[None]:
-    """Whatever a library raises of weights that do not fit, as one line."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        why = f"{what} ({' '.join(str(error).split())[:300]})"
-        raise no_weights(peer, why, passing) from error

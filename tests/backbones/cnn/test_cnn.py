@@ -111,8 +111,9 @@ def test_maps_span_an_image_of_any_size(name: str, size: tuple[int, int]) -> Non
     assert isinstance(backbone, Encoder)
     pyramid = backbone.encode(photograph(*size))
     rows, columns = backbone.input_size(*size)
-    assert rows % 32 == columns % 32 == 0
-    assert abs(rows - size[0]) <= 16 or rows == 32
+    assert rows % 16 == columns % 16 == 0
+    assert abs(rows - size[0]) <= 8 or rows == 32
+    assert load(f"{name}#levels=4,side=as-is").input_size(*size)[0] % 32 == 0
     for stride, level in pyramid.levels.items():
         assert level.shape[-2:] == (rows // stride, columns // stride)
         assert level.dtype == torch.float32
