@@ -311,7 +311,7 @@ def _read_manifest(tar: tarfile.TarFile) -> Manifest:
         place = place_of(known.source).lower()
         for path, found in manifest.files.items():
             inside = path.lower() == place or path.lower().startswith(f"{place}/")
-            if inside and known.pinned(PurePosixPath(path).name) not in (None, found):
+            if inside and wrong_hash(PurePosixPath(path).name, found, known):
                 raise ValueError(f"{path} is not the file that fmlad's catalogue pins")
     return manifest
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from fmlad.backbones import wheels
+
 # Families whose names may have options behind a "#".
 OPTIONED = ("builtin", "clip", "dinov2", "featup", "sam", "sam-hq", "sam2", "timm", "torchvision")
 
@@ -83,9 +85,14 @@ class Weights:
         return self.source.startswith(("https://", "http://"))
 
     def pinned(self, name: str) -> str | None:
-        """SHA-256 that a file must have, case of its name ignored; None: not pinned."""
+        """SHA-256 that a file must have, or its first digits; None: not pinned.
+
+        What the table says, case of the name ignored; else, of an address or a package, what the
+        file's own name promises.
+        """
         named = (file.sha256 for file in self.files if file.name.lower() == name.lower())
-        return next(named, None)
+        promises = self.url or self.source.startswith(wheels.PREFIX)
+        return next(named, None) or (wheels.promised_hash(name) if promises else None)
 
 
 @lru_cache(maxsize=1)

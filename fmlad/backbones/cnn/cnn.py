@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Literal
 
 import torch
@@ -92,6 +91,7 @@ class CNN:
         self.expensive = not name.startswith("builtin:")
         self._network, self._options, self._device = network, options, device
         network.module.to(device)
+        self._stages = Stages(network, options.strides).eval()
         if network.size is not None and options.side not in (None, network.size[0]):
             only = f"takes inputs of {network.size[0]} px alone; leave the option side out"
             raise OptionError(f"{name}: {network.kind} {only}.")
@@ -101,10 +101,6 @@ class CNN:
             f"{network.kind} side={fed} levels={options.strides} pool={options.pool} "
             f"{network.fingerprint}"
         )
-
-    @cached_property
-    def _stages(self) -> Stages:
-        return Stages(self._network, self._options.strides).eval()
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Pyramid:
