@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.filesize import decimal
 
-OPTIONED = ("clip", "dinov2", "featup", "sam", "sam-hq", "sam2")  # take options behind a "#"
+# Families that take options behind a "#".
+OPTIONED = ("clip", "dinov2", "dinov3", "featup", "sam", "sam-hq", "sam2")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class Weights:
     Attributes:
         name: Backbone name as users write it, ``FAMILY:IDENTIFIER``.
         source: Repository on the Hugging Face hub, the address of a file, or a local path.
-        licence: SPDX identifier.
+        licence: SPDX identifier; where there is none, its name.
         role: Role of the backbone (see ``roles.py``).
         input: What the network is fed: ``side`` in pixels; ``fit``, the side that is: ``"longer"``
             or ``"shorter"`` (aspect kept), ``"squash"`` (both); ``normalise``, whose mean and std:
             ``"imagenet"`` or ``"clip"``; ``interpolation`` of the resize, if the source says.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
+        gated: The hub gives it only to accounts that have accepted its licence.
         revision: Commit, tag or branch of the repository; None: the newest of its main branch.
     """
 
@@ -62,6 +64,7 @@ class Weights:
     input: Mapping[str, Any] = field(default_factory=dict)
     optional: bool = False
     note: str = field(default="", compare=False)
+    gated: bool = False
     revision: str | None = None
 
     @property

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from fmlad.backbones import catalogue, dinov2, hub
+from fmlad.backbones import catalogue, dino, hub
 from fmlad.backbones.catalogue import WeightFile, Weights, describe
 from fmlad.errors import WeightsUnavailableError
 from tests.backbones.weights_models import (
@@ -168,12 +168,12 @@ def test_the_way_out_names_the_right_family(arguments: tuple[str, ...], words: s
 
 def test_a_backbone_names_its_own_family(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailableError, match=r"weights pull dinov2:nobody/nothing"):
-        dinov2.load("dinov2:nobody/nothing")
+        dino.load("dinov2:nobody/nothing")
     file = tiny_dinov2(tmp_path / "m") / "model.safetensors"
     with pytest.raises(WeightsUnavailableError, match=r"is one file, and the config\.json"):
-        dinov2.load(f"dinov2:{file}")
+        dino.load(f"dinov2:{file}")
     with pytest.raises(WeightsUnavailableError, match=r"has no config\.json, and 'dinov2'"):
-        dinov2.load(f"dinov2:{tmp_path}")
+        dino.load(f"dinov2:{tmp_path}")
 
 
 # --- the hub --------------------------------------------------------------------------------------
