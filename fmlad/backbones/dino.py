@@ -162,14 +162,15 @@ class Dino:
 def _family_of(folder: Path) -> str | None:
     """The family of what a folder says that it holds; None: another network, or it says nothing."""
     config = settings(folder)
-    kind, architecture = config.get("model_type"), _timm_name(config)
+    kind, architecture = str(config.get("model_type")), _timm_name(config)
     known = (name for name, f in FAMILIES.items() if kind in f.kinds or name in architecture)
     return next(known, None)
 
 
 def _timm_name(config: Mapping[str, Any]) -> str:
     """Architecture and tag; it is the tag that tells a ConvNeXt's training."""
-    tag = dict(config.get("pretrained_cfg") or {}).get("tag")
+    said = config.get("pretrained_cfg")
+    tag = said.get("tag") if isinstance(said, dict) else None
     return f"{config.get('architecture', '')}.{tag or ''}".rstrip(".")
 
 

@@ -146,8 +146,8 @@ def unavailable(
             access = f"accept the licence on {page}, set HF_TOKEN to that account's access token, "
         remedy = (
             f"on a machine with a network {access}run `fmlad weights pull {name}` and "
-            f"`fmlad weights bundle {name} weights.tar`, bring that file here and run `fmlad weights unbundle "
-            f"weights.tar`; or copy the model's folder here"
+            f"`fmlad weights bundle {name} weights.tar`, bring that file here and run "
+            f"`fmlad weights unbundle weights.tar`; or copy the model's folder here"
         )
     return WeightsUnavailableError(
         f"The weights {source!r} are not available: {why}. Ways out: {remedy} and pass "

@@ -12,6 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError
 
 from fmlad.backbones import catalogue, dino, hub
 from fmlad.backbones.catalogue import WeightFile, Weights, describe
@@ -48,13 +49,16 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
+GATED = "facebook/dinov3-vits16-pretrain-lvd1689m"
+
+
 @pytest.fixture
 def served(
     online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Path]]:
-    """Repositories (name -> folder) that a hub on this machine serves."""
+    """Repositories (name -> folder) that a hub on this machine serves, GATED and gated/* gated."""
     repositories: dict[str, Path] = {}
-    with hub_of(repositories) as endpoint:
+    with hub_of(repositories, gated=(GATED, "gated/model")) as endpoint:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -264,6 +268,38 @@ def test_what_the_hub_has_not_is_named(served: dict[str, Path], tmp_path: Path) 
     served["facebook/sam-vit-base"] = tiny_dinov2(tmp_path / "m")
     with pytest.raises(WeightsUnavailableError, match=r"sam-vit-base on the hub has no preproc"):
         hub.locate("facebook/sam-vit-base")
+
+
+@pytest.mark.parametrize("token", [None, "hf_stranger"])
+@pytest.mark.parametrize("name", [GATED, "gated/model"])
+def test_a_gated_model_is_told_from_a_missing_one(
+    name: str,
+    token: str | None,
+    served: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served[name] = tiny_dinov2(tmp_path / "m")
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(WeightsUnavailableError, match="accounts that were granted") as caught:
+        hub.locate(name, "dinov3")
+    assert isinstance(caught.value.__cause__, GatedRepoError)
+    text = str(caught.value)
+    for words in (f"licence on https://huggingface.co/{name}, set HF_TOKEN", f"pull dinov3:{name}"):
+        assert text.count(words) == 1
+    assert "\n" not in text
+    assert "no such model" not in text
+    monkeypatch.setenv("HF_TOKEN", "hf_granted")
+    assert (hub.locate(name, "dinov3") / "model.safetensors").is_file()
+
+
+def test_a_gate_is_named_without_asking_where_it_is_known() -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"HF_HUB_OFFLINE .* accept the licence on"):
+        hub.locate(GATED)
+    with pytest.raises(WeightsUnavailableError) as caught:
+        hub.locate("timm/vit_small_patch16_dinov3.lvd1689m")
+    assert "licence" not in str(caught.value)
 
 
 def test_a_download_that_fails_is_one_line(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,11 +41,13 @@ def into_hub_cache(cache: Path, repository: str, folder: Path) -> Path:
 
 
 @contextmanager
-def hub_of(repositories: dict[str, Path]) -> Iterator[str]:
+def hub_of(repositories: dict[str, Path], gated: Collection[str] = ()) -> Iterator[str]:
     """The few addresses of a hub that a download needs, on this machine.
 
     Args:
         repositories: Name -> folder.
+        gated: Those whose files it gives only to ``hf_granted``, as a gated hub does: their list of
+            files it shows to all.
 
     Yields:
         The endpoint.
@@ -70,14 +72,20 @@ def hub_of(repositories: dict[str, Path]) -> Iterator[str]:
                     return self._send(json.dumps(_info(name, folder)).encode(), body, {})
                 start = f"{name}/resolve/"
                 if path.startswith(start):
+                    token = self.headers["Authorization"]
+                    if name in gated and token != "Bearer hf_granted":
+                        return self._refuse("GatedRepo", 403 if token else 401)
                     file = folder / path.removeprefix(start).partition("/")[2]
                     if file.is_file():
                         digest = hashlib.sha256(file.read_bytes()).hexdigest()
                         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
                         return self._send(file.read_bytes(), body, headers)
-            self.send_response(404)
-            if path.startswith("api/models/"):
-                self.send_header("X-Error-Code", "RepoNotFound")
+            self._refuse("RepoNotFound" if path.startswith("api/models/") else None, 404)
+
+        def _refuse(self, code: str | None, status: int) -> None:
+            self.send_response(status)
+            if code is not None:
+                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
