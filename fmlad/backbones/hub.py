@@ -189,7 +189,7 @@ def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> P
 
 
 def _why(error: Exception, weights: Weights) -> str:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     if isinstance(error, _UnfitError):
         return str(error)
@@ -200,6 +200,8 @@ def _why(error: Exception, weights: Weights) -> str:
         return "the hub gives it only to accounts that were granted access to it"
     if isinstance(error, RepositoryNotFoundError):
         return "the hub has no such model, or shows it only with an access token (HF_TOKEN)"
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
+        return "the hub refuses the access token in force (HF_TOKEN, or the one logged in with)"
     return f"fetching them failed ({type(error).__name__}: {first_line(error)})"
 
 

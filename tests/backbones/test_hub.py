@@ -294,6 +294,15 @@ def test_a_gated_model_is_told_from_a_missing_one(
     assert (hub.locate(name, "dinov3") / "model.safetensors").is_file()
 
 
+def test_a_token_that_the_hub_refuses_is_named(
+    served: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served["some/model"] = tiny_dinov2(tmp_path / "m")
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    with pytest.raises(WeightsUnavailableError, match=r"refuses the access token in force \(HF_TO"):
+        hub.locate("some/model", "dinov3")
+
+
 def test_a_gate_is_named_without_asking_where_it_is_known() -> None:
     with pytest.raises(WeightsUnavailableError, match=r"HF_HUB_OFFLINE .* accept the licence on"):
         hub.locate(GATED)

@@ -46,8 +46,8 @@ def hub_of(repositories: dict[str, Path], gated: Collection[str] = ()) -> Iterat
 
     Args:
         repositories: Name -> folder.
-        gated: Those whose files it gives only to ``hf_granted``, as a gated hub does: their list of
-            files it shows to all.
+        gated: Those whose files, though not their names, only the token ``hf_granted`` opens.
+            The token ``hf_expired`` it refuses everywhere, as a hub does.
 
     Yields:
         The endpoint.
@@ -64,6 +64,10 @@ def hub_of(repositories: dict[str, Path], gated: Collection[str] = ()) -> Iterat
 
         def _answer(self, body: bool) -> None:
             path = self.path.partition("?")[0].lstrip("/")
+            token = self.headers["Authorization"]
+            if token == "Bearer hf_expired":
+                why = "Invalid credentials in Authorization header"
+                return self._refuse(401, {"X-Error-Message": why})
             for name, folder in repositories.items():
                 if path.startswith((f"api/models/{name}/tree/",)):
                     entries = [_described(p) for p in sorted(folder.iterdir())]
@@ -72,20 +76,20 @@ def hub_of(repositories: dict[str, Path], gated: Collection[str] = ()) -> Iterat
                     return self._send(json.dumps(_info(name, folder)).encode(), body, {})
                 start = f"{name}/resolve/"
                 if path.startswith(start):
-                    token = self.headers["Authorization"]
                     if name in gated and token != "Bearer hf_granted":
-                        return self._refuse("GatedRepo", 403 if token else 401)
+                        return self._refuse(403 if token else 401, {"X-Error-Code": "GatedRepo"})
                     file = folder / path.removeprefix(start).partition("/")[2]
                     if file.is_file():
                         digest = hashlib.sha256(file.read_bytes()).hexdigest()
                         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
                         return self._send(file.read_bytes(), body, headers)
-            self._refuse("RepoNotFound" if path.startswith("api/models/") else None, 404)
+            on_models = path.startswith("api/models/")
+            self._refuse(404, {"X-Error-Code": "RepoNotFound"} if on_models else {})
 
-        def _refuse(self, code: str | None, status: int) -> None:
+        def _refuse(self, status: int, headers: dict[str, str]) -> None:
             self.send_response(status)
-            if code is not None:
-                self.send_header("X-Error-Code", code)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
