@@ -67,9 +67,12 @@ _BACKBONES = tuple(
          "grounds phrases by their words for colour, size, shape and texture; no weights"),
         ("builtin:bilateral@1", ("upsampler",), f"{_BUILTIN}.bilateral", "JointBilateral",
          "joint bilateral upsampling by the picture's colours; no weights"),
-        ("dinov2:*", _FEATURES, "fmlad.backbones.dinov2", "load",
+        ("dinov2:*", _FEATURES, "fmlad.backbones.dino", "load",
          "DINOv2, with or without registers, through transformers or timm: a hub identifier or a "
          "local folder"),
+        ("dinov3:*", _FEATURES, "fmlad.backbones.dino", "load",
+         "DINOv3, vision transformers and ConvNeXts, through transformers or timm: a hub "
+         "identifier or a local folder"),
         ("sam:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM {_ORIGINAL}"),
         ("sam-hq:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM-HQ {_ORIGINAL}"),
         ("sam2:*", _MASKS, "fmlad.backbones.sam.sam", "load",

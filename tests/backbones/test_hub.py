@@ -12,8 +12,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError
 
-from fmlad.backbones import catalogue, dinov2, hub
+from fmlad.backbones import catalogue, dino, hub
 from fmlad.backbones.catalogue import WeightFile, Weights, describe
 from fmlad.errors import WeightsUnavailableError
 from tests.backbones.weights_models import (
@@ -48,13 +49,16 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
+GATED = "facebook/dinov3-vits16-pretrain-lvd1689m"
+
+
 @pytest.fixture
 def served(
     online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Path]]:
-    """Repositories (name -> folder) that a hub on this machine serves."""
+    """Repositories (name -> folder) that a hub on this machine serves, GATED and gated/* gated."""
     repositories: dict[str, Path] = {}
-    with hub_of(repositories) as endpoint:
+    with hub_of(repositories, gated=(GATED, "gated/model")) as endpoint:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -168,12 +172,12 @@ def test_the_way_out_names_the_right_family(arguments: tuple[str, ...], words: s
 
 def test_a_backbone_names_its_own_family(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailableError, match=r"weights pull dinov2:nobody/nothing"):
-        dinov2.load("dinov2:nobody/nothing")
+        dino.load("dinov2:nobody/nothing")
     file = tiny_dinov2(tmp_path / "m") / "model.safetensors"
     with pytest.raises(WeightsUnavailableError, match=r"is one file, and the config\.json"):
-        dinov2.load(f"dinov2:{file}")
+        dino.load(f"dinov2:{file}")
     with pytest.raises(WeightsUnavailableError, match=r"has no config\.json, and 'dinov2'"):
-        dinov2.load(f"dinov2:{tmp_path}")
+        dino.load(f"dinov2:{tmp_path}")
 
 
 # --- the hub --------------------------------------------------------------------------------------
@@ -264,6 +268,47 @@ def test_what_the_hub_has_not_is_named(served: dict[str, Path], tmp_path: Path) 
     served["facebook/sam-vit-base"] = tiny_dinov2(tmp_path / "m")
     with pytest.raises(WeightsUnavailableError, match=r"sam-vit-base on the hub has no preproc"):
         hub.locate("facebook/sam-vit-base")
+
+
+@pytest.mark.parametrize("token", [None, "hf_stranger"])
+@pytest.mark.parametrize("name", [GATED, "gated/model"])
+def test_a_gated_model_is_told_from_a_missing_one(
+    name: str,
+    token: str | None,
+    served: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served[name] = tiny_dinov2(tmp_path / "m")
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(WeightsUnavailableError, match="accounts that were granted") as caught:
+        hub.locate(name, "dinov3")
+    assert isinstance(caught.value.__cause__, GatedRepoError)
+    text = str(caught.value)
+    for words in (f"licence on https://huggingface.co/{name}, set HF_TOKEN", f"pull dinov3:{name}"):
+        assert text.count(words) == 1
+    assert "\n" not in text
+    assert "no such model" not in text
+    monkeypatch.setenv("HF_TOKEN", "hf_granted")
+    assert (hub.locate(name, "dinov3") / "model.safetensors").is_file()
+
+
+def test_a_token_that_the_hub_refuses_is_named(
+    served: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served["some/model"] = tiny_dinov2(tmp_path / "m")
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    with pytest.raises(WeightsUnavailableError, match=r"refuses the access token in force \(HF_TO"):
+        hub.locate("some/model", "dinov3")
+
+
+def test_a_gate_is_named_without_asking_where_it_is_known() -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"HF_HUB_OFFLINE .* accept the licence on"):
+        hub.locate(GATED)
+    with pytest.raises(WeightsUnavailableError) as caught:
+        hub.locate("timm/vit_small_patch16_dinov3.lvd1689m")
+    assert "licence" not in str(caught.value)
 
 
 def test_a_download_that_fails_is_one_line(

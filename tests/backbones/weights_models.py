@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,11 +41,13 @@ def into_hub_cache(cache: Path, repository: str, folder: Path) -> Path:
 
 
 @contextmanager
-def hub_of(repositories: dict[str, Path]) -> Iterator[str]:
+def hub_of(repositories: dict[str, Path], gated: Collection[str] = ()) -> Iterator[str]:
     """The few addresses of a hub that a download needs, on this machine.
 
     Args:
         repositories: Name -> folder.
+        gated: Those whose files, though not their names, only the token ``hf_granted`` opens.
+            The token ``hf_expired`` it refuses everywhere, as a hub does.
 
     Yields:
         The endpoint.
@@ -62,6 +64,10 @@ def hub_of(repositories: dict[str, Path]) -> Iterator[str]:
 
         def _answer(self, body: bool) -> None:
             path = self.path.partition("?")[0].lstrip("/")
+            token = self.headers["Authorization"]
+            if token == "Bearer hf_expired":
+                why = "Invalid credentials in Authorization header"
+                return self._refuse(401, {"X-Error-Message": why})
             for name, folder in repositories.items():
                 if path.startswith((f"api/models/{name}/tree/",)):
                     entries = [_described(p) for p in sorted(folder.iterdir())]
@@ -70,14 +76,20 @@ def hub_of(repositories: dict[str, Path]) -> Iterator[str]:
                     return self._send(json.dumps(_info(name, folder)).encode(), body, {})
                 start = f"{name}/resolve/"
                 if path.startswith(start):
+                    if name in gated and token != "Bearer hf_granted":
+                        return self._refuse(403 if token else 401, {"X-Error-Code": "GatedRepo"})
                     file = folder / path.removeprefix(start).partition("/")[2]
                     if file.is_file():
                         digest = hashlib.sha256(file.read_bytes()).hexdigest()
                         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
                         return self._send(file.read_bytes(), body, headers)
-            self.send_response(404)
-            if path.startswith("api/models/"):
-                self.send_header("X-Error-Code", "RepoNotFound")
+            on_models = path.startswith("api/models/")
+            self._refuse(404, {"X-Error-Code": "RepoNotFound"} if on_models else {})
+
+        def _refuse(self, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -27,7 +27,7 @@ from fmlad.errors import (
     WeightsUnavailableError,
 )
 from fmlad.training.loop import seeded
-from tests.backbones.test_dinov2 import save_timm, save_tiny
+from tests.backbones.test_dino import save_timm, save_tiny
 from tests.backbones.tiny_clip_models import save_open_clip
 from tests.conftest import picture
 

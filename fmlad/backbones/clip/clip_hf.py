@@ -13,12 +13,11 @@ from fmlad.backbones.clip.clip_towers import (
     Towers,
     VisionOutput,
     check_tokenizer,
-    colours,
     files_hash,
     quarters,
-    read_json,
 )
 from fmlad.backbones.clip.naclip import LastBlock
+from fmlad.backbones.colours import preprocessor_colours
 from fmlad.backbones.hub import loading, unavailable
 
 # Beside the config, what decides what comes out; names of weights, single or in shards.
@@ -36,7 +35,7 @@ def from_folder(folder: Path, source: str, device: str) -> Towers:
 
     model = hub.from_folder({"clip": CLIPModel, "siglip": SiglipModel}, folder, source, "clip")
     kind = model.config.model_type
-    mean, std = _colours(folder, source)
+    mean, std = preprocessor_colours(folder, source, "clip")
     if kind == "siglip" and not model.vision_model.use_head:
         raise unavailable(source, "it has no attention pool, so its images match no text")
     with loading(source, "its tokenizer", "clip"):
@@ -123,17 +122,6 @@ class TransformersText:
     def knows(self, text: str) -> bool:
         unknown = self._tokenizer.unk_token_id
         return unknown not in self._tokenizer(text, add_special_tokens=False).input_ids
-
-
-def _colours(folder: Path, source: str) -> tuple[Any, Any]:
-    """Mean and std from the preprocessor's file; newer folders nest it in the processor's."""
-    nested = folder / "processor_config.json"
-    path = folder / "preprocessor_config.json"
-    if nested.is_file() and not path.is_file():
-        path = nested
-    found = read_json(path, source) if path.is_file() else {}
-    found = found.get("image_processor") or found
-    return colours(found.get("image_mean"), found.get("image_std"), path, source)
 
 
 def _digest(folder: Path) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from fmlad.backbones.clip.clip_open_vision import vision_of
-from fmlad.backbones.clip.clip_towers import Towers, check_tokenizer, colours, files_hash, read_json
+from fmlad.backbones.clip.clip_towers import Towers, check_tokenizer, files_hash
+from fmlad.backbones.colours import colours, read_json
 from fmlad.backbones.hub import loading, locate, read_tensors, unavailable
 from fmlad.errors import UnknownNameError
 
@@ -53,11 +54,11 @@ def open_folder(folder: Path, source: str) -> OpenModel:
 
     if not folder.is_dir():
         raise unavailable(source, f"{folder} is not a folder")
-    config = read_json(folder / CONFIG, source)
+    config = read_json(folder / CONFIG, source, "clip")
     if not isinstance(config.get("model_cfg"), dict):
         raise unavailable(source, f"{folder / CONFIG} has no 'model_cfg'")
     pixels = config.get("preprocess_cfg") or {}
-    mean, std = colours(pixels.get("mean"), pixels.get("std"), f"{folder / CONFIG}", source)
+    mean, std = colours(pixels.get("mean"), pixels.get("std"), folder / CONFIG, source, "clip")
     checkpoint = _checkpoint(folder, source)
     name = f"local-dir:{folder}"
     model = _create(source, checkpoint, name)
@@ -94,7 +95,7 @@ def open_name(model_name: str, weights: str, source: str) -> OpenModel:
         raise unavailable(source, f"there is no file {path}")
     else:
         raise UnknownNameError.of(f"pretrained tag of {model_name}", weights, tags)
-    mean, std = colours(tag["mean"], tag["std"], "open_clip", source)
+    mean, std = colours(tag["mean"], tag["std"], "open_clip", source, "clip")
     model = _create(source, checkpoint, model_name, pretrained=str(checkpoint))
     tokenizer = _tokenizer_of(model_name, source)
     # The architecture stands in no file: the same weights with another GELU are another model.

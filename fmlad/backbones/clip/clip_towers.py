@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.backbones.clip.naclip import LastBlock
-from fmlad.backbones.hub import file_hash, loading, unavailable
+from fmlad.backbones.hub import file_hash, unavailable
 
 # Single words, so that a tokenizer that knows none of them gives the same row for each.
 PROBES = ("red", "screw", "bottle", "orange", "background")
@@ -131,24 +130,6 @@ def check_tokenizer(encode: Callable[[list[str]], Tensor], rows: int, source: st
             f"belongs to another model"
         )
         raise unavailable(source, why, "clip")
-
-
-def read_json(path: Path, source: str) -> dict[str, Any]:
-    """A JSON object from a model folder; WeightsUnavailableError where there is none."""
-    with loading(source, path, "clip"):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def colours(mean: Any, std: Any, where: object, source: str) -> tuple[Any, Any]:
-    """A model's mean and std of RGB, three numbers each; WeightsUnavailableError without them."""
-    try:
-        (r, g, b), (sr, sg, sb) = (map(float, values) for values in (mean, std))
-    except (TypeError, ValueError):
-        sr = sg = sb = 0.0
-    if min(sr, sg, sb) <= 0:
-        why = f"{where} does not say the mean and std of the pixels it was trained on"
-        raise unavailable(source, why, "clip")
-    return (r, g, b), (sr, sg, sb)
 
 
 def files_hash(files: Iterable[Path], salt: str = "") -> str:

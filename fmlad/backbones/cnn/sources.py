@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlad.backbones.catalogue import lookup
+from fmlad.backbones.colours import Colours, colours
 from fmlad.backbones.common import IMAGENET
 from fmlad.backbones.embedded import networks
 from fmlad.backbones.hub import folder_hash, loading, locate, read_tensors, settings, unavailable
@@ -103,10 +104,9 @@ def timm_network(source: str, model: str = "") -> Network:
     with loading(source, f"{file} as {name}", "timm"):
         module, size = _build_timm(name, state, overlay, held.get("model_args", {}))
     cfg: Any = module.pretrained_cfg
-    colours = tuple(cfg["mean"]), tuple(cfg["std"])
-    fingerprint = f"{colours} sha256={folder_hash(place)}"
-    pixels = partial(standardised, colours=colours)
-    return Network(f"timm {name}", module, pixels, fingerprint, size)
+    said = colours(cfg.get("mean"), cfg.get("std"), place, source, "timm")
+    fingerprint = f"{said} sha256={folder_hash(place)}"
+    return Network(f"timm {name}", module, partial(standardised, by=said), fingerprint, size)
 
 
 def torchvision_network(source: str, model: str = "") -> Network:
@@ -150,11 +150,9 @@ def torchvision_network(source: str, model: str = "") -> Network:
     return Network(f"torchvision {name}", module, standardised, fingerprint)
 
 
-def standardised(
-    images: Tensor, colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
-) -> Tensor:
+def standardised(images: Tensor, by: Colours = IMAGENET) -> Tensor:
     """RGB in 0..255 ``(B, 3, H, W)``, less a mean and over a deviation, both of 0..1."""
-    mean, std = (images.new_tensor(values)[:, None, None] for values in colours)
+    mean, std = (images.new_tensor(values)[:, None, None] for values in by)
     return (images / 255 - mean) / std
 
 

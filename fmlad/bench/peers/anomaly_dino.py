@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmlad.backbones.dinov2 import open_network
+from fmlad.backbones.dino import open_network
 from fmlad.bench.peers.base import RANDOM, MemoryPeer, anomalib, blaming, quiet_sampling, swapped
 from fmlad.bench.peers.options import option
 from fmlad.errors import UnknownNameError
@@ -128,4 +128,8 @@ def _encoder(peer: str, options: Options, device: str) -> Encoder:
         return Encoder(model, model.forward_features, patch, prefix, plain)
     with blaming(peer, PASS):
         network = open_network(options.weights or WEIGHTS, device)
-    return Encoder(network.module, network.tokens, network.patch, network.prefix, plain)
+
+    def patches(pixels: Tensor) -> Tensor:
+        return network.encode(pixels).levels[network.patch].flatten(2).transpose(1, 2)
+
+    return Encoder(network.module, patches, network.patch, 0, plain)

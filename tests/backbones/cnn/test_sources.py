@@ -43,6 +43,10 @@ def test_a_folder_of_timms_keeps_its_normalisation_and_moves_no_seed(tmp_path: P
     pixels = torch.full((1, 3, 2, 2), 255.0)
     assert torch.equal(loaded.normalise(pixels), torch.full((1, 3, 2, 2), 2.0))
     assert not any(p.requires_grad for p in loaded.module.parameters())
+    config["pretrained_cfg"]["std"] = [0.0]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsUnavailableError, match="does not say the mean and std"):
+        timm_network(str(tmp_path / "m"))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -15,7 +15,7 @@ from fmlad.backbones.hub import place_of
 from fmlad.commands.main import cli
 from fmlad.methods.sam_lad.config import SamLadConfig
 from fmlad.methods.sam_lad.method import SamLad
-from tests.backbones import test_dinov2, test_featup, tiny_sam_models
+from tests.backbones import test_dino, test_featup, tiny_sam_models
 from tests.conftest import picture
 
 CHANNELS = 32  # of the tiny DINOv2
@@ -25,7 +25,7 @@ CHANNELS = 32  # of the tiny DINOv2
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of weights with everything that foundation asks for, in tiny."""
     own = tmp_path / "weights"
-    test_dinov2.save_tiny(own / "facebook" / "dinov2-small")
+    test_dino.save_tiny(own / "facebook" / "dinov2-small")
     sam = tiny_sam_models.save_transformers(own / "facebook" / "sam-vit-huge", "sam")
     (sam / "preprocessor_config.json").write_text("{}")
     monkeypatch.setenv("FMLAD_WEIGHTS", str(own))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fmlad
-from fmlad.backbones import dinov2
+from fmlad.backbones import dino
 from fmlad.backbones.common import IMAGENET
 from fmlad.backbones.roles import FeatureExtractor
 from fmlad.errors import BackboneMismatchError, OptionError, WeightsUnavailableError
@@ -43,7 +43,7 @@ def save_tiny(folder: Path, seed: int = 0, registers: int = 0) -> Path:
 @pytest.mark.parametrize("registers", [0, 4])
 def test_patch_tokens_are_those_of_the_model_itself(tmp_path: Path, registers: int) -> None:
     folder = save_tiny(tmp_path / "m", registers=registers)
-    backbone = dinov2.load(f"dinov2:{folder}")
+    backbone = dino.load(f"dinov2:{folder}")
     assert isinstance(backbone, FeatureExtractor)
     image = torch.from_numpy(picture(0, size=(448, 448))).permute(2, 0, 1)[None]
     pyramid = backbone.encode(image)
@@ -60,7 +60,7 @@ def test_patch_tokens_are_those_of_the_model_itself(tmp_path: Path, registers: i
 
 
 def test_the_aspect_ratio_is_kept_to_within_a_patch(tmp_path: Path) -> None:
-    backbone = dinov2.load(f"dinov2:{save_tiny(tmp_path / 'm')}")
+    backbone = dino.load(f"dinov2:{save_tiny(tmp_path / 'm')}")
     assert backbone.input_size(1000, 1600) == (280, 448)
     assert backbone.input_size(16, 800) == (14, 448)
     assert backbone.encode(torch.zeros(2, 3, 100, 160, dtype=torch.uint8)).levels[14].shape == (
@@ -117,8 +117,8 @@ def test_timm_and_transformers_say_the_same(tmp_path: Path) -> None:
     image = torch.from_numpy(picture(0, size=(100, 160))).permute(2, 0, 1)[None]
     # At the trained size; at another the two interpolate the positions differently.
     for options, most in (("#side=56,fit=squash", 1e-4), ("", 0.05)):
-        one = dinov2.load(f"dinov2:{timm_folder}{options}").encode(image)
-        other = dinov2.load(f"dinov2:{folder}{options}").encode(image)
+        one = dino.load(f"dinov2:{timm_folder}{options}").encode(image)
+        other = dino.load(f"dinov2:{folder}{options}").encode(image)
         torch.testing.assert_close(one.levels[14], other.levels[14], atol=most, rtol=1e-4)
         torch.testing.assert_close(one.pooled, other.pooled, atol=most, rtol=1e-4)
 
@@ -127,7 +127,7 @@ def test_registers_of_timm_are_left_out(tmp_path: Path) -> None:
     import timm
 
     folder = save_timm(tmp_path / "m", registers=True)
-    pyramid = dinov2.load(f"dinov2:{folder}#side=56,fit=squash").encode(
+    pyramid = dino.load(f"dinov2:{folder}#side=56,fit=squash").encode(
         torch.from_numpy(picture(0, size=(56, 56))).permute(2, 0, 1)[None]
     )
     assert pyramid.levels[14].shape == (1, 32, 4, 4)
@@ -147,38 +147,38 @@ def test_a_name_of_timms_alone_stands_for_its_repository(
 ) -> None:
     monkeypatch.setenv("FMLAD_WEIGHTS", str(tmp_path))
     save_timm(tmp_path / "timm" / "vit_small_patch14_dinov2.lvd142m")
-    short = dinov2.load("dinov2:vit_small_patch14_dinov2.lvd142m")
+    short = dino.load("dinov2:vit_small_patch14_dinov2.lvd142m")
     assert (
-        short.fingerprint == dinov2.load("dinov2:timm/vit_small_patch14_dinov2.lvd142m").fingerprint
+        short.fingerprint == dino.load("dinov2:timm/vit_small_patch14_dinov2.lvd142m").fingerprint
     )
 
 
 def test_side_and_fit_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "m")
     options = ("", "#side=224", "#fit=squash", "#side=224,fit=squash")
-    backbones = [dinov2.load(f"dinov2:{folder}{option}") for option in options]
+    backbones = [dino.load(f"dinov2:{folder}{option}") for option in options]
     assert len({backbone.fingerprint for backbone in backbones}) == 4
     assert [b.input_size(500, 1000) for b in backbones] == [
         (224, 448), (112, 224), (448, 448), (224, 224),
     ]  # fmt: skip
     for option in ("size=3", "side=x", "fit=shorter", "side=7"):
         with pytest.raises(OptionError, match=r"its options are side, fit|less than a patch"):
-            dinov2.load(f"dinov2:{folder}#{option}")
+            dino.load(f"dinov2:{folder}#{option}")
 
 
 def test_a_folder_of_timms_that_is_something_else_is_refused(tmp_path: Path) -> None:
     folder = save_timm(tmp_path / "m")
     (folder / "config.json").write_text('{"architecture": "resnet18"}')
     with pytest.raises(WeightsUnavailableError, match="'resnet18' of timm's, not a DINOv2"):
-        dinov2.load(f"dinov2:{folder}")
+        dino.load(f"dinov2:{folder}")
     folder = save_timm(tmp_path / "n")
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
-        dinov2.load(f"dinov2:{folder}")
+        dino.load(f"dinov2:{folder}")
     (folder / "model.safetensors").unlink()
     with pytest.raises(WeightsUnavailableError, match=r"no model\.safetensors"):
-        dinov2.load(f"dinov2:{folder}")
+        dino.load(f"dinov2:{folder}")
 
 
 def test_a_whole_detector_runs_saves_and_loads_on_it(tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailableError, match=r"no config\.json"):
-        dinov2.load(f"dinov2:{tmp_path}")
+        dino.load(f"dinov2:{tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(WeightsUnavailableError, match="'bert' model"):
-        dinov2.load(f"dinov2:{tmp_path}")
+        dino.load(f"dinov2:{tmp_path}")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(WeightsUnavailableError, match="'unknown' model"):
-        dinov2.load(f"dinov2:{tmp_path}")
+        dino.load(f"dinov2:{tmp_path}")
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
-        dinov2.load(f"dinov2:{folder}")
+        dino.load(f"dinov2:{folder}")
 
 
 def test_a_checkpoint_that_lacks_weights_is_not_filled_with_random_ones(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_checkpoint_that_lacks_weights_is_not_filled_with_random_ones(tmp_path
     tensors.pop("encoder.layer.1.mlp.fc1.weight")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsUnavailableError, match=r"lacks 'encoder\.layer\.1\.mlp"):
-        dinov2.load(f"dinov2:{folder}")
+        dino.load(f"dinov2:{folder}")
 
 
 @pytest.mark.gpu
