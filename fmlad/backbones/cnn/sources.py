@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Network:
         size: Rows and columns of the only input it takes; None: any.
         origins: Of a network without padding, stride -> pixels from the border of the input to the
             middle of the first cell.
+        scales: Stride -> what the map of that stage is divided by; 1 where there is none.
     """
 
     kind: str
@@ -48,10 +49,15 @@ class Network:
     fingerprint: str
     size: tuple[int, int] | None = None
     origins: Mapping[int, float] | None = None
+    scales: Mapping[int, float] = field(default_factory=dict)
 
 
 # SqueezeNet 1.0 pads nothing in its first convolution (7, stride 2) and its pools (3, stride 2).
 SQUEEZENET_ORIGINS = {4: 5.5, 8: 9.5, 16: 17.5}
+# Root mean squares of the stages' values on photographs of scikit-image and scikit-learn at 448 px,
+# rounded: divided by them, values are of order 1, as methods expect and other networks' are.
+SQUEEZENET_SCALES = {4: 230.0, 8: 40.0, 16: 27.0}
+LITE_SCALES = {2: 6.0, 4: 8.0, 8: 7.5, 16: 6.0, 32: 2.7}
 
 
 def builtin_network(source: str) -> Network:
@@ -63,13 +69,14 @@ def builtin_network(source: str) -> Network:
     name = source.partition("@")[0]
     if name == "squeezenet":
         digest = folder_hash(networks.SQUEEZENET_FILE)
-        module, pixels = networks.squeezenet(), networks.caffe_pixels
         return Network(
-            "torchvision squeezenet1_0", module, pixels, digest, None, SQUEEZENET_ORIGINS
-        )
+            "torchvision squeezenet1_0", networks.squeezenet(), networks.caffe_pixels, digest,
+            origins=SQUEEZENET_ORIGINS, scales=SQUEEZENET_SCALES,
+        )  # fmt: skip
     number = int(name[-1])
     module, digest = networks.efficientnet_lite(number), folder_hash(locate(source, "builtin"))
-    return Network(f"timm tf_efficientnet_lite{number}", module, networks.lite_pixels, digest)
+    kind = f"timm tf_efficientnet_lite{number}"
+    return Network(kind, module, networks.lite_pixels, digest, scales=LITE_SCALES)
 
 
 def timm_network(source: str, model: str = "") -> Network:

@@ -40,11 +40,9 @@ class Stages(nn.Module):
         super().__init__()
         self.strides = tuple(strides)
         self._multiple = multiple_of(self.strides)
-        self._normalise, self._origins, self._size = (
-            network.normalise,
-            network.origins,
-            network.size,
-        )
+        self._normalise, self._size = network.normalise, network.size
+        self._origins = network.origins
+        self._scales = tuple(network.scales.get(stride, 1.0) for stride in self.strides)
         kind = _TimmStages if hasattr(network.module, "forward_intermediates") else _TracedStages
         self.body = kind(network, self.strides)
         self.channels = self.body.channels
@@ -65,8 +63,8 @@ class Stages(nn.Module):
             pixels = F.pad(pixels, (border,) * 4, mode="reflect")
         maps = self.body(self._normalise(pixels))
         return [
-            self._on_grid(level, stride, (size[0] // stride, size[1] // stride))
-            for stride, level in zip(self.strides, maps, strict=True)
+            self._on_grid(level, stride, (size[0] // stride, size[1] // stride)) / scale
+            for stride, level, scale in zip(self.strides, maps, self._scales, strict=True)
         ]
 
     def _on_grid(self, level: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from skimage.data import chelsea
 from torch import Tensor, nn
 
 import fmlad
@@ -139,6 +140,13 @@ def test_what_happens_at_a_place_is_seen_in_its_cell(name: str, y: int, x: int) 
         ]
         # The change's centre of gravity; TensorFlow's padding moves it by less than half a cell.
         assert found == pytest.approx([y, x], abs=max(4, 0.45 * stride))
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_values_of_embedded_networks_are_of_order_one(name: str) -> None:
+    image = torch.from_numpy(chelsea()).permute(2, 0, 1)[None]
+    for level in load(f"{name}#levels=1+2+3").encode(image).levels.values():
+        assert 0.5 < float(level.square().mean().sqrt()) < 2
 
 
 def test_pool_averages_each_level_and_knows_no_padding(resnet: str) -> None:
