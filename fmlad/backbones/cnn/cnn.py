@@ -26,7 +26,7 @@ ENCODER_STRIDES = (4, 8, 16)  # see fmlad.backbones.roles.Encoder
 SOURCES = {
     "timm": timm_network,
     "torchvision": torchvision_network,
-    "builtin": lambda source, model: builtin_network(source),
+    "builtin": builtin_network,
 }
 
 

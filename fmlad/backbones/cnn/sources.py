@@ -60,12 +60,15 @@ SQUEEZENET_SCALES = {4: 230.0, 8: 40.0, 16: 27.0}
 LITE_SCALES = {2: 6.0, 4: 8.0, 8: 7.5, 16: 6.0, 32: 2.7}
 
 
-def builtin_network(source: str) -> Network:
+def builtin_network(source: str, model: str = "") -> Network:
     """``"squeezenet@1"``, ``"efficientnet-lite0@1"`` or ``"efficientnet-lite2@1"``.
 
     Raises:
         WeightsUnavailableError: Its package is not installed, or a file is damaged.
+        OptionError: ``model`` is given.
     """
+    if model:
+        raise OptionError(f"builtin:{source} is one network; leave the option model out.")
     name = source.partition("@")[0]
     if name == "squeezenet":
         digest = folder_hash(networks.SQUEEZENET_FILE)
@@ -106,9 +109,10 @@ def timm_network(source: str, model: str = "") -> Network:
         file = place
     name = _only_name("timm", source, model, str(held.get("architecture", "")))
     _known_to_timm(name)
-    overlay = {k: v for k, v in held.get("pretrained_cfg", {}).items() if k in DESCRIBES}
     state = read_tensors(file, source, "timm")
     with loading(source, f"{file} as {name}", "timm"):
+        described = held.get("pretrained_cfg", held)  # older folders have no part for it
+        overlay = {key: described[key] for key in DESCRIBES if key in described}
         module, size = _build_timm(name, state, overlay, held.get("model_args", {}))
     cfg: Any = module.pretrained_cfg
     said = colours(cfg.get("mean"), cfg.get("std"), place, source, "timm")
@@ -222,7 +226,9 @@ def _build_timm(
     fixed = bool(cfg.get("fixed_input_size")) and not flexible
     heads = cfg.get("classifier") or ()
     head = heads if isinstance(heads, str) else next(iter(heads), "")
-    classes = len(state[f"{head}.weight"]) if f"{head}.weight" in state else 0
+    # "head.fc" was "head" in older checkpoints.
+    rows = (state.get(f"{name}.weight") for name in (head, head.partition(".")[0]))
+    classes = next((len(weight) for weight in rows if weight is not None), 0)
     with torch.random.fork_rng(devices=[]):
         # Through timm, whose own rules bring older checkpoints to today's names.
         module: Any = timm.create_model(
@@ -234,6 +240,6 @@ def _build_timm(
             **{**arguments, "num_classes": classes, **flexible},
         )  # fmt: skip
     module.pretrained_cfg.pop("state_dict")
-    rows, columns = cfg["input_size"][1:]
+    height, width = cfg["input_size"][1:]
     frozen: nn.Module = module.float().eval().requires_grad_(False)
-    return frozen, (int(rows), int(columns)) if fixed else None
+    return frozen, (int(height), int(width)) if fixed else None

@@ -18,9 +18,7 @@ MULTIPLE = 16  # px: the input's sides are multiples of it, or of a larger strid
 LEAST = 32  # px of the input's sides
 BORDER = 16  # px mirrored around the input of a network that pads nothing
 PROBE = (256, 384)  # rows and columns; unequal, so that maps and their channels are told apart
-SLACK = (
-    2  # cells that a network without padding may have less than the input's side over the stride
-)
+SLACK = 2  # cells that a map without padding may have less than the input's side over the stride
 
 
 class Stages(nn.Module):

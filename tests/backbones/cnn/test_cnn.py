@@ -243,6 +243,11 @@ def test_an_option_that_does_not_fit_is_refused(resnet: str, option: str) -> Non
         load(f"{resnet}#{option}")
 
 
+def test_an_embedded_network_needs_no_name_of_a_model() -> None:
+    with pytest.raises(OptionError, match="leave the option model out"):
+        load("builtin:squeezenet@1#model=resnet18")
+
+
 def test_a_level_that_a_network_lacks_is_refused(tmp_path: Path) -> None:
     save_timm(tmp_path / "m", "swin_tiny_patch4_window7_224")
     with pytest.raises(OptionError, match=r"no stage of stride 2.* strides are 4, 8, 16, 32"):

@@ -64,6 +64,33 @@ def test_a_file_fits_whatever_its_classifier(tmp_path: Path, suffix: str, classe
         timm_network(str(file))
 
 
+def test_older_folders_and_checkpoints_of_timms_are_read(tmp_path: Path) -> None:
+    name = "swin_tiny_patch4_window7_224"
+    network = save_timm(tmp_path / "m", name)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    flat = {**config, **config.pop("pretrained_cfg"), "mean": [0.5, 0.4, 0.3]}
+    flat.pop("pretrained_cfg")
+    (tmp_path / "m" / "config.json").write_text(json.dumps(flat))
+    state = load_file(tmp_path / "m" / "model.safetensors")
+    # Its authors' names: the classifier without a part, merging behind a stage and not before.
+    older = {key.replace("head.fc.", "head."): tensor for key, tensor in state.items()}
+    for stage in (1, 2, 3):
+        for key in [k for k in older if k.startswith(f"layers.{stage}.downsample.")]:
+            older[f"layers.{stage - 1}{key[8:]}"] = older.pop(key)
+    save_file(older, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    loaded = timm_network(str(tmp_path / "m"))
+    assert same(loaded.module, network, without="nothing")
+    assert "0.5, 0.4, 0.3" in loaded.fingerprint
+
+
+@pytest.mark.parametrize("config", ["[]", "{", '{"architecture": "resnet18", "pretrained_cfg": 3}'])
+def test_a_damaged_config_is_one_line(tmp_path: Path, config: str) -> None:
+    save_timm(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(config)
+    with pytest.raises(WeightsUnavailableError, match=r"config\.json of timm's|cannot be loaded"):
+        timm_network(str(tmp_path / "m"))
+
+
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     network = save_timm(tmp_path / "m")
     tensors = load_file(tmp_path / "m" / "model.safetensors")
