@@ -43,19 +43,22 @@ class Photograph:
         file: Its name.
         crop: Side in px of a crop, before zoom.
         parts: The two parts of which one gives the shots and one the tests.
+        turned: Whether crops are turned by quarters by chance. All are mirrored by chance, so that
+            the crops of a small photograph do not register to each other.
         tint: Colours of black and of white, for a grey photograph.
     """
 
     file: str
     crop: int = 208
     parts: tuple[Box, Box] = ((0, 0, 256, 512), (256, 0, 512, 512))
+    turned: bool = True
     tint: tuple[tuple[int, int, int], tuple[int, int, int]] = GREY
 
 
 PHOTOGRAPHS = {
     "gravel": Photograph("gravel.png"),
     "tissue": Photograph("ihc.png"),
-    "brick": Photograph("brick.png", tint=((60, 0, 0), (255, 240, 215))),
+    "brick": Photograph("brick.png", turned=False, tint=((60, 0, 0), (255, 240, 215))),
     "grass": Photograph("grass.png", tint=((0, 20, 0), (225, 255, 170))),
     "retina": Photograph("retina.jpg", 300, ((420, 230, 1190, 705), (420, 705, 1190, 1180))),
     "moon": Photograph("moon.png", 160, ((0, 150, 200, 512), (312, 190, 512, 512))),
@@ -83,11 +86,11 @@ def textures(
     rng = np.random.default_rng([world, zlib.crc32(name.encode())])
     parts = _parts(photograph)
     shots, rest = parts if rng.random() < 0.5 else parts[::-1]
-    pool = [_seen(_crop(shots, photograph.crop, rng), rng) for _ in range(shots_pool)]
-    normal = [_seen(_crop(rest, photograph.crop, rng), rng) for _ in range(tests)]
+    pool = [_seen(_crop(shots, photograph, rng), rng) for _ in range(shots_pool)]
+    normal = [_seen(_crop(rest, photograph, rng), rng) for _ in range(tests)]
     damaged = []
     for number in range(tests):
-        ground = _crop(rest, photograph.crop, rng)
+        ground = _crop(rest, photograph, rng)
         pixels, mask = damage(ground, KINDS[number % len(KINDS)], rng)
         damaged.append((_seen(pixels, rng), mask))
     return pool, normal, damaged
@@ -122,8 +125,9 @@ def _parts(photograph: Photograph) -> list[Image.Image]:
     return [image.convert("RGB").crop(box) for box in photograph.parts]
 
 
-def _crop(part: Image.Image, side: int, rng: np.random.Generator) -> Floats:
-    """Colours ``(SIDE, SIDE, 3)`` of a square of about so many px, a little turned and zoomed."""
+def _crop(part: Image.Image, photograph: Photograph, rng: np.random.Generator) -> Floats:
+    """Colours ``(SIDE, SIDE, 3)`` of a square from somewhere, a little turned and zoomed."""
+    side = photograph.crop
     angle, zoom = np.deg2rad(rng.uniform(-3, 3)), rng.uniform(0.95, 1.05)
     cos, sin = np.cos(angle) * side * zoom / SIDE, np.sin(angle) * side * zoom / SIDE
     reach = (abs(cos) + abs(sin)) * SIDE / 2 + 1
@@ -131,7 +135,8 @@ def _crop(part: Image.Image, side: int, rng: np.random.Generator) -> Floats:
     across, down = x - (cos - sin) * SIDE / 2, y - (sin + cos) * SIDE / 2
     matrix = (cos, -sin, across, sin, cos, down)
     square = part.transform((SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
-    return np.asarray(square, np.float64)
+    colours = np.asarray(square, np.float64)[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    return colours.swapaxes(0, 1) if photograph.turned and rng.random() < 0.5 else colours
 
 
 def _seen(colours: Floats, rng: np.random.Generator) -> Pixels:

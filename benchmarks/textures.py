@@ -19,18 +19,25 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from benchmarks.common import auroc, code_name, keep
 from benchmarks.texture_pictures import PHOTOGRAPHS, REPORTED, TUNING, textures
 from fmlad import pipeline, profiles
 from fmlad.bench.bootstrap import SEED, Floats, ImageDraws, interval, over_seeds
 from fmlad.bench.model import ImageRecord
+from fmlad.memory import patch_memory
+from fmlad.memory.patch_index import PatchIndex
+from fmlad.memory.registration import Edges, Fan, Registration, register
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.metrics import aupro
@@ -65,6 +72,40 @@ class Cell:
     aupro_draws: Floats
 
 
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Patch banks answer once for each pair of images, which meet again in other draws of shots.
+
+    The answers are the same; the images must stay in memory.
+    """
+    searched: dict[tuple[bytes, bytes], Tensor] = {}
+    registered: dict[tuple[int, int], Registration] = {}
+
+    def digest(patches: Tensor) -> bytes:
+        return blake2b(patches.numpy().tobytes()).digest()
+
+    class Index(PatchIndex):
+        def __init__(self, patches: Tensor) -> None:
+            super().__init__(patches)
+            self._key = digest(patches)
+
+        def distances(self, patches: Tensor) -> Tensor:
+            key = self._key, digest(patches)
+            if key not in searched:
+                searched[key] = super().distances(patches)
+            return searched[key]
+
+    def register_once(query: Edges, shot: Fan) -> Registration:
+        key = id(query), id(shot.edges)
+        if key not in registered:
+            registered[key] = register(query, shot)
+        return registered[key]
+
+    with mock.patch.multiple(patch_memory, PatchIndex=Index, register=register_once):
+        yield
+
+
+@remembering()
 def measure(features: str, texture: str, world: int, draws: int, tests: int) -> dict[int, Cell]:
     """A cell for each number of shots; every image is encoded once."""
     chosen = profiles.load_backbones({"feature_extractor": features}, "cpu")
@@ -177,7 +218,7 @@ def main() -> None:
     parser.add_argument("--texture", nargs="+", choices=list(PHOTOGRAPHS))
     parser.add_argument("--draws", type=int, default=DRAWS, help="of the shots")
     parser.add_argument("--images", type=int, default=TESTS, help="normal and damaged ones each")
-    parser.add_argument("--out", type=Path, default=Path("textures"), help="for stopped runs")
+    parser.add_argument("--out", type=Path, default=Path("out/textures"), help="for stopped runs")
     parser.add_argument("--name", default="textures", help="of the file in benchmarks/results")
     given = parser.parse_args()
     tunes = bool(set(given.world) & set(TUNING_WORLDS))
@@ -185,16 +226,14 @@ def main() -> None:
     folder = None if code_name().endswith("-changed") else given.out / code_name()
     everything: dict[str, list[dict[int, Cell]]] = {}
     figures: dict[str, object] = {}
-    for number, name in enumerate(names):
+    for name in names:
         for world in given.world:
             for features in given.features:
                 cells = everything.setdefault(features, [])
                 cells.append(
                     kept_or_measured(folder, features, name, world, given.draws, given.images)
                 )
-                base = everything[given.features[0]][number * len(given.world) :][
-                    given.world.index(world)
-                ]
+                base = everything[given.features[0]][len(cells) - 1]
                 for shots, cell in cells[-1].items():
                     compared = None if features == given.features[0] else [base[shots]]
                     title = f"{name}, world {world}, {shots} shots, {features}"
