@@ -97,6 +97,8 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),
+    Benchmark("benchmarks.textures", ("textures",)),
+    Benchmark("benchmarks.feature_cost", ("feature-cost",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
 )
