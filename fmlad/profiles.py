@@ -59,6 +59,8 @@ _CNN, _CNN_ROLES = "fmlad.backbones.cnn.cnn:load", ("feature_extractor", "encode
 _BACKBONES = tuple(
     BackboneEntry(name, roles, f"{module}:{factory}", summary)
     for name, roles, module, factory, summary in (
+        ("builtin:features@1", _FEATURES, f"{_BUILTIN}.features", "PretrainedFeatures",
+         "SqueezeNet 1.0 and EfficientNet-Lite0 (ImageNet), and hand-made cells; no download"),
         ("builtin:handmade@1", _FEATURES, f"{_BUILTIN}.builtin", "HandmadeFeatures",
          "colour, oriented gradients and texture energy; no weights"),
         ("builtin:regions@2", _MASKS, f"{_BUILTIN}.objects", "ObjectProposer",
@@ -99,7 +101,7 @@ _BACKBONES = tuple(
 
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
-        "feature_extractor": "builtin:handmade@1",
+        "feature_extractor": "builtin:features@1",
         "mask_proposer": "builtin:regions@2",
         "text_aligner": "builtin:lexicon@1",
         "upsampler": "builtin:bilateral@1",

@@ -181,6 +181,7 @@ class ImageView:
         for pyramid in self._pyramids.values():
             tensors = (*pyramid.levels.values(), *pyramid.stages, pyramid.pooled)
             total += sum(tensor.nbytes for tensor in tensors)
+            total += 0 if pyramid.appearance is None else pyramid.appearance.nbytes
         return total + sum(part.nbytes for m in self._masks.values() for part in m.values())
 
     @cached_property
@@ -266,10 +267,11 @@ def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | No
     stored = cache.get(f"pyramid {backbone.fingerprint} {view.key}") if cache else None
     if stored is None or "pooled" not in stored:
         return None
-    pooled = stored.pop("pooled")
+    pooled, appearance = stored.pop("pooled"), stored.pop("appearance", None)
     deep = sorted(name for name in stored if name.startswith(STAGE))
     stages = tuple(stored.pop(name) for name in deep)
-    return Pyramid({int(stride): level for stride, level in stored.items()}, pooled, stages)
+    levels = {int(stride): level for stride, level in stored.items()}
+    return Pyramid(levels, pooled, stages, appearance)
 
 
 def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid) -> None:
@@ -278,6 +280,8 @@ def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid
     tensors = {str(stride): level for stride, level in pyramid.levels.items()}
     # Two digits: names are put back in order by sorting them.
     tensors |= {f"{STAGE}{number:02d}": stage for number, stage in enumerate(pyramid.stages)}
+    if pyramid.appearance is not None:
+        tensors["appearance"] = pyramid.appearance
     view._backbones.cache.put(
         f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
     )

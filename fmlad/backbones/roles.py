@@ -28,11 +28,19 @@ class Pyramid:
         pooled: One vector an image, float32 ``(B, C)``.
         stages: Outputs of intermediate blocks, shallow to deep, float32 ``(B, C, h, w)`` each, on
             one grid; empty where a backbone has none.
+        appearance: Plain differences of colour and edge, float32 ``(B, C, h, w)``: compared where
+            images are aligned, and averaged over regions. None: the finest level serves for it.
     """
 
     levels: Mapping[int, Tensor]
     pooled: Tensor
     stages: tuple[Tensor, ...] = ()
+    appearance: Tensor | None = None
+
+    @property
+    def cells(self) -> Tensor:
+        """The appearance, or the finest level where there is none, ``(B, C, h, w)``."""
+        return self.levels[min(self.levels)] if self.appearance is None else self.appearance
 
     def __getitem__(self, index: int) -> Pyramid:
         """The pyramid of one image of the batch (batch size 1, memory not shared)."""
@@ -44,7 +52,8 @@ class Pyramid:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Pyramid:
         levels = {stride: change(level) for stride, level in self.levels.items()}
-        return Pyramid(levels, change(self.pooled), tuple(map(change, self.stages)))
+        appearance = None if self.appearance is None else change(self.appearance)
+        return Pyramid(levels, change(self.pooled), tuple(map(change, self.stages)), appearance)
 
 
 @dataclass(frozen=True)

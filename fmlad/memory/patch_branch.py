@@ -7,14 +7,16 @@ shots otherwise (PSAD's patch bank, section 3.4; CLIP-LAD's Eq. 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from fmlad.augment import Symmetry, symmetric_copies
 from fmlad.memory.change import smoothed
-from fmlad.memory.patch_memory import PatchFeatures, PatchMemory, Registered, ShotPatches
+from fmlad.memory.free_search import FreeSearch, Join, excess
+from fmlad.memory.patch_features import PatchFeatures, ShotPatches
+from fmlad.memory.patch_memory import PatchMemory, Registered
 from fmlad.memory.registration import view_edges
 from fmlad.progress import Progress
 from fmlad.views import ImageView
@@ -59,6 +61,9 @@ class PatchBranch:
     references: int = 8
     window: int = 1
     smoothing: float = 1.0
+    variation: float = 0.0
+    background: float | None = None
+    join: Join = "mean"
     describe: Callable[[ImageView], PatchFeatures] | None = None
 
     def features(self, view: ImageView, edges: bool = True) -> PatchFeatures:
@@ -67,7 +72,9 @@ class PatchBranch:
             return self.describe(view)
         pyramid = view.pyramid()
         compared = tuple(pyramid.levels[s] for s in sorted(pyramid.levels)[: self.levels])
-        return PatchFeatures(compared, pyramid.pooled[0], view_edges(view) if edges else None)
+        edges_ = view_edges(view) if edges else None
+        appearance = pyramid.appearance if edges else None
+        return PatchFeatures(compared, pyramid.pooled[0], edges_, appearance)
 
     def fit(
         self, views: Sequence[ImageView], rng: np.random.Generator, progress: Progress
@@ -81,7 +88,10 @@ class PatchBranch:
             for what, pixels in symmetric_copies(view.pixels, self.symmetry):
                 copy = self.features(view.again(pixels, what), edges=False)
                 memory.append(ShotPatches(index, copy))
-        patches = PatchMemory(tuple(memory), placed=self.registration)
+        search = FreeSearch(tuple(memory), self.variation, self.join)
+        patches = PatchMemory(search, placed=self.registration)
+        if self.background is not None:
+            patches = self._learn_background(views, patches, progress)
         return self._learn_place(views, patches, rng, progress) if self.registration else patches
 
     def compare(
@@ -93,16 +103,29 @@ class PatchBranch:
         if memory.placed:
             found = memory.registered(features, exclude, self.query_confidence, self.references)
         if found:
-            distances = memory.at_place(features, found, self.window)
+            distances = smoothed(memory.at_place(features, found, self.window), self.smoothing)
             shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
             note = f"registered to {shots}: patches were compared at the same place"
         else:
-            distances = memory.anywhere(features, exclude) * memory.ratio
+            distances = memory.anywhere(features, exclude, self.smoothing) * memory.ratio
             note = "patches were compared anywhere in the shots"
             if memory.placed:
                 note = f"did not register to any shot: {note}"
-        smooth = smoothed(distances, self.smoothing).cpu().numpy()
-        return PatchComparison(smooth, bool(found), note)
+        return PatchComparison(distances.cpu().numpy(), bool(found), note)
+
+    def _learn_background(
+        self, views: Sequence[ImageView], memory: PatchMemory, progress: Progress
+    ) -> PatchMemory:
+        """The excess of each left-out shot's map, or of those of copies of a single one."""
+        trials = [(view, frozenset({number})) for number, view in enumerate(views)]
+        if len(views) == 1:
+            trials = [(copy, frozenset()) for copy in views[0].gentle_copies]
+        excesses = []
+        for done, (view, exclude) in enumerate(trials, start=1):
+            found = memory.search.map(self.features(view, False), exclude, self.smoothing)
+            excesses.append(excess(found))
+            progress(done, len(trials), "learning what is normal")
+        return replace(memory, background=self.background, excesses=tuple(excesses))
 
     def _learn_place(
         self,
@@ -125,8 +148,7 @@ class PatchBranch:
             if found:
                 near = memory.at_place(features, found, self.window)
                 at_place.append(float(smoothed(near, self.smoothing).max()))
-                free = memory.anywhere(features, exclude)
-                anywhere.append(float(smoothed(free, self.smoothing).max()))
+                anywhere.append(float(memory.anywhere(features, exclude, self.smoothing).max()))
             progress(done, len(trials), "comparing shots with each other")
             if 2 * (len(at_place) + len(trials) - done) <= len(trials):
                 break  # most do not register, whatever the others do

@@ -31,28 +31,33 @@ class PatchIndex:
             self._index = faiss.IndexFlatL2(patches.shape[1])
             self._index.add(patches.numpy())
 
-    def distances(self, patches: Tensor) -> Tensor:
-        """Euclidean distance of each patch ``(n, C)`` to its nearest neighbour, ``(n,)``."""
+    def search(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Nearest neighbour of each patch ``(n, C)``: Euclidean distance and row, ``(n,)`` each."""
         if self._index is None:
-            return nearest_distances(patches, self._bank)
-        squared, _ = self._index.search(patches.numpy(), 1)
-        return torch.from_numpy(squared[:, 0]).clamp_min(0).sqrt()
+            return nearest(patches, self._bank)
+        squared, rows = self._index.search(patches.numpy(), 1)
+        distances = torch.from_numpy(squared[:, 0]).clamp_min(0).sqrt()
+        return distances, torch.from_numpy(rows[:, 0])
 
 
-def nearest_distances(patches: Tensor, bank: Tensor) -> Tensor:
-    """Euclidean distance of each patch ``(n, C)`` to the nearest of a bank ``(m, C)``, ``(n,)``.
+def nearest(patches: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest patch of a bank ``(m, C)`` to each of ``(n, C)``: distance and row, ``(n,)`` each.
 
     On the device of the tensors, block by block.
     """
-    found = []
+    distances, rows = [], []
     for block in torch.split(patches, CHUNK):
         best = torch.full((len(block),), torch.inf, device=block.device)
+        row = torch.zeros(len(block), dtype=torch.int64, device=block.device)
         norms = block.square().sum(1, keepdim=True)
-        for part in torch.split(bank, BANK_CHUNK):
-            squared = norms - 2 * block @ part.T + part.square().sum(1)
-            best = torch.minimum(best, squared.min(1).values)
-        found.append(best.clamp_min(0).sqrt())
-    return torch.cat(found)
+        for start in range(0, len(bank), BANK_CHUNK):
+            part = bank[start : start + BANK_CHUNK]
+            squared, index = (norms - 2 * block @ part.T + part.square().sum(1)).min(1)
+            row = torch.where(squared < best, index + start, row)
+            best = torch.minimum(best, squared)
+        distances.append(best.clamp_min(0).sqrt())
+        rows.append(row)
+    return torch.cat(distances), torch.cat(rows)
 
 
 def same_place_distances(query: Tensor, shot: Tensor, grid: Tensor, radius: int) -> Tensor:

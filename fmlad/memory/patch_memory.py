@@ -10,59 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
-from fmlad.memory.patch_index import PatchIndex, flatten, same_place_distances
-from fmlad.memory.registration import (
-    COARSE,
-    REFINE,
-    Edges,
-    Fan,
-    Registration,
-    fan,
-    register,
-    sample_grid,
-)
-
-
-@dataclass(frozen=True)
-class PatchFeatures:
-    """What is compared of an image.
-
-    Attributes:
-        levels: Features ``(1, C, h, w)`` of the compared levels, finest first.
-        pooled: ``(C,)``.
-        edges: For registration; None for a symmetric copy, which serves the free search alone.
-    """
-
-    levels: tuple[Tensor, ...]
-    pooled: Tensor
-    edges: Edges | None
-
-
-@dataclass(frozen=True)
-class ShotPatches:
-    """One shot, or a symmetric copy of one.
-
-    Attributes:
-        shot: Index of the shot it came from.
-        features: Of the image.
-    """
-
-    shot: int
-    features: PatchFeatures
-
-    @cached_property
-    def fan(self) -> Fan:
-        """The shot's side of registration."""
-        return fan(_edges_of(self.features))
+from fmlad.memory.free_search import FreeSearch, Join, Variation, joined, without_background
+from fmlad.memory.patch_features import PatchFeatures, ShotPatches, edges_of
+from fmlad.memory.patch_index import same_place_distances
+from fmlad.memory.registration import COARSE, REFINE, Edges, Registration, register, sample_grid
 
 
 Registered = tuple[ShotPatches, Registration]
@@ -73,24 +31,34 @@ class PatchMemory:
     """State of the patch bank.
 
     Attributes:
-        memory: Shots first, in order, then their symmetric copies.
+        search: The search anywhere, over shots first, in order, then their symmetric copies.
         placed: Whether the shots register to each other, so that patches are compared in place.
         ratio: Factor that brings distances found anywhere onto the scale of those found at the
             same place, measured on the shots.
         baseline: Largest distance at the same place of a left-out shot; 0 unless ``placed``.
+        background: Factor on the shots' largest excess (:func:`.free_search.excess`) up to which a
+            map's own counts as background; None: maps keep their background.
+        excesses: Excess of the map of each left-out shot, or of each altered copy of a single one;
+            empty where maps keep their background.
     """
 
-    memory: tuple[ShotPatches, ...]
+    search: FreeSearch
     placed: bool
     ratio: float = 1.0
     baseline: float = 0.0
-    _indices: dict[tuple[int, int], PatchIndex] = field(default_factory=dict, repr=False)
+    background: float | None = None
+    excesses: tuple[float, ...] = ()
     _between: dict[tuple[int, int], Registration] = field(default_factory=dict, repr=False)
+
+    @property
+    def memory(self) -> tuple[ShotPatches, ...]:
+        """Shots and symmetric copies."""
+        return self.search.memory
 
     @property
     def shots(self) -> int:
         """Number of shots, symmetric copies not counted."""
-        return 1 + max(item.shot for item in self.memory)
+        return self.search.shots
 
     def kept(self, exclude: frozenset[int]) -> list[ShotPatches]:
         """Memory without some shots."""
@@ -109,9 +77,11 @@ class PatchMemory:
         """
         placed = 2 * len(at_place) > of
         ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
-        # Searching a window can only find what searching everywhere finds too.
+        if self.memory[0].features.appearance is None:
+            # Searching a window can only find what searching everywhere finds too.
+            ratio = max(1.0, ratio)
         baseline = max(at_place) if placed else 0.0
-        return replace(self, placed=placed, ratio=max(1.0, ratio), baseline=baseline)
+        return replace(self, placed=placed, ratio=ratio or 1.0, baseline=baseline)
 
     def registered(
         self, features: PatchFeatures, exclude: frozenset[int], least: float, references: int
@@ -133,40 +103,38 @@ class PatchMemory:
         """How one shot lies in another; estimated once."""
         key = (item.shot, base.shot)
         if key not in self._between:
-            self._between[key] = register(_edges_of(item.features), base.fan)
+            self._between[key] = register(edges_of(item.features), base.fan)
         return self._between[key]
 
     def at_place(self, features: PatchFeatures, found: Sequence[Registered], window: int) -> Tensor:
-        """Distances ``(h, w)`` around the same place in the shots found."""
-        half = _edges_of(features).half
+        """Distances ``(h, w)`` around the same place in the shots found, on the finest grid."""
+        half = edges_of(features).half
         maps = []
-        for index, level in enumerate(features.levels):
+        for index, level in enumerate(features.aligned):
             best = torch.full(level.shape[-2:], torch.inf, device=level.device)
             for item, registration in found:
                 size = (level.shape[-2], level.shape[-1])
                 grid = sample_grid(registration, half, item.fan.edges.half, size)
-                there = item.features.levels[index]
+                there = item.features.aligned[index]
                 gap = same_place_distances(level, there, grid.to(level.device), window)
                 best = torch.minimum(best, gap)
             maps.append(best)
-        return _mean_map(maps)
+        return joined(maps, self.search.join)
 
-    def anywhere(self, features: PatchFeatures, exclude: frozenset[int]) -> Tensor:
-        """Distances ``(h, w)`` to the nearest patch of all shots that are not excluded."""
-        kept = self.kept(exclude)
-        maps = []
-        for number, level in enumerate(features.levels):
-            patches = flatten(level)
-            found = [self._index(item, number).distances(patches) for item in kept]
-            maps.append(torch.stack(found).amin(0).view(level.shape[-2:]))
-        return _mean_map(maps)
+    def anywhere(
+        self, features: PatchFeatures, exclude: frozenset[int], sigma: float = 0.0
+    ) -> Tensor:
+        """Distances ``(h, w)`` to the nearest patch of all shots that are not excluded.
 
-    def _index(self, item: ShotPatches, level: int) -> PatchIndex:
-        """The index of one shot's level, built once for all sets of left-out shots."""
-        key = (id(item), level)
-        if key not in self._indices:
-            self._indices[key] = PatchIndex(flatten(item.features.levels[level]))
-        return self._indices[key]
+        Smoothed by ``sigma`` of the finest level's cells, without background if that is wished.
+        """
+        self.kept(exclude)
+        distances = self.search.map(features, exclude, sigma)
+        if self.background is None:
+            return distances
+        # A single shot's excesses are those of its copies: nothing is left out of them.
+        kept = [e for n, e in enumerate(self.excesses) if self.shots == 1 or n not in exclude]
+        return without_background(distances, self.background * max(kept, default=0.0))
 
     def tensors(self) -> dict[str, Tensor]:
         """Features, pooled vectors and edges of everything remembered."""
@@ -175,6 +143,13 @@ class PatchMemory:
             named[f"{number}.pooled"] = item.features.pooled
             for level, features in enumerate(item.features.levels):
                 named[f"{number}.level{level}"] = features
+                if number < self.shots and self.search.varies:
+                    variation = self.search.variation(number, level)
+                    named[f"{number}.variation{level}"] = torch.stack(
+                        [variation.nearest, variation.second, variation.owner.float()]
+                    )
+            if item.features.appearance is not None:
+                named[f"{number}.appearance"] = item.features.appearance
             if item.features.edges is not None:
                 named[f"{number}.edges.coarse"] = item.features.edges.coarse
                 for size, canvas in zip(REFINE, item.features.edges.fine, strict=True):
@@ -191,6 +166,11 @@ class PatchMemory:
             "placed": self.placed,
             "ratio": self.ratio,
             "baseline": self.baseline,
+            "appearance": self.memory[0].features.appearance is not None,
+            "variation": self.search.share,
+            "join": self.search.join,
+            "background": self.background,
+            "excesses": list(self.excesses),
         }
 
     @classmethod
@@ -204,7 +184,10 @@ class PatchMemory:
         memory: list[ShotPatches] = []
         count, placed = meta["levels"], meta["placed"]
         ratio, baseline = float(meta["ratio"]), float(meta["baseline"])
+        share, background = float(meta["variation"]), meta["background"]
+        excesses = tuple(float(value) for value in meta["excesses"])
         owners = list(zip(meta["shots"], meta["halves"], strict=True))
+        known: dict[tuple[int, int], Variation] = {}
         for number, (shot, half) in enumerate(owners):
             first = memory[0].features if memory else None
             levels = tuple(
@@ -212,8 +195,15 @@ class PatchMemory:
                 for i in range(int(count))
             )
             pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
-            features = PatchFeatures(levels, pooled, _read_edges(reader, number, half))
-            memory.append(ShotPatches(int(shot), features))
+            appearance = None
+            if meta["appearance"]:
+                channels = (
+                    first.appearance.shape[1] if first and first.appearance is not None else None
+                )
+                appearance = reader.level(f"{number}.appearance", channels)
+            edges = _read_edges(reader, number, half)
+            memory.append(ShotPatches(int(shot), PatchFeatures(levels, pooled, edges, appearance)))
+        search = FreeSearch(tuple(memory), share, _join(meta["join"]), known)
         originals = [item.shot for item in memory if item.features.edges is not None]
         if not originals and placed is False:  # without registration nothing has edges
             originals = list(dict.fromkeys(item.shot for item in memory))
@@ -223,16 +213,24 @@ class PatchMemory:
             or originals != list(range(len(originals)))
             or not {item.shot for item in memory} <= set(originals)
             or not isinstance(placed, bool)
-            or not (0 < ratio < math.inf and 0 <= baseline < math.inf)
+            or not (0 < ratio < math.inf and 0 <= baseline < math.inf and 0 <= share <= 1)
+            or not all(0 <= value < math.inf for value in excesses)
+            or not (background is None or 0 <= float(background) < math.inf)
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
-        return cls(tuple(memory), placed, ratio, baseline)
+        for number in range(search.shots if search.varies else 0):
+            for level, features in enumerate(memory[number].features.levels):
+                cells = features.shape[-2] * features.shape[-1]
+                table = reader.take(f"{number}.variation{level}", (3, cells))
+                known[number, level] = Variation(table[0], table[2].long(), table[1])
+        background = None if background is None else float(background)
+        return cls(search, placed, ratio, baseline, background, excesses)
 
 
-def _edges_of(features: PatchFeatures) -> Edges:
-    if features.edges is None:
-        raise RuntimeError("a symmetric copy is never registered")
-    return features.edges
+def _join(name: Any) -> Join:
+    if name not in ("mean", "product"):
+        raise ValueError(f"levels are joined by {name!r}")
+    return "mean" if name == "mean" else "product"
 
 
 def _read_edges(reader: TensorReader, number: int, half: Sequence[float] | None) -> Edges | None:
@@ -245,10 +243,3 @@ def _read_edges(reader: TensorReader, number: int, half: Sequence[float] | None)
     coarse = reader.take(f"{number}.edges.coarse", (COARSE, COARSE)).cpu()
     fine = tuple(reader.take(f"{number}.edges.{size}", (size, size)).cpu() for size in REFINE)
     return Edges(coarse, fine, (width, height))
-
-
-def _mean_map(maps: Sequence[Tensor]) -> Tensor:
-    """Mean of maps ``(h, w)`` of different levels on the finest grid."""
-    size = maps[0].shape
-    rest = [F.interpolate(m[None, None], size, mode="bilinear")[0, 0] for m in maps[1:]]
-    return torch.stack([maps[0], *rest]).mean(0)

@@ -9,11 +9,10 @@ PROPOSER = "mask_proposer"
 
 
 def view_proposals(view: ImageView) -> Proposals:
-    """Proposals of the mask proposer, described by the finest features of the view."""
+    """Proposals of the mask proposer, described by the appearance of the view."""
     if "proposals" not in view.memo:
-        levels = view.pyramid().levels
         view.memo["proposals"] = describe_proposals(
-            view.pixels, view.masks(PROPOSER), levels[min(levels)]
+            view.pixels, view.masks(PROPOSER), view.pyramid().cells
         )
     proposals: Proposals = view.memo["proposals"]
     return proposals

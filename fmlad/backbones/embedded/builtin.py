@@ -47,10 +47,10 @@ class HandmadeFeatures:
         return Pyramid(levels, levels[LEVELS[-1]].mean(dim=(2, 3)))
 
 
-def working_size(height: int, width: int) -> tuple[int, int]:
-    """Size the features are computed at: longer side in [320, 640] px, sides multiples of 16."""
+def working_size(height: int, width: int, longest: int = LONGEST) -> tuple[int, int]:
+    """Size features are computed at: longer side in [320, longest] px, sides multiples of 16."""
     longer = max(height, width)
-    scale = min(max(longer, SHORTEST), LONGEST) / longer
+    scale = min(max(longer, SHORTEST), longest) / longer
     return (max(32, round(height * scale / 16) * 16), max(32, round(width * scale / 16) * 16))
 
 

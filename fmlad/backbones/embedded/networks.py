@@ -20,6 +20,7 @@ from fmlad.errors import UnknownNameError
 
 FAMILY = "builtin"
 LITE = (0, 2)  # of the five EfficientNet-Lites those that packages carry
+LITE_WEIGHTS = "efficientnet-lite0@1"  # as the catalogue names them
 SQUEEZENET_FILE = Path(__file__).with_name("weights") / "squeezenet1_0.safetensors"
 
 # What SqueezeNet takes: BGR of 0..255 less these means, as Caffe's networks do.
@@ -85,6 +86,29 @@ def efficientnet_lite(number: int) -> nn.Module:
         network.load_state_dict(_names_of_timm(state, blocks), assign=True)
     loaded: nn.Module = network.float().eval().requires_grad_(False)
     return loaded
+
+
+def folded(network: Any) -> nn.Module:
+    """An EfficientNet-Lite of timm's with each BatchNorm folded into the convolution before it.
+
+    Its output in evaluation mode is the same but for rounding; changes the network itself.
+    """
+    from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+    inverted = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))
+    separable = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
+    pairs = [(network, "conv_stem", "bn1"), (network, "conv_head", "bn2")]
+    for block in (block for stage in network.blocks for block in stage):
+        names = inverted if hasattr(block, "conv_pwl") else separable
+        pairs += [(block, convolution, norm) for convolution, norm in names]
+    for owner, convolution, norm in pairs:
+        layer, bn = getattr(owner, convolution), getattr(owner, norm)
+        layer.weight, layer.bias = fuse_conv_bn_weights(
+            layer.weight, layer.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+        )
+        setattr(owner, norm, bn.act)  # timm's norms bring the activation behind them
+    frozen: nn.Module = network.requires_grad_(False)
+    return frozen
 
 
 def caffe_pixels(images: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class BanksConfig:
     Attributes:
         banks: Banks to use, out of ``"patch"``, ``"histogram"`` and ``"composition"``; the latter
             two ask for a mask proposer.
-        levels: Number of pyramid levels compared, finest first; their distances are averaged
-            (ours; one level is best for small defects, more see larger ones).
+        levels: Number of pyramid levels compared, finest first, by the geometric mean of their
+            distances: what is odd must be odd on all of them (ours).
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
@@ -49,12 +49,16 @@ class BanksConfig:
         window: Half width in cells of the search around the same place (ours).
         smoothing: Gaussian sigma in cells on the distance map; makes the maximum robust against
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
+        variation: Share of the distance of the nearest patch to the other shots that is taken off
+            the distance to it, in the search anywhere and with at least three shots (ours).
+        background: Factor on what is common to a left-out shot's map, up to which the same of a
+            query's map is taken off, in the search anywhere; None: nothing is (ours).
     """
 
     banks: Annotated[
         tuple[Literal["patch", "histogram", "composition"], ...], SEVERAL, Field(min_length=1)
     ] = ("patch", "histogram", "composition")
-    levels: Annotated[int, Field(ge=1, le=8)] = 1
+    levels: Annotated[int, Field(ge=1, le=8)] = 2
     symmetry: Symmetry = "none"
     registration: bool = True
     hierarchy: bool = True
@@ -66,3 +70,5 @@ class BanksConfig:
     references: Annotated[int, Field(ge=1, le=1000)] = 8
     window: Annotated[int, Field(ge=0, le=16)] = 1
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
+    variation: Share = 0.4
+    background: Annotated[float, Field(ge=0, le=100)] | None = 1.5

@@ -90,6 +90,9 @@ class Banks:
             self.config.references,
             self.config.window,
             self.config.smoothing,
+            self.config.variation,
+            self.config.background,
+            "product",
         )
 
     @property
@@ -131,8 +134,8 @@ class Banks:
         if scene.transform is not None:
             notes.append("its objects are arranged as in the shots: their places were compared")
         deviations, change = self._deviations(scene, patches, state)
-        level = self._patches.features(view, edges=False).levels[0]
-        size = (level.shape[-2], level.shape[-1])
+        grid = view.pyramid().cells if patches is None else patches.distances
+        size = (grid.shape[-2], grid.shape[-1])
         for branch in [one for one in OF_PARTS if one in self.branches]:
             own = [d.score for d in deviations if d.branch == branch]
             scores[branch] = max(own, default=0.0)

@@ -27,7 +27,7 @@ from torch import Tensor
 from fmlad.errors import CorruptDetectorError, OptionError, PromptError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.patch_branch import PatchBranch
-from fmlad.memory.patch_memory import PatchFeatures
+from fmlad.memory.patch_features import PatchFeatures
 from fmlad.methods.clip_lad.coarse_to_fine import (
     ALIGNER,
     PROPOSER,

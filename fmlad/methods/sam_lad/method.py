@@ -61,12 +61,14 @@ from fmlad.views import ImageView
 UPSAMPLER = "upsampler"
 # The paper's networks: DINOv2 ViT-S/14 on pictures squashed to 224 px, which gives 16 x 16 cells,
 # and FeatUp. It does not say which SAM; ViT-H is its authors' largest.
+# On "builtin" all measurements of this method are of the hand-made cells.
 DECLARED: Mapping[str, Mapping[str, str]] = {
+    "builtin": {"feature_extractor": "builtin:handmade@1"},
     "foundation": {
         "feature_extractor": "dinov2:facebook/dinov2-small#side=224,fit=squash",
         PROPOSER: "sam:facebook/sam-vit-huge",
         UPSAMPLER: "featup:dinov2_jbu_stack_cocostuff",
-    }
+    },
 }
 NEIGHBOURS = 16  # references (ours)
 MEASURED = 64  # matched objects of the shots that set the unit of measurement
@@ -107,7 +109,7 @@ class SamLad:
     @property
     def optional(self) -> Mapping[str, tuple[str, ...]]:
         """An upsampler is of use unless the factor is fixed."""
-        return {UPSAMPLER: tuple(DECLARED)} if self.config.upsample is None else {}
+        return {UPSAMPLER: ("foundation",)} if self.config.upsample is None else {}
 
     @property
     def branches(self) -> tuple[str, ...]:
