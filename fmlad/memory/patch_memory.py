@@ -22,7 +22,6 @@ from fmlad.memory.patch_features import PatchFeatures, ShotPatches, edges_of
 from fmlad.memory.patch_index import same_place_distances
 from fmlad.memory.registration import COARSE, REFINE, Edges, Registration, register, sample_grid
 
-
 Registered = tuple[ShotPatches, Registration]
 
 
