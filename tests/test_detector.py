@@ -213,6 +213,17 @@ def test_a_right_patch_in_a_wrong_place_is_seen_only_where_place_counts() -> Non
     assert ratio[True] > 2 * ratio[False]
 
 
+@pytest.mark.parametrize("registration", [True, False])
+@pytest.mark.parametrize("more", [[0, 1, 2], [0, 1], [0, 0], [0, 1, 1, 2]])
+def test_the_same_shot_twice_is_no_stranger_to_itself(registration: bool, more: list[int]) -> None:
+    shots = [picture(seed) for seed in [0, *more]]
+    fitted = Detector.from_shots(shots, **PATCH, registration=registration)
+    scores = [shot.score for shot in fitted.shots]
+    assert scores[0] == scores[1]  # left out together
+    assert np.isfinite(scores).all()
+    assert fitted.predict(picture(30, defect=True)).score > fitted.predict(picture(9)).score
+
+
 def test_flipped_queries_are_normal_when_symmetry_says_so() -> None:
     shots = [picture(i) for i in range(3)]
     mirrored = picture(9)[:, ::-1]

@@ -7,12 +7,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import fmlad
 from fmlad.app import service
 from tests.conftest import picture
+
+
+@pytest.mark.parametrize("registration", [True, False])
+def test_many_at_once_are_one_by_one(
+    registration: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMLAD_CACHE_LIMIT_MB", "0")  # all of them are computed
+    sizes = [(120, 160), (120, 160), (90, 200), (8, 8), (16, 800), (120, 160), (8, 8)]
+    queries = [picture(i, size, defect=i % 2 == 0) for i, size in enumerate(sizes, start=9)]
+    shots = [picture(0), picture(1), picture(2), picture(3, (160, 120))]
+    detector = fmlad.Detector.from_shots(
+        shots, profile="builtin", banks="patch", registration=registration
+    )
+    loaded = fmlad.Detector.load(detector.save(tmp_path / "saved"))
+    expected = [detector.predict(query) for query in queries]
+    for judge in (detector, loaded):
+        for size in (1, 3, 8):
+            for one, other in zip(judge.predict_many(queries, size), expected, strict=True):
+                assert isinstance(one, fmlad.Prediction)
+                assert one.score == pytest.approx(other.score, rel=1e-4, abs=1e-4)
+                np.testing.assert_allclose(one.anomaly_map, other.anomaly_map, atol=1e-3)
+    for query, other in zip(queries, expected, strict=True):
+        assert loaded.predict(query).score == other.score
 
 
 def test_every_way_in_gives_the_same_score(folder: Path, tmp_path: Path) -> None:

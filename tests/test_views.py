@@ -170,6 +170,36 @@ def test_stages_come_back_from_disk_in_order(tmp_path: Path) -> None:
     assert views[0].pyramid().stages[0].shape == (1, 2, 3, 3)
 
 
+def test_the_appearance_comes_back_from_disk_and_counts_as_memory(tmp_path: Path) -> None:
+    class Appearing(CountingFeatures):
+        def encode(self, images: torch.Tensor) -> Pyramid:
+            plain = super().encode(images)
+            finest = plain.levels[min(plain.levels)]
+            mean = images.float().mean((1, 2, 3)).view(-1, 1, 1, 1)
+            return Pyramid(plain.levels, plain.pooled, appearance=mean.expand_as(finest).clone())
+
+    cache = DiskCache(tmp_path / "cache")
+    first, second = Appearing(expensive=True), Appearing(expensive=True)
+    views = [BackboneSet({"feature_extractor": first}, cache).view(picture(i)) for i in range(2)]
+    encode_together(views)
+    again = [BackboneSet({"feature_extractor": second}, cache).view(picture(i)) for i in range(2)]
+    encode_together(again)
+    assert (first.images, second.images) == (2, 0)
+    for view, read, number in zip(views, again, range(2), strict=True):
+        found = read.pyramid()
+        assert found.appearance is not None
+        assert float(found.appearance.mean()) == pytest.approx(picture(number).mean(), abs=1e-2)
+        assert found.levels.keys() == view.pyramid().levels.keys()
+        assert torch.equal(found.cells, view.pyramid().cells)
+        assert torch.equal(found.cells, found.appearance)
+    moved = again[0].pyramid().to("meta")
+    assert moved.cells.device.type == "meta"
+    plain = BackboneSet({"feature_extractor": CountingFeatures()}).view(picture(0))
+    level = plain.pyramid().levels[min(plain.pyramid().levels)]
+    assert torch.equal(plain.pyramid().cells, level)
+    assert again[0].nbytes - plain.nbytes == level.nbytes
+
+
 def test_other_eyes_share_what_backbones_said_but_no_notes(counting: Counting) -> None:
     backbone, proposer = counting(), ObjectProposer()
     view = BackboneSet({"feature_extractor": backbone}).view(picture(0), "a")

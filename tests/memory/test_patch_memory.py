@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from fmlad.memory.free_search import FreeSearch
 from fmlad.memory.patch_features import PatchFeatures, ShotPatches
 from fmlad.memory.patch_index import PatchIndex, flatten
 from fmlad.memory.patch_memory import PatchMemory
+from fmlad.memory.registration import Registration, edges
 
 
 def features(seed: int) -> PatchFeatures:
@@ -54,6 +57,23 @@ def test_leaving_shots_out_indexes_nothing_anew(
     for left_out in range(4):
         memory.anywhere(features(9), frozenset({left_out}))
     assert len(built) == 4 * 2  # shots times levels
+
+
+@pytest.mark.parametrize("appearing", [True, False])
+def test_the_same_place_is_compared_by_the_appearance_where_there_is_one(appearing: bool) -> None:
+    grey = torch.rand(64, 80, generator=torch.Generator().manual_seed(0))
+    random = torch.randn(1, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    appearance = random if appearing else None
+    shot, query = (
+        replace(features(seed), edges=edges(grey), appearance=appearance) for seed in (0, 1)
+    )
+    memory = PatchMemory(FreeSearch((ShotPatches(0, shot),)), placed=True)
+    unmoved = Registration(torch.eye(2, 3), 1.0)
+    found = memory.at_place(query, [(memory.memory[0], unmoved)], window=0)
+    assert found.shape == ((12, 16) if appearing else (5, 5))
+    assert (float(found.max()) < 1e-3) == appearing
+    # Anywhere it is the levels that are compared.
+    assert float(memory.anywhere(query, frozenset()).min()) > 0.1
 
 
 def test_at_least_one_shot_must_stay(memory: PatchMemory) -> None:
