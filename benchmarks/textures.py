@@ -177,17 +177,30 @@ def kept_or_measured(
 ) -> dict[int, Cell]:
     """Cells of a run that was stopped, else measured."""
     key = f"{features} {texture} {world} {draws} {tests}"
-    file = folder / f"{zlib.crc32(key.encode()):08x}.npz" if folder else None
-    if file and file.exists():
-        with np.load(file) as saved:
-            names = Cell.__dataclass_fields__
-            return {n: Cell(**{name: saved[f"{name} {n}"] for name in names}) for n in SHOTS}
-    cells = measure(features, texture, world, draws, tests)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{name} {n}": v for n, cell in cells.items() for name, v in vars(cell).items()}
-        np.savez(file, **arrays)
+    cells = read_cells(folder, key)
+    if cells is None:
+        cells = measure(features, texture, world, draws, tests)
+        write_cells(folder, key, cells)
     return cells
+
+
+def read_cells(folder: Path | None, key: str) -> dict[int, Cell] | None:
+    """Cells by number of shots that :func:`write_cells` put under a key; None without them."""
+    file = folder / f"{zlib.crc32(key.encode()):08x}.npz" if folder else None
+    if file is None or not file.exists():
+        return None
+    with np.load(file) as saved:
+        names = Cell.__dataclass_fields__
+        shots = sorted({int(entry.split()[1]) for entry in saved})
+        return {n: Cell(**{name: saved[f"{name} {n}"] for name in names}) for n in shots}
+
+
+def write_cells(folder: Path | None, key: str, cells: dict[int, Cell]) -> None:
+    """Keeps cells for a run that goes on; nothing is kept without a folder."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {f"{name} {n}": v for n, cell in cells.items() for name, v in vars(cell).items()}
+        np.savez(folder / f"{zlib.crc32(key.encode()):08x}.npz", **arrays)
 
 
 def summary(cells: Sequence[Cell], base: Sequence[Cell] | None = None) -> dict[str, object]:
