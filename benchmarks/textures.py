@@ -35,7 +35,7 @@ from benchmarks.texture_pictures import PHOTOGRAPHS, REPORTED, TUNING, textures
 from fmlad import pipeline, profiles
 from fmlad.bench.bootstrap import SEED, Floats, ImageDraws, interval, over_seeds
 from fmlad.bench.model import ImageRecord
-from fmlad.memory import patch_memory
+from fmlad.memory import free_search, patch_memory
 from fmlad.memory.patch_index import PatchIndex
 from fmlad.memory.registration import Edges, Fan, Registration, register
 from fmlad.methods.protocol import FitContext
@@ -78,7 +78,7 @@ def remembering() -> Iterator[None]:
 
     The answers are the same; the images must stay in memory.
     """
-    searched: dict[tuple[bytes, bytes], Tensor] = {}
+    searched: dict[tuple[bytes, bytes], tuple[Tensor, Tensor]] = {}
     registered: dict[tuple[int, int], Registration] = {}
 
     def digest(patches: Tensor) -> bytes:
@@ -89,10 +89,10 @@ def remembering() -> Iterator[None]:
             super().__init__(patches)
             self._key = digest(patches)
 
-        def distances(self, patches: Tensor) -> Tensor:
+        def search(self, patches: Tensor) -> tuple[Tensor, Tensor]:
             key = self._key, digest(patches)
             if key not in searched:
-                searched[key] = super().distances(patches)
+                searched[key] = super().search(patches)
             return searched[key]
 
     def register_once(query: Edges, shot: Fan) -> Registration:
@@ -101,7 +101,10 @@ def remembering() -> Iterator[None]:
             registered[key] = register(query, shot)
         return registered[key]
 
-    with mock.patch.multiple(patch_memory, PatchIndex=Index, register=register_once):
+    with (
+        mock.patch.object(free_search, "PatchIndex", Index),
+        mock.patch.object(patch_memory, "register", register_once),
+    ):
         yield
 
 

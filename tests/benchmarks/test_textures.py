@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from benchmarks.texture_pictures import KINDS, PHOTOGRAPHS, SIDE, SIZES, damage
-from benchmarks.textures import REPORTED, TUNING, aupro_again, measure, summary, textures
+from benchmarks.textures import (
+    REPORTED,
+    TUNING,
+    aupro_again,
+    measure,
+    remembering,
+    summary,
+    textures,
+)
+from fmlad import Detector
 from fmlad.metrics import aupro
 
 
@@ -65,6 +74,24 @@ def test_aupro_of_images_drawn_once_each_is_aupro() -> None:
     one[[0, 3]] = [[1.0], [2.0]]
     expected = aupro(copies, [masks[0], masks[3], masks[3]], 0.05)
     assert aupro_again(maps, masks, one) == pytest.approx([expected], abs=0.02)
+
+
+def test_remembered_answers_are_the_same() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+
+    def maps() -> list[np.ndarray]:
+        shots = list(pictures[:4])
+        detector = Detector.from_shots(
+            shots, banks=("patch",), backbones={"feature_extractor": "builtin:handmade@1"}
+        )
+        return [detector.predict(pixels).anomaly_map for pixels in pictures[4:]]
+
+    expected = maps()
+    with remembering():
+        first, again = maps(), maps()
+    for one in (first, again):
+        for found, map_ in zip(one, expected, strict=True):
+            assert np.array_equal(found, map_)
 
 
 @pytest.mark.slow
