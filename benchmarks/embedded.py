@@ -34,6 +34,7 @@ from benchmarks.textures import (
     Cell,
     aupro_again,
     read_cells,
+    regions,
     remembering,
     summary,
     write_cells,
@@ -90,7 +91,7 @@ def extractor(name: str) -> FeatureExtractor:
 
 
 def pictures(category: str, world: int, tests: int, root: Path) -> tuple[list[Any], list[Any], Any]:
-    """Pixels of the pool, and of the test images with their masks."""
+    """Pixels of the pool, and of the test images with the numbers of their regions."""
     counts = scene_counts(POOL, tests) | {"test_logical": 1}
     folder = make_scenes(root / f"{category}-{world}-{tests}", category, world, counts)
     pool = [load_image(path) for path in sorted((folder / "train" / "good").glob("*.png"))]
@@ -101,7 +102,7 @@ def pictures(category: str, world: int, tests: int, root: Path) -> tuple[list[An
             mask = np.zeros(images[-1].shape[:2], bool)
             for part in sorted((folder / "ground_truth" / group / path.stem).glob("*.png")):
                 mask |= np.asarray(Image.open(part).convert("L")) > 0
-            masks.append(mask[::STEP, ::STEP])
+            masks.append(regions(mask)[::STEP, ::STEP])
     return pool, images, masks
 
 
