@@ -9,9 +9,10 @@ categories and worlds of a draw's figure.
 
 Features, layers, projection, and how maps are treated were chosen on worlds 1 and 2, DeepPCB pairs
 31 to 60 and the textures ``TUNING`` of :mod:`benchmarks.textures`; world 5 was opened for this
-table alone. Differences are paired with the row "SqueezeNet (4, 7), median removed"; intervals of
-95 % by bootstrap over images and draws of shots. DeepPCB with the default: `benchmarks.pcb`,
-textures: `benchmarks.textures`, costs of a whole verdict: `benchmarks.feature_cost`.
+table alone. The rows of EfficientNet-Lite are of world 0. Differences are paired with the row
+"SqueezeNet (4, 7), median removed"; intervals of 95 % by bootstrap over images and draws of shots.
+DeepPCB with the default: `benchmarks.pcb`, textures: `benchmarks.textures`, costs of a whole
+verdict: `benchmarks.feature_cost`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from benchmarks.common import auroc, code_name, keep, scene_counts, seconds
 from benchmarks.embedded_networks import study_features
 from benchmarks.textures import (
     LIMIT,
+    TUNING_WORLDS,
     Cell,
     aupro_again,
     read_cells,
@@ -80,6 +82,18 @@ ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "SqueezeNet (4, 7), nothing removed": ("squeezenet:4+7", PLAIN),
     "SqueezeNet (4, 7), treated as the default": ("squeezenet:4+7", {"levels": 1}),
 }  # fmt: skip
+
+
+STUDY_WORLD = 0  # the only one in which networks of the study, but for the base, are compared
+
+
+def studied(label: str, world: int) -> bool:
+    """Whether a row is measured in a world."""
+    features = ROWS[label][0]
+    return features.startswith(("builtin:", "squeezenet:")) or world in (
+        STUDY_WORLD,
+        *TUNING_WORLDS,
+    )
 
 
 def extractor(name: str) -> FeatureExtractor:
@@ -156,6 +170,12 @@ def measure(
     return found
 
 
+def _means(cells: Sequence[Cell]) -> list[float]:
+    """AUROC and AUPRO."""
+    tables = ([cell.aurocs for cell in cells], [cell.aupros for cell in cells])
+    return [round(float(np.mean(table)), 3) for table in tables]
+
+
 def milliseconds(features: str) -> float:
     """Median time of one encoding of 640 x 480 px."""
     network = extractor(features)
@@ -192,7 +212,7 @@ def main() -> None:
         for world in given.world:
             for category in given.category:
                 left = []
-                for label in own:
+                for label in (one for one in own if studied(one, world)):
                     key = f"{label} {world} {category} {given.draws} {given.images}"
                     saved = read_cells(folder, key)
                     if saved is None:
@@ -208,24 +228,12 @@ def main() -> None:
                     print(f"{world} {category} {label}: {summary([cell])}", flush=True)
     figures: dict[str, dict[str, Any]] = {}
     for label in labels:
-        base = None if label == labels[0] else list(cells[labels[0]].values())
-        row = summary(list(cells[label].values()), base)
-        row["categories"] = {
-            category: [
-                round(float(np.mean([getattr(cells[label][w, category], name).mean()
-                                     for w in given.world])), 3)
-                for name in ("aurocs", "aupros")
-            ]
-            for category in given.category
-        }  # fmt: skip
-        row["worlds"] = {
-            str(world): [
-                round(float(np.mean([getattr(cells[label][world, c], name).mean()
-                                     for c in given.category])), 3)
-                for name in ("aurocs", "aupros")
-            ]
-            for world in given.world
-        }  # fmt: skip
+        own_cells = cells[label]
+        worlds = [world for world in given.world if studied(label, world)]
+        base = None if label == labels[0] else [cells[labels[0]][place] for place in own_cells]
+        row = summary(list(own_cells.values()), base)
+        row["categories"] = {c: _means([own_cells[w, c] for w in worlds]) for c in given.category}
+        row["worlds"] = {str(w): _means([own_cells[w, c] for c in given.category]) for w in worlds}
         row["dimensions"] = dimensions(ROWS[label][0])
         row["encode, ms"] = round(milliseconds(ROWS[label][0]), 1)
         figures[label] = row
