@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
 
-FORMAT = 2  # 1 was never released: other names of tensors
+FORMAT = 3  # 1 and 2 were never released: other tensors
 MANIFEST, STATE = "detector.json", "state.safetensors"
 THUMBNAIL = r"shots/\d{3,}\.jpg"  # as _thumbnail_names writes them
 THUMBNAIL_SIDE = 160  # px of the longer side

@@ -23,6 +23,11 @@ from tests.conftest import picture
 
 # Where a test is about neither parts nor their findings, it does without a mask proposer.
 PATCH = {"profile": "builtin", "banks": "patch"}
+# Features that know nothing of a patch's surroundings, and distances as they are.
+PLAIN = {
+    **PATCH, "backbones": {"feature_extractor": "builtin:handmade@1"}, "variation": 0,
+    "background": None,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +207,7 @@ def test_a_right_patch_in_a_wrong_place_is_seen_only_where_place_counts() -> Non
     shots = [board(i, 20) for i in range(4)]
     ratio = {}
     for registration in (True, False):
-        fitted = Detector.from_shots(shots, **PATCH, registration=registration)
+        fitted = Detector.from_shots(shots, **PLAIN, registration=registration)
         right, wrong = fitted.predict(board(9, 20)), fitted.predict(board(9, 120))
         ratio[registration] = wrong.score / right.score
     assert ratio[True] > 2 * ratio[False]

@@ -108,7 +108,7 @@ def test_the_profile_reaches_the_detector(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_argument_before_declared_before_profile() -> None:
     declared, mine = {FEATURES: "dinov2:declared"}, {FEATURES: "dinov2:mine"}
-    assert resolve([FEATURES], "builtin") == {FEATURES: HANDMADE}
+    assert resolve([FEATURES], "builtin") == {FEATURES: "builtin:features@1"}
     assert resolve([FEATURES], "builtin", declared) == {FEATURES: "dinov2:declared"}
     assert resolve([FEATURES], "builtin", declared, mine) == {FEATURES: "dinov2:mine"}
     assert resolve([FEATURES], "builtin", None, mine) == {FEATURES: "dinov2:mine"}

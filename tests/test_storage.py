@@ -26,7 +26,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from fmlad import storage
-from fmlad.backbones.embedded.builtin import HandmadeFeatures
+from fmlad.backbones.embedded.features import PretrainedFeatures
 from fmlad.detector import Detector
 from fmlad.errors import (
     BackboneMismatchError,
@@ -75,7 +75,8 @@ def _no_disk_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector.from_shots([picture(1), picture(2)], profile="builtin", device="cpu")
+    shots = [picture(seed) for seed in (1, 2, 3)]  # as many as a variation among shots takes
+    return Detector.from_shots(shots, profile="builtin", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +228,11 @@ def test_another_process_gives_the_same_verdict(
     ("shots", "options"),
     [
         ([picture(1)], {}),
-        ([picture(1), picture(2, 32, 80)], {"levels": 2}),
+        ([picture(1), picture(2, 32, 80)], {"levels": 1}),
+        ([picture(1), picture(2, 32, 80), picture(3, 16, 96)], {}),
+        ([picture(1), picture(2), picture(2)], {}),
+        ([picture(1), picture(2), picture(3)], {"symmetry": "flips", "banks": "patch"}),
+        ([picture(1), picture(2), picture(3)], {"variation": 0, "background": None}),
         ([picture(1), picture(2)], {"symmetry": "all", "banks": "patch", "registration": False}),
     ],
 )
@@ -237,7 +242,8 @@ def test_every_kind_of_detector_comes_back(
     fitted = Detector.from_shots(shots, profile="builtin", device="cpu", **options)
     loaded = Detector.load(fitted.save(tmp_path / "d"), device="cpu")
     before, after = fitted.predict(query()), loaded.predict(query())
-    assert after.score == pytest.approx(before.score, abs=1e-6)
+    assert after.score == before.score
+    assert np.array_equal(before.anomaly_map, after.anomaly_map)
     assert_alike(before.to_dict(), after.to_dict())
 
 
@@ -362,7 +368,7 @@ def test_a_missing_or_truncated_file_is_named(saved: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"null", b"[]", b"{}", b"{", b"[" * 100_000, b'{"format": 2}', b"\xff\xfe\x00{"],
+    [b"null", b"[]", b"{}", b"{", b"[" * 100_000, b'{"format": 3}', b"\xff\xfe\x00{"],
     ids=["null", "list", "empty", "open", "deep", "format alone", "no text"],
 )
 def test_a_manifest_that_is_none_is_refused(saved: Path, data: bytes) -> None:
@@ -466,6 +472,16 @@ def test_an_unknown_key_is_refused(saved: Path) -> None:
         (("state", "patches", "halves"), [None]),
         (("state", "patches", "halves", 0), [0.0, 0.0]),
         (("state", "patches", "placed"), "no"),
+        (("state", "patches", "appearance"), False),
+        (("state", "patches", "variation"), -0.1),
+        (("state", "patches", "variation"), 2),
+        (("state", "patches", "variation"), 0),
+        (("state", "patches", "join"), "sum"),
+        (("state", "patches", "background"), "much"),
+        (("state", "patches", "background"), float("nan")),
+        (("state", "patches", "excesses"), [-1.0]),
+        (("state", "patches", "excesses"), [float("inf")]),
+        (("state", "patches", "excesses"), None),
         (("fusion", "kind"), "another"),
         (("fusion", "scales"), {}),
         (("fusion", "scales", "patch"), 0.0),
@@ -524,14 +540,14 @@ def test_files_that_are_not_listed_are_not_needed(saved: Path) -> None:
 
 def test_every_missing_tensor_is_named(saved: Path) -> None:
     tensors = from_bytes((saved / STATE).read_bytes())
-    assert len(tensors) == 2 * (5 + 6)  # of two shots: patches; objects and their kinds
+    assert len(tensors) == 3 * (9 + 6)  # of three shots: patches; objects and their kinds
     for name in tensors:
         write_state(saved, to_bytes({k: v for k, v in tensors.items() if k != name}))
         refused(saved, name)
 
 
 def test_every_extra_tensor_is_named(saved: Path) -> None:
-    for extra in ("surprise", "2.pooled", "0.level1"):
+    for extra in ("surprise", "3.pooled", "0.level2", "0.variation2"):
         change_state(saved, lambda t, extra=extra: t.update({extra: torch.zeros(1)}))
         refused(saved, extra)
         change_state(saved, lambda t, extra=extra: t.pop(extra))
@@ -564,14 +580,25 @@ def test_canvases_of_another_size_are_named(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["fewer channels", "no cells", "short pooled"])
-def test_features_that_do_not_fit_each_other_are_named(saved: Path, how: str) -> None:
-    name = "1.pooled" if how == "short pooled" else "1.level0"
+@pytest.mark.parametrize("what", ["level0", "level1", "appearance"])
+def test_features_that_do_not_fit_each_other_are_named(saved: Path, how: str, what: str) -> None:
+    name = "1.pooled" if how == "short pooled" else f"1.{what}"
     changes: dict[str, Callable[[Tensor], Tensor]] = {
         "fewer channels": lambda t: t[:, :-1],
         "no cells": lambda t: t[..., :0],
         "short pooled": lambda t: t[:-1],
     }
     change_state(saved, lambda t: t.update({name: changes[how](t[name]).contiguous()}))
+    refused(saved, name)
+
+
+@pytest.mark.parametrize("how", ["fewer cells", "one row less"])
+def test_variations_that_do_not_fit_their_level_are_named(saved: Path, how: str) -> None:
+    name = "2.variation1"
+    cut: dict[str, Callable[[Tensor], Tensor]] = {
+        "fewer cells": lambda t: t[:, :-1], "one row less": lambda t: t[:-1],
+    }  # fmt: skip
+    change_state(saved, lambda t: t.update({name: cut[how](t[name]).contiguous()}))
     refused(saved, name)
 
 
@@ -607,14 +634,14 @@ def test_other_weights_are_refused(saved: Path) -> None:
     change_manifest(saved, place, "builtin:handmade@0")
     with pytest.raises(BackboneMismatchError) as caught:
         Detector.load(saved, device="cpu")
-    for text in ("feature_extractor", "builtin:handmade@0", "builtin:handmade@1", str(saved)):
+    for text in ("feature_extractor", "builtin:handmade@0", "builtin:features@1", str(saved)):
         assert text in str(caught.value)
 
 
 def test_weights_that_changed_under_the_same_name_are_refused(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HandmadeFeatures, "fingerprint", "other")
+    monkeypatch.setattr(PretrainedFeatures, "fingerprint", "other")
     with pytest.raises(BackboneMismatchError, match="other"):
         Detector.load(saved, device="cpu")
 

@@ -16,9 +16,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
+from fmlad.backbones.cnn.sources import read_timm
 from fmlad.backbones.colours import Colours, colours, preprocessor_colours
 from fmlad.backbones.common import IMAGENET, STRICT, normalised, parse
-from fmlad.backbones.hub import folder_hash, from_folder, loading, locate, settings, unavailable
+from fmlad.backbones.hub import folder_hash, from_folder, locate, settings, unavailable
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import OptionError
 
@@ -197,21 +198,16 @@ def _from_transformers(folder: Path, source: str, family: str, device: str) -> N
 
 
 def _from_timm(folder: Path, source: str, family: str, device: str) -> Network:
-    import timm
-
     config = settings(folder)
     if _family_of(folder) != family:
         why = f"{folder} holds a {_timm_name(config)!r} of timm's, not a {FAMILIES[family].title}"
         raise unavailable(source, why, family)
-    if not any(folder.glob("*.safetensors")):  # pickles are read by other rules in timm
+    file, name = folder / "model.safetensors", str(config["architecture"])
+    if not file.is_file():  # pickles are read by other rules in timm
         raise unavailable(source, f"{folder} has no model.safetensors", family)
-    of_stages = str(config["architecture"]).startswith("convnext")
-    options: Any = {} if of_stages else {"dynamic_img_size": True}
-    with loading(source, folder, family):
-        model: Any = timm.create_model(
-            f"local-dir:{folder}", pretrained=True, num_classes=0, **options
-        )
-    model = model.float().eval().requires_grad_(False).to(device)
+    of_stages = name.startswith("convnext")
+    network, _ = read_timm(file, source, family, name, config)
+    model: Any = network.to(device)
     said = model.pretrained_cfg
     pixels = colours(said.get("mean"), said.get("std"), folder / "config.json", source, family)
     if of_stages:

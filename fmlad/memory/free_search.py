@@ -69,6 +69,7 @@ class FreeSearch:
     known: dict[tuple[int, int], Variation] = field(default_factory=dict, repr=False)
     _indices: dict[tuple[int, int], PatchIndex] = field(default_factory=dict, repr=False)
     _maps: dict[tuple[int, float], Tensor] = field(default_factory=dict, repr=False)
+    _rare: dict[tuple[int, int, frozenset[int]], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def shots(self) -> int:
@@ -101,18 +102,19 @@ class FreeSearch:
             patches = flatten(item.features.levels[level])
             nearest = torch.full((len(patches),), torch.inf, device=patches.device)
             second, owner = nearest.clone(), torch.full_like(nearest, -1, dtype=torch.int64)
-            for shot in range(self.shots):
-                if shot == item.shot:
-                    continue
-                members = [n for n, other in enumerate(self.memory) if other.shot == shot]
-                gaps = torch.stack([self._index(n, level).search(patches)[0] for n in members])
-                gap = gaps.amin(0)
+            for shot in (one for one in range(self.shots) if one != item.shot):
+                gap = self._gap(patches, level, shot)
                 closer = gap < nearest
                 second = torch.where(closer, nearest, torch.minimum(second, gap))
                 owner = torch.where(closer, shot, owner)
                 nearest = torch.where(closer, gap, nearest)
             self.known[number, level] = Variation(nearest, owner, second)
         return self.known[number, level]
+
+    def _gap(self, patches: Tensor, level: int, shot: int) -> Tensor:
+        """Distance of each patch ``(n,)`` to the nearest one of a shot and its copies."""
+        members = [n for n, item in enumerate(self.memory) if item.shot == shot]
+        return torch.stack([self._index(n, level).search(patches)[0] for n in members]).amin(0)
 
     def _joined(self, features: PatchFeatures, exclude: frozenset[int], sigma: float) -> Tensor:
         levels = range(len(features.levels))
@@ -138,12 +140,21 @@ class FreeSearch:
     def _expected(self, number: int, level: int, exclude: frozenset[int]) -> Tensor:
         """Variation of each patch ``(n,)``; of a symmetric copy its shot's median, ``()``."""
         shot = self.memory[number].shot
-        variation = self.variation(shot, level)
-        left = [one for one in exclude if one != shot]
-        if len(left) > 1:
-            raise RuntimeError("variations are known with one shot left out, not with several")
-        own = variation.without(left[0] if left else None)
+        if len(exclude) > 1:  # the same picture more than once among the shots
+            own = self._rarely_expected(shot, level, exclude)
+        else:
+            own = self.variation(shot, level).without(next(iter(exclude), None))
         return own if number == shot else own.median()
+
+    def _rarely_expected(self, shot: int, level: int, exclude: frozenset[int]) -> Tensor:
+        key = (shot, level, exclude)
+        if key not in self._rare:
+            patches = flatten(self.memory[shot].features.levels[level])
+            others = [one for one in range(self.shots) if one != shot and one not in exclude]
+            gaps = [self._gap(patches, level, other) for other in others]
+            # Of a shot without another nothing is known.
+            self._rare[key] = torch.stack(gaps).amin(0) if gaps else patches.new_zeros(len(patches))
+        return self._rare[key]
 
     def _number(self, features: PatchFeatures) -> int | None:
         finest = features.levels[0]

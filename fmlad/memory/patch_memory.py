@@ -195,7 +195,7 @@ class PatchMemory:
             )
             pooled = reader.take(f"{number}.pooled", (len(first.pooled) if first else None,))
             appearance = None
-            if meta["appearance"]:
+            if meta["appearance"] and half is not None:  # symmetric copies are never at a place
                 channels = (
                     first.appearance.shape[1] if first and first.appearance is not None else None
                 )

@@ -66,8 +66,8 @@ def save_timm_convnext(folder: Path, seed: int = 0, tag: str = ".dinov3_lvd1689m
     return save_timm(folder, seed, f"convnext_tiny{tag}", **sizes)
 
 
-def save_timm(folder: Path, seed: int, name: str, **sizes: Any) -> Path:
-    model = stirred(lambda: timm.create_model(name, num_classes=0, **sizes), seed)
+def save_timm(folder: Path, seed: int, name: str, classes: int = 0, **sizes: Any) -> Path:
+    model = stirred(lambda: timm.create_model(name, num_classes=classes, **sizes), seed)
     timm.models.save_for_hf(model, str(folder), safe_serialization=True)
     return folder
 
@@ -341,6 +341,40 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, save: Save) 
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsUnavailableError, match="norm"):
         dino.load(f"dinov3:{folder}")
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "vit_small_patch16_dinov3": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+    "vit_small_patch14_dinov2": {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 56},
+    "convnext_tiny.dinov3_lvd1689m": {"dims": (8, 12, 16, 20), "depths": (1, 1, 1, 1)},
+}
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_a_classifier_of_timms_changes_nothing_and_hides_nothing(tmp_path: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    family = "dinov2" if "dinov2" in name else "dinov3"
+    folder = save_timm(tmp_path / "m", 0, name, classes=5, **SIZES[name])
+    image = torch.from_numpy(picture(0, size=(112, 112))).permute(2, 0, 1)[None]
+    expected = dino.load(f"{family}:{folder}").encode(image)
+    tensors = load_file(folder / "model.safetensors")
+    for headless in (False, True):  # as a classifier that was cut off a file leaves the config
+        if headless:
+            tensors = {k: v for k, v in tensors.items() if not k.startswith(("head.fc.", "head."))}
+            if "convnext" in name:
+                tensors |= {k: v for k, v in load_file(folder / "model.safetensors").items()
+                            if k.startswith("head.norm")}  # fmt: skip
+            save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        found = dino.load(f"{family}:{folder}").encode(image)
+        assert torch.equal(found.pooled, expected.pooled)
+        for stride, level in expected.levels.items():
+            assert torch.equal(found.levels[stride], level)
+    lacking = next(key for key in tensors if "norm" in key)
+    tensors.pop(lacking)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsUnavailableError, match=lacking):
+        dino.load(f"{family}:{folder}")
 
 
 # --- names ----------------------------------------------------------------------------------------

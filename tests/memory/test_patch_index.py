@@ -14,7 +14,7 @@ from fmlad.memory.patch_index import (
     CHUNK,
     PatchIndex,
     flatten,
-    nearest_distances,
+    nearest,
     same_place_distances,
 )
 
@@ -24,12 +24,16 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def search(bank: Tensor, patches: Tensor, path: str) -> Tensor:
-    return (
-        PatchIndex(bank).distances(patches) if path == "faiss" else nearest_distances(patches, bank)
-    )
+    """Distances; each row found is the patch at that distance."""
+    found = PatchIndex(bank).search(patches) if path == "faiss" else nearest(patches, bank)
+    distances, rows = found
+    assert rows.dtype == torch.int64
+    there = (bank[rows].double() - patches.double()).norm(dim=1).float()
+    assert torch.allclose(there, distances, atol=2e-3 * float(bank.norm(dim=1).max()))
+    return distances
 
 
-def nearest(bank: Tensor, patches: Tensor) -> Tensor:
+def brute_force(bank: Tensor, patches: Tensor) -> Tensor:
     """One query at a time in float64."""
     bank = bank.double()
     return torch.stack([(bank - patch.double()).norm(dim=1).min() for patch in patches]).float()
@@ -46,7 +50,7 @@ def test_distances_are_those_of_brute_force(path: str, n: int, m: int, c: int, s
     got = search(bank, patches, path)
     assert got.shape == (m,)
     assert got.dtype == torch.float32
-    assert torch.allclose(got, nearest(bank, patches), atol=2e-3, rtol=1e-4)
+    assert torch.allclose(got, brute_force(bank, patches), atol=2e-3, rtol=1e-4)
 
 
 @both
@@ -69,18 +73,19 @@ def test_more_shots_never_make_a_patch_odder(path: str) -> None:
 
 def test_chunks_leave_no_seam() -> None:
     bank, patches = random(7, 3), random(CHUNK + 5, 3, seed=1)
-    got = nearest_distances(patches, bank)
+    got = nearest(patches, bank)[0]
     assert got.shape == (CHUNK + 5,)
     assert torch.allclose(got, torch.cdist(patches, bank).min(1).values, atol=1e-3)
     edge = slice(CHUNK - 2, CHUNK + 2)
-    assert torch.allclose(got[edge], nearest(bank, patches[edge]), atol=1e-3)
+    assert torch.allclose(got[edge], brute_force(bank, patches[edge]), atol=1e-3)
 
 
 def test_blocks_of_the_bank_leave_no_seam() -> None:
     bank = torch.zeros(65_536 + 3, 2)
     bank[:, 0] = 50
     bank[65_535], bank[65_537] = torch.tensor([3.0, 4.0]), torch.tensor([-6.0, 8.0])
-    got = nearest_distances(torch.tensor([[0.0, 0.0], [-6.0, 8.0], [3.0, 4.0]]), bank)
+    got, rows = nearest(torch.tensor([[0.0, 0.0], [-6.0, 8.0], [3.0, 4.0]]), bank)
+    assert rows.tolist() == [65_535, 65_537, 65_535]
     assert torch.allclose(got, torch.tensor([5.0, 0.0, 0.0]), atol=1e-3)
 
 
@@ -138,7 +143,7 @@ def test_a_wider_window_never_finds_less() -> None:
 def test_the_widest_window_is_the_free_search() -> None:
     query, shot = random(1, 6, 4, 5), random(1, 6, 4, 5, seed=1)
     placed = same_place_distances(query, shot, own_grid(4, 5), 5)
-    free = PatchIndex(flatten(shot)).distances(flatten(query)).view(4, 5)
+    free = PatchIndex(flatten(shot)).search(flatten(query))[0].view(4, 5)
     assert torch.allclose(placed, free, atol=1e-3)
 
 

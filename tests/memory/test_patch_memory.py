@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from fmlad.errors import OptionError
-from fmlad.memory import patch_memory
+from fmlad.memory import free_search
+from fmlad.memory.free_search import FreeSearch
+from fmlad.memory.patch_features import PatchFeatures, ShotPatches
 from fmlad.memory.patch_index import PatchIndex, flatten
-from fmlad.memory.patch_memory import PatchFeatures, PatchMemory, ShotPatches
+from fmlad.memory.patch_memory import PatchMemory
 
 
 def features(seed: int) -> PatchFeatures:
@@ -19,7 +21,8 @@ def features(seed: int) -> PatchFeatures:
 
 @pytest.fixture
 def memory() -> PatchMemory:
-    return PatchMemory(tuple(ShotPatches(i, features(i)) for i in range(4)), placed=False)
+    shots = tuple(ShotPatches(i, features(i)) for i in range(4))
+    return PatchMemory(FreeSearch(shots), placed=False)
 
 
 @pytest.mark.parametrize("exclude", [frozenset(), frozenset({1}), frozenset({0, 2, 3})])
@@ -47,7 +50,7 @@ def test_leaving_shots_out_indexes_nothing_anew(
             built.append(len(patches))
             super().__init__(patches)
 
-    monkeypatch.setattr(patch_memory, "PatchIndex", Counted)
+    monkeypatch.setattr(free_search, "PatchIndex", Counted)
     for left_out in range(4):
         memory.anywhere(features(9), frozenset({left_out}))
     assert len(built) == 4 * 2  # shots times levels

@@ -109,11 +109,7 @@ def timm_network(source: str, model: str = "") -> Network:
         file = place
     name = _only_name("timm", source, model, str(held.get("architecture", "")))
     _known_to_timm(name)
-    state = read_tensors(file, source, "timm")
-    with loading(source, f"{file} as {name}", "timm"):
-        described = held.get("pretrained_cfg", held)  # older folders have no part for it
-        overlay = {key: described[key] for key in DESCRIBES if key in described}
-        module, size = _build_timm(name, state, overlay, held.get("model_args", {}))
+    module, size = read_timm(file, source, "timm", name, held)
     cfg: Any = module.pretrained_cfg
     said = colours(cfg.get("mean"), cfg.get("std"), place, source, "timm")
     fingerprint = f"{said} sha256={folder_hash(place)}"
@@ -209,6 +205,24 @@ def _only_name(family: str, source: str, asked: str, held: str) -> str:
             f"{family}:{source}#model=NAME."
         )
     return held or asked.partition(".")[0]
+
+
+def read_timm(
+    file: Path, source: str, family: str, name: str, held: Mapping[str, Any]
+) -> tuple[nn.Module, tuple[int, int] | None]:
+    """A network of timm's, frozen, and rows and columns of its input if it takes no other.
+
+    ``held``: what the ``config.json`` beside the file says, or nothing.
+
+    Raises:
+        WeightsUnavailableError: The file is damaged, or not of that network in every tensor but the
+            classifier's.
+    """
+    state = read_tensors(file, source, family)
+    with loading(source, f"{file} as {name}", family):
+        described = held.get("pretrained_cfg", held)  # older folders have no part for it
+        overlay = {key: described[key] for key in DESCRIBES if key in described}
+        return _build_timm(name, state, overlay, held.get("model_args", {}))
 
 
 def _build_timm(

@@ -78,7 +78,10 @@ class ClipLad:
         EXTRACTOR: ("builtin",),
     }
     takes: ClassVar[tuple[str, ...]] = ("prompts",)
-    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    # On "builtin" all measurements of this method are of the hand-made cells.
+    declared: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "builtin": {EXTRACTOR: "builtin:handmade@1"}
+    }
     calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     validation_scales: ClassVar[bool] = True  # as in the paper
     typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
