@@ -23,7 +23,7 @@ def page() -> list[str]:
 def embedded() -> list[str]:
     """Features, layers and steps of the search on the scenes, and by category and world."""
     if not exists("embedded"):
-        return ["**Scenes**: not measured yet (`python -m benchmarks.embedded`)."]
+        return ["**Scenes**: not measured yet."]
     found = content("embedded")
     rows: Mapping[str, Mapping[str, Any]] = found["figures"]["scenes"]
     facts = [
