@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from benchmarks.texture_pictures import KINDS, PHOTOGRAPHS, SIDE, SIZES, damage
-from benchmarks.textures import REPORTED, TUNING, aupro_again, measure, summary, textures
+from benchmarks.textures import (
+    REPORTED,
+    TUNING,
+    aupro_again,
+    measure,
+    regions,
+    remembering,
+    summary,
+    textures,
+)
+from fmlad import Detector
 from fmlad.metrics import aupro
 
 
@@ -59,12 +69,32 @@ def test_aupro_of_images_drawn_once_each_is_aupro() -> None:
     for mask in masks[3:]:
         mask[10:20, 10:20] = True
     maps = [(rng.normal(size=(40, 40)) + 2 * mask).astype(np.float32) for mask in masks]
-    drawn = aupro_again(maps, masks, np.ones((6, 2)))
+    drawn = aupro_again(maps, [regions(mask) for mask in masks], np.ones((6, 2)))
     assert drawn == pytest.approx([aupro(maps, masks, 0.05)] * 2, abs=0.005)
     one, copies = np.zeros((6, 1)), [maps[0], maps[3], maps[3]]
     one[[0, 3]] = [[1.0], [2.0]]
     expected = aupro(copies, [masks[0], masks[3], masks[3]], 0.05)
-    assert aupro_again(maps, masks, one) == pytest.approx([expected], abs=0.02)
+    assert aupro_again(maps, [regions(mask) for mask in masks], one) == pytest.approx(
+        [expected], abs=0.02
+    )
+
+
+def test_remembered_answers_are_the_same() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+
+    def maps() -> list[np.ndarray]:
+        shots = list(pictures[:4])
+        detector = Detector.from_shots(
+            shots, banks=("patch",), backbones={"feature_extractor": "builtin:handmade@1"}
+        )
+        return [detector.predict(pixels).anomaly_map for pixels in pictures[4:]]
+
+    expected = maps()
+    with remembering():
+        first, again = maps(), maps()
+    for one in (first, again):
+        for found, map_ in zip(one, expected, strict=True):
+            assert np.array_equal(found, map_)
 
 
 @pytest.mark.slow

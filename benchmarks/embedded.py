@@ -1,0 +1,243 @@
+"""The embedded features beside those they were chosen among, in one patch bank.
+
+    python -m benchmarks.embedded
+
+`scenes-v1`, five categories, worlds 0 and 5, 40 normal and 40 structural test images a category; 4
+shots, drawn six times from 16. ``banks`` with the patch bank alone, registration as shipped. AUROC,
+and AUPRO up to a false positive rate of 0.05 on every second pixel. Worst draw: least mean over
+categories and worlds of a draw's figure.
+
+Features, layers, projection, and how maps are treated were chosen on worlds 1 and 2, DeepPCB pairs
+31 to 60 and the textures ``TUNING`` of :mod:`benchmarks.textures`; world 5 was opened for this
+table alone. Differences are paired with the row "SqueezeNet (4, 7), median removed"; intervals of
+95 % by bootstrap over images and draws of shots. DeepPCB with the default: `benchmarks.pcb`,
+textures: `benchmarks.textures`, costs of a whole verdict: `benchmarks.feature_cost`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.common import auroc, code_name, keep, scene_counts, seconds
+from benchmarks.embedded_networks import study_features
+from benchmarks.textures import (
+    LIMIT,
+    Cell,
+    aupro_again,
+    read_cells,
+    regions,
+    remembering,
+    summary,
+    write_cells,
+)
+from fmlad import pipeline, profiles
+from fmlad.backbones.roles import FeatureExtractor
+from fmlad.bench.bootstrap import SEED, ImageDraws
+from fmlad.bench.model import ImageRecord
+from fmlad.datasets import SCENE_CATEGORIES, make_scenes
+from fmlad.io.images import load_image
+from fmlad.methods.protocol import FitContext
+from fmlad.methods.registry import create_method
+from fmlad.metrics import aupro
+from fmlad.views import BackboneSet, ImageView
+
+POOL, SHOTS, DRAWS, TESTS = 16, 4, 6, 40
+WORLDS = (0, 5)
+GROUPS = ("good", "structural_anomalies")
+STEP = 2  # px between the pixels whose maps are compared
+
+# How maps were treated before, and what the issue's yardstick does.
+PLAIN = {"levels": 1, "variation": 0.0, "background": None}
+MEDIAN = {"levels": 1, "variation": 0.0, "background": 0.0}
+BASE = "SqueezeNet (4, 7), median removed"
+DEFAULT = "builtin:features@1"
+
+# Label -> features and options of the method.
+ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    BASE: ("squeezenet:4+7", MEDIAN),
+    DEFAULT: (DEFAULT, {}),
+    "hand-made, nothing removed": ("builtin:handmade@1", PLAIN),
+    "hand-made, median removed": ("builtin:handmade@1", MEDIAN),
+    "features@1, finest level alone": (DEFAULT, {"levels": 1}),
+    "features@1, variation stays": (DEFAULT, {"variation": 0.0}),
+    "features@1, median removed": (DEFAULT, {"background": 0.0}),
+    "features@1, nothing removed": (DEFAULT, {"variation": 0.0, "background": None}),
+    "Lite0 4+8, median removed": ("lite0:4+8", MEDIAN),
+    "Lite0 e4+e8 in 64, median removed": ("lite0:e4+e8#pca=64", MEDIAN),
+    "Lite0 e4+e8 in 64, 0.1 hand-made, median removed": (
+        "lite0:e4+e8#pca=64,handmade=0.1", MEDIAN,
+    ),
+    "Lite2 e4+e8 in 64, median removed": ("lite2:e4+e8#pca=64", MEDIAN),
+    "SqueezeNet (4, 7), nothing removed": ("squeezenet:4+7", PLAIN),
+    "SqueezeNet (4, 7), treated as the default": ("squeezenet:4+7", {"levels": 1}),
+}  # fmt: skip
+
+
+def extractor(name: str) -> FeatureExtractor:
+    """A backbone by name, or one of the study's by description."""
+    if not name.startswith("builtin:"):
+        return study_features(name)
+    found: Any = profiles.load_backbones({"feature_extractor": name}, "cpu")["feature_extractor"]
+    return found  # type: ignore[no-any-return]
+
+
+def pictures(category: str, world: int, tests: int, root: Path) -> tuple[list[Any], list[Any], Any]:
+    """Pixels of the pool, and of the test images with the numbers of their regions."""
+    counts = scene_counts(POOL, tests) | {"test_logical": 1}
+    folder = make_scenes(root / f"{category}-{world}-{tests}", category, world, counts)
+    pool = [load_image(path) for path in sorted((folder / "train" / "good").glob("*.png"))]
+    images, masks = [], []
+    for group in GROUPS:
+        for path in sorted((folder / "test" / group).glob("*.png")):
+            images.append(load_image(path))
+            mask = np.zeros(images[-1].shape[:2], bool)
+            for part in sorted((folder / "ground_truth" / group / path.stem).glob("*.png")):
+                mask |= np.asarray(Image.open(part).convert("L")) > 0
+            masks.append(regions(mask)[::STEP, ::STEP])
+    return pool, images, masks
+
+
+def measure(
+    rows: Mapping[str, tuple[str, dict[str, Any]]], category: str, world: int, draws: int,
+    tests: int, root: Path,
+) -> dict[str, Cell]:  # fmt: skip
+    """A cell for each row of one network: every image is encoded, every pair searched, once."""
+    pool, images, masks = pictures(category, world, tests, root)
+    normal = sum(not mask.any() for mask in masks)
+    found: dict[str, Cell] = {}
+    opened: dict[str, tuple[list[ImageView], list[ImageView]]] = {}
+    drawn = None
+    with remembering():
+        for label, (features, options) in rows.items():
+            if features not in opened:
+                opened.clear()
+                backbones = BackboneSet({"feature_extractor": extractor(features)})
+                opened[features] = (
+                    [backbones.view(pixels, f"shot {n}") for n, pixels in enumerate(pool)],
+                    [backbones.view(pixels, f"image {n}") for n, pixels in enumerate(images)],
+                )
+            shots, views = opened[features]
+            table: list[tuple[Any, ...]] = []
+            for seed in range(draws):
+                picked = np.random.default_rng([world, seed]).choice(POOL, SHOTS, replace=False)
+                method = create_method("banks", {"banks": ("patch",), **options})
+                fitted = pipeline.fit(method, [shots[n] for n in picked], FitContext(seed=seed))
+                predictions = [pipeline.judge(view, fitted) for view in views]
+                records = [
+                    ImageRecord(
+                        p.name, "structural" if mask.any() else "good", None, p.score, None, 0.0,
+                        False,
+                    )
+                    for p, mask in zip(predictions, masks, strict=True)
+                ]  # fmt: skip
+                scores = [p.score for p in predictions]
+                maps = [p.anomaly_map[::STEP, ::STEP] for p in predictions]
+                key = zlib.crc32(category.encode())
+                drawn = drawn or ImageDraws.of([records], np.random.default_rng([SEED, world, key]))
+                counts = np.stack([drawn.counts[view.name] for view in views])
+                table.append(
+                    (
+                        auroc(scores[:normal], scores[normal:]),
+                        aupro(maps, masks, LIMIT),
+                        drawn.figure("auroc_micro", records),
+                        aupro_again(maps, masks, counts),
+                    )
+                )
+            found[label] = Cell(*(np.stack(column) for column in zip(*table, strict=True)))
+    return found
+
+
+def milliseconds(features: str) -> float:
+    """Median time of one encoding of 640 x 480 px."""
+    network = extractor(features)
+    images = torch.randint(0, 256, (1, 3, 480, 640), dtype=torch.uint8)
+    network.encode(images)
+    return 1000 * statistics.median(seconds(lambda: network.encode(images)) for _ in range(7))
+
+
+def dimensions(features: str) -> str:
+    """Channels of each level."""
+    levels = extractor(features).encode(torch.zeros(1, 3, 320, 320, dtype=torch.uint8)).levels
+    return " + ".join(str(level.shape[1]) for _, level in sorted(levels.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--world", nargs="+", type=int, default=list(WORLDS), help="1, 2: tuning")
+    parser.add_argument("--category", nargs="+", default=list(SCENE_CATEGORIES))
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of the shots")
+    parser.add_argument("--images", type=int, default=TESTS, help="in each test group")
+    parser.add_argument("--row", nargs="+", type=int, help="numbers of rows, from 0; default: all")
+    parser.add_argument("--root", type=Path, default=Path("scenes"), help="where scenes are made")
+    parser.add_argument("--out", type=Path, default=Path("out/embedded"), help="for stopped runs")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    labels = list(ROWS) if given.row is None else [list(ROWS)[n] for n in (0, *given.row) if n >= 0]
+    labels = list(dict.fromkeys(labels))
+    folder = None if code_name().endswith("-changed") else given.out / code_name()
+    networks: dict[str, list[str]] = {}
+    for label in labels:
+        networks.setdefault(ROWS[label][0], []).append(label)
+    cells: dict[str, dict[tuple[int, str], Cell]] = {label: {} for label in labels}
+    for own in networks.values():
+        for world in given.world:
+            for category in given.category:
+                left = []
+                for label in own:
+                    key = f"{label} {world} {category} {given.draws} {given.images}"
+                    saved = read_cells(folder, key)
+                    if saved is None:
+                        left.append(label)
+                    else:
+                        cells[label][world, category] = saved[SHOTS]
+                rows = {label: ROWS[label] for label in left}
+                new = measure(rows, category, world, given.draws, given.images, given.root)
+                for label, cell in new.items():
+                    cells[label][world, category] = cell
+                    key = f"{label} {world} {category} {given.draws} {given.images}"
+                    write_cells(folder, key, {SHOTS: cell})
+                    print(f"{world} {category} {label}: {summary([cell])}", flush=True)
+    figures: dict[str, dict[str, Any]] = {}
+    for label in labels:
+        base = None if label == labels[0] else list(cells[labels[0]].values())
+        row = summary(list(cells[label].values()), base)
+        row["categories"] = {
+            category: [
+                round(float(np.mean([getattr(cells[label][w, category], name).mean()
+                                     for w in given.world])), 3)
+                for name in ("aurocs", "aupros")
+            ]
+            for category in given.category
+        }  # fmt: skip
+        row["worlds"] = {
+            str(world): [
+                round(float(np.mean([getattr(cells[label][world, c], name).mean()
+                                     for c in given.category])), 3)
+                for name in ("aurocs", "aupros")
+            ]
+            for world in given.world
+        }  # fmt: skip
+        row["dimensions"] = dimensions(ROWS[label][0])
+        row["encode, ms"] = round(milliseconds(ROWS[label][0]), 1)
+        figures[label] = row
+        print(f"{label}: {row}", flush=True)
+    if tuple(given.world) == WORLDS and given.row is None:
+        protocol = (
+            f"scenes-v1, worlds {given.world}, {SHOTS} shots drawn {given.draws} times from "
+            f"{POOL}, {given.images} images a group, patch bank alone, one thread; differences "
+            f"from {labels[0]!r} with 95 % intervals"
+        )
+        keep("embedded", protocol, {"scenes": figures}, seeds=range(given.draws))
+
+
+if __name__ == "__main__":
+    main()
