@@ -9,7 +9,7 @@ categories and worlds of a draw's figure.
 
 Features, layers, projection, and how maps are treated were chosen on worlds 1 and 2, DeepPCB pairs
 31 to 60 and the textures ``TUNING`` of :mod:`benchmarks.textures`; world 5 was opened for this
-table alone. The rows of EfficientNet-Lite are of world 0. Differences are paired with the row
+table alone. Rows of EfficientNet-Lite are of world 0 and two draws. Differences are paired with the row
 "SqueezeNet (4, 7), median removed"; intervals of 95 % by bootstrap over images and draws of shots.
 DeepPCB with the default: `benchmarks.pcb`, textures: `benchmarks.textures`, costs of a whole
 verdict: `benchmarks.feature_cost`.
@@ -212,25 +212,31 @@ def main() -> None:
         for world in given.world:
             for category in given.category:
                 left = []
-                for label in (one for one in own if studied(one, world)):
-                    key = f"{label} {world} {category} {given.draws} {given.images}"
+                draws = draws_of(own[0], world, given.draws)
+                for label in own if draws else ():
+                    key = f"{label} {world} {category} {draws} {given.images}"
                     saved = read_cells(folder, key)
                     if saved is None:
                         left.append(label)
                     else:
                         cells[label][world, category] = saved[SHOTS]
                 rows = {label: ROWS[label] for label in left}
-                new = measure(rows, category, world, given.draws, given.images, given.root)
+                new = measure(rows, category, world, draws, given.images, given.root)
                 for label, cell in new.items():
                     cells[label][world, category] = cell
-                    key = f"{label} {world} {category} {given.draws} {given.images}"
+                    key = f"{label} {world} {category} {draws} {given.images}"
                     write_cells(folder, key, {SHOTS: cell})
                     print(f"{world} {category} {label}: {summary([cell])}", flush=True)
     figures: dict[str, dict[str, Any]] = {}
     for label in labels:
         own_cells = cells[label]
-        worlds = [world for world in given.world if studied(label, world)]
-        base = None if label == labels[0] else [cells[labels[0]][place] for place in own_cells]
+        worlds = [world for world in given.world if draws_of(label, world, given.draws)]
+        base = None
+        if label != labels[0]:
+            base = [
+                cells[labels[0]][world, category].first(draws_of(label, world, given.draws))
+                for world, category in own_cells
+            ]
         row = summary(list(own_cells.values()), base)
         row["categories"] = {c: _means([own_cells[w, c] for w in worlds]) for c in given.category}
         row["worlds"] = {str(w): _means([own_cells[w, c] for c in given.category]) for w in worlds}

@@ -73,6 +73,10 @@ class Cell:
     auroc_draws: Floats
     aupro_draws: Floats
 
+    def first(self, draws: int) -> Cell:
+        """The same of the first draws of shots."""
+        return Cell(*(values[:draws] for values in vars(self).values()))
+
 
 @contextmanager
 def remembering() -> Iterator[None]:
