@@ -9,8 +9,8 @@ categories and worlds of a draw's figure.
 
 Features, layers, projection, and how maps are treated were chosen on worlds 1 and 2, DeepPCB pairs
 31 to 60 and the textures ``TUNING`` of :mod:`benchmarks.textures`; world 5 was opened for this
-table alone. Rows of EfficientNet-Lite are of world 0 and two draws. Differences are paired with the row
-"SqueezeNet (4, 7), median removed"; intervals of 95 % by bootstrap over images and draws of shots.
+table alone. Rows that are not ``REPORTED`` are of world 0 and one draw. Differences are paired with
+the row "SqueezeNet (4, 7), median removed"; intervals of 95 % by bootstrap over images and draws.
 DeepPCB with the default: `benchmarks.pcb`, textures: `benchmarks.textures`, costs of a whole
 verdict: `benchmarks.feature_cost`.
 """
@@ -84,16 +84,16 @@ ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-STUDY_WORLD = 0  # the only one in which networks of the study, but for the base, are compared
+# The rows that are measured on all worlds and draws; the others explain them.
+REPORTED = (BASE, DEFAULT, "hand-made, nothing removed")
+STUDY_WORLD, STUDY_DRAWS = 0, 1
 
 
-def studied(label: str, world: int) -> bool:
-    """Whether a row is measured in a world."""
-    features = ROWS[label][0]
-    return features.startswith(("builtin:", "squeezenet:")) or world in (
-        STUDY_WORLD,
-        *TUNING_WORLDS,
-    )
+def draws_of(label: str, world: int, draws: int) -> int:
+    """Draws of shots with which a row is measured in a world."""
+    if label in REPORTED:
+        return draws
+    return min(draws, STUDY_DRAWS) if world in (STUDY_WORLD, *TUNING_WORLDS) else 0
 
 
 def extractor(name: str) -> FeatureExtractor:
@@ -204,29 +204,30 @@ def main() -> None:
     labels = list(ROWS) if given.row is None else [list(ROWS)[n] for n in (0, *given.row) if n >= 0]
     labels = list(dict.fromkeys(labels))
     folder = None if code_name().endswith("-changed") else given.out / code_name()
-    networks: dict[str, list[str]] = {}
+    networks: dict[tuple[str, bool], list[str]] = {}
     for label in labels:
-        networks.setdefault(ROWS[label][0], []).append(label)
+        networks.setdefault((ROWS[label][0], label in REPORTED), []).append(label)
+    # Those of all worlds first.
+    ordered = sorted(networks.items(), key=lambda item: not item[0][1])
     cells: dict[str, dict[tuple[int, str], Cell]] = {label: {} for label in labels}
-    for own in networks.values():
+    for _, own in ordered:
         for world in given.world:
-            for category in given.category:
-                left = []
-                draws = draws_of(own[0], world, given.draws)
-                for label in own if draws else ():
-                    key = f"{label} {world} {category} {draws} {given.images}"
-                    saved = read_cells(folder, key)
-                    if saved is None:
-                        left.append(label)
-                    else:
-                        cells[label][world, category] = saved[SHOTS]
-                rows = {label: ROWS[label] for label in left}
-                new = measure(rows, category, world, draws, given.images, given.root)
-                for label, cell in new.items():
-                    cells[label][world, category] = cell
-                    key = f"{label} {world} {category} {draws} {given.images}"
-                    write_cells(folder, key, {SHOTS: cell})
-                    print(f"{world} {category} {label}: {summary([cell])}", flush=True)
+            draws = draws_of(own[0], world, given.draws)
+            for category in given.category if draws else ():
+                keys = {
+                    label: f"{label} {world} {category} {draws} {given.images}" for label in own
+                }
+                saved = {label: read_cells(folder, key) for label, key in keys.items()}
+                rows = {label: ROWS[label] for label in own if saved[label] is None}
+                args = (rows, category, world, draws, given.images, given.root)
+                new = measure(*args) if rows else {}
+                for label, key in keys.items():
+                    kept = saved[label]
+                    cells[label][world, category] = kept[SHOTS] if kept else new[label]
+                    if kept is None:
+                        write_cells(folder, key, {SHOTS: new[label]})
+                    line = summary([cells[label][world, category]])
+                    print(f"{world} {category} {label}: {line}", flush=True)
     figures: dict[str, dict[str, Any]] = {}
     for label in labels:
         own_cells = cells[label]
