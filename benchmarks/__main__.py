@@ -24,6 +24,9 @@ from benchmarks import common
 
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
+TEXTURE_FEATURES = (
+    "builtin:features@1 builtin:handmade@1 builtin:squeezenet@1 builtin:efficientnet-lite0@1"
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),
-    Benchmark("benchmarks.textures", ("textures",)),
+    Benchmark("benchmarks.embedded", ("embedded",)),
+    Benchmark(f"benchmarks.textures --features {TEXTURE_FEATURES}", ("textures",)),
     Benchmark("benchmarks.feature_cost", ("feature-cost",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),

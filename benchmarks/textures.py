@@ -28,6 +28,7 @@ from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.common import auroc, code_name, keep
@@ -55,6 +56,7 @@ FEATURES = ("builtin:handmade@1",)
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Cell:
     aupros: Floats
     auroc_draws: Floats
     aupro_draws: Floats
+
+    def first(self, draws: int) -> Cell:
+        """The same of the first draws of shots."""
+        return Cell(*(values[:draws] for values in vars(self).values()))
 
 
 @contextmanager
@@ -118,6 +124,7 @@ def measure(features: str, texture: str, world: int, draws: int, tests: int) -> 
     pictures = [*normal, *(pixels for pixels, _ in damaged)]
     views = [backbones.view(pixels, f"image {number}") for number, pixels in enumerate(pictures)]
     masks = [np.zeros(pixels.shape[:2], bool) for pixels in normal] + [mask for _, mask in damaged]
+    labels = [regions(mask) for mask in masks]
     drawn = None
     found = {}
     for count in SHOTS:
@@ -140,32 +147,43 @@ def measure(features: str, texture: str, world: int, draws: int, tests: int) -> 
             rows.append(
                 (
                     auroc(scores[: len(normal)], scores[len(normal) :]),
-                    aupro(maps, masks, LIMIT),
+                    aupro(maps, labels, LIMIT),
                     drawn.figure("auroc_micro", records),
-                    aupro_again(maps, masks, np.stack([drawn.counts[v.name] for v in views])),
+                    aupro_again(maps, labels, np.stack([drawn.counts[v.name] for v in views])),
                 )
             )
         found[count] = Cell(*(np.stack(column) for column in zip(*rows, strict=True)))
     return found
 
 
-def aupro_again(maps: Sequence[Map], masks: Sequence[Mask], counts: Floats) -> Floats:
+def regions(mask: Mask) -> Labels:
+    """Numbers of the 8-connected regions of a mask ``(H, W)``, 0 where it is normal."""
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    return np.asarray(labels, np.int32)
+
+
+def aupro_again(maps: Sequence[Map], labels: Sequence[Labels], counts: Floats) -> Floats:
     """AUPRO up to ``LIMIT`` with each image as often as ``counts (n, draws)`` says, ``(draws,)``.
 
-    At thresholds that let pass ``RATES`` of the normal pixels of all images; an image's mask is one
-    region.
+    At thresholds that let pass ``RATES`` of the normal pixels of all images.
+
+    Args:
+        maps: ``n`` maps ``(H, W)``.
+        labels: Numbers of each image's regions, as :func:`regions` gives them.
     """
-    normal = np.concatenate([one[~mask] for one, mask in zip(maps, masks, strict=True)])
+    normal = np.concatenate([one[mask == 0] for one, mask in zip(maps, labels, strict=True)])
     thresholds = np.quantile(normal, 1 - RATES)
     passed, overlap = (np.zeros((len(maps), len(RATES))) for _ in range(2))
-    for number, (one, mask) in enumerate(zip(maps, masks, strict=True)):
-        for values, shares in ((one[~mask], passed), (one[mask], overlap)):
-            below = np.searchsorted(np.sort(values), thresholds, side="left")
-            shares[number] = (len(values) - below) / max(len(values), 1)
-    damaged = np.array([mask.any() for mask in masks])
-    clean = np.array([(~mask).sum() for mask in masks])
+    many = np.zeros(len(maps))
+    for number, (one, mask) in enumerate(zip(maps, labels, strict=True)):
+        passed[number] = _above(one[mask == 0], thresholds)
+        numbers = np.unique(mask[mask > 0])
+        many[number] = len(numbers)
+        for region in numbers:
+            overlap[number] += _above(one[mask == region], thresholds)
+    clean = np.array([(mask == 0).sum() for mask in labels])
     rates = (counts.T * clean) @ passed / (counts.T @ clean)[:, None]
-    hits = counts[damaged].T @ overlap[damaged] / counts[damaged].sum(0)[:, None]
+    hits = counts.T @ overlap / (counts.T @ many)[:, None]
     grid = np.linspace(0, LIMIT, 101)
     curves = [
         np.interp(grid, np.r_[0, rate], np.r_[0, hit])
@@ -175,22 +193,41 @@ def aupro_again(maps: Sequence[Map], masks: Sequence[Mask], counts: Floats) -> F
     return areas
 
 
+def _above(values: Map, thresholds: Floats) -> Floats:
+    """Share of values at or above each threshold."""
+    below = np.searchsorted(np.sort(values), thresholds, side="left")
+    return np.asarray((len(values) - below) / max(len(values), 1))
+
+
 def kept_or_measured(
     folder: Path | None, features: str, texture: str, world: int, draws: int, tests: int
 ) -> dict[int, Cell]:
     """Cells of a run that was stopped, else measured."""
     key = f"{features} {texture} {world} {draws} {tests}"
-    file = folder / f"{zlib.crc32(key.encode()):08x}.npz" if folder else None
-    if file and file.exists():
-        with np.load(file) as saved:
-            names = Cell.__dataclass_fields__
-            return {n: Cell(**{name: saved[f"{name} {n}"] for name in names}) for n in SHOTS}
-    cells = measure(features, texture, world, draws, tests)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{name} {n}": v for n, cell in cells.items() for name, v in vars(cell).items()}
-        np.savez(file, **arrays)
+    cells = read_cells(folder, key)
+    if cells is None:
+        cells = measure(features, texture, world, draws, tests)
+        write_cells(folder, key, cells)
     return cells
+
+
+def read_cells(folder: Path | None, key: str) -> dict[int, Cell] | None:
+    """Cells by number of shots that :func:`write_cells` put under a key; None without them."""
+    file = folder / f"{zlib.crc32(key.encode()):08x}.npz" if folder else None
+    if file is None or not file.exists():
+        return None
+    with np.load(file) as saved:
+        names = Cell.__dataclass_fields__
+        shots = sorted({int(entry.split()[1]) for entry in saved})
+        return {n: Cell(**{name: saved[f"{name} {n}"] for name in names}) for n in shots}
+
+
+def write_cells(folder: Path | None, key: str, cells: dict[int, Cell]) -> None:
+    """Keeps cells for a run that goes on; nothing is kept without a folder."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {f"{name} {n}": v for n, cell in cells.items() for name, v in vars(cell).items()}
+        np.savez(folder / f"{zlib.crc32(key.encode()):08x}.npz", **arrays)
 
 
 def summary(cells: Sequence[Cell], base: Sequence[Cell] | None = None) -> dict[str, object]:

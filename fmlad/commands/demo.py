@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 COUNTS = {"validation": 0, "test_good": 4, "test_logical": 4, "test_structural": 4}
 GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 LEAD = (
-    "The detector has seen the {shots} normal pictures below and nothing else: no labels, no "
-    "training, no pretrained weights. It then judged {queries} pictures it had never seen. All "
+    "The detector has seen the {shots} normal pictures below and nothing else of their kind: no "
+    "labels, no training, no download. It then judged {queries} pictures it had never seen. All "
     "pictures are made by the program."
 )
 

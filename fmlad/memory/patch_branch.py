@@ -72,9 +72,9 @@ class PatchBranch:
             return self.describe(view)
         pyramid = view.pyramid()
         compared = tuple(pyramid.levels[s] for s in sorted(pyramid.levels)[: self.levels])
-        edges_ = view_edges(view) if edges else None
-        appearance = pyramid.appearance if edges else None
-        return PatchFeatures(compared, pyramid.pooled[0], edges_, appearance)
+        if not edges:
+            return PatchFeatures(compared, pyramid.pooled[0], None)
+        return PatchFeatures(compared, pyramid.pooled[0], view_edges(view), pyramid.appearance)
 
     def fit(
         self, views: Sequence[ImageView], rng: np.random.Generator, progress: Progress

@@ -11,6 +11,7 @@ from benchmarks.textures import (
     TUNING,
     aupro_again,
     measure,
+    regions,
     remembering,
     summary,
     textures,
@@ -68,12 +69,14 @@ def test_aupro_of_images_drawn_once_each_is_aupro() -> None:
     for mask in masks[3:]:
         mask[10:20, 10:20] = True
     maps = [(rng.normal(size=(40, 40)) + 2 * mask).astype(np.float32) for mask in masks]
-    drawn = aupro_again(maps, masks, np.ones((6, 2)))
+    drawn = aupro_again(maps, [regions(mask) for mask in masks], np.ones((6, 2)))
     assert drawn == pytest.approx([aupro(maps, masks, 0.05)] * 2, abs=0.005)
     one, copies = np.zeros((6, 1)), [maps[0], maps[3], maps[3]]
     one[[0, 3]] = [[1.0], [2.0]]
     expected = aupro(copies, [masks[0], masks[3], masks[3]], 0.05)
-    assert aupro_again(maps, masks, one) == pytest.approx([expected], abs=0.02)
+    assert aupro_again(maps, [regions(mask) for mask in masks], one) == pytest.approx(
+        [expected], abs=0.02
+    )
 
 
 def test_remembered_answers_are_the_same() -> None:

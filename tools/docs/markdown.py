@@ -10,6 +10,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
+NOTHING = "–"  # a cell without a figure
+
 Row = str | Sequence[object]  # ready-made, or its cells
 
 
@@ -21,6 +23,18 @@ def content(name: str) -> dict[str, Any]:
 def figures(name: str) -> dict[str, Any]:
     """The figures among them."""
     return dict(content(name)["figures"])
+
+
+def exists(name: str) -> bool:
+    """Whether that benchmark has been run."""
+    return (RESULTS / f"{name}.json").is_file()
+
+
+def origin(found: Mapping[str, Any]) -> str:
+    """Command, commit and protocol of a results file, as they stand under its table."""
+    commit = (found["commit"] or "unknown")[:12]
+    changed = ", with changes" if found["dirty"] else ""
+    return f"`{found['command']}`, commit {commit}{changed}; {found['protocol']}."
 
 
 def row(cells: Row) -> str:

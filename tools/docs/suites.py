@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.docs.markdown import content, table
+from tools.docs.markdown import NOTHING, content, origin, table
 
-NOTHING = "–"
 # What is said of a dataset: the first row of figures that all its lines have.
 IMAGE = (
     (("auroc_logical", "auroc_structural"), "AUROC logical / structural"),
@@ -46,9 +45,7 @@ def tables(name: str, title: str) -> list[str]:
     for rows in (IMAGE, PIXEL):
         made = _table(found["figures"]["groups"], rows)
         lines += ["", *made] if made else []
-    commit = (found["commit"] or "unknown")[:12]
-    changed = ", with changes" if found["dirty"] else ""
-    return [*lines, "", f"`{found['command']}`, commit {commit}{changed}; {found['protocol']}."]
+    return [*lines, "", origin(found)]
 
 
 def _table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tools.docs import clip_lad, sam_lad, suites
+from tools.docs import clip_lad, features, sam_lad, suites
 from tools.docs.markdown import ROOT, content, figures, pair, table
 
 BEGIN, END = "<!-- numbers: made by `python -m tools.docs tables` -->", "<!-- end of numbers -->"
@@ -153,8 +153,13 @@ def parts() -> list[str]:
     ]
 
 
+def backbones() -> list[str]:
+    """All tables of docs/backbones.md."""
+    return [*features.page(), "", *upsampling()]
+
+
 def upsampling() -> list[str]:
-    """The measurements of docs/backbones.md."""
+    """Upsamplers: cost, gain and edges."""
     found = figures("upsampling")
     gain = next(row for key, row in found.items() if key.startswith("gain"))
     rows: list[tuple[object, ...]] = []
@@ -164,6 +169,7 @@ def upsampling() -> list[str]:
             rows.append((f"{name}, {key}", *(row[key] for row in by_factor)))
     rows.append(("gain of a constant map, published CLIP checkpoint", *gain.values()))
     return [
+        "**Upsampling**:",
         "`python -m benchmarks.upsampling --checkpoint featup_clip_jbu_stack_cocostuff.ckpt`:",
         f"384 channels on a 16 x 16 grid, {found['threads']} thread, beside a DINOv2 ViT-S/14 pass",
         f"at 224 px ({found['DINOv2-S pass, s']} s, random weights).",
@@ -250,7 +256,7 @@ def cluster() -> list[str]:
 PAGES: dict[str, Callable[[], list[str]]] = {
     "README.md": readme,
     "docs/clip-lad.md": clip_lad.page,
-    "docs/backbones.md": upsampling,
+    "docs/backbones.md": backbones,
     "docs/metrics.md": metrics,
     "docs/parts.md": parts,
     "docs/cluster.md": cluster,

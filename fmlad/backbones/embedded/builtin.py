@@ -1,4 +1,4 @@
-"""The embedded feature extractor: what can be seen without having learned anything.
+"""Hand-made features: what can be seen without having learned anything.
 
 Three kinds of evidence a cell, each pooled over a Gaussian-like window: colour in CIE Lab, edge
 strength by direction (signed, so that light-on-dark differs from dark-on-light), and texture energy

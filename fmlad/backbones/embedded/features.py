@@ -4,8 +4,8 @@ Two levels from pretrained networks, each projected by a fixed matrix that ships
 (principal axes of their outputs on photographs; ``tools/fit_projection.py``):
 
 - stride 8: SqueezeNet 1.0 behind its second fire module (stride 4, 128 channels), 32 dimensions;
-- stride 16: SqueezeNet behind its fifth fire module (stride 8, 256 channels) and EfficientNet-Lite0
-  behind its fifth stage (stride 16, 112 channels) together, 64 dimensions.
+- stride 16: SqueezeNet behind its fourth fire module (stride 8, 256 channels) and
+  EfficientNet-Lite0 behind its fifth stage (stride 16, 112 channels) together, 64 dimensions.
 
 For comparisons at the same place, and for means over regions, the cells of
 :class:`~fmlad.backbones.embedded.builtin.HandmadeFeatures`: they tell plain differences of colour
