@@ -184,7 +184,7 @@ def unavailable(
     return WeightsUnavailableError(
         f"The weights {source!r} are not available: {why}. Ways out: {remedy} and pass "
         f"{prefix or 'FAMILY'}:FOLDER; or use profile='builtin' (--profile builtin), which needs "
-        f"no weights."
+        f"no download."
     )
 
 

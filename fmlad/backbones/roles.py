@@ -1,7 +1,7 @@
 """Roles: what a backbone can do, in shapes.
 
-A method asks for roles and never for a network, so it runs on ``builtin`` without weights and on
-``foundation`` with them through the same code. A backbone may fill several roles.
+A method asks for roles and never for a network, so it runs on ``builtin`` without a download and on
+``foundation`` with one through the same code. A backbone may fill several roles.
 
 Pixels enter as ``uint8 (B, 3, H, W)`` RGB at the image's own size; resizing and normalising is the
 backbone's own affair and part of its fingerprint. Everything that comes out spans the whole image:

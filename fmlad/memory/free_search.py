@@ -147,6 +147,7 @@ class FreeSearch:
         return own if number == shot else own.median()
 
     def _rarely_expected(self, shot: int, level: int, exclude: frozenset[int]) -> Tensor:
+        """Variation ``(n,)`` of a shot with several others left out, by searching again."""
         key = (shot, level, exclude)
         if key not in self._rare:
             patches = flatten(self.memory[shot].features.levels[level])

@@ -1,1 +1,1 @@
-"""Backbones without weights: the profile ``builtin``."""
+"""Backbones that need no download: the profile ``builtin``."""
