@@ -11,6 +11,7 @@ import fmlad
 from fmlad import profiles
 from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.roles import ROLES, Backbone, FeatureExtractor, Pyramid
+from fmlad.detector import method_backbones
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.profiles import (
     PROFILE_VARIABLE,
@@ -112,6 +113,14 @@ def test_argument_before_declared_before_profile() -> None:
     assert resolve([FEATURES], "builtin", declared) == {FEATURES: "dinov2:declared"}
     assert resolve([FEATURES], "builtin", declared, mine) == {FEATURES: "dinov2:mine"}
     assert resolve([FEATURES], "builtin", None, mine) == {FEATURES: "dinov2:mine"}
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("banks", "builtin:features@1"), ("sam-lad", HANDMADE), ("clip-lad", HANDMADE)],
+)
+def test_a_method_has_the_features_that_it_was_measured_with(method: str, name: str) -> None:
+    assert method_backbones(method, "builtin", device="cpu").backbones[FEATURES].name == name
 
 
 def test_the_profiles_themselves_are_left_alone() -> None:
