@@ -25,7 +25,8 @@ from benchmarks import common
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
 TEXTURE_FEATURES = (
-    "builtin:features@1 builtin:handmade@1 builtin:squeezenet@1 builtin:efficientnet-lite0@1"
+    "builtin:features@1 builtin:handmade@1 builtin:squeezenet@1#side=320 "
+    "builtin:efficientnet-lite0@1#side=320"
 )
 
 

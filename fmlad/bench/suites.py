@@ -18,10 +18,8 @@ from fmlad.progress import Progress
 
 SHARED_VARIABLE = "FMLAD_SHARED"
 PROFILE = "builtin"
-BANKS = (
-    Entry("banks", "banks", PROFILE),
-    Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]}),
-)
+PATCHES = Entry("banks, patch alone", "banks", PROFILE, {"banks": ["patch"]})
+BANKS = (Entry("banks", "banks", PROFILE), PATCHES)
 Shared = str | os.PathLike[str] | None
 
 # Sizes: tuned for about half an hour on two cores.
@@ -88,7 +86,8 @@ def _peers(data: Path, shared: Shared, progress: Progress | None) -> Plan:
     )
     photographs = _photographs(shared)
     scenes = (task for task in _rendered(data, progress, TRAIN) if task.dataset == "scenes")
-    return Plan((*BANKS, *patchcore), (*scenes, *photographs), (4,), SEEDS, name="peers")
+    entries = (PATCHES, *patchcore)  # PatchCore finds damage alone: beside it the patch bank
+    return Plan(entries, (*scenes, *photographs), (4,), SEEDS, name="peers")
 
 
 def _trained(data: Path, shared: Shared, progress: Progress | None) -> Plan:
