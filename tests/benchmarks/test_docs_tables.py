@@ -57,8 +57,8 @@ def test_readme_and_peers_page_have_their_own_file(
 ) -> None:
     kept = {name: markdown.content(name) for name in ("bench-training-free", "bench-peers")}
     monkeypatch.setattr(suites, "content", kept.__getitem__)
-    assert "Methods that need no training" in suites.readme()[0]
-    assert tables.readme()[: len(suites.readme())] == suites.readme()
+    assert "Methods that need no training" in suites.training_free()[0]
+    assert tables.readme()[: len(suites.training_free())] == suites.training_free()
     assert suites.peers_page()[0].startswith("**A real pretrained network")
 
 

@@ -20,6 +20,26 @@ def page() -> list[str]:
     return [line for part in parts for line in ("", *part)][1:]
 
 
+def readme() -> list[str]:
+    """Damage on scenes and textures, for the README: the default beside what it was before."""
+    found, rows = content("embedded"), content("embedded")["figures"]["scenes"]
+    drawn = content("textures")
+    other = {key: row for key, row in drawn["figures"].items() if key.startswith("mean, 4 shots")}
+    shown = {
+        "scenes, `builtin:features@1` (default)": rows["builtin:features@1"],
+        "scenes, hand-made cells (the default before)": rows["hand-made, nothing removed"],
+        "scenes, SqueezeNet 1.0 alone": rows["SqueezeNet (4, 7), median removed"],
+        "textures, `builtin:features@1`": other["mean, 4 shots, builtin:features@1"],
+        "textures, hand-made cells": other["mean, 4 shots, builtin:handmade@1"],
+    }
+    return [
+        "**Damage**, 4 shots, `builtin` profile, patch bank alone, mean (worst draw of shots):",
+        f"`{found['command']}`, `{drawn['command']}`; more in [backbones](docs/backbones.md#numbers)",
+        "",
+        *table(("", *HEADING[:2]), ((name, *measured(row)[:2]) for name, row in shown.items())),
+    ]
+
+
 def embedded() -> list[str]:
     """Features, layers and steps of the search on the scenes, and by category and world."""
     if not exists("embedded"):

@@ -1,4 +1,4 @@
-"""Tables of the benchmark's suites: of README and of docs/peers.md."""
+"""Tables of the suites, for docs/bench.md and docs/peers.md."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LEGEND = (
 )
 
 
-def readme() -> list[str]:
-    """The README's table."""
+def training_free() -> list[str]:
+    """The table of docs/bench.md."""
     return [*tables("bench-training-free", "Methods that need no training"), *LEGEND]
 
 

@@ -21,7 +21,7 @@ def write() -> None:
 
 def readme() -> list[str]:
     """All tables of the README."""
-    parts = (suites.readme(), pcb(), cost(), dice(), scenes(), clip_lad.readme())
+    parts = (features.readme(), pcb(), cost(), dice(), scenes(), clip_lad.readme())
     return [line for part in parts for line in ("", *part)][1:]
 
 
@@ -262,4 +262,5 @@ PAGES: dict[str, Callable[[], list[str]]] = {
     "docs/cluster.md": cluster,
     "docs/sam-lad.md": sam_lad.page,
     "docs/peers.md": suites.peers_page,
+    "docs/bench.md": suites.training_free,
 }
