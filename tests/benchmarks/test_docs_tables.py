@@ -11,7 +11,7 @@ from benchmarks.suite_runs import condensed
 from fmlad.bench.groups import groups
 from fmlad.bench.results import load
 from tests.bench.report_support import BAD_NAME, write_results
-from tools.docs import markdown, suites, tables
+from tools.docs import markdown, suites
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,12 @@ def test_rows_are_methods_and_columns_datasets(
     assert len({row.count("|") for row in rows}) == 1
 
 
-def test_readme_and_peers_page_have_their_own_file(
+def test_bench_and_peers_pages_have_their_own_file(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = {name: markdown.content(name) for name in ("bench-training-free", "bench-peers")}
     monkeypatch.setattr(suites, "content", kept.__getitem__)
     assert "Methods that need no training" in suites.training_free()[0]
-    assert tables.readme()[: len(suites.training_free())] == suites.training_free()
     assert suites.peers_page()[0].startswith("**A real pretrained network")
 
 
