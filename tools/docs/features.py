@@ -34,7 +34,8 @@ def readme() -> list[str]:
     }
     return [
         "**Damage**, 4 shots, `builtin` profile, patch bank alone, mean (worst draw of shots):",
-        f"`{found['command']}`, `{drawn['command']}`; more in [backbones](docs/backbones.md#numbers)",
+        f"`{found['command']}`, `{drawn['command']}`;",
+        "more in [backbones](docs/backbones.md#numbers)",
         "",
         *table(("", *HEADING[:2]), ((name, *measured(row)[:2]) for name, row in shown.items())),
     ]
