@@ -190,6 +190,7 @@ def test_the_wheel_takes_the_folder_to_where_it_is_looked_for() -> None:
 
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     assert build["targets"]["wheel"]["force-include"] == {"prompts": "fmlad/prompts/bundled"}
+    assert build["targets"]["wheel"]["packages"] == ["fmlad"]
     assert "/prompts" in build["targets"]["sdist"]["include"]
 
 
