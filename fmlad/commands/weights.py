@@ -189,6 +189,7 @@ def _choose(name: str, every: bool) -> list[Weights]:
     from fmlad.backbones.catalogue import catalogue, describe
     from fmlad.backbones.hub import HUB_IDENTIFIER
     from fmlad.backbones.wheels import distribution_of
+    from fmlad.profiles import list_backbones
 
     if name in _profiles():
         entries = [weights for weights in catalogue() if name in weights.profiles]
@@ -202,6 +203,11 @@ def _choose(name: str, every: bool) -> list[Weights]:
     source = weights.source
     elsewhere = HUB_IDENTIFIER.fullmatch(source) or distribution_of(source)
     if not (weights.files or elsewhere or (source and Path(source).expanduser().exists())):
+        if name.startswith("builtin:") and name in list_backbones():
+            raise OptionError(
+                f"{name} is installed with fmlad: there is nothing to fetch, check or carry. "
+                f"`fmlad weights check builtin` examines what comes from a package."
+            )
         known = [*_profiles(), *(entry.name for entry in catalogue())]
         raise UnknownNameError.of("profile, backbone or folder", name, known)
     return [weights]

@@ -243,5 +243,5 @@ def test_a_damaged_projection_is_one_clear_error(
     if damage == "one matrix":
         save_file({"fine": load_file(features.PROJECTION_FILE)["fine"]}, file)
     monkeypatch.setattr(features, "PROJECTION_FILE", file)
-    with pytest.raises(WeightsUnavailableError, match="install it anew"):
+    with pytest.raises(WeightsUnavailableError, match="install fmlad anew"):
         PretrainedFeatures()

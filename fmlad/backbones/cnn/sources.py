@@ -52,8 +52,6 @@ class Network:
     scales: Mapping[int, float] = field(default_factory=dict)
 
 
-# SqueezeNet 1.0 pads nothing in its first convolution (7, stride 2) and its pools (3, stride 2).
-SQUEEZENET_ORIGINS = {4: 5.5, 8: 9.5, 16: 17.5}
 # Root mean squares of the stages' values on photographs of scikit-image and scikit-learn at 448 px,
 # rounded: divided by them, values are of order 1, as methods expect and other networks' are.
 SQUEEZENET_SCALES = {4: 230.0, 8: 40.0, 16: 27.0}
@@ -74,7 +72,7 @@ def builtin_network(source: str, model: str = "") -> Network:
         digest = folder_hash(networks.SQUEEZENET_FILE)
         return Network(
             "torchvision squeezenet1_0", networks.squeezenet(), networks.caffe_pixels, digest,
-            origins=SQUEEZENET_ORIGINS, scales=SQUEEZENET_SCALES,
+            origins=networks.SQUEEZENET_ORIGINS, scales=SQUEEZENET_SCALES,
         )  # fmt: skip
     number = int(name[-1])
     module, digest = networks.efficientnet_lite(number), folder_hash(locate(source, "builtin"))

@@ -27,6 +27,7 @@ from fmlad.backbones.embedded.networks import (
     FAMILY,
     LITE_WEIGHTS,
     SQUEEZENET_FILE,
+    SQUEEZENET_ORIGINS,
     caffe_pixels,
     efficientnet_lite,
     folded,
@@ -41,10 +42,7 @@ BORDER = 16  # px mirrored around the image: zero padding would raise the distan
 FINE, COARSE = 8, 16  # strides of the levels
 PROJECTION_FILE = Path(__file__).with_name("weights") / "features_projection.safetensors"
 
-# SqueezeNet pads neither its first convolution nor its poolings, so that the centre of its first
-# cell lies this many px into its input.
 FIRE_FINE, FIRE_COARSE = 4, 7  # layers of SqueezeNet: strides 4 and 8
-CENTRE_FINE, CENTRE_COARSE = 5.5, 9.5
 LITE_STAGE = 4  # stage of EfficientNet-Lite, from 0: stride 16
 
 
@@ -110,8 +108,10 @@ class NetworkOutputs:
         pixels = F.pad(pixels, (BORDER,) * 4, mode="reflect")
         fine, middle = self._fires(pixels)
         rows, columns = height // FINE, width // FINE
-        fine = _sampled(fine, (FINE / 2 + BORDER - CENTRE_FINE) / 4, 2, (rows, columns))
-        middle = _sampled(middle, (FINE / 2 + BORDER - CENTRE_COARSE) / 8, 1, (rows, columns))
+        fine = _sampled(fine, (FINE / 2 + BORDER - SQUEEZENET_ORIGINS[4]) / 4, 2, (rows, columns))
+        middle = _sampled(
+            middle, (FINE / 2 + BORDER - SQUEEZENET_ORIGINS[8]) / 8, 1, (rows, columns)
+        )
         # The border is one cell of the deepest map, which the average takes off.
         deep = F.avg_pool2d(self._stage(pixels), 3, 1)
         return fine, torch.cat([F.avg_pool2d(middle, 2), deep], dim=1)
@@ -140,7 +140,7 @@ def projections() -> tuple[Tensor, Tensor]:
     """
     from safetensors.torch import load_file
 
-    with loading("features@1", f"{PROJECTION_FILE} (a part of fmlad; install it anew)", FAMILY):
+    with loading("features@1", f"{PROJECTION_FILE} (a part of fmlad)", FAMILY):
         stored = load_file(PROJECTION_FILE)
         return stored["fine"].float(), stored["coarse"].float()
 

@@ -23,6 +23,9 @@ LITE = (0, 2)  # of the five EfficientNet-Lites those that packages carry
 LITE_WEIGHTS = "efficientnet-lite0@1"  # as the catalogue names them
 SQUEEZENET_FILE = Path(__file__).with_name("weights") / "squeezenet1_0.safetensors"
 
+# Stride -> px from the border of the input to the centre of the first cell: SqueezeNet 1.0 pads
+# nothing in its first convolution (7, stride 2) and its pools (3, stride 2).
+SQUEEZENET_ORIGINS = {4: 5.5, 8: 9.5, 16: 17.5}
 # What SqueezeNet takes: BGR of 0..255 less these means, as Caffe's networks do.
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 # What EfficientNet-Lite takes: (RGB of 0..255 - 127) / 128.
@@ -55,7 +58,7 @@ def squeezenet() -> nn.Module:
     from torchvision.models import squeezenet1_0
 
     file = SQUEEZENET_FILE
-    with loading("squeezenet@1", f"{file} (a part of fmlad; install fmlad anew)", FAMILY):
+    with loading("squeezenet@1", f"{file} (a part of fmlad)", FAMILY):
         state = {name: tensor.float() for name, tensor in load_file(file).items()}
         with torch.device("meta"):  # no random weights, which would move the user's seed
             network: nn.Module = squeezenet1_0(weights=None)
