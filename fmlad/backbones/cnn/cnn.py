@@ -85,10 +85,11 @@ class CNN:
     A level for each chosen stage; pooled is the mean of the deepest of them.
     """
 
+    expensive = True
+
     def __init__(self, name: str, network: Network, options: Options, device: str = "cpu") -> None:
         """Wraps a loaded network, named as users write it."""
         self.name = name
-        self.expensive = not name.startswith("builtin:")
         self._network, self._options, self._device = network, options, device
         network.module.to(device)
         self._stages = Stages(network, options.strides).eval()
