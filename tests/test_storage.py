@@ -482,6 +482,9 @@ def test_an_unknown_key_is_refused(saved: Path) -> None:
         (("state", "patches", "excesses"), [-1.0]),
         (("state", "patches", "excesses"), [float("inf")]),
         (("state", "patches", "excesses"), None),
+        (("state", "patches", "excesses"), []),
+        (("state", "patches", "excesses"), [0.1]),
+        (("state", "patches", "background"), None),
         (("fusion", "kind"), "another"),
         (("fusion", "scales"), {}),
         (("fusion", "scales", "patch"), 0.0),
@@ -496,7 +499,7 @@ def test_a_value_that_cannot_be_is_damage(saved: Path, place: Place, value: Any)
     refused(saved)
 
 
-@pytest.mark.parametrize("version", [1, 99, "2", None, [2]])
+@pytest.mark.parametrize("version", [1, 2, 99, "2", None, [2]])
 def test_an_unknown_format_is_named_with_the_version_that_wrote_it(
     saved: Path, version: Any
 ) -> None:

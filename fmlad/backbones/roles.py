@@ -29,7 +29,8 @@ class Pyramid:
         stages: Outputs of intermediate blocks, shallow to deep, float32 ``(B, C, h, w)`` each, on
             one grid; empty where a backbone has none.
         appearance: Plain differences of colour and edge, float32 ``(B, C, h, w)``: compared where
-            images are aligned, and averaged over regions. None: the finest level serves for it.
+            images are aligned, and averaged over regions. None: the levels are compared, and the
+            finest is averaged.
     """
 
     levels: Mapping[int, Tensor]

@@ -71,8 +71,10 @@ class PatchMemory:
     ) -> PatchMemory:
         """A copy with ``placed``, ``ratio`` and ``baseline`` measured.
 
-        By the largest distance of each shot that registered, ``of`` so many that were left out in
-        turn: at the same place, and in the free search.
+        Args:
+            at_place: Largest distance of each left-out shot that registered, at the same place.
+            anywhere: Those of the same shots in the free search.
+            of: Number of shots that were left out in turn.
         """
         placed = 2 * len(at_place) > of
         ratio = max(at_place) / max(*anywhere, 1e-6) if placed else 1.0
@@ -156,7 +158,7 @@ class PatchMemory:
         return {name: tensor.cpu().contiguous() for name, tensor in named.items()}
 
     def meta(self) -> dict[str, Any]:
-        """Owners, picture shapes and the two facts learned from the shots."""
+        """Owners, picture shapes, settings of the search and what was learned from the shots."""
         edges = [item.features.edges for item in self.memory]
         return {
             "shots": [item.shot for item in self.memory],
@@ -215,6 +217,8 @@ class PatchMemory:
             or not (0 < ratio < math.inf and 0 <= baseline < math.inf and 0 <= share <= 1)
             or not all(0 <= value < math.inf for value in excesses)
             or not (background is None or 0 <= float(background) < math.inf)
+            or (background is None) != (not excesses)
+            or (bool(excesses) and search.shots > 1 and len(excesses) != search.shots)
         ):
             raise CorruptDetectorError("The saved bank's description contradicts itself.")
         for number in range(search.shots if search.varies else 0):

@@ -30,8 +30,8 @@ class BanksConfig:
     Attributes:
         banks: Banks to use, out of ``"patch"``, ``"histogram"`` and ``"composition"``; the latter
             two ask for a mask proposer.
-        levels: Number of pyramid levels compared, finest first, by the geometric mean of their
-            distances: what is odd must be odd on all of them (ours).
+        levels: Number of pyramid levels compared, finest first (all, where there are fewer), by the
+            geometric mean of their distances: what is odd must be odd on all of them (ours).
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
             a fixed orientation: ``"none"``, ``"flips"``, ``"rotations"`` or ``"all"`` (ours).
         registration: Whether to look for the same place at all (ours).
@@ -51,8 +51,9 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
         variation: Share of the distance of the nearest patch to the other shots that is taken off
             the distance to it, in the search anywhere and with at least three shots (ours).
-        background: Factor on what is common to a left-out shot's map, up to which the same of a
-            query's map is taken off, in the search anywhere; None: nothing is (ours).
+        background: What is common to a whole map is taken off in the search anywhere: its median,
+            and its 0.9-quantile above that as far as this many times the largest of a left-out
+            shot; 0: the median alone, None: nothing (ours).
     """
 
     banks: Annotated[
