@@ -227,7 +227,7 @@ def main() -> None:
                     line = summary([cells[label][world, category]])
                     print(f"{world} {category} {label}: {line}", flush=True)
     figures: dict[str, dict[str, Any]] = {}
-    for label in labels:
+    for label in (one for one in labels if cells[one]):
         own_cells = cells[label]
         worlds = [world for world in given.world if draws_of(label, world, given.draws)]
         base = None

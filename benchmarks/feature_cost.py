@@ -6,8 +6,7 @@
 EfficientNet-Lite0 with its classifier at the picture's own size, 640 px on the longer side. One
 process, one thread, disk cache off. In every round each is timed on the same new picture, and the
 medians of the rounds' ratios are given. Times are CPU times of the process: another process beside
-it does not count. The
-network's weights are random, which does not change its time.
+it does not count. The network's weights are random, which does not change its time.
 
 The components are those that public calls can tell apart, measured in the same rounds: features,
 edges of the picture, registration to the shots, the search at the same place and everywhere (only

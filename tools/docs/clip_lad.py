@@ -53,8 +53,8 @@ def readme() -> list[str]:
         "",
         *table("| | |", ((name, pair(found, f"mean: {key}")) for name, key in SHORT.items())),
         "",
-        f"On photographs of dice (exactly six), told what a die looks like, {dice['dice, 4 shots, fused']} with 4 "
-        "shots;",
+        "On photographs of dice (exactly six), told what a die looks like, "
+        f"{dice['dice, 4 shots, fused']} with 4 shots;",
         f"told that there are six, {dice['dice_six, zero shots, fused'].split()[0]} "
         "without a single one.",
     ]

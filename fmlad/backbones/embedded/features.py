@@ -9,7 +9,8 @@ Two levels from pretrained networks, each projected by a fixed matrix that ships
 
 For comparisons at the same place, and for means over regions, the cells of
 :class:`~fmlad.backbones.embedded.builtin.HandmadeFeatures`: they tell plain differences of colour
-and edge apart, and were better there in every measurement (``docs/backbones.md``).
+and edge apart, and located the defects of aligned circuit boards better than the networks did (on
+the pairs that tuned; ``docs/backbones.md``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from fmlad.backbones.embedded.networks import (
 from fmlad.backbones.hub import file_hash, loading, locate
 from fmlad.backbones.roles import Pyramid
 
-LONGEST = 512  # px of the longer side that the networks see; at 640 they take 1.6 times as long
+LONGEST = 512  # px of the longer side that the networks see; 640 px would be 1.6 times the pixels
 BORDER = 16  # px mirrored around the image: zero padding would raise the distances at its frame
 FINE, COARSE = 8, 16  # strides of the levels
 PROJECTION_FILE = Path(__file__).with_name("weights") / "features_projection.safetensors"
