@@ -64,11 +64,6 @@ def test_scenes_have_differences_worst_draws_categories_and_worlds(results: Path
     )
 
 
-def test_scenes_not_measured_are_said_to_be(results: Path) -> None:
-    (line,) = features.embedded()
-    assert "not measured yet" in line
-
-
 def test_textures_are_told_by_shots_features_and_place(results: Path) -> None:
     other = "timm:x#levels=2+3,side=224"
     figures = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.docs.markdown import NOTHING, content, exists, origin, table
+from tools.docs.markdown import NOTHING, content, origin, table
 
 FIGURES = ("AUROC", "AUPRO@0.05")
 HEADING = (
@@ -43,8 +43,6 @@ def readme() -> list[str]:
 
 def embedded() -> list[str]:
     """Features, layers and steps of the search on the scenes, and by category and world."""
-    if not exists("embedded"):
-        return ["**Scenes**: not measured yet."]
     found = content("embedded")
     rows: Mapping[str, Mapping[str, Any]] = found["figures"]["scenes"]
     facts = [

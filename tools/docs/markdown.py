@@ -25,11 +25,6 @@ def figures(name: str) -> dict[str, Any]:
     return dict(content(name)["figures"])
 
 
-def exists(name: str) -> bool:
-    """Whether that benchmark has been run."""
-    return (RESULTS / f"{name}.json").is_file()
-
-
 def origin(found: Mapping[str, Any]) -> str:
     """Command, commit and protocol of a results file, as they stand under its table."""
     commit = (found["commit"] or "unknown")[:12]
