@@ -25,8 +25,8 @@ from benchmarks import common
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
 TEXTURE_FEATURES = (
-    "builtin:features@1 builtin:handmade@1 builtin:squeezenet@1#side=320 "
-    "builtin:efficientnet-lite0@1#side=320"
+    "builtin:features@1 builtin:handmade@1 'builtin:squeezenet@1#side=320' "
+    "'builtin:efficientnet-lite0@1#side=320'"
 )
 
 
@@ -75,7 +75,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("benchmarks.training_free", ("bench-training-free",), (PHOTOGRAPHS,)),
-    Benchmark("benchmarks.peers", ("bench-peers",), (PHOTOGRAPHS,)),  # and fmlad[bench]
+    Benchmark("benchmarks.peers --no-report", ("bench-peers",), (PHOTOGRAPHS,)),  # and fmlad[bench]
     Benchmark("benchmarks.pcb", ("pcb",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.pcb --baselines", (), (PHOTOGRAPHS,)),
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),

@@ -31,6 +31,9 @@ def readme() -> list[str]:
         "scenes, SqueezeNet 1.0 alone": rows["SqueezeNet (4, 7), median removed"],
         "textures, `builtin:features@1`": other["mean, 4 shots, builtin:features@1"],
         "textures, hand-made cells": other["mean, 4 shots, builtin:handmade@1"],
+        "textures, EfficientNet-Lite0 alone": other[
+            "mean, 4 shots, builtin:efficientnet-lite0@1#side=320"
+        ],
     }
     return [
         "**Damage**, 4 shots, `builtin` profile, patch bank alone, mean (worst draw of shots):",

@@ -154,8 +154,8 @@ def ablations() -> list[str]:
     }
     return [
         "**Switches off, one at a time**, mean over the five scene categories, AUROC logical /",
-        "structural:",
-        origin(content("scenes-ablations")),
+        "structural, of the hand-made cells, 8 images a group, one draw:",
+        "`python -m benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations`",
         "",
         *table(
             "| | all three banks | histogram bank |",
