@@ -75,7 +75,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("benchmarks.training_free", ("bench-training-free",), (PHOTOGRAPHS,)),
-    Benchmark("benchmarks.peers --no-report", ("bench-peers",), (PHOTOGRAPHS,)),  # and fmlad[bench]
+    Benchmark("benchmarks.peers", ("bench-peers",), (PHOTOGRAPHS,)),  # and fmlad[bench]
     Benchmark("benchmarks.pcb", ("pcb",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.pcb --baselines", (), (PHOTOGRAPHS,)),
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),
