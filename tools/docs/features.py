@@ -58,7 +58,7 @@ def embedded() -> list[str]:
     ]
     return [
         "**Scenes**: the patch bank alone, structural anomalies; differences from the first row",
-        "with 95 % intervals, paired.",
+        "with 95 % intervals, paired. Rows without a figure of world 5 are of one draw of shots.",
         "",
         *table(
             ("", *HEADING, *facts),
