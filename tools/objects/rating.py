@@ -1,13 +1,11 @@
-"""Fits the rating of regions: ``python -m tools.objects.rating``.
+"""Fits the rating of regions, on pictures that the decoder was not trained on.
 
-On pictures that the decoder was not trained on: every region of the tree is compared with the true
-objects. Targets are the intersection over union with the visible part of one object, and with the
-whole outline of one that holds others.
+Every region of the tree is compared with the true objects. Targets are the intersection over union
+with the visible part of one object, and with the whole outline of one that holds others.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from fmlad.backbones.embedded.learned_objects import WEIGHTS_FILE, LearnedProposer
+from fmlad.backbones.embedded.learned_objects import LearnedProposer
 from fmlad.backbones.embedded.region_rating import RegionRating, quantities
 from fmlad.backbones.embedded.region_tree import AREA, RegionTree
 from tools.objects.store import Store
@@ -25,12 +23,12 @@ from tools.objects.targets import innermost
 
 ZOOMS = (1.0, 1.4)  # pictures are also seen larger, as photographs are
 EPOCHS, RATE, BATCH = 12, 2e-3, 4096
+HELD_OUT = 0.2  # share of the pictures by which the rating is judged
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.uint8]
 
 
-def overlaps(
-    tree: RegionTree, layers: npt.NDArray[np.uint8], holders: npt.NDArray[np.bool_]
-) -> Floats:
+def overlaps(tree: RegionTree, layers: Numbers, holders: npt.NDArray[np.bool_]) -> Floats:
     """Intersection over union ``(n, 2)`` of every region with the best true object.
 
     Args:
@@ -38,16 +36,13 @@ def overlaps(
         layers: uint8 ``(3, h, w)`` at the size of its basins.
         holders: bool ``(256,)``.
     """
-    count = len(tree.rank)
-    area = tree.sums[:, AREA]
+    area = tree.sums[:, AREA, None]
     result = np.zeros((len(tree), 2))
     for column, truth in ((0, innermost(layers)), *((1, layer) for layer in layers)):
-        table = np.zeros((count, 256))
+        table = np.zeros((len(tree.rank), 256))
         np.add.at(table, (tree.basins.ravel(), truth.ravel()), 1.0)
         common = tree.added_up(table)
-        total = table.sum(0)
-        union = area[:, None] + total[None] - common
-        share = common / np.maximum(union, 1)
+        share = common / np.maximum(area + table.sum(0) - common, 1)
         share[:, 0] = 0
         if column == 1:
             share[:, ~holders] = 0
@@ -58,28 +53,21 @@ def overlaps(
 def examples(
     proposer: LearnedProposer, store: Store, indices: range
 ) -> tuple[Floats, Floats, Floats]:
-    """Quantities, overlaps and weights of the regions of some pictures; pictures weigh alike."""
+    """Quantities, overlaps and weights of the regions of some pictures, which weigh alike."""
     import cv2
 
     rows, targets, weights = [], [], []
     for number, index in enumerate(indices):
         pixels, layers, leaves = store[index]
-        zoom = ZOOMS[number % len(ZOOMS)]
-        side = round(pixels.shape[0] * zoom / 32) * 32
+        side = round(pixels.shape[0] * ZOOMS[number % len(ZOOMS)] / 32) * 32
         large: Any = cv2.resize(np.asarray(pixels), (side, side), interpolation=cv2.INTER_LINEAR)
         tree = proposer.tree(torch.from_numpy(large).permute(2, 0, 1)[None])
         size = tree.basins.shape[::-1]
-        small = np.stack(
-            [cv2.resize(np.asarray(one), size, interpolation=cv2.INTER_NEAREST) for one in layers]
-        )
-        holders = ~leaves
+        small = [cv2.resize(np.asarray(x), size, interpolation=cv2.INTER_NEAREST) for x in layers]
         rows.append(quantities(tree))
-        targets.append(overlaps(tree, small, holders))
-        # Regions of good overlap are few: they and large ones weigh more.
-        weight = 0.15 + targets[-1].max(1)
+        targets.append(overlaps(tree, np.asarray(small, np.uint8), ~leaves))
+        weight = 0.15 + targets[-1].max(1)  # regions of good overlap are few
         weights.append(weight / weight.sum())
-        if number % 50 == 49:
-            print(f"{number + 1} of {len(indices)} pictures", flush=True)
     return np.concatenate(rows), np.concatenate(targets), np.concatenate(weights)
 
 
@@ -97,46 +85,36 @@ def fit(rows: Floats, targets: Floats, weights: Floats, seed: int = 0) -> Region
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5 * RATE, total_steps=steps)
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(x)).split(BATCH):
-                said = rating(x[batch])
-                value = (
-                    F.binary_cross_entropy_with_logits(said, y[batch], reduction="none") * w[batch]
-                ).mean()
+                error = F.binary_cross_entropy_with_logits(
+                    rating(x[batch]), y[batch], weight=w[batch]
+                )
                 optimizer.zero_grad()
-                value.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(error)
                 optimizer.step()
                 schedule.step()
     return rating.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS_FILE, help="with a decoder; changed"
-    )
-    parser.add_argument("--out", type=Path, default=Path("build/objects"))
-    parser.add_argument("--first", type=int, default=6000, help="first picture")
-    parser.add_argument("--pictures", type=int, default=1000)
-    arguments = parser.parse_args()
+def add_rating(decoder: Path, weights: Path, store: Store, pictures: range) -> None:
+    """Fits the rating for a decoder and writes both to one file, as float16."""
+    state = load_file(decoder)
+    untrained = {f"rating.{name}": t for name, t in RegionRating().state_dict().items()}
+    save_file(state | untrained, weights)
     torch.set_num_threads(1)
-    store = Store(arguments.out / "pictures")
-    store.draw(arguments.first + arguments.pictures, 2)
-    proposer = LearnedProposer(weights=arguments.weights)
-    split = arguments.first + arguments.pictures * 4 // 5
-    rows, targets, weights = examples(proposer, store, range(arguments.first, split))
-    rating = fit(rows, targets, weights)
-    held, wanted, _ = examples(proposer, store, range(split, arguments.first + arguments.pictures))
+    proposer = LearnedProposer(weights=weights)
+    split = pictures[round(len(pictures) * (1 - HELD_OUT))]
+    rating = fit(*examples(proposer, store, range(pictures.start, split)))
+    rows, wanted, _ = examples(proposer, store, range(split, pictures.stop))
     with torch.inference_mode():
-        said = rating(torch.from_numpy(held).float()).sigmoid().numpy()
-    for column, what in enumerate(("visible", "whole")):
+        said = rating(torch.from_numpy(rows).float()).sigmoid().numpy()
+    for column, what in enumerate(("visible part", "whole outline")):
         error = np.abs(said[:, column] - wanted[:, column])
         good = wanted[:, column] > 0.5
+        related = np.corrcoef(said[:, column], wanted[:, column])[0, 1]
         print(
-            f"{what}: mean error {error.mean():.3f}, of good regions {error[good].mean():.3f}, correlation {np.corrcoef(said[:, column], wanted[:, column])[0, 1]:.3f}, n {len(held)}"
+            f"{what}: mean error {error.mean():.3f}, of good regions {error[good].mean():.3f}, "
+            f"correlation {related:.3f}, {len(rows)} regions"
         )
-    stored = {n: t for n, t in load_file(arguments.weights).items() if not n.startswith("rating.")}
-    stored |= {f"rating.{n}": t.contiguous() for n, t in rating.state_dict().items()}
-    save_file(stored, arguments.weights)
-
-
-if __name__ == "__main__":
-    main()
+    state |= {f"rating.{name}": tensor for name, tensor in rating.state_dict().items()}
+    halves = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
+    save_file({name: tensor.contiguous() for name, tensor in halves.items()}, weights)

@@ -20,7 +20,7 @@ Numbers = npt.NDArray[np.uint8]
 
 def innermost(layers: Numbers) -> Numbers:
     """Layers ``(d, h, w)``, outermost first -> number of the innermost object, 0 for the ground."""
-    result = layers[0].copy()
+    result: Numbers = layers[0].copy()
     for layer in layers[1:]:
         result[layer > 0] = layer[layer > 0]
     return result

@@ -90,10 +90,10 @@ class NetworkOutputs:
     """Outputs of the two networks, before they are projected."""
 
     def __init__(self, device: str = "cpu") -> None:
+        network: Any = squeezenet()
         # Convolutions over few channels are twice as quick on a CPU with channels last.
-        self._squeezenet: Any = (
-            squeezenet().to(device=device, memory_format=torch.channels_last).features
-        )  # type: ignore[call-overload]
+        network = network.to(device=device, memory_format=torch.channels_last)
+        self._squeezenet: Any = network.features
         self._lite = lite_stages(device)
         self._device = device
 

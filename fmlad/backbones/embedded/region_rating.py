@@ -30,6 +30,9 @@ HIDDEN = 48
 class RegionRating(nn.Module):
     """Quantities ``(n, 27)`` -> two ratings as logits ``(n, 2)``: visible part, whole outline."""
 
+    middle: Tensor
+    spread: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("middle", torch.zeros(len(QUANTITIES)))

@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 # What is added up over the pixels of a region: the maps, and coordinates for its box and spread.
 COVERED, LEAF, BOUNDARY, INTERIOR, AREA, BORDER, Y, X, YY, XX, YX = range(11)
+SUMS = 11
 LEAST_AFFINITY = 1e-3  # below it nothing merges: the rest of the tree would be arbitrary
 
 
@@ -83,45 +84,40 @@ def region_tree(maps: Maps, affinities: Maps) -> RegionTree:
         maps: ``(4, h, w)`` in [0, 1], in the order of ``object_decoder.MAPS``; h and w even.
         affinities: ``(16, h / 2, w / 2)`` in [0, 1], in the order of ``object_decoder.OFFSETS``.
     """
-    basins = basins_of(maps[2] - maps[3])
+    basins = basins_of(maps[2] - maps[3])  # an outline is a ridge, the middle of an object low
     count = int(basins.max()) + 1
     graph = _Graph.of(basins, maps[2], affinities, count)
-    sums, boxes = _of_basins(basins, maps, count)
-    children = [np.full((count, 2), -1, np.int64)]
-    parent = np.full(2 * count - 1, -1, np.int64)
-    alive = np.arange(count)  # node of each row of the graph
-    level, beyond, outer, inner, outline = (np.zeros(2 * count - 1) for _ in range(5))
-    crossing = np.zeros(2 * count - 1)
-    level[:count] = 1.0
-    made = count
-    new = np.arange(count)
+    nodes = 2 * count - 1
+    children = np.full((nodes, 2), -1, np.int64)
+    parent = np.full(nodes, -1, np.int64)
+    sums, box = np.zeros((nodes, SUMS)), np.zeros((nodes, 4), np.int64)
+    sums[:count], box[:count] = _of_basins(basins, maps, count)
+    level = np.ones(nodes)
+    known = np.zeros((nodes, 5))
+    alive = np.arange(count)  # the node of each row of the graph
+    new, made = alive, count  # rows of the graph that are new, and how many nodes there are
     while True:
-        beyond[alive[new]], outer[alive[new]] = graph.similarity(new)
-        inner[alive[new]] = graph.inner(new)
-        outline[alive[new]], crossing[alive[new]] = graph.outline(new)
-        pairs, at = graph.best_pairs()
+        known[alive[new]] = graph.known(new)
+        pairs, similarity = graph.best_pairs()
         if not len(pairs):
             break
-        ends = made + len(pairs)
-        children.append(alive[pairs])
-        parent[alive[pairs]] = np.arange(made, ends)[:, None]
-        level[made:ends] = at
+        joined, fresh = alive[pairs], np.arange(made, made + len(pairs))
+        children[fresh], level[fresh] = joined, similarity
+        parent[joined] = fresh[:, None]
+        sums[fresh] = sums[joined].sum(1)
+        box[fresh, :2] = box[joined, :2].min(1)
+        box[fresh, 2:] = box[joined, 2:].max(1)
         owner = graph.merge(pairs)
+        new, made = owner[pairs[:, 0]], made + len(pairs)
         survivors = np.zeros(graph.count, np.int64)
         survivors[owner] = alive
-        survivors[owner[pairs[:, 0]]] = np.arange(made, ends)
-        alive, new, made = survivors, owner[pairs[:, 0]], ends
-    tree = np.concatenate(children)
-    for start, nodes in _rounds(children):
-        sums = np.concatenate([sums, sums[nodes[:, 0]] + sums[nodes[:, 1]]])
-        a, b = boxes[nodes[:, 0]], boxes[nodes[:, 1]]
-        joined = np.concatenate([np.minimum(a, b)[:, :2], np.maximum(a, b)[:, 2:]], 1)
-        boxes = np.concatenate([boxes, joined])
-        del start
-    first, last, rank = _intervals(tree, parent[:made], count)
+        survivors[new] = fresh
+        alive = survivors
+    first, last, rank = _intervals(children[:made], parent[:made], count)
+    beyond, outer, inner, *outline = known[:made].T
     return RegionTree(
-        basins, tree, parent[:made], first, last, rank, sums, boxes, level[:made], beyond[:made],
-        outer[:made], inner[:made], np.stack([outline[:made], crossing[:made]], 1),
+        basins, children[:made], parent[:made], first, last, rank, sums[:made], box[:made],
+        level[:made], beyond, outer, inner, np.stack(outline, 1),
     )  # fmt: skip
 
 
@@ -151,8 +147,11 @@ class _Graph:
     """Regions that are not yet merged, and what is known of pairs of them."""
 
     def __init__(self, ends: Ints, values: Floats, own: Floats, count: int) -> None:
-        # Columns of values: summed affinity, pairs of cells, pairs of pixels that touch, their
-        # summed boundary. Those of own: summed affinity and pairs of cells inside.
+        """The columns of ``values`` and ``own`` are sums over a pair and inside a region.
+
+        ``values``: affinity, pairs of cells, pairs of pixels that touch, their boundary;
+        ``own``: affinity and pairs of cells.
+        """
         self.ends, self.values, self.own, self.count = ends, values, own, count
 
     @classmethod
@@ -177,33 +176,24 @@ class _Graph:
             zero = np.zeros(len(keys[-1]))
             columns.append(np.stack([zero, zero, zero + 1, edge[across]], 1))
         ends, values = _summed(np.concatenate(keys), np.concatenate(columns), count)
-        graph = cls(ends, values, own, count)
-        graph._forget_far()
-        return graph
-
-    def _forget_far(self) -> None:
-        """Drops pairs that do not touch."""
-        touch = self.values[:, 2] > 0
-        self.ends, self.values = self.ends[touch], self.values[touch]
+        touch = values[:, 2] > 0
+        return cls(ends[touch], values[touch], own, count)
 
     @property
     def means(self) -> Floats:
         """Mean affinity of each pair; one pair of cells more that is apart."""
         return np.asarray(self.values[:, 0] / (self.values[:, 1] + 1.0))
 
-    def similarity(self, rows: Ints) -> tuple[Floats, Floats]:
-        best = np.zeros(self.count)
+    def known(self, rows: Ints) -> Floats:
+        """Of some regions, ``(m, 5)``: ``beyond``, ``outer``, ``inner`` and both of ``outline``."""
+        beyond = np.zeros(self.count)
         for side in (0, 1):
-            np.maximum.at(best, self.ends[:, side], self.means)
-        total = self._over_pairs(self.values[:, :2])
-        return best[rows], total[rows, 0] / (total[rows, 1] + 1.0)
-
-    def inner(self, rows: Ints) -> Floats:
-        return np.asarray((self.own[rows, 0] + 1) / (self.own[rows, 1] + 1))
-
-    def outline(self, rows: Ints) -> tuple[Floats, Floats]:
-        total = self._over_pairs(self.values[:, 2:])[rows]
-        return total[:, 0], total[:, 1]
+            np.maximum.at(beyond, self.ends[:, side], self.means)
+        pairs = self._over_pairs(self.values)[rows]
+        own = self.own[rows]
+        outer = pairs[:, 0] / (pairs[:, 1] + 1)
+        inner = (own[:, 0] + 1) / (own[:, 1] + 1)
+        return np.column_stack([beyond[rows], outer, inner, pairs[:, 2:]])
 
     def _over_pairs(self, values: Floats) -> Floats:
         columns = [
@@ -220,12 +210,11 @@ class _Graph:
             np.maximum.at(best, self.ends[:, side], means)
         mutual = (means == best[self.ends[:, 0]]) & (means == best[self.ends[:, 1]])
         candidates = np.flatnonzero(mutual & (means > LEAST_AFFINITY))
-        # Of ties one pair a region: the first one.
-        chosen, taken = [], np.zeros(self.count, bool)
-        for edge in candidates:
-            one, other = self.ends[edge]
-            if not (taken[one] or taken[other]):
-                taken[one] = taken[other] = True
+        chosen: list[int] = []
+        taken = np.zeros(self.count, bool)
+        for edge in candidates.tolist():  # of ties the first one
+            if not taken[self.ends[edge]].any():
+                taken[self.ends[edge]] = True
                 chosen.append(edge)
         return self.ends[chosen], means[chosen]
 
@@ -233,8 +222,8 @@ class _Graph:
         """Merges pairs of rows; the new row of each old one."""
         target = np.arange(self.count)
         target[pairs[:, 1]] = pairs[:, 0]
-        _, owner = np.unique(target, return_inverse=True)
-        own = np.stack([np.bincount(owner, column) for column in self.own.T], 1)
+        owner = np.asarray(np.unique(target, return_inverse=True)[1], np.int64)
+        own: Floats = np.stack([np.bincount(owner, column) for column in self.own.T], 1)
         ends = owner[self.ends]
         inside = ends[:, 0] == ends[:, 1]
         for column in (0, 1):
@@ -242,7 +231,7 @@ class _Graph:
         self.count, self.own = len(own), own
         keys = _key(ends[~inside, 0], ends[~inside, 1], self.count)
         self.ends, self.values = _summed(keys, self.values[~inside], self.count)
-        return np.asarray(owner, np.int64)
+        return owner
 
 
 def _key(a: Ints, b: Ints, count: int) -> Ints:
@@ -251,29 +240,24 @@ def _key(a: Ints, b: Ints, count: int) -> Ints:
 
 def _summed(keys: Ints, values: Floats, count: int) -> tuple[Ints, Floats]:
     different, owner = np.unique(keys, return_inverse=True)
-    total = np.stack([np.bincount(owner, column, len(different)) for column in values.T], 1)
-    return np.stack(np.divmod(different, count), 1), total
+    total: Floats = np.stack([np.bincount(owner, column, len(different)) for column in values.T], 1)
+    return np.stack(np.divmod(different, count), 1).astype(np.int64), total
 
 
 def _of_basins(basins: Ints, maps: Maps, count: int) -> tuple[Floats, Ints]:
     """Sums ``(count, 11)`` and boxes ``(count, 4)``."""
+    from scipy import ndimage
+
     rows, columns = basins.shape
     y, x = (a.ravel().astype(float) for a in np.mgrid[:rows, :columns])
     border = np.zeros(basins.shape)
     border[[0, -1]] = border[:, [0, -1]] = 1
     flat = basins.ravel()
     values = [*(m.ravel() for m in maps), None, border.ravel(), y, x, y * y, x * x, y * x]
-    sums = np.stack([np.bincount(flat, value, count) for value in values], 1)
-    from scipy import ndimage
-
+    sums: Floats = np.stack([np.bincount(flat, value, count) for value in values], 1)
     places = ndimage.find_objects(basins + 1)
     boxes = [(p[0].start, p[1].start, p[0].stop, p[1].stop) for p in places]
     return sums, np.array(boxes, np.int64).reshape(-1, 4)
-
-
-def _rounds(children: list[Ints]) -> list[tuple[int, Ints]]:
-    starts = np.cumsum([len(c) for c in children])
-    return list(zip(starts[:-1].tolist(), children[1:], strict=True))
 
 
 def _intervals(tree: Ints, parent: Ints, count: int) -> tuple[Ints, Ints, Ints]:
