@@ -63,6 +63,8 @@ _BACKBONES = tuple(
          "SqueezeNet 1.0 and EfficientNet-Lite0 (ImageNet), and hand-made cells; no download"),
         ("builtin:handmade@1", _FEATURES, f"{_BUILTIN}.builtin", "HandmadeFeatures",
          "colour, oriented gradients and texture energy; no weights"),
+        ("builtin:objects@3", _MASKS, f"{_BUILTIN}.learned_objects", "LearnedProposer",
+         "objects, nested, by a small network trained on procedural pictures; no download"),
         ("builtin:regions@2", _MASKS, f"{_BUILTIN}.objects", "ObjectProposer",
          "objects at the threshold where they look most like one, nested; no weights"),
         ("builtin:lexicon@1", _TEXT, f"{_BUILTIN}.lexicon", "LexiconAligner",
@@ -102,7 +104,7 @@ _BACKBONES = tuple(
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "builtin": {
         "feature_extractor": "builtin:features@1",
-        "mask_proposer": "builtin:regions@2",
+        "mask_proposer": "builtin:objects@3",
         "text_aligner": "builtin:lexicon@1",
         "upsampler": "builtin:bilateral@1",
         "encoder": "builtin:efficientnet-lite0@1",

@@ -20,23 +20,26 @@ Numbers = npt.NDArray[np.uint8]
 class Store:
     """Pixels, layers and leaves of some pictures, in files that are mapped into memory."""
 
-    def __init__(self, root: Path) -> None:
-        """``root``: a folder, made where it is absent."""
-        self._root = root
+    def __init__(self, root: Path, chunk: int = CHUNK) -> None:
+        """``root``: a folder, made where it is absent; ``chunk``: pictures a file."""
+        self._root, self._chunk = root, chunk
         root.mkdir(parents=True, exist_ok=True)
         self._open: dict[int, tuple[Numbers, Numbers, npt.NDArray[np.bool_]]] = {}
 
     def draw(self, count: int, processes: int) -> None:
         """Draws what is missing of the first ``count`` pictures."""
-        chunks = range(-(-count // CHUNK))
-        left = [(self._root, c) for c in chunks if not _file(self._root, "leaves", c).exists()]
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for done, _ in enumerate(pool.imap(_draw, left), start=1):
-                print(f"drawn {done * CHUNK} of {len(left) * CHUNK} pictures", flush=True)
+        chunks = range(-(-count // self._chunk))
+        missing = [c for c in chunks if not _file(self._root, "leaves", c).exists()]
+        jobs = [(self._root, chunk, self._chunk) for chunk in missing]
+        if not jobs:
+            return
+        with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs))) as pool:
+            for done, _ in enumerate(pool.imap(_draw, jobs), start=1):
+                print(f"drawn {done} of {len(jobs)} x {self._chunk} pictures", flush=True)
 
     def __getitem__(self, index: int) -> tuple[Numbers, Numbers, npt.NDArray[np.bool_]]:
         """Pixels ``(S, S, 3)``, layers ``(3, S, S)`` and leaves ``(256,)`` of a picture."""
-        chunk, place = divmod(index, CHUNK)
+        chunk, place = divmod(index, self._chunk)
         if chunk not in self._open:
             files = (_file(self._root, what, chunk) for what in ("pixels", "layers", "leaves"))
             pixels, layers, leaves = (np.load(file, mmap_mode="r") for file in files)
@@ -70,10 +73,10 @@ def sample(
         yield np.ascontiguousarray(part), np.ascontiguousarray(labels), leaves
 
 
-def _draw(job: tuple[Path, int]) -> None:
-    root, chunk = job
-    drawn = [picture(chunk * CHUNK + i) for i in range(CHUNK)]
-    leaves = np.zeros((CHUNK, 256), bool)
+def _draw(job: tuple[Path, int, int]) -> None:
+    root, chunk, size = job
+    drawn = [picture(chunk * size + i) for i in range(size)]
+    leaves = np.zeros((size, 256), bool)
     for row, one in zip(leaves, drawn, strict=True):
         row[np.unique(one.layers)] = True
         row[[0, *one.holders]] = False

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from fmlad.backbones.embedded import region_tree
 from fmlad.backbones.embedded.networks import FAMILY, LITE_WEIGHTS, framed, lite_pixels, lite_stages
+from fmlad.backbones.embedded.prompted import prompted
 from fmlad.backbones.embedded.region_rating import RegionRating, quantities
 from fmlad.backbones.embedded.region_tree import RegionTree
 from fmlad.backbones.hub import file_hash, loading, locate
@@ -73,6 +74,15 @@ class LearnedProposer:
         tree = self.tree(image)
         rated = self.rate(tree)
         return masks_of(tree, *rated, image.shape[-2:])
+
+    def prompt(
+        self,
+        image: Tensor,
+        boxes: npt.NDArray[np.float32] | None = None,
+        points: npt.NDArray[np.float32] | None = None,
+    ) -> Masks:
+        """The best proposal per box or point; see :func:`.prompted.prompted`."""
+        return prompted(self.propose(image), image.shape[-2:], boxes, points)
 
     def tree(self, image: Tensor) -> RegionTree:
         """The regions of ``uint8 (1, 3, H, W)``, all of them."""

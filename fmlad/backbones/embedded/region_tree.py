@@ -2,8 +2,9 @@
 
 Average linkage of a region graph (GASP: Bailoni et al., 2022): the two neighbours whose pixels most
 often belong together merge first, and what is known of a pair is the mean over all pairs of cells
-between them. Since merging never makes a pair more similar than the pairs that it joins, all pairs
-that are each other's best can merge at once and give the same tree (reciprocal nearest neighbours).
+between them. Merging never makes a pair more similar than the pairs that it joins, but for the one
+vote of the map of outlines; so all pairs that are each other's best merge at once (reciprocal
+nearest neighbours).
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def basins_of(height: Maps) -> Ints:
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             there = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + columns]
-            lower = there < best
+            # Of equals the last one in reading order: a plateau flows to one of its corners.
+            lower = there <= best if (down, right) > (0, 0) else there < best
             best = np.where(lower, there, best)
             towards = np.where(lower, here + down * columns + right, towards)
     flat = towards.ravel()
@@ -181,8 +183,9 @@ class _Graph:
 
     @property
     def means(self) -> Floats:
-        """Mean affinity of each pair; one pair of cells more that is apart."""
-        return np.asarray(self.values[:, 0] / (self.values[:, 1] + 1.0))
+        """Mean affinity of each pair, to which the map of outlines adds one pair of cells."""
+        affinity, cells, touch, boundary = self.values.T
+        return np.asarray((affinity + 1 - boundary / touch) / (cells + 1))
 
     def known(self, rows: Ints) -> Floats:
         """Of some regions, ``(m, 5)``: ``beyond``, ``outer``, ``inner`` and both of ``outline``."""
