@@ -29,13 +29,13 @@ def _silhouette(rng: Rng, width: float, height: float, jar: bool) -> tuple[Array
     return half, at - height / 2
 
 
-def bottle(canvas: Canvas, jar: bool) -> list[Cell]:
+def bottle(canvas: Canvas, place: Cell, jar: bool) -> list[Cell]:
     """A bottle or jar; returns its room for things where it holds no liquid."""
     rng = canvas.rng
-    height = rng.uniform(120, 315)
+    height = place.height * rng.uniform(0.9, 1.05)
     width = height * (rng.uniform(0.5, 0.95) if jar else rng.uniform(0.22, 0.5))
-    x = SIDE / 2 + rng.uniform(-1, 1) * max(4.0, (SIDE - width) * 0.4)
-    y = SIDE / 2 + rng.normal(0, 10)
+    width = min(width, place.width)
+    x, y = place.x, place.y
     half, down = _silhouette(rng, width, height, jar)
     right = np.stack([x + half, y + down], 1)
     left = np.stack([x - half, y + down], 1)
@@ -155,11 +155,11 @@ def _glass_lights(canvas: Canvas, window: Window, across: Array, alpha: Array) -
     canvas.pixels[window.slices] += (light * alpha)[..., None].astype(np.float32)
 
 
-def bag(canvas: Canvas, width: float, height: float) -> tuple[list[Cell], Array]:
+def bag(canvas: Canvas, place: Cell) -> tuple[list[Cell], Array]:
     """A transparent bag below its contents: rooms, and its cover (SIDE, SIDE) for `film`."""
     rng = canvas.rng
-    x, y = SIDE / 2 + rng.normal(0, 15, 2)
-    turn = rng.normal(0, 0.12)
+    width, height = place.width, place.height
+    x, y, turn = place.x, place.y, rng.normal(0, 0.12)
     rim = box(-width / 2, -height / 2, width / 2, height / 2, rng.uniform(0, 14))
     dense = np.concatenate(
         [
@@ -168,8 +168,8 @@ def bag(canvas: Canvas, width: float, height: float) -> tuple[list[Cell], Array]
         ]
     )
     dense = dense + rng.normal(0, rng.uniform(0, 1.5), dense.shape)
-    place = Cell(x, y, 1.0, 1.0, turn)
-    outer = np.array([place.at(*point) for point in dense])
+    frame = Cell(x, y, 1.0, 1.0, turn)
+    outer = np.array([frame.at(*point) for point in dense])
     whole = Window(0, 0, SIDE, SIDE)
     cover = fill([outer], whole)
     colours = np.full((SIDE, SIDE, 3), rng.uniform(0.4, 1.0), np.float32)
