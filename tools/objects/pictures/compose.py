@@ -51,6 +51,11 @@ def _free(canvas: Canvas, kinds: list[Thing]) -> None:
     else:
         for kind in kinds:
             scatter(canvas, EVERYWHERE, [kind], _many(rng, 4), 14, 180)
+    if chance(rng, 0.1):  # labels on the table
+        for _ in range(int(rng.integers(1, 4))):
+            x, y = rng.uniform(30, SIDE - 30, 2)
+            wide, tall = rng.uniform(30, 130), rng.uniform(20, 90)
+            labels.stick(canvas, x, y, wide, tall, rng.normal(0, 0.5))
     if chance(rng, 0.12):
         x, y = rng.uniform(40, SIDE - 40, 2)
         heap(canvas, patch(rng, x, y, rng.uniform(25, 110)), 8.0)
@@ -106,7 +111,7 @@ def _hold(canvas: Canvas, place: Cell, kinds: list[Thing], inner: bool) -> None:
     else:
         rooms = holders.tray(canvas, place)
     for room in rooms:
-        if min(room.width, room.height) > 70 and not inner and chance(rng, 0.15):
+        if min(room.width, room.height) > 70 and not inner and chance(rng, 0.25):
             smaller = replace(room, width=0.75 * room.width, height=0.75 * room.height)
             _hold(canvas, smaller, kinds, inner=True)
         else:

@@ -1,6 +1,7 @@
 """A thing: painted parts in its own coordinates, drawn as one instance."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class Thing:
     flat: bool = False
     upright: bool = False
 
-    @property
+    @cached_property
     def slim(self) -> float:
         """Half the width across its own x axis, in units of half the size."""
         widths = [np.abs(o[:, 1]).max() for part in self.parts for o in part.outlines]
