@@ -9,7 +9,7 @@ from tools.objects.pictures.outlines import box, circle
 from tools.objects.pictures.surface import paint
 from tools.objects.pictures.things import Part, Thing, draw
 
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_holders_and_stuff_are_there_and_nothing_is_a_speck(pictures: list[Pictu
 
 
 def test_the_kinds_are_all_made(pictures: list[Picture]) -> None:
-    assert sum(bool(made.holders) for made in pictures) >= 15
+    assert sum(bool(made.holders) for made in pictures) >= 10
     assert any(made.stuff for made in pictures)
     assert any(made.layers[2].any() for made in pictures)
 

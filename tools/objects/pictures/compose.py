@@ -42,9 +42,9 @@ def _free(canvas: Canvas, kinds: list[Thing]) -> None:
     rng = canvas.rng
     what = pick(rng, ("few", "many", "large", "mixed"), (0.45, 0.25, 0.15, 0.15))
     if what == "few":
-        scatter(canvas, EVERYWHERE, kinds, _many(rng, 9), 22, 150)
+        scatter(canvas, EVERYWHERE, kinds, _many(rng, 9), 26, 170)
     elif what == "many":
-        scatter(canvas, EVERYWHERE, kinds, 12 + _many(rng, 20, 80), 12, 60)
+        scatter(canvas, EVERYWHERE, kinds, 12 + _many(rng, 20, 80), 14, 64)
     elif what == "large":
         middle = Cell(SIDE / 2, SIDE / 2, SIDE * 0.7, SIDE * 0.7)
         scatter(canvas, middle, kinds, int(rng.integers(1, 4)), 110, 260, "free")
@@ -94,7 +94,7 @@ def _hold(canvas: Canvas, place: Cell, kinds: list[Thing], inner: bool) -> None:
     if name == "bag":
         rooms, cover = vessels.bag(canvas, place)
         for room in rooms:
-            scatter(canvas, room, kinds, _many(rng, 6), 18, 90)
+            scatter(canvas, room, kinds, _many(rng, 6), 22, 110)
             if chance(rng, 0.1):
                 stock(canvas, room, kinds, 2.0)
             vessels.film(canvas, room, cover)
