@@ -47,25 +47,38 @@ def _bends(canvas: Canvas, start: Array, end: Array, slack: float) -> Array:
 LOOKS = ("round", "round", "flat", "glossy", "twisted")
 
 
+def _far(canvas: Canvas, least: float) -> tuple[Array, Array]:
+    """Two ends at a distance of at least so many pixels."""
+    while True:
+        start, end = canvas.rng.uniform(-20, SIDE + 20, (2, 2))
+        if float(np.hypot(*(end - start))) >= least:
+            return start, end
+
+
 def free(canvas: Canvas) -> None:
-    """One to six cables that run over the picture, crossing or side by side."""
+    """One to eight cables that cross, lie loose or side by side; at times blocks on their ends."""
     rng = canvas.rng
-    count, width = int(rng.integers(1, 7)), log_uniform(rng, 3, 11)
-    look = pick(rng, LOOKS)
-    start, end = rng.uniform(-20, SIDE + 20, (2, 2))
-    line = _bends(canvas, start, end, rng.uniform(5, 60))
-    parallel = chance(rng, 0.4)
-    gap = width * rng.uniform(1.0, 3.0)
-    for index in range(count):
-        if parallel:
-            along = np.gradient(line, axis=0)
-            normal = np.stack([-along[:, 1], along[:, 0]], 1)
-            normal /= np.maximum(1e-3, np.hypot(*normal.T))[:, None]
-            points = line + normal * gap * index
-        else:
-            start, end = rng.uniform(-20, SIDE + 20, (2, 2))
-            points = _bends(canvas, start, end, rng.uniform(5, 60))
-        cable(canvas, points, width, colour(rng), look)
+    count, width = int(rng.integers(1, 9)), log_uniform(rng, 3, 11)
+    look, few = pick(rng, LOOKS), [colour(rng) for _ in range(3)]
+    if chance(rng, 0.45):  # side by side
+        start, end = _far(canvas, 180)
+        line = _bends(canvas, start, end, rng.uniform(2, 18))
+        along = np.gradient(line, axis=0)
+        normal = np.stack([-along[:, 1], along[:, 0]], 1)
+        normal /= np.maximum(1e-3, np.hypot(*normal.T))[:, None]
+        gap = width * rng.uniform(1.05, 3.0)
+        lines = [line + normal * gap * index for index in range(count)]
+    else:
+        slack = rng.uniform(5, 60)
+        lines = [_bends(canvas, *_far(canvas, 60), slack) for _ in range(count)]
+    for points in lines:
+        tone = colour(rng) if chance(rng, 0.6) else few[int(rng.integers(3))]
+        cable(canvas, points, width * rng.uniform(0.9, 1.1), tone, look)
+    if chance(rng, 0.4):
+        kinds = [families.block(rng), families.brick(rng)]
+        for points in lines[: int(rng.integers(1, 4))]:
+            x, y = points[0 if chance(rng, 0.5) else -1]
+            draw(canvas, kinds[int(rng.integers(2))], x, y, width * rng.uniform(4, 12))
 
 
 def connected(canvas: Canvas) -> None:
@@ -77,8 +90,9 @@ def connected(canvas: Canvas) -> None:
     ends = np.array([(xa, y), (xb, y + rng.normal(0, 20))])
     if upright:
         ends = ends[:, ::-1]
-    same = families.block(rng)
-    things = (same, same if chance(rng, 0.6) else families.block(rng))
+    maker = families.block if chance(rng, 0.6) else families.brick
+    same = maker(rng)
+    things = (same, same if chance(rng, 0.6) else maker(rng))
     count, width = int(rng.integers(1, 6)), log_uniform(rng, 3, 10)
     look, slack = pick(rng, LOOKS), rng.uniform(3, 35)
     under = chance(rng, 0.75)

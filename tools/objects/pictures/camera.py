@@ -9,7 +9,8 @@ from tools.objects.pictures.noise import Array, Rng, chance
 
 def photograph(rng: Rng, pixels: Array) -> Array:  # (SIDE, SIDE, 3) uint8
     y, x = np.meshgrid(*[np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)] * 2, indexing="ij")
-    gain = np.full(3, rng.uniform(0.25, 0.6) if chance(rng, 0.08) else rng.uniform(0.7, 1.2))
+    low = chance(rng, 0.1) and float(pixels.mean()) > 0.2
+    gain = np.full(3, rng.uniform(0.3, 0.6) if low else rng.uniform(0.7, 1.25))
     if chance(rng, 0.6):
         gain = gain * np.clip(rng.normal(1, 0.07, 3), 0.7, 1.3)
     lamp = np.ones((SIDE, SIDE), np.float32)
@@ -19,10 +20,12 @@ def photograph(rng: Rng, pixels: Array) -> Array:  # (SIDE, SIDE, 3) uint8
     if chance(rng, 0.4):
         lamp *= 1 - rng.uniform(0, 1.0) * (x * x + y * y)
     light = np.maximum(pixels * (lamp[..., None] * gain.astype(np.float32)), 0.0)
-    if chance(rng, 0.9):  # exposed for what is bright, as cameras do
+    if chance(rng, 0.8):  # exposed for what is bright, as cameras do
         bright = float(np.quantile(light[::8, ::8], 0.95))
         light = light * np.float32(max(1.0, rng.uniform(0.4, 0.95) / max(bright, 0.05)))
-    light = cv2.pow(np.minimum(light, 1.0), rng.uniform(0.65, 1.4))
+    light = np.minimum(light, 1.0)
+    if chance(rng, 0.7):
+        light = cv2.pow(light, rng.uniform(0.65, 1.4))
     if chance(rng, 0.3):
         haze = rng.uniform(0.02, 0.15)
         light = light * (1 - haze) + haze

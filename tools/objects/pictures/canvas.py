@@ -77,6 +77,7 @@ class Canvas:
         self.layers = np.zeros((DEPTHS, SIDE, SIDE), np.uint8)
         self.count = 0
         self.holders: set[int] = set()
+        self.flat: set[int] = set()  # cards and the like: holders once something lies on them
         self.stuff: set[int] = set()
         self.areas: dict[int, int] = {}
         self.parents: dict[int, int] = {}
@@ -111,6 +112,10 @@ class Canvas:
         part = wide[y0 - top : y1 - top, x0 - left : x1 - left]
         self.pixels[y0:y1, x0:x1] *= (1.0 - self.dark * part)[..., None]
 
+    def _room(self, owner: int) -> float:
+        """How many times the area of a thing its owner must have for the thing to lie on it."""
+        return 1.25 if owner in self.holders or owner in self.flat else 4.0
+
     def _depth(self, inside: Array, window: Window, area: int) -> tuple[int, int]:
         """Depth and parent of a new instance: it lies in what holds nearly all of it."""
         parent = 0
@@ -118,7 +123,7 @@ class Canvas:
             below = np.bincount(self.layers[depth][window.slices][inside], minlength=256)
             below[0] = 0
             owner = int(below.argmax())
-            roomy = self.areas.get(owner, 0) > (1.25 if owner in self.holders else 4.0) * area
+            roomy = self.areas.get(owner, 0) > self._room(owner) * area
             if below[owner] < 0.95 * area or owner in self.stuff or not roomy:
                 return depth, parent
             parent = owner
@@ -133,6 +138,7 @@ class Canvas:
         *,
         height: float = 0.0,
         holder: bool = False,
+        flat: bool = False,
         stuff: bool = False,
         depth: int | None = None,
     ) -> int:  # the instance's number, 0 where nothing was drawn
@@ -163,6 +169,8 @@ class Canvas:
             self.parents[self.count] = parent
         if holder:
             self.holders.add(self.count)
+        if flat:
+            self.flat.add(self.count)
         if stuff:
             self.stuff.add(self.count)
         return self.count
@@ -183,13 +191,14 @@ class Canvas:
 
     def finish(self) -> None:
         """Take out instances of which too little is left; what something lies on is a holder."""
+        seen: set[int] = set()
         for depth in range(DEPTHS):
             left = np.bincount(self.layers[depth].ravel(), minlength=256)
             gone = (left > 0) & (left < SMALLEST)
             gone[0] = False
             if gone.any():
                 self.layers[depth:, gone[self.layers[depth]]] = 0
-        seen = set(np.unique(self.layers).tolist()) - {0}
+            seen |= set((np.flatnonzero(left >= SMALLEST)).tolist()) - {0}
         self.holders |= {parent for child, parent in self.parents.items() if child in seen}
         self.holders &= seen
         self.stuff &= seen

@@ -19,10 +19,10 @@ def tool(rng: Rng) -> Thing:
     at, half = rng.uniform(-0.5, 0.2), rng.uniform(0.05, 0.16)
     thin = half * rng.uniform(0.25, 1.0)
     handle = out.box(-1, -half, at, half, half * rng.random())
-    shaft = out.profile(
-        np.array([at - 0.05, 0.75]), np.array([thin]), np.array([thin * rng.uniform(0.3, 1.2)])
-    )
-    parts = [Part((shaft,), steel), Part((handle,), grip)]
+    tip = thin * rng.uniform(0.3, 1.2)
+    shaft = out.profile(np.array([at - 0.05, 0.75]), np.array([thin]), np.array([tip]))
+    spine = np.array([(at, 0.0, thin), (0.75, 0.0, tip)])
+    parts = [Part((shaft,), steel, spine=spine), Part((handle,), grip)]
     head = pick(rng, ("none", "simple", "fork", "hammer", "ring", "open"))
     wide = rng.uniform(0.08, 0.3)
     if head == "simple":
@@ -104,7 +104,8 @@ def fastener(rng: Rng) -> Thing:
 
 FAMILIES: tuple[tuple[Callable[[Rng], Thing], float], ...] = (
     (fam.plain, 5.0), (fam.ring, 2.0), (fam.rod, 3.5), (fastener, 2.0), (fam.topdown, 2.0),
-    (fam.block, 3.0), (fam.cube, 1.5), (fam.fruit, 2.0), (fam.letter, 0.8), (tool, 2.0),
+    (fam.block, 2.5), (fam.brick, 1.5), (fam.lathed, 2.5), (fam.cube, 1.0), (fam.fruit, 2.0),
+    (fam.letter, 0.8), (tool, 2.0),
     (limbs, 2.5), (wire, 0.8),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from tools.objects.pictures import outlines as out
@@ -28,13 +29,10 @@ def _coat(rng: Rng, shiny: float = 0.35) -> Paint:
 
 
 def plain(rng: Rng) -> Thing:
-    """One outline, with a print or an inset now and then."""
+    """One outline of one paint."""
     body = paint(rng)
     parts = [Part((out.simple(rng),), body)]
-    if chance(rng, 0.15):
-        inner = out.simple(rng) * rng.uniform(0.25, 0.5)
-        parts.append(Part((inner,), _contrast(rng, body), printed=chance(rng, 0.6)))
-    opacity = rng.uniform(0.45, 0.85) if chance(rng, 0.08) else 1.0
+    opacity = rng.uniform(0.6, 0.9) if chance(rng, 0.08) else 1.0
     return Thing(tuple(parts), rng.uniform(0.6, 1.0), opacity)
 
 
@@ -80,7 +78,8 @@ def rod(rng: Rng) -> Thing:
             coat = replace(coat, pattern="thread", period=rng.uniform(0.03, 0.12))
         elif chance(rng, 0.1):
             coat = replace(coat, pattern="knurl", period=rng.uniform(0.04, 0.1))
-        parts.append(Part((outline,), replace(coat, relief=pick(rng, ("round", "round", "dome")))))
+        spine = np.array([(a, 0.0, left[index]), (b, 0.0, right[index])])
+        parts.append(Part((outline,), replace(coat, relief="round"), spine=spine))
     if chance(rng, 0.3):  # the head as it is seen from slightly above
         half = float(left[0])
         cap = out.circle(0.0, 0.0, half * rng.uniform(0.2, 0.6), half)
@@ -126,7 +125,7 @@ def topdown(rng: Rng) -> Thing:
 def block(rng: Rng) -> Thing:
     """A body with rows of insets, levers, windows or buttons: housings, plugs, chips, toys."""
     long, deep = 1.0, rng.uniform(0.3, 1.0)
-    body = paint(rng, relief=pick(rng, ("bevel", "bevel", "flat")))
+    body = paint(rng, relief=pick(rng, ("bevel", "round"), (4, 1)))
     parts = [Part((out.box(-long, -deep, long, deep, rng.random() * 0.15),), body)]
     legs = chance(rng, 0.25)
     if legs:
@@ -176,6 +175,55 @@ def _row(rng: Rng, body: Paint, long: float, deep: float) -> list[Part]:
 def _word(rng: Rng) -> str:
     letters = rng.integers(0, len(out.LETTERS), int(rng.integers(2, 9)))
     return "".join(out.LETTERS[index] for index in letters)
+
+
+def brick(rng: Rng) -> Thing:
+    """A box with two or three faces in view and rows of insets on its front: devices, plugs."""
+    deep = rng.uniform(0.35, 0.9)
+    body = paint(rng, relief="bevel")
+    shift = rng.uniform(-0.5, 0.5, 2)
+    square = out.box(-1, -deep, 1, deep)
+    front = out.box(-1, -deep, 1, deep, rng.random() * 0.1)
+    parts = []
+    for axis, edge in ((0, 1.0), (1, deep)):
+        side = square[square[:, axis] == np.copysign(edge, shift[axis])]
+        face = np.concatenate([side, side[::-1] + shift])
+        shade = replace(body, colour=body.colour * rng.uniform(0.45, 0.95), relief="flat")
+        parts.append(Part((face,), shade))
+    parts.append(Part((front,), body))
+    for _ in range(int(rng.integers(1, 3))):
+        parts += _row(rng, body, 0.95, deep)
+    return fitted(parts)
+
+
+def lathed(rng: Rng) -> Thing:
+    """A turned body seen from above at a slant: pins, cups, knobs, cans, cones, chess pieces."""
+    lift = rng.uniform(0.25, 1.3)  # 0: from the side; half pi: from above
+    count = int(rng.integers(2, 6))
+    at = np.concatenate([[0.0], np.cumsum(rng.uniform(0.1, 1.0, count))])
+    long = rng.uniform(0.6, 3.5)
+    at = at / at[-1] * long * np.cos(lift)
+    left = rng.uniform(0.12, 0.7, count)
+    right = np.where(rng.random(count) < 0.7, left, rng.uniform(0.05, 0.7, count))
+    if chance(rng, 0.35):
+        right[0] = 0.01
+        left[0] = min(left[0], rng.uniform(0.05, 0.3))
+    coats = [_coat(rng) for _ in range(2)]
+    parts = []
+    flat = np.sin(lift)
+    for index in range(count):
+        far = out.circle(at[index], 0.0, right[index] * flat, right[index])
+        close = out.circle(at[index + 1], 0.0, left[index] * flat, left[index])
+        both = np.concatenate([far, close]).astype(np.float32)
+        hull = cv2.convexHull(both)[:, 0].astype(float)
+        coat = coats[int(chance(rng, 0.5))]
+        spine = np.array([(at[index], 0.0, right[index]), (at[index + 1], 0.0, left[index])])
+        parts.append(Part((hull,), replace(coat, relief="round"), spine=spine))
+        lid = replace(coat, relief=pick(rng, ("flat", "bevel", "dome")))
+        if index + 1 == count and chance(rng, 0.3):  # hollow: a cup
+            lid = replace(lid, colour=coat.colour * rng.uniform(0.3, 0.7), relief="flat")
+        parts.append(Part((close,), lid))
+    return fitted(parts)
 
 
 def cube(rng: Rng) -> Thing:

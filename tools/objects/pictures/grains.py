@@ -10,10 +10,10 @@ from tools.objects.pictures.noise import Array, Rng, chance, colour, fractal, lo
 def _kinds(rng: Rng) -> list[tuple[Array, float, float]]:
     """Colour, size in pixels and slimness of each kind of grain in a heap."""
     kinds = []
-    size = log_uniform(rng, 3, 16)
+    size = log_uniform(rng, 3, 20)
     for _ in range(1 if chance(rng, 0.55) else int(rng.integers(2, 4))):
         base = colour(rng, value=rng.uniform(0.3, 1.0))
-        kinds.append((base, size * rng.uniform(0.6, 1.5), rng.uniform(0.3, 1.0)))
+        kinds.append((base, size * rng.uniform(0.6, 1.5), rng.uniform(0.2, 1.0)))
     return kinds
 
 
@@ -42,6 +42,8 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
     tones = rng.normal(0, spread, (number, 1)) + rng.normal(0, 0.02, (number, 3))
     turns = tilt + rng.uniform(-chaos, chaos, number)
     scales = rng.uniform(0.75, 1.25, number)
+    flakes = size > 5 and chance(rng, 0.3)
+    bends = rng.uniform(0.6, 1.2, (number, int(rng.integers(3, 7))))
     lift = canvas.light[:2] * 0.12
     palette = np.stack([k[0] for k in kinds])[which]
     bright = np.clip(palette + tones, 0, 1)
@@ -53,6 +55,12 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
         centre = (int(xs[at[index]] - x0), int(ys[at[index]] - y0))
         up = (round(centre[0] + lift[0] * long), round(centre[1] + lift[1] * long))
         tone, turn = bright[index], float(turns[index])
+        if flakes:
+            corners = _flake(centre, a, a * slim, turn, bends[index])
+            cv2.fillConvexPoly(colours, corners, tone.tolist(), cv2.LINE_AA)
+            cv2.polylines(colours, [corners], True, (0.5 * tone).tolist(), 1, cv2.LINE_AA)
+            cv2.fillConvexPoly(cover, corners, 1)
+            continue
         cv2.ellipse(colours, centre, axes, turn, 0, 360, (0.55 * tone).tolist(), -1)
         cv2.ellipse(colours, up, small, turn, 0, 360, tone.tolist(), -1, cv2.LINE_AA)
         cv2.ellipse(cover, centre, axes, turn, 0, 360, 1, -1)
@@ -60,6 +68,17 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
     closed = cv2.morphologyEx(cover, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     soft = cv2.GaussianBlur(closed.astype(np.float32), (0, 0), 0.6)
     return canvas.add(colours, soft, closed.astype(np.float32), window, height=height, stuff=True)
+
+
+def _flake(
+    centre: tuple[int, int], a: float, b: float, turn: float, radii: Array
+) -> Array:  # (k, 2) int32
+    """Corners of a flat chip; the turn in degrees."""
+    at = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
+    x, y = a * radii * np.cos(at), b * radii * np.sin(at)
+    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    points = np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], 1)
+    return np.round(cv2.convexHull(points.astype(np.float32))[:, 0]).astype(np.int32)
 
 
 def patch(rng: Rng, x: float, y: float, reach: float) -> Array:  # (SIDE, SIDE) float32

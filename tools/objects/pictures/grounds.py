@@ -22,7 +22,9 @@ def ground(rng: Rng) -> Array:  # (SIDE, SIDE, 3) float32
 
 
 def _surface(rng: Rng, kind: str) -> Array:
-    value = rng.uniform(0.02, 1.0) if chance(rng, 0.7) else float(rng.choice([0.03, 0.93, 0.99]))
+    value = (
+        rng.uniform(0.03, 1.0) ** 0.8 if chance(rng, 0.7) else float(rng.choice([0.03, 0.93, 0.99]))
+    )
     base = colour(rng, saturation=rng.random() ** 2 * 0.7, value=value)
     pixels = np.full((SIDE, SIDE, 3), base, np.float32)
     if kind == "rough":
@@ -58,7 +60,8 @@ def _surface(rng: Rng, kind: str) -> Array:
         pixels += share[..., None] * (near(rng, base, 0.25) - pixels)
     elif kind == "print":
         _rules(rng, pixels)
-    return np.asarray(pixels * (1 + rng.uniform(0, 0.04) * rng.standard_normal((SIDE, SIDE, 1))))
+    grain = rng.standard_normal((SIDE, SIDE, 1), dtype=np.float32)
+    return np.asarray(pixels * (1 + rng.uniform(0, 0.04) * grain))
 
 
 def _wood(rng: Rng, planks: bool) -> Array:

@@ -26,11 +26,11 @@ class View:
         return np.asarray(turned / (1.0 + self.far * turned[:, 1:]) + (self.x, self.y))
 
 
-def view(rng: Rng, width: float, height: float) -> View:
-    free = np.maximum(4.0, (SIDE - np.array([width, height])) * 0.5)
-    x, y = SIDE / 2 + rng.uniform(-1, 1, 2) * free
-    turn = 0.0 if chance(rng, 0.4) else rng.normal(0, 0.15 if chance(rng, 0.8) else 0.8)
-    return View(float(x), float(y), turn, rng.normal(0, 0.0006) if chance(rng, 0.4) else 0.0)
+def view(rng: Rng, room: Cell) -> View:
+    wild = chance(rng, 0.15) and room.width > 0.4 * SIDE
+    turn = 0.0 if chance(rng, 0.4) else rng.normal(0, 0.8 if wild else 0.12)
+    far = rng.normal(0, 0.0006) if chance(rng, 0.4) else 0.0
+    return View(room.x, room.y, room.turn + turn, far)
 
 
 def _split(rng: Rng, room: tuple[float, float, float, float], left: int) -> list[Array]:
@@ -74,10 +74,11 @@ def _rooms(rng: Rng, width: float, height: float, wall: float) -> list[Array]:
     return [room + np.array([thin, thin, -thin, -thin]) for room in rooms]
 
 
-def tray(canvas: Canvas, width: float, height: float) -> list[Cell]:
+def tray(canvas: Canvas, place: Cell) -> list[Cell]:
     """A tray, box or crate with 1 to 20 compartments; returns those, [] if it was not drawn."""
     rng = canvas.rng
-    seen = view(rng, width, height)
+    width, height = place.width, place.height
+    seen = view(rng, place)
     short = min(width, height)
     wall = rng.uniform(0.015, 0.09) * short + 2.0
     corner = short * rng.uniform(0, 0.15) if chance(rng, 0.6) else 0.0
@@ -187,10 +188,11 @@ def _hollow(
     colours += mask[..., None] * (inside - colours)
 
 
-def plate(canvas: Canvas, width: float, height: float) -> list[Cell]:
+def plate(canvas: Canvas, place: Cell) -> list[Cell]:
     """A plate, a bowl or a lid from above, with a rim; one round room."""
     rng = canvas.rng
-    seen = view(rng, width, height)
+    width, height = place.width, place.height
+    seen = view(rng, place)
     if chance(rng, 0.6):
         flat = circle(a=width / 2, b=height / 2)
     else:

@@ -68,7 +68,7 @@ def label(rng: Rng, width: float, height: float, bend: float = 0.0) -> tuple[Thi
         room = Cell(0.0, 0.5 * (low + high), 1.6 * a, high - low)
     if bend:
         parts = [replace(p, outlines=tuple(_bent(o, a, bend) for o in p.outlines)) for p in parts]
-    return Thing(tuple(parts)), room
+    return Thing(tuple(parts), flat=True), room
 
 
 def _bent(outline: Array, half: float, bend: float) -> Array:
@@ -112,15 +112,39 @@ def printed(thing: Thing) -> Thing:
     return replace(thing, parts=parts, opacity=1.0)
 
 
-def card(canvas: Canvas, width: float, height: float) -> list[Cell]:
+def card(canvas: Canvas, place: Cell) -> list[Cell]:
     """A card or a sheet that things lie on or are printed on."""
     rng = canvas.rng
-    x, y = SIDE / 2 + rng.normal(0, 25, 2)
-    turn = rng.normal(0, 0.2) if chance(rng, 0.6) else 0.0
+    width, height, x, y = place.width, place.height, place.x, place.y
+    turn = place.turn + (rng.normal(0, 0.15) if chance(rng, 0.6) else 0.0)
     sheet, _ = label(rng, width, height)
     sheet = replace(sheet, parts=sheet.parts[: 2 if chance(rng, 0.4) else 1])
     number = draw(canvas, sheet, x, y, 2.0, turn, rng.uniform(0.5, 6))
     return [Cell(x, y, 0.9 * width, 0.9 * height, turn)] if number else []
+
+
+def parcel(canvas: Canvas, place: Cell) -> list[Cell]:
+    """A closed box with one to four labels on it; no room for things."""
+    rng = canvas.rng
+    width, height = place.width, place.height
+    coat = paint(rng, relief=pick(rng, ("bevel", "round", "flat")))
+    coat = replace(coat, metal=coat.metal * 0.4, pattern=pick(rng, ("plain", "grain", "gradient")))
+    shape = out.box(-width / 2, -height / 2, width / 2, height / 2, rng.uniform(0, 0.1) * width)
+    turn = place.turn + (rng.normal(0, 0.15) if chance(rng, 0.6) else 0.0)
+    body = Thing((Part((shape,), coat),), holder=True)
+    if not draw(canvas, body, place.x, place.y, 2.0, turn, rng.uniform(8, 40)):
+        return []
+    at = -0.42
+    for _ in range(int(rng.integers(1, 5))):
+        tall = rng.uniform(0.12, 0.5)
+        if at + tall > 0.44:
+            break
+        wide = rng.uniform(0.25, 0.8)
+        across = rng.uniform(-0.44 + wide / 2, 0.44 - wide / 2) if chance(rng, 0.5) else 0.0
+        x, y = Cell(place.x, place.y, width, height, turn).at(across, at + tall / 2)
+        stick(canvas, x, y, wide * width, tall * height, turn)
+        at += tall + rng.uniform(0.02, 0.15)
+    return []
 
 
 def board(canvas: Canvas, width: float, height: float) -> None:
@@ -142,7 +166,7 @@ def board(canvas: Canvas, width: float, height: float) -> None:
     parts.append(Part(tuple(traces), tone, width=rng.uniform(1, 3), printed=True))
     x, y = SIDE / 2 + rng.normal(0, 10, 2)
     turn = rng.normal(0, 0.1) if chance(rng, 0.4) else 0.0
-    if not draw(canvas, Thing(tuple(parts)), x, y, 2.0, turn, 5.0):
+    if not draw(canvas, Thing(tuple(parts), flat=True), x, y, 2.0, turn, 5.0):
         return
     place = Cell(x, y, 0.9 * width, 0.9 * height, turn)
     pads = plain(rng)
@@ -166,7 +190,7 @@ def page(canvas: Canvas) -> None:
     kinds = [replace(kind, upright=True) for kind in kinds]
     manner = pick(rng, ("grid", "row", "free"))
     whole = Cell(SIDE / 2, SIDE / 2, SIDE * rng.uniform(0.5, 0.95), SIDE * rng.uniform(0.3, 0.95))
-    size = 14 if chance(rng, 0.4) else 30
+    size = 16 if chance(rng, 0.4) else 30
     scatter(canvas, whole, kinds, int(rng.integers(4, 60)), size, 3 * size, manner)
 
 
@@ -174,7 +198,10 @@ def texture_text(canvas: Canvas) -> None:
     """Lines of text on the ground: no instances."""
     rng = canvas.rng
     x, y = rng.uniform(0, SIDE * 0.7, 2)
-    found = lines(rng, x, y, x + rng.uniform(60, 200), y + rng.uniform(10, 70))
+    found = []
+    for index in range(int(rng.integers(1, 6))):
+        top = y + 12 * index
+        found += out.text(rng, words(rng, 30), x, top, x + rng.uniform(60, 200), top + 9)
     if found:
-        share = fill(found, Window(0, 0, SIDE, SIDE)) * rng.uniform(0.15, 0.6)
+        share = fill(found, Window(0, 0, SIDE, SIDE)) * rng.uniform(0.15, 0.5)
         canvas.pixels += share[..., None] * (colour(rng) - canvas.pixels)

@@ -135,7 +135,7 @@ def simple(rng: Rng, kind: str | None = None) -> Array:
     return np.stack([np.cos(turn), np.sin(turn) * np.sin(turn / 2) ** sharp * 0.7], 1)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def glyph(letter: str, bold: int) -> tuple[Array, ...]:
     """Outlines of a letter, one unit high about the origin; holes are outlines too."""
     image = Image.new("L", (96, 96))

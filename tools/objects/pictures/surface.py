@@ -113,12 +113,23 @@ def _height(alpha: Array, relief: str, unit: float) -> Array:
 
 
 def lighting(
-    paint: Paint, alpha: Array, u: Array, v: Array, unit: float, light: Array, ambient: float
+    paint: Paint,
+    alpha: Array,
+    u: Array,
+    v: Array,
+    unit: float,
+    light: Array,
+    ambient: float,
+    slopes: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:  # factor and addition, both (h, w) float32
-    """How the lamp changes the colours of a part: pixel = colour * factor + addition."""
-    slope_x = np.zeros_like(alpha)
-    slope_y = np.zeros_like(alpha)
-    if paint.relief != "flat":
+    """How the lamp changes the colours of a part: pixel = colour * factor + addition.
+
+    `slopes`: the surface's rise along x and y, in place of what the paint's relief makes of it.
+    """
+    slope_x = slope_y = np.zeros_like(alpha)
+    if slopes is not None:
+        slope_x, slope_y = slopes
+    elif paint.relief != "flat":
         lift = _height(alpha, paint.relief, unit)
         slope_x = cv2.Sobel(lift, cv2.CV_32F, 1, 0, scale=0.125)
         slope_y = cv2.Sobel(lift, cv2.CV_32F, 0, 1, scale=0.125)

@@ -1,6 +1,7 @@
 """A thing: painted parts in its own coordinates, drawn as one instance."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -12,12 +13,16 @@ from tools.objects.pictures.surface import Paint, albedo, lighting
 
 @dataclass(frozen=True)
 class Part:
-    """Even-odd outlines, or lines of a `width`; `printed` takes the relief of what is below."""
+    """Even-odd outlines, or lines of a `width`; `printed` takes the relief of what is below.
+
+    `spine`: (2, 3) x, y and half width at both ends of a turned body, shaded as a cone.
+    """
 
     outlines: tuple[Array, ...]
     paint: Paint
     width: float = 0.0
     printed: bool = False
+    spine: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,10 @@ class Thing:
     squeeze: float = 1.0
     opacity: float = 1.0
     holder: bool = False
+    flat: bool = False
     upright: bool = False
 
-    @property
+    @cached_property
     def slim(self) -> float:
         """Half the width across its own x axis, in units of half the size."""
         widths = [np.abs(o[:, 1]).max() for part in self.parts for o in part.outlines]
@@ -53,7 +59,10 @@ def fitted(parts: list[Part], **options: float) -> Thing:
     moved = []
     for part in parts:
         outlines = tuple((o - middle) * scale for o in part.outlines)
-        moved.append(replace(part, outlines=outlines, width=part.width * scale))
+        spine = part.spine
+        if spine is not None:
+            spine = (spine - (middle[0], middle[1], 0.0)) * scale
+        moved.append(replace(part, outlines=outlines, width=part.width * scale, spine=spine))
     return Thing(tuple(moved), **options)  # type: ignore[arg-type]
 
 
@@ -69,6 +78,14 @@ def _raster(part: Part, placed: list[Array], window: Window, unit: float) -> tup
     for outline in placed:
         whole = np.maximum(whole, fill([outline], window))
     return alpha, whole
+
+
+def _across(spine: Array, u: Array, v: Array) -> Array:
+    """The fall of a cone's surface away from its spine, with the sign of v."""
+    share = np.clip((u - spine[0, 0]) / (spine[1, 0] - spine[0, 0] + 1e-6), 0, 1)
+    middle, half = (spine[0, i] + share * (spine[1, i] - spine[0, i]) for i in (1, 2))
+    offset = np.clip((v - middle) / np.maximum(half, 1e-3), -0.97, 0.97)
+    return np.asarray(-offset / np.sqrt(1 - offset * offset), np.float32)
 
 
 def draw(
@@ -108,7 +125,11 @@ def draw(
         if part.printed:
             cover = cover * (alpha > 0.3)
         else:
-            lit, shine = lighting(own, cover, u, v, unit, canvas.light, canvas.ambient)
+            slopes = None
+            if part.spine is not None:
+                across = _across(part.spine, u, v)
+                slopes = (-sin * across, cos * across)
+            lit, shine = lighting(own, cover, u, v, unit, canvas.light, canvas.ambient, slopes)
             factor += cover * (lit - factor)
             glow += cover * (shine - glow)
             filled = np.maximum(filled, whole)
@@ -127,6 +148,7 @@ def draw(
         window,
         height=height,
         holder=thing.holder,
+        flat=thing.flat,
         depth=depth,
     )
 

@@ -29,21 +29,24 @@ def _silhouette(rng: Rng, width: float, height: float, jar: bool) -> tuple[Array
     return half, at - height / 2
 
 
-def bottle(canvas: Canvas, jar: bool) -> list[Cell]:
+def bottle(canvas: Canvas, place: Cell, jar: bool) -> list[Cell]:
     """A bottle or jar; returns its room for things where it holds no liquid."""
     rng = canvas.rng
-    height = rng.uniform(120, 315)
+    height = place.height * rng.uniform(0.9, 1.05)
     width = height * (rng.uniform(0.5, 0.95) if jar else rng.uniform(0.22, 0.5))
-    x = SIDE / 2 + rng.uniform(-1, 1) * max(4.0, (SIDE - width) * 0.4)
-    y = SIDE / 2 + rng.normal(0, 10)
+    width = min(width, place.width)
+    x, y = place.x, place.y
     half, down = _silhouette(rng, width, height, jar)
     right = np.stack([x + half, y + down], 1)
     left = np.stack([x - half, y + down], 1)
     outer = np.concatenate([right, left[::-1]])
-    window = window_of(outer)
+    cap = _cap(rng, x, y + down[0], half[0]) if chance(rng, 0.5) else None
+    window = window_of(outer if cap is None else np.concatenate([outer, cap]))
     if window is None:
         return []
     alpha = fill([outer], window)
+    if cap is not None:  # it belongs to the bottle and lies one layer deeper
+        alpha = np.maximum(alpha, fill([cap], window))
     rows = np.arange(window.y0, window.y1) + 0.5 - y
     across = (np.arange(window.x0, window.x1) + 0.5 - x)[None] / np.interp(rows, down, half)[
         :, None
@@ -62,8 +65,8 @@ def bottle(canvas: Canvas, jar: bool) -> list[Cell]:
     liquid = chance(rng, 0.75)
     if liquid:
         _liquid(canvas, window, across, (x, y), half, down)
-    if chance(rng, 0.5):  # a cap, an instance of its own that lies in the bottle's outline or on it
-        _cap(canvas, x, y + down[0], half[0])
+    if cap is not None:
+        _close(canvas, cap)
     body = Cell(x, y + 0.2 * height, width * 0.8, 0.5 * height)
     _labels(canvas, x, y, width, height, half, down)
     _glass_lights(canvas, window, across, alpha)
@@ -106,21 +109,23 @@ def _liquid(
         area += share[..., None] * (near(rng, tone, 0.2) - area)
 
 
-def _cap(canvas: Canvas, x: float, top: float, half: float) -> None:
-    rng = canvas.rng
+def _cap(rng: Rng, x: float, top: float, half: float) -> Array:
     wide, tall = half * rng.uniform(1.0, 1.25), rng.uniform(6, 26)
-    outline = box(x - wide, top - 0.6 * tall, x + wide, top + 0.4 * tall, 2)
-    window = window_of(outline)
+    return box(x - wide, top - 0.6 * tall, x + wide, top + 0.4 * tall, 2)
+
+
+def _close(canvas: Canvas, cap: Array) -> None:
+    """A ribbed cap; one layer below the bottle."""
+    rng, window = canvas.rng, window_of(cap)
     if window is None:
         return
-    alpha = fill([outline], window)
-    columns = (np.arange(window.x0, window.x1) + 0.5 - x) / wide
-    ribs = 1 + rng.uniform(0, 0.2) * np.sin(
-        np.arcsin(np.clip(columns, -1, 1)) * rng.uniform(10, 40)
-    )
-    shade = (1 - 0.5 * columns**2) * ribs
+    alpha = fill([cap], window)
+    low, high = cap[:, 0].min(), cap[:, 0].max()
+    columns = (np.arange(window.x0, window.x1) + 0.5 - low) / (high - low) * 2 - 1
+    ribs = np.sin(np.arcsin(np.clip(columns, -1, 1)) * rng.uniform(10, 40))
+    shade = (1 - 0.5 * np.minimum(columns**2, 1)) * (1 + rng.uniform(0, 0.2) * ribs)
     colours = colour(rng) * np.broadcast_to(shade[None, :, None], (*alpha.shape, 1))
-    canvas.add(colours.astype(np.float32), alpha, alpha, window, height=3.0)
+    canvas.add(colours.astype(np.float32), alpha, alpha, window)
 
 
 def _labels(
@@ -155,11 +160,11 @@ def _glass_lights(canvas: Canvas, window: Window, across: Array, alpha: Array) -
     canvas.pixels[window.slices] += (light * alpha)[..., None].astype(np.float32)
 
 
-def bag(canvas: Canvas, width: float, height: float) -> tuple[list[Cell], Array]:
+def bag(canvas: Canvas, place: Cell) -> tuple[list[Cell], Array]:
     """A transparent bag below its contents: rooms, and its cover (SIDE, SIDE) for `film`."""
     rng = canvas.rng
-    x, y = SIDE / 2 + rng.normal(0, 15, 2)
-    turn = rng.normal(0, 0.12)
+    width, height = place.width, place.height
+    x, y, turn = place.x, place.y, rng.normal(0, 0.12)
     rim = box(-width / 2, -height / 2, width / 2, height / 2, rng.uniform(0, 14))
     dense = np.concatenate(
         [
@@ -168,8 +173,8 @@ def bag(canvas: Canvas, width: float, height: float) -> tuple[list[Cell], Array]
         ]
     )
     dense = dense + rng.normal(0, rng.uniform(0, 1.5), dense.shape)
-    place = Cell(x, y, 1.0, 1.0, turn)
-    outer = np.array([place.at(*point) for point in dense])
+    frame = Cell(x, y, 1.0, 1.0, turn)
+    outer = np.array([frame.at(*point) for point in dense])
     whole = Window(0, 0, SIDE, SIDE)
     cover = fill([outer], whole)
     colours = np.full((SIDE, SIDE, 3), rng.uniform(0.4, 1.0), np.float32)
