@@ -39,6 +39,9 @@ LEAST = 0.25  # rating of a proposal
 GAIN = 2.0  # power of the rating: a loose whole must not win by its size
 SAME = 0.8  # intersection over union from which two proposals are one
 MOST = 120  # proposals of an image
+GROUND = 0.5  # share of the image's border from which a region is no object
+HOLDER = 0.5  # mean of the leaf map, of what is covered, below which a region holds others
+NESTED, CLEAR = 0.3, 0.7  # share of a holder up to which, and rating from which it holds an object
 WHOLE = 0.5  # rating of an outline that holds others from which it is preferred
 
 Floats = npt.NDArray[np.float64]
@@ -112,15 +115,12 @@ def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Mas
     height, width = tree.basins.shape
     found: list[tuple[float, bool, Ints, Bools]] = []
     order = [(visible[n], True, n) for n in sorted(kept, key=lambda n: -visible[n])]
-    rest = np.flatnonzero(np.maximum(visible, whole) > LEAST)
+    rest = np.flatnonzero(proposable(tree) & (np.maximum(visible, whole) > LEAST))
     others = [(max(visible[n], whole[n]), False, int(n)) for n in rest if int(n) not in set(kept)]
     order += sorted(others, reverse=True)
     for rating, preferred, node in order:
         if len(found) == MOST:
             break
-        area = tree.sums[node, region_tree.AREA]
-        if rating <= LEAST or area < LEAST_PIXELS:
-            continue
         box, mask = tree.box[node], filled(tree.mask(node))
         if any(_overlap(box, mask, b, m) > SAME for _, _, b, m in found):
             continue
@@ -140,22 +140,45 @@ def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Mas
 
 
 def chosen(tree: RegionTree, rating: Floats) -> list[int]:
-    """The disjoint regions with the largest sum of area times a power of their rating."""
-    value = tree.sums[:, region_tree.AREA] * rating**GAIN
-    value[tree.sums[:, region_tree.AREA] < LEAST_PIXELS] = 0
+    """The disjoint regions with the largest sum of area times a power of their rating.
+
+    Where one of them is a holder that could not be told from what it holds, what is clearly an
+    object and small inside it is chosen as well.
+    """
+    area = tree.sums[:, region_tree.AREA]
+    value = np.where(proposable(tree) & (rating > LEAST), area * rating**GAIN, 0.0)
+    kept = _cut(tree, value, np.flatnonzero(tree.parent < 0))
+    leaf = tree.sums[:, region_tree.LEAF] / np.maximum(tree.sums[:, region_tree.COVERED], 1e-6)
+    held = []
+    for node in (n for n in kept if leaf[n] < HOLDER and n >= len(tree.rank)):
+        clear = (rating > CLEAR) & (area < NESTED * area[node])
+        held += _cut(tree, np.where(clear, value, 0.0), tree.children[node])
+    return kept + held
+
+
+def _cut(tree: RegionTree, value: Floats, below: Ints) -> list[int]:
+    """The disjoint nodes at or below some with the largest sum of values."""
     best = value.copy()
-    for node in range(len(tree.rank), len(tree)):
+    for node in range(len(tree.rank), int(below.max(initial=-1)) + 1):
         best[node] = max(value[node], best[tree.children[node]].sum())
     kept: list[int] = []
-    waiting = np.flatnonzero(tree.parent < 0).tolist()
+    waiting = below.tolist()
     while waiting:
         node = waiting.pop()
+        if best[node] <= 0:
+            continue
         if value[node] >= best[node]:
-            if rating[node] > LEAST:
-                kept.append(node)
+            kept.append(node)
         else:
             waiting += tree.children[node].tolist()
     return kept
+
+
+def proposable(tree: RegionTree) -> Bools:
+    """Regions of a shape, but for the ground: what takes most of the image's border."""
+    height, width = tree.basins.shape
+    ground = tree.sums[:, region_tree.BORDER] > GROUND * 2 * (height + width)
+    return np.asarray((tree.sums[:, region_tree.AREA] >= LEAST_PIXELS) & ~ground)
 
 
 def filled(mask: Bools) -> Bools:
