@@ -22,7 +22,7 @@ def numbers(layer: np.ndarray) -> set[int]:
 
 
 def test_same_seed_same_picture(pictures: list[Picture]) -> None:
-    for seed in (3, 17, 41):
+    for seed in (3, 17, 31):
         again = picture(seed)
         assert (again.pixels == pictures[seed].pixels).all()
         assert (again.layers == pictures[seed].layers).all()
