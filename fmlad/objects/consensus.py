@@ -17,6 +17,7 @@ from fmlad.objects.appearance import COLOUR, FORM, Proposals
 from fmlad.objects.arrays import Bools, Floats
 
 FORM_REACH, COLOUR_REACH = 0.75, 2.0  # units of appearance within which two proposals are similar
+OF_FORM = slice(3, 6)  # columns of ``Choices.points``
 TRUST = 1.0  # natural log of what a proposal gains where all similar ones were kept, or loses
 MARGIN = 1.2  # factor by which a change must gain: the proposer's choice is the default
 DOUBT = 1.0  # prior: as many similar proposals, of which half were kept
@@ -58,11 +59,22 @@ class Choices:
 
     def share_kept(self, points: Floats) -> Floats:
         """Share of the proposals similar to ``points`` ``(m, 6)`` that was kept, ``(m,)``."""
+        return self._share(points, slice(None))
+
+    def support(self, points: Floats) -> Floats:
+        """That share, or the one of proposals of similar form where that is larger, ``(m,)``.
+
+        Things of one kind may differ in colour, and the shots show few of their colours.
+        """
+        return np.maximum(self.share_kept(points), self._share(points, OF_FORM))
+
+    def _share(self, points: Floats, columns: slice) -> Floats:
         from scipy.spatial.distance import cdist
 
         if not len(self.points):
             return np.full(len(points), 0.5)
-        similar = np.exp(-0.5 * cdist(points, self.points, "sqeuclidean")) * self.quality
+        squared = cdist(points[:, columns], self.points[:, columns], "sqeuclidean")
+        similar = np.exp(-0.5 * squared) * self.quality
         return np.asarray((similar @ self.kept + DOUBT / 2) / (similar.sum(1) + DOUBT), np.float64)
 
 
@@ -89,9 +101,8 @@ def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -
     share_kept = choices.share_kept(Choices.of(proposals, kept).points)
     # Area counts so that a whole and its pieces compare; squared quality as in the proposer.
     value = proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * share_kept - 1))
-    rivals = _rivals(proposals)
-    sizes = np.maximum(np.diag(proposals.shared), 1)
-    within = proposals.shared / sizes[None] > INSIDE  # [whole, piece]
+    rivals = excluding(proposals)
+    within = inside(proposals)
     for _ in range(ROUNDS):
         before = kept.copy()
         for row in np.argsort(-value, kind="stable"):
@@ -115,7 +126,7 @@ def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -
     return kept
 
 
-def _rivals(proposals: Proposals) -> Bools:
+def excluding(proposals: Proposals) -> Bools:
     """Which proposals exclude each other, ``(n, n)``."""
     own = np.maximum(np.diag(proposals.shared), 1)
     smaller = np.minimum.outer(proposals.areas, proposals.areas)
@@ -124,6 +135,12 @@ def _rivals(proposals: Proposals) -> Bools:
     result = (proposals.shared > SHARED * np.minimum.outer(own, own)) & ~holder
     np.fill_diagonal(result, False)
     return np.asarray(result)
+
+
+def inside(proposals: Proposals) -> Bools:
+    """Which proposals lie inside which, ``(n, n)``: ``[whole, piece]``."""
+    sizes = np.maximum(np.diag(proposals.shared), 1)
+    return np.asarray(proposals.shared / sizes[None] > INSIDE)
 
 
 def _pieces(row: int, rivals: Bools, within: Bools, kept: Bools, value: Floats) -> list[int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
 from fmlad.objects.appearance import Objects, Proposals, describe_proposals
-from fmlad.objects.consensus import Choices, _rivals, consensus, select
+from fmlad.objects.consensus import Choices, consensus, excluding, select
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
@@ -124,7 +124,7 @@ def test_a_holder_and_its_contents_are_both_taken() -> None:
     tray: Rectangle = (4, 44, 4, 44)
     contents: list[Rectangle] = [(8, 16, 8, 16), (8, 16, 30, 38), (30, 38, 8, 16)]
     full = [proposals([tray, *contents], [True] * 4) for _ in range(4)]
-    assert not _rivals(full[0]).any()
+    assert not excluding(full[0]).any()
     assert all(taken.all() for taken in consensus(full))
     # Where a shot missed one of the contents, the others add it: it excludes nothing.
     full[2] = proposals([tray, *contents], [True, True, False, True])
@@ -159,7 +159,7 @@ def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
     rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in drawn]
     qualities = [quality / 1000 for *_, quality in drawn]
     plain = proposals(rectangles, [False] * len(drawn), qualities)
-    rivals, own = _rivals(plain), np.zeros(len(drawn), bool)
+    rivals, own = excluding(plain), np.zeros(len(drawn), bool)
     for row in range(len(drawn)):
         own[row] = not (rivals[row] & own).any()
     return proposals(rectangles, own.tolist(), qualities)
@@ -167,12 +167,12 @@ def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
 
 @settings(deadline=None, max_examples=60)
 @given(rectangles_anywhere, rectangles_anywhere)
-def test_rivals_are_never_taken_together(
+def testexcluding_are_never_taken_together(
     one: list[tuple[int, int, int, int, int]], other: list[tuple[int, int, int, int, int]]
 ) -> None:
     images = [drawn_offers(one), drawn_offers(other), drawn_offers(one[::-1])]
     for image, taken in zip(images, consensus(images), strict=True):
-        rivals = _rivals(image)
+        rivals = excluding(image)
         np.testing.assert_array_equal(rivals, rivals.T)
         assert not rivals[np.ix_(taken, taken)].any()
 

@@ -27,11 +27,11 @@ from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
 from fmlad.methods.banks.config import BOUNDS, OF_PARTS, BanksConfig
 from fmlad.methods.banks.differences import Scene, confirmed, differences, paint, segmentation
-from fmlad.methods.banks.object_memory import ObjectMemory
+from fmlad.methods.banks.object_memory import ObjectMemory, read_together
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Choices, consensus
+from fmlad.objects.consensus import Choices
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
@@ -176,7 +176,7 @@ class Banks:
     def _learn_objects(self, views: Sequence[ImageView]) -> ObjectMemory:
         """Objects of the shots: the proposals that are kept by consensus."""
         proposals = [view_proposals(view) for view in views]
-        kept = list(zip(proposals, consensus(proposals), strict=True))
+        kept = list(zip(proposals, read_together(proposals, self.config.hierarchy), strict=True))
         objects = [one.objects.rows(rows) for one, rows in kept]
         choices = [Choices.of(one, rows) for one, rows in kept]
         return ObjectMemory.learn(objects, choices, self.config.hierarchy, self.config.place)

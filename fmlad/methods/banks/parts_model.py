@@ -147,6 +147,16 @@ class PartsModel:
         kept = [deviation for deviation in found if deviation.score > LEAST]
         return sorted(kept, key=lambda deviation: -deviation.score)
 
+    def disagreement(self, objects: Objects) -> float:
+        """Nats by which counts and sizes of an image's objects depart from the shots', 0 or more.
+
+        The sum of all deviations of the level that has most, so that each wrong object counts.
+        """
+        nats = np.zeros(len(self.parts.levels))
+        for one in self.deviations(self.pooled(objects), None):
+            nats[one.level] += one.score * (one.branch == "histogram")
+        return float(nats.max())
+
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
         steady = [number for number, share in enumerate(self.order) if share >= STEADY]
