@@ -103,6 +103,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.embedded", ("embedded",)),
     Benchmark(f"benchmarks.textures --features {TEXTURE_FEATURES}", ("textures",)),
+    Benchmark("benchmarks.nouns"),
     Benchmark("benchmarks.feature_cost", ("feature-cost",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
