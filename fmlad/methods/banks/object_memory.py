@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.banks.parts_model import PartsModel
+from fmlad.methods.banks.combinations import Combinations
+from fmlad.methods.banks.parts_model import LEAST, Deviation, PartsModel
 from fmlad.objects.appearance import Objects, Proposals
 from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.objects.arrays import Bools, Floats
@@ -174,6 +176,26 @@ class Framed:
     shots: tuple[int, ...]
     frames: Mapping[int, Floats] | None
     placed: tuple[int, ...]
+
+    @cached_property
+    def combinations(self) -> Combinations:
+        """How attributes of the shots' objects vary together."""
+        return Combinations(self.model.parts.shots)
+
+    def unlike(
+        self, objects: Objects, extents: bool = True, relations: bool = True, together: bool = True
+    ) -> list[Deviation]:
+        """Deviations of the combination bank: what does not go together as in the shots."""
+        parts, level = self.model.parts, self.model.naming_level()
+        found = []
+        for one in self.combinations.unlike(objects, extents, relations, together):
+            if one.score <= LEAST:
+                continue
+            here = (parts.shot == self.combinations.base) & np.isin(parts.row, one.slots)
+            owner = int(parts.levels[level].owner[here][0])
+            group = owner if owner >= 0 else None
+            found.append(Deviation("combination", one.kind, group, level, one.score, one.rows))
+        return found
 
     def transform(self, objects: Objects) -> Floats | None:
         """``(2, 3)`` from an image's positions to the common frame; None if it does not fit."""
