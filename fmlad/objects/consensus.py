@@ -4,6 +4,10 @@ A pin may be proposed whole in one image and as head and point in the next, beca
 differently. Each image keeps or rejects a proposal by the share of similar proposals that the other
 images keep; all images are decided again until no decision changes. A query is decided by the
 shots. That a part must recur across images is CSAD's rule (section 3.1).
+
+It starts from the proposer's choice. Where the proposer makes none (SAM), the images vote for a
+start: what recurs in the others, and as often there as here, a whole before its pieces. A query of
+such a proposer starts with what resembles things that the shots kept.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ ROUNDS = 4
 SHARED = 0.5  # of the smaller one, from which two proposals exclude each other
 ROOMY, CONTENT = 0.03, 0.25  # but a holder of this share of the image may have contents this small
 INSIDE = 0.8  # share of a piece that lies inside the whole
+RECURS = 0.3  # similarity to the nearest of another image, from which the start may hold one
+STEADY = 0.65  # share of its count that the others have on average, or it of theirs
+DROPPED = 0.55  # share kept up to which a query does not start with one, without such a choice
 LIKELY = 0.6  # share kept from which a proposal that excludes no other is kept as well
 
 
@@ -69,20 +76,17 @@ class Choices:
         return np.maximum(self.share_kept(points), self._share(points, OF_FORM))
 
     def _share(self, points: Floats, columns: slice) -> Floats:
-        from scipy.spatial.distance import cdist
-
         if not len(self.points):
             return np.full(len(points), 0.5)
-        squared = cdist(points[:, columns], self.points[:, columns], "sqeuclidean")
-        similar = np.exp(-0.5 * squared) * self.quality
+        similar = _similar(points[:, columns], self.points[:, columns]) * self.quality
         return np.asarray((similar @ self.kept + DOUBT / 2) / (similar.sum(1) + DOUBT), np.float64)
 
 
 def consensus(images: Sequence[Proposals]) -> list[Bools]:
     """Which proposals of each image are kept; a single image keeps its proposer's choice."""
-    kept = [proposals.preferred for proposals in images]
     if len(images) == 1:
-        return kept
+        return [images[0].preferred]
+    kept = _start(images)
     for _ in range(ROUNDS):
         choices = [Choices.of(one, rows) for one, rows in zip(images, kept, strict=True)]
         changed = [
@@ -97,11 +101,12 @@ def consensus(images: Sequence[Proposals]) -> list[Bools]:
 
 def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -> Bools:
     """Which proposals of an image are kept, ``(n,)``, by the choices of other images."""
-    kept = (proposals.preferred if start is None else start).copy()
-    share_kept = choices.share_kept(Choices.of(proposals, kept).points)
-    # Area counts so that a whole and its pieces compare; squared quality as in the proposer.
-    value = proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * share_kept - 1))
+    share_kept = choices.share_kept(Choices.of(proposals, proposals.preferred).points)
+    value = _value(proposals, share_kept)
     rivals = excluding(proposals)
+    if start is None and not proposals.chosen:
+        start = _best(value, rivals, share_kept > DROPPED)
+    kept = (proposals.preferred if start is None else start).copy()
     within = inside(proposals)
     for _ in range(ROUNDS):
         before = kept.copy()
@@ -123,6 +128,58 @@ def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -
                 kept[pieces] = True
         if (kept == before).all():
             break
+    return kept
+
+
+def _start(images: Sequence[Proposals]) -> list[Bools]:
+    """The proposers' choices; where one makes none, what recurs as often in the other images."""
+    if all(one.chosen for one in images):
+        return [one.preferred for one in images]
+    points = [Choices.of(one, one.preferred).points for one in images]
+    found = []
+    for number, (one, here) in enumerate(zip(images, points, strict=True)):
+        others = points[:number] + points[number + 1 :]
+        nearest = [_similar(here, there).max(1, initial=0.0) for there in others]
+        votes: Floats = np.mean(nearest, axis=0)
+        best = _best(_value(one, votes), excluding(one), votes > RECURS)
+        found.append(one.preferred if one.chosen else best)
+    kept = []
+    for number, (one, rows) in enumerate(zip(images, found, strict=True)):
+        steady = np.zeros(len(rows))
+        for columns in (slice(None), OF_FORM):
+            counts = np.stack(
+                [
+                    _similar(points[number][:, columns], there[known][:, columns]).sum(1)
+                    for there, known in zip(points, found, strict=True)
+                ]
+            )
+            own, others = counts[number], np.delete(counts, number, 0)
+            shares = np.minimum(own, others) / np.maximum(np.maximum(own, others), 1e-9)
+            steady = np.maximum(steady, shares.mean(0))
+        kept.append(one.preferred if one.chosen else rows & (steady > STEADY))
+    return kept
+
+
+def _similar(points: Floats, others: Floats) -> Floats:
+    """Similarity in [0, 1] of points ``(n, d)`` to others, ``(n, m)``."""
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(np.exp(-0.5 * cdist(points, others, "sqeuclidean")), np.float64)
+
+
+def _value(proposals: Proposals, votes: Floats) -> Floats:
+    """What each proposal is worth, ``(n,)``, by votes in [0, 1].
+
+    Area counts so that a whole and its pieces compare; squared quality as in the proposer.
+    """
+    return np.asarray(proposals.areas * proposals.quality**2 * np.exp(TRUST * (2 * votes - 1)))
+
+
+def _best(value: Floats, rivals: Bools, eligible: Bools) -> Bools:
+    """The most valuable proposals, ``(n,)``, that do not exclude each other."""
+    kept = np.zeros(len(value), bool)
+    for row in np.argsort(-value, kind="stable"):
+        kept[row] = eligible[row] and not (rivals[row] & kept).any()
     return kept
 
 

@@ -20,9 +20,9 @@ Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
 
 
 def proposals(
-    rectangles: list[Rectangle], own: list[bool], qualities: list[float] | None = None
+    rectangles: list[Rectangle], own: list[bool] | None, qualities: list[float] | None = None
 ) -> Proposals:
-    """Proposals of rectangles on a grey ground."""
+    """Proposals of rectangles on a grey ground; ``own`` is None where none are preferred."""
     masks = np.zeros((len(rectangles), GRID, GRID), bool)
     for mask, (top, bottom, left, right) in zip(masks, rectangles, strict=True):
         mask[top:bottom, left:right] = True
@@ -33,7 +33,7 @@ def proposals(
             masks,
             boxes.reshape(-1, 4).astype(np.float32),
             np.array(qualities or [0.9] * len(rectangles), np.float32),
-            np.array(own, bool),
+            None if own is None else np.array(own, bool),
         ),
         torch.ones(1, 2, 6, 6),
     )
@@ -97,6 +97,41 @@ def test_two_of_one_mind_stay_so() -> None:
     for whole in (True, False):
         found = consensus([pins(whole, 0), pins(whole, 1)])
         assert [image_of(taken) for taken in found] == [WHOLES if whole else PIECES] * 2
+
+
+CRUMBS: tuple[list[Rectangle], ...] = (
+    [(40, 42, 2, 4)],
+    [(40, 46, 2, 5), (40, 42, 8, 20), (38, 40, 2, 4)],
+    [],
+    [(44, 46, 2, 16), (38, 42, 10, 18)],
+)
+
+
+def unchosen(shift: int, crumbs: list[Rectangle]) -> Proposals:
+    """Two pins, each offered whole and in halves, and crumbs; nothing is preferred."""
+    first, _ = pin(4 + 2 * shift, 2 + 2 * shift, True)
+    second, _ = pin(30 - 2 * shift, 20, True)
+    return proposals(first + second + crumbs, None)
+
+
+def test_without_a_choice_what_recurs_as_often_is_kept() -> None:
+    images = [unchosen(number, crumbs) for number, crumbs in enumerate(CRUMBS)]
+    assert not any(image.chosen for image in images)
+    assert WHOLES.isdisjoint(image_of(images[0].preferred))  # covered by their halves
+    found = consensus(images)
+    assert [image_of(taken) for taken in found] == [WHOLES] * 4
+    assert [image_of(taken) for taken in consensus(images[::-1])] == [WHOLES] * 4
+    # A query starts with what resembles that, not with its crumbs.
+    kinds = Choices.together([Choices.of(*pair) for pair in zip(images, found, strict=True)])
+    assert image_of(select(unchosen(1, CRUMBS[1]), kinds)) == WHOLES
+    (alone,) = consensus(images[:1])
+    np.testing.assert_array_equal(alone, images[0].preferred)
+
+
+def test_a_choice_beside_none_is_left_to_its_proposer() -> None:
+    chosen = [pins(True, number) for number in range(3)]
+    found = consensus([*chosen, unchosen(1, [])])
+    assert [image_of(taken) for taken in found] == [WHOLES] * 4
 
 
 def test_nothing_on_offer() -> None:
