@@ -35,8 +35,8 @@ LONGEST = 512  # px of the longer side that the network sees, as the feature ext
 BORDER = 16  # px mirrored around the image, as the feature extractor does
 WEIGHTS_FILE = Path(__file__).with_name("weights") / "objects.safetensors"
 LEAST_PIXELS = 12  # on the maps: smaller regions have no shape
-LEAST = 0.25  # rating of a proposal
-GAIN = 2.0  # power of the rating: a loose whole must not win by its size
+LEAST, SURE = 0.25, 0.5  # rating of a proposal, and of a preferred one
+GAIN = 1.5  # power of the rating: a loose whole must not win by its size
 SAME = 0.8  # intersection over union from which two proposals are one
 MOST = 120  # proposals of an image
 GROUND = 0.5  # share of the image's border from which a region is no object
@@ -114,7 +114,7 @@ def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Mas
     kept = chosen(tree, visible)
     height, width = tree.basins.shape
     found: list[tuple[float, bool, Ints, Bools]] = []
-    order = [(visible[n], True, n) for n in sorted(kept, key=lambda n: -visible[n])]
+    order = [(visible[n], visible[n] > SURE, n) for n in sorted(kept, key=lambda n: -visible[n])]
     rest = np.flatnonzero(proposable(tree) & (np.maximum(visible, whole) > LEAST))
     others = [(max(visible[n], whole[n]), False, int(n)) for n in rest if int(n) not in set(kept)]
     order += sorted(others, reverse=True)
