@@ -2,9 +2,9 @@
 
 Average linkage of a region graph (GASP: Bailoni et al., 2022): the two neighbours whose pixels most
 often belong together merge first, and what is known of a pair is the mean over all pairs of cells
-between them. Merging never makes a pair more similar than the pairs that it joins, but for the one
-vote of the map of outlines; so all pairs that are each other's best merge at once (reciprocal
-nearest neighbours).
+between them, and over the pixels that touch, by the ridge of the maps between them. Merging never
+makes a pair more similar than the pairs that it joins; so all pairs that are each other's best can
+merge at once and give the same tree (reciprocal nearest neighbours).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 # What is added up over the pixels of a region: the maps, and coordinates for its box and spread.
 COVERED, LEAF, BOUNDARY, INTERIOR, AREA, BORDER, Y, X, YY, XX, YX = range(11)
 SUMS = 11
+VOTES = 8.0  # pairs of cells that two pixels which touch are worth: small objects have few cells
 LEAST_AFFINITY = 1e-3  # below it nothing merges: the rest of the tree would be arbitrary
 
 
@@ -44,7 +45,7 @@ class RegionTree:
         beyond: float64 ``(n,)``: mean affinity to the neighbour that is most similar.
         outer: float64 ``(n,)``: to all neighbours.
         inner: float64 ``(n,)``: mean affinity of the pairs inside.
-        outline: float64 ``(n, 2)``: pairs of pixels across its outline, and their summed boundary.
+        outline: float64 ``(n, 2)``: pairs of pixels across its outline, and their summed ridge.
     """
 
     basins: Ints
@@ -85,9 +86,10 @@ def region_tree(maps: Maps, affinities: Maps) -> RegionTree:
         maps: ``(4, h, w)`` in [0, 1], in the order of ``object_decoder.MAPS``; h and w even.
         affinities: ``(16, h / 2, w / 2)`` in [0, 1], in the order of ``object_decoder.OFFSETS``.
     """
-    basins = basins_of(maps[2] - maps[3])  # an outline is a ridge, the middle of an object low
+    height = maps[2] - maps[3]  # an outline is a ridge, the middle of an object low
+    basins = basins_of(height)
     count = int(basins.max()) + 1
-    graph = _Graph.of(basins, maps[2], affinities, count)
+    graph = _Graph.of(basins, np.maximum(height, 0), affinities, count)
     nodes = 2 * count - 1
     children = np.full((nodes, 2), -1, np.int64)
     parent = np.full(nodes, -1, np.int64)
@@ -151,13 +153,13 @@ class _Graph:
     def __init__(self, ends: Ints, values: Floats, own: Floats, count: int) -> None:
         """The columns of ``values`` and ``own`` are sums over a pair and inside a region.
 
-        ``values``: affinity, pairs of cells, pairs of pixels that touch, their boundary;
+        ``values``: affinity, pairs of cells, pairs of pixels that touch, the ridge there;
         ``own``: affinity and pairs of cells.
         """
         self.ends, self.values, self.own, self.count = ends, values, own, count
 
     @classmethod
-    def of(cls, basins: Ints, boundary: Maps, affinities: Maps, count: int) -> _Graph:
+    def of(cls, basins: Ints, ridge: Maps, affinities: Maps, count: int) -> _Graph:
         keys, columns = [], []
         own = np.zeros((count, 2))
         cells = basins[1::2, 1::2]
@@ -172,7 +174,7 @@ class _Graph:
             columns.append(np.stack([value[~same], zero + 1, zero, zero], 1))
         for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
             a, b = basins[one].ravel(), basins[other].ravel()
-            edge = np.maximum(boundary[one], boundary[other]).ravel()
+            edge = np.maximum(ridge[one], ridge[other]).ravel()
             across = a != b
             keys.append(_key(a[across], b[across], count))
             zero = np.zeros(len(keys[-1]))
@@ -183,9 +185,9 @@ class _Graph:
 
     @property
     def means(self) -> Floats:
-        """Mean affinity of each pair, to which the map of outlines adds one pair of cells."""
-        affinity, cells, touch, boundary = self.values.T
-        return np.asarray((affinity + 1 - boundary / touch) / (cells + 1))
+        """Mean affinity of each pair, where pixels that touch vote beside the pairs of cells."""
+        affinity, cells, touch, ridge = self.values.T
+        return np.asarray((affinity + VOTES * (touch - ridge)) / (cells + VOTES * touch))
 
     def known(self, rows: Ints) -> Floats:
         """Of some regions, ``(m, 5)``: ``beyond``, ``outer``, ``inner`` and both of ``outline``."""
