@@ -63,7 +63,8 @@ class Classifier:
         height, width = (round(side * scale / STRIDE) * STRIDE for side in pixels.shape[-2:])
         maps = self._network.forward_features(lite_pixels(_resized(pixels, (height, width))))
         head = self._network.classifier
-        return torch.einsum("kc,bchw->bkhw", head.weight, maps) + head.bias[:, None, None]
+        logits: Tensor = torch.einsum("kc,bchw->bkhw", head.weight, maps)
+        return logits + torch.as_tensor(head.bias)[:, None, None]
 
     def crops(self, pixels: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
         """Logits of the square around each box ``xyxy``, ``(n, 1000)``."""

@@ -73,7 +73,7 @@ class NounTagger:
 @lru_cache(maxsize=1)
 def nouns() -> tuple[str, ...]:
     """Names of the 1,000 classes in the classifier's order: the first synonym of each synset."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     described = ImageNetInfo("imagenet-1k").label_descriptions()
     return tuple(synonyms.partition(",")[0] for synonyms in described)

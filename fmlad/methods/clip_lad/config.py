@@ -16,14 +16,15 @@ from fmlad.methods.options import CHECKED, SEVERAL
 Joined = Literal["maximum", "sum", "mahalanobis"]
 Branch = Literal["histogram", "count", "layout", "patch", "declared"]
 
-# Smallest and largest scale of each branch in natural units (ours). Counts, places and sizes are in
-# nats and stay so: one object too many after four equal counts is worth about 3.5, which is to
-# outweigh areas that vary. Areas that hardly vary over the shots are not trusted below a quarter (a
-# log ratio). A broken rule is worth 1 an object.
+# Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
+# one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
+# vary. Places and sizes are in nats, and in what the shots surprise each other by if that is more.
+# Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A broken rule
+# is worth 1 an object.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "histogram": (0.25, np.inf),
     "count": (1.0, 1.0),
-    "layout": (1.0, 1.0),
+    "layout": (1.0, np.inf),
     "declared": (0.5, 2.0),
 }
 # Areas, counts, places and sizes are in nats, and rules in objects: their own units until there are

@@ -103,14 +103,17 @@ class ClassMemory:
 
     names: tuple[str, ...]
     shots: tuple[PartMap, ...]
-    _layouts: dict[frozenset[int], Layout] = field(default_factory=dict, repr=False, compare=False)
+    _layouts: dict[tuple[frozenset[int], float], Layout] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def odd(self, seen: PartMap, size: tuple[int, int], exclude: frozenset[int]) -> list[Odd]:
         """Objects of an image of ``size`` that lie, or are, as in none of the other shots."""
-        if exclude not in self._layouts:
+        aspect = round(size[1] / size[0], 2)
+        if (exclude, aspect) not in self._layouts:
             kept = [shot for index, shot in enumerate(self.shots) if index not in exclude]
-            self._layouts[exclude] = Layout(kept, len(self.names))
-        return self._layouts[exclude].odd(relative(seen, size))
+            self._layouts[exclude, aspect] = Layout(kept, len(self.names), aspect)
+        return self._layouts[exclude, aspect].odd(relative(seen, size))
 
     def compare(
         self, seen: PartMap, exclude: frozenset[int], distance: Distance

@@ -26,6 +26,7 @@ from fmlad.objects.places import Slots
 # nothing is wrong, and for a query, which may lack some (as in the banks).
 SHOT_SHARE, SHOT_INLIERS = 0.85, 4
 QUERY_SHARE, QUERY_INLIERS = 0.6, 3
+BASES = 8  # shots tried as the reference of the others
 SIZE_SPREAD = 0.25  # of the logarithm of an area, believed before any is seen
 LEAST_SIZES = 2  # objects of a class below which its sizes say nothing
 
@@ -52,27 +53,32 @@ class Odd:
 
 
 class Layout:
-    """Slots and sizes of the classes over some shots."""
+    """Slots and sizes of the classes over some shots.
 
-    def __init__(self, shots: Sequence[PartMap], classes: int) -> None:
-        """Learns from shots whose boxes are in shares of the image."""
+    Boxes are in shares of the image; ``aspect`` is its width over its height, the same for all
+    (shots of another shape lie a little off, which widens the slots).
+    """
+
+    def __init__(self, shots: Sequence[PartMap], classes: int, aspect: float = 1.0) -> None:
+        self._half = np.array([aspect, 1.0]) / max(aspect, 1.0)
         self._sizes = [
             np.array([[math.log(one.area)] for shot in shots for one in _of(shot, part)])
             for part in range(1, classes + 1)
         ]
         self._reference: PartMap | None = None
         self._slots: list[Slots | None] = [None] * classes
-        for base in shots if len(shots) > 1 else ():
-            found = [(shot, _frame(shot, base, SHOT_SHARE, SHOT_INLIERS)) for shot in shots]
+        best: list[tuple[PartMap, Floats]] = []
+        for base in shots[:BASES]:
+            found = [(shot, self._frame(shot, base, SHOT_SHARE, SHOT_INLIERS)) for shot in shots]
             fitting = [(shot, frame.matrix) for shot, frame in found if frame is not None]
-            if 2 * len(fitting) > len(shots) and len(fitting) > 1:
-                self._reference = base
-                placed = [(_classes(shot), moved(_places(shot), m)) for shot, m in fitting]
-                self._slots = [
-                    Slots.learn([places[owners == part] for owners, places in placed])
-                    for part in range(1, classes + 1)
-                ]
-                break
+            if len(fitting) > max(len(best), len(shots) / 2, 1):
+                self._reference, best = base, fitting
+        if best:
+            placed = [(_classes(shot), moved(self._places(shot), matrix)) for shot, matrix in best]
+            self._slots = [
+                Slots.learn([places[owners == part] for owners, places in placed])
+                for part in range(1, classes + 1)
+            ]
 
     def odd(self, seen: PartMap) -> list[Odd]:
         """The oddest place and the oddest size of an image, boxes in shares of it; 0 to 2."""
@@ -84,10 +90,10 @@ class Layout:
     def _oddest_place(self, seen: PartMap) -> Odd | None:
         if self._reference is None:
             return None
-        frame = _frame(seen, self._reference, QUERY_SHARE, QUERY_INLIERS)
+        frame = self._frame(seen, self._reference, QUERY_SHARE, QUERY_INLIERS)
         if frame is None:
             return None
-        places = moved(_places(seen), frame.matrix)
+        places = moved(self._places(seen), frame.matrix)
         best = None
         for part, slots in enumerate(self._slots, start=1):
             own = np.flatnonzero(_classes(seen) == part)
@@ -112,6 +118,24 @@ class Layout:
                 best = Odd("resized", one.part, one.box, usual, one.area, surprise)
         return best
 
+    def _places(self, seen: PartMap) -> Floats:
+        """Centres ``(n, 2)`` in halves of the longer side, from the middle."""
+        boxes = np.array([one.box for one in seen.instances], np.float64).reshape(-1, 4)
+        return np.asarray((boxes[:, :2] + boxes[:, 2:] - 1) * self._half)
+
+    def _frame(
+        self, seen: PartMap, base: PartMap, share: float, inliers: int
+    ) -> Arrangement | None:
+        """The transform of an image's places to those of a shot, if enough objects fit."""
+        here, there = _classes(seen), _classes(base)
+        if not len(here) or not len(there):
+            return None
+        weights = np.ones(len(here)), np.ones(len(there))
+        similar = here[:, None] == there
+        found = arrange(self._places(seen), self._places(base), similar, weights)
+        fits = found is not None and found.share >= share and found.inliers >= inliers
+        return found if fits else None
+
 
 def _of(seen: PartMap, part: int) -> list[Instance]:
     return [one for one in seen.instances if one.part == part]
@@ -119,20 +143,3 @@ def _of(seen: PartMap, part: int) -> list[Instance]:
 
 def _classes(seen: PartMap) -> Ints:
     return np.array([one.part for one in seen.instances], np.int64)
-
-
-def _places(seen: PartMap) -> Floats:
-    """Centres ``(n, 2)``: -1 to 1 over the image."""
-    boxes = np.array([one.box for one in seen.instances], np.float64).reshape(-1, 4)
-    return np.asarray(boxes[:, :2] + boxes[:, 2:] - 1)
-
-
-def _frame(seen: PartMap, base: PartMap, share: float, inliers: int) -> Arrangement | None:
-    """The transform of an image's places to those of a shot, if enough objects fit."""
-    here, there = _classes(seen), _classes(base)
-    weights = np.ones(len(here)), np.ones(len(there))
-    if not len(here) or not len(there):
-        return None
-    found = arrange(_places(seen), _places(base), here[:, None] == there, weights)
-    fits = found is not None and found.share >= share and found.inliers >= inliers
-    return found if fits else None

@@ -188,7 +188,10 @@ class ClipLad:
         if self.config.fusion == "mahalanobis":
             # Copies of a single shot give far too small a scale for patches.
             if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
-                return Mahalanobis.fit(left_out, UNITS, self.config.two_sided)
+                # Where objects lie loosely the shots surprise each other as well.
+                odd = [scores.get("layout", 0.0) for scores in left_out]
+                units = {**UNITS, "layout": max(UNITS["layout"], *odd)}
+                return Mahalanobis.fit(left_out, units, self.config.two_sided)
             return AdaptiveScaling.fit(left_out, BOUNDS, "sum")
         return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
 

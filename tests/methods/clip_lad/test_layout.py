@@ -93,6 +93,19 @@ def test_a_single_shot_says_nothing_about_places() -> None:
     assert all(one.kind == "resized" for one in Layout([tray(0)], 3).odd(tray(30, doubled)))
 
 
+def test_a_wide_picture_may_be_turned() -> None:
+    def turned(angle: float, seed: int) -> PartMap:
+        c, s = np.cos(angle), np.sin(angle)
+        # Twice as wide as high: a turn is one of pixels, not of shares.
+        centred = [(2 * (x - 0.5) * 0.7, (y - 0.5) * 0.7) for x, y in GRIDDED]
+        places = [((c * x - s * y) / 2 + 0.5, s * x + c * y + 0.5) for x, y in centred]
+        return image(places, [1 + row // 5 for row in range(15)], [0.06] * 15, seed)
+
+    shots = [turned(angle, seed) for seed, angle in enumerate((-0.2, -0.05, 0.1, 0.2))]
+    layout = Layout(shots, 3, 2.0)
+    assert max(total(layout, turned(0.15, seed)) for seed in range(10, 15)) < 3
+
+
 def test_empty_images_are_taken(layout: Layout) -> None:
     nothing = PartMap(EMPTY, ())
     assert layout.odd(nothing) == []
