@@ -66,17 +66,7 @@ class Selection:
         # Pieces are many, so that a miscount among them weighs less. Filters with no more miscounts
         # and nearly as many objects are told apart by appearance and place.
         rivals = [one for miss, n, one in tried if miss <= least_miscount and FEWER * typical <= n]
-        found = max(dict.fromkeys((best, *rivals)), key=lambda one: _similarity(shots, one))
-        return found._tightened(shots)
-
-    def _tightened(self, shots: Sequence[Proposals]) -> Selection:
-        """The same objects of the shots by the largest least area: a query has other crumbs."""
-        same = [self.taken(proposals) for proposals in shots]
-        for least in sorted(LEAST, reverse=True):
-            other = Selection(self.grain, least, self.most)
-            if all((other.taken(p) == rows).all() for p, rows in zip(shots, same, strict=True)):
-                return other
-        return self
+        return max(dict.fromkeys((best, *rivals)), key=lambda one: _similarity(shots, one))
 
     def taken(self, proposals: Proposals) -> Bools:
         """Which proposals are objects, bool ``(n,)``."""

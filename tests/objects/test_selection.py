@@ -88,14 +88,6 @@ def test_as_many_miscounts_of_wholes_and_of_pieces() -> None:
     assert [int(learned.taken(shot).sum()) for shot in shots] in ([9, 9, 9, 10], [9, 9, 9, 9])
 
 
-def test_of_filters_that_take_the_same_the_tightest_is_kept() -> None:
-    shots = [proposals([(x, 10, x + 20, 40), (60, 60, 90, 90)]) for x in (10, 12, 14)]
-    learned = Selection.learn(shots)
-    assert learned.least == 0.02
-    crumb = proposals([(10, 10, 30, 40), (60, 60, 90, 90), (40, 10, 44, 14)])
-    assert learned.taken(crumb).tolist() == [True, True, False]
-
-
 def test_few_and_empty_shots() -> None:
     assert Selection.learn([proposals(DIGIT)]) == Selection()
     nothing = Selection.learn([proposals([]), proposals([])])
