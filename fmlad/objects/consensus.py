@@ -153,8 +153,8 @@ def _start(images: Sequence[Proposals]) -> list[Bools]:
                     for there, known in zip(points, found, strict=True)
                 ]
             )
-            own, others = counts[number], np.delete(counts, number, 0)
-            shares = np.minimum(own, others) / np.maximum(np.maximum(own, others), 1e-9)
+            own, elsewhere = counts[number], np.delete(counts, number, 0)
+            shares = np.minimum(own, elsewhere) / np.maximum(np.maximum(own, elsewhere), 1e-9)
             steady = np.maximum(steady, shares.mean(0))
         kept.append(one.preferred if one.chosen else rows & (steady > STEADY))
     return kept

@@ -127,10 +127,10 @@ def test_restored_it_thinks_the_same(memory: ObjectMemory) -> None:
     queries = [arranged(9), arranged(9, PLACES[1:]), heap(9), objects(9, PLACES, kind=8), NOTHING]
     for query in queries:
         assert judged(restored, query) == judged(memory, query)
-    for first, second in zip(memory.choices, restored.choices, strict=True):
-        np.testing.assert_array_equal(first.points, second.points)
-        np.testing.assert_array_equal(first.quality, second.quality)
-        np.testing.assert_array_equal(first.kept, second.kept)
+    for one, other in zip(memory.choices, restored.choices, strict=True):
+        np.testing.assert_array_equal(one.points, other.points)
+        np.testing.assert_array_equal(one.quality, other.quality)
+        np.testing.assert_array_equal(one.kept, other.kept)
 
 
 def test_all_tensors_are_float32() -> None:
