@@ -49,7 +49,16 @@ from fmlad.objects.proposals import PROPOSER
 from fmlad.views import BackboneSet, ImageView
 
 SHOTS = 4
-SWITCHES = ("hierarchy", "place", "scaling", "registration")
+SWITCHES = (
+    "hierarchy",
+    "place",
+    "loose_places",
+    "extents",
+    "relations",
+    "together",
+    "scaling",
+    "registration",
+)
 GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 DRAWS, IMAGES = 6, 40
 TUNING = (1, 2)  # worlds whose figures are printed, not kept

@@ -73,7 +73,7 @@ class Combinations:
         self._objects = shots[self.base]
         number = len(self._objects)
         self._values = np.full((len(shots), number, len(SPREADS)), np.nan)
-        if len(shots) < 2 or number > MOST_OBJECTS:
+        if len(shots) < 2 or not 0 < number <= MOST_OBJECTS:
             self._values = self._values[:0]
             return
         places: list[list[Floats]] = [[] for _ in range(number)]
@@ -164,6 +164,8 @@ class Combinations:
         kernels = self._kernels(here, self._values)
         apart = kernels.max(0).sum() - kernels.sum((1, 2)).max()
         score = self._types * (float(apart) - CHANCE)
+        if score <= 0:
+            return []
         # Against the shot that has most of it, the attribute that another shot has.
         nearest = int(kernels.sum((1, 2)).argmax())
         lost = kernels.max(0) - kernels[nearest]
@@ -216,12 +218,12 @@ def _mutual(kernels: Floats) -> float:
 def _within_types(values: Floats) -> Floats:
     """Spread of each attribute between images of one type, ``(4,)``: that of the nearest shots."""
     gaps = np.abs(values[:, None] - values[None])
-    gaps[np.arange(len(values)), np.arange(len(values))] = np.nan
-    nearest = np.full(values.shape, np.nan)
-    known = ~np.isnan(gaps).all(1)
-    nearest[known] = np.nanmin(np.where(np.isnan(gaps), np.inf, gaps), axis=1)[known]
-    # Some shots are the only ones of their type: the lower half tells.
-    return np.asarray(np.nan_to_num(np.nanquantile(nearest, 0.5, axis=(0, 1))), np.float64)
+    gaps = np.where(np.isnan(gaps), np.inf, gaps)
+    gaps[np.arange(len(values)), np.arange(len(values))] = np.inf
+    nearest = gaps.min(1).reshape(-1, values.shape[-1])
+    known = nearest[np.isfinite(nearest).all(1)]
+    # Some shots are the only ones of their type: half of them tell.
+    return np.asarray(np.median(known, axis=0) if len(known) else np.zeros(len(SPREADS)))
 
 
 def _variance(values: Floats, spread: float) -> float:

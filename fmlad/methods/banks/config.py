@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,7 +12,8 @@ from fmlad.augment import Symmetry
 from fmlad.methods.options import CHECKED, SEVERAL
 from fmlad.scoring.fusion import Combine
 
-BANKS = ("patch", "histogram", "composition", "combination")
+Bank = Literal["patch", "histogram", "composition", "combination"]
+BANKS: tuple[Bank, ...] = get_args(Bank)
 OF_PARTS = ("histogram", "composition", "combination")
 
 # Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
@@ -68,7 +69,7 @@ class BanksConfig:
     """
 
     banks: Annotated[
-        tuple[Literal["patch", "histogram", "composition", "combination"], ...],
+        tuple[Bank, ...],
         SEVERAL,
         Field(min_length=1),
     ] = BANKS

@@ -190,7 +190,7 @@ class PartsModel:
             # A place weighs no more than a count, and nothing where the count follows no law.
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
             if loose:
-                capped *= slots.steady[slot]
+                capped *= slots.steady[slot] ** 2  # of the place, and of the slot
             weighted = capped * objects.objectness[rows[row]]
             found += [
                 self._displaced(
