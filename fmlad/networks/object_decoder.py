@@ -41,6 +41,12 @@ class ObjectMaps:
     maps: Tensor
     affinities: Tensor
 
+    def without(self, border: int) -> ObjectMaps:
+        """The inner part of a framed image; ``border`` in its pixels, a multiple of 4."""
+        fine, coarse = border // FINE, border // COARSE
+        maps = self.maps[..., fine:-fine, fine:-fine]
+        return ObjectMaps(maps, self.affinities[..., coarse:-coarse, coarse:-coarse])
+
 
 class ObjectDecoder(nn.Module):
     """About 0.45 million weights."""

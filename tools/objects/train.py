@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.multiprocessing as multiprocessing
-from safetensors.torch import save_file
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fmlad.backbones.embedded.learned_objects import WEIGHTS_FILE
+from fmlad.backbones.embedded.learned_objects import BORDER, WEIGHTS_FILE
 from fmlad.backbones.embedded.networks import lite_pixels, lite_stages
 from fmlad.networks.object_decoder import ObjectDecoder
 from fmlad.progress import Progress, silent
@@ -56,28 +57,34 @@ def batch(store: Store, indices: list[int], rng: np.random.Generator) -> tuple[T
 def trained(
     store: Store, pictures: int, steps: int, *, seed: int = 0, device: str = "cpu", rank: int = 0,
     parallel: Callable[[nn.Module], nn.Module] = lambda module: module,
-    checkpoint: Path | None = None, resume: bool = False, progress: Progress = silent,
+    start: Path | None = None, rate: float = RATE, checkpoint: Path | None = None,
+    resume: bool = False, progress: Progress = silent,
 ) -> ObjectDecoder:  # fmt: skip
     """A decoder trained on the first ``pictures`` of a store.
 
     ``rank`` numbers the processes that train it together, each on crops of its own; ``parallel``
-    makes of the decoder the module that averages their gradients.
+    makes of the decoder the module that averages their gradients. ``start`` is a file of decoder
+    weights to go on from.
     """
     with seeded(seed, device):
         decoder = ObjectDecoder()
+    if start:
+        state = load_file(start)
+        decoder.load_state_dict({name.removeprefix("decoder."): t for name, t in state.items()})
     decoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     together, stages = parallel(decoder), lite_stages(device)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=rate, weight_decay=DECAY)
     order = Shuffled(pictures, BATCH, seed, stream=rank)
 
     def step_loss(step: int, _: np.random.Generator) -> Tensor:
         rng = np.random.default_rng((seed, rank, step))
         pixels, maps, affinities = (t.to(device) for t in batch(store, order(step), rng))
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            said = together(lite_pixels(pixels), stages(pixels))
-        return loss(said, maps, affinities)
+            framed = F.pad(pixels.float(), (BORDER,) * 4, mode="reflect")
+            said = together(lite_pixels(framed), stages(framed))
+        return loss(said.without(BORDER), maps, affinities)
 
-    settings = {"crop": CROP, "batch": BATCH, "pictures": pictures}
+    settings = {"crop": CROP, "batch": BATCH, "pictures": pictures, "start": str(start)}
     train(
         step_loss, {"decoder": decoder}, [optimizer], steps=steps, seed=seed, schedule=warm_cosine,
         mixed=False, checkpoint=checkpoint, resume=resume, settings=settings,
@@ -104,8 +111,8 @@ def _work(rank: int, arguments: argparse.Namespace) -> None:
     decoder = trained(
         Store(arguments.out / "pictures"), arguments.pictures, arguments.steps,
         seed=arguments.seed, device=arguments.device, rank=rank,
-        parallel=nn.parallel.DistributedDataParallel, checkpoint=_checkpoint(arguments, rank),
-        resume=arguments.resume, progress=tell,
+        parallel=nn.parallel.DistributedDataParallel, start=arguments.start, rate=arguments.rate,
+        checkpoint=_checkpoint(arguments, rank), resume=arguments.resume, progress=tell,
     )  # fmt: skip
     if rank == 0:
         state = decoder.state_dict().items()
@@ -122,6 +129,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=5000, help="that train the decoder")
     parser.add_argument("--steps", type=int, default=5500, help=f"of {BATCH} crops a process")
     parser.add_argument("--rated", type=int, default=1000, help="further pictures, for the rating")
+    parser.add_argument("--start", type=Path, help="decoder weights to go on from")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")

@@ -29,7 +29,7 @@ from fmlad.backbones.embedded.region_rating import RegionRating, quantities
 from fmlad.backbones.embedded.region_tree import RegionTree
 from fmlad.backbones.hub import file_hash, loading, locate
 from fmlad.backbones.roles import Masks
-from fmlad.networks.object_decoder import FINE, ObjectDecoder
+from fmlad.networks.object_decoder import ObjectDecoder
 
 LONGEST = 512  # px of the longer side that the network sees, as the feature extractor's
 BORDER = 16  # px mirrored around the image, as the feature extractor does
@@ -96,11 +96,8 @@ class LearnedProposer:
     def maps(self, image: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Maps and affinities of ``uint8 (1, 3, H, W)`` in [0, 1]; see ``ObjectMaps``."""
         pixels = framed(image.to(self._device), LONGEST, BORDER)
-        said = self._decoder(lite_pixels(pixels), self._stages(pixels))
-        inner, coarse = BORDER // FINE, BORDER // (2 * FINE)
-        maps = said.maps[0, :, inner:-inner, inner:-inner]
-        affinities = said.affinities[0, :, coarse:-coarse, coarse:-coarse]
-        return maps.sigmoid().cpu().numpy(), affinities.sigmoid().cpu().numpy()
+        said = self._decoder(lite_pixels(pixels), self._stages(pixels)).without(BORDER)
+        return said.maps[0].sigmoid().cpu().numpy(), said.affinities[0].sigmoid().cpu().numpy()
 
     @torch.inference_mode()
     def rate(self, tree: RegionTree) -> tuple[Floats, Floats]:
@@ -114,7 +111,7 @@ def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Mas
     kept = chosen(tree, visible)
     height, width = tree.basins.shape
     found: list[tuple[float, bool, Ints, Bools]] = []
-    order = [(visible[n], visible[n] > SURE, n) for n in sorted(kept, key=lambda n: -visible[n])]
+    order = [(visible[n], True, n) for n in sorted(kept, key=lambda n: -visible[n])]
     rest = np.flatnonzero(proposable(tree) & (np.maximum(visible, whole) > LEAST))
     others = [(max(visible[n], whole[n]), False, int(n)) for n in rest if int(n) not in set(kept)]
     order += sorted(others, reverse=True)
@@ -146,7 +143,7 @@ def chosen(tree: RegionTree, rating: Floats) -> list[int]:
     object and small inside it is chosen as well.
     """
     area = tree.sums[:, region_tree.AREA]
-    value = np.where(proposable(tree) & (rating > LEAST), area * rating**GAIN, 0.0)
+    value = np.where(proposable(tree) & (rating > SURE), area * rating**GAIN, 0.0)
     kept = _cut(tree, value, np.flatnonzero(tree.parent < 0))
     leaf = tree.sums[:, region_tree.LEAF] / np.maximum(tree.sums[:, region_tree.COVERED], 1e-6)
     held = []
