@@ -79,11 +79,12 @@ def in_place(found: Box | None, truth: Box) -> bool:
 
 
 def open_all(
-    name: str, root: Path, counts: dict[str, int], world: int, masks: Source = "proposed"
-) -> Opened:
+    name: str, root: Path, counts: dict[str, int], world: int, masks: Source = "proposed",
+    proposer: str | None = None,
+) -> Opened:  # fmt: skip
     """Training views, test views by group, and where the truths of logical anomalies are."""
     folder = make_scenes(root / f"{name}-{world}-{counts['test_good']}", name, world, counts)
-    backbone_set = builtin_backbones()
+    backbone_set = builtin_backbones(proposer)
     if masks != "proposed":
         known = SceneMasks(masks)
         for scene in rendered(name, counts, world):
@@ -170,17 +171,19 @@ def ablations(opened: Opened, draws: int, options: dict[str, Any]) -> dict[str, 
     return figures
 
 
-def objects(name: str, counts: dict[str, int], world: int, masks: Source) -> dict[str, float]:
+def objects(
+    name: str, counts: dict[str, int], world: int, masks: Source, proposer: str | None
+) -> dict[str, float]:
     """How well the proposals of normal and logically anomalous test images fit the objects."""
-    proposer = SceneMasks(masks) if masks != "proposed" else None
-    backbone_set = builtin_backbones()
+    known = SceneMasks(masks) if masks != "proposed" else None
+    backbone_set = builtin_backbones(proposer)
     found = []
     for scene in rendered(name, counts | {"train": 0, "test_structural": 0}, world):
-        if proposer is None:
+        if known is None:
             found.append((scene, backbone_set.view(scene.image).masks(PROPOSER)))
         else:
-            proposer.show(scene)
-            found.append((scene, proposer.propose(backbone_set.view(scene.image).tensor)))
+            known.show(scene)
+            found.append((scene, known.propose(backbone_set.view(scene.image).tensor)))
     return object_figures(found)
 
 
@@ -195,6 +198,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("scenes"), help="where scenes are made")
     parser.add_argument("--category", nargs="+", default=list(SCENE_CATEGORIES))
     parser.add_argument("--masks", choices=SOURCES, default="proposed")
+    parser.add_argument("--proposer", help="of masks, another than the profile's")
     parser.add_argument("--method", choices=("banks", "sam-lad"), default="banks")
     parser.add_argument("--objects", action="store_true", help="compare masks with true objects")
     parser.add_argument("--ablations", action="store_true", help="switches off, one at a time")
@@ -208,8 +212,8 @@ def main() -> None:
 
     def figures_of(name: str, world: int) -> dict[str, float]:
         if arguments.objects:
-            return objects(name, counts, world, arguments.masks)
-        opened = open_all(name, arguments.root, counts, world, arguments.masks)
+            return objects(name, counts, world, arguments.masks, arguments.proposer)
+        opened = open_all(name, arguments.root, counts, world, arguments.masks, arguments.proposer)
         if arguments.ablations:
             return ablations(opened, arguments.draws, options)
         return category(opened, arguments.draws, options, arguments.method)
@@ -225,6 +229,8 @@ def main() -> None:
         what = f"{arguments.images} images a group, options {options}"
         if arguments.masks != "proposed" or arguments.method != "banks":
             what += f", masks {arguments.masks}, method {arguments.method}"
+        if arguments.proposer:
+            what += f", masks of {arguments.proposer}"
         worlds = " ".join(map(str, arguments.worlds))
         draws = f"{SHOTS} shots, {arguments.draws} seeds"
         keep(
