@@ -103,7 +103,7 @@ def objects() -> list[str]:
         for category in (["mean"] if kind == "offered" else [*_categories(found), "mean"])
     ]
     return [
-        "**Objects**: proposals beside the true masks of scenes of worlds 0 and 3, 20 normal and 20",
+        "**Objects**: proposals beside true masks of scenes, worlds 0 and 3, 20 normal and 20",
         "logically anomalous images a category; recall and precision at an IoU of 0.5, paired one",
         "to one:",
         origin(content("objects")) + ",",
