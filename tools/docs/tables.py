@@ -106,7 +106,7 @@ def objects() -> list[str]:
         "**Objects**: proposals beside true masks of scenes, worlds 0 and 3, 20 normal and 20",
         "logically anomalous images a category; recall and precision at an IoU of 0.5, paired one",
         "to one:",
-        origin(content("objects")) + ",",
+        origin(content("objects")),
         origin(content("objects-regions")),
         "",
         *table("| | mean best IoU | recall | precision | masks an image |", rows),
