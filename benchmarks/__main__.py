@@ -103,6 +103,13 @@ BENCHMARKS = (
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.embedded", ("embedded",)),
     Benchmark(f"benchmarks.textures --features {TEXTURE_FEATURES}", ("textures",)),
+    Benchmark("benchmarks.nouns"),
+    Benchmark("benchmarks.scenes --objects --worlds 0 3 --images 20 --name objects", ("objects",)),
+    Benchmark(
+        "benchmarks.scenes --objects --worlds 0 3 --images 20 --proposer builtin:regions@2 "
+        "--name objects-regions",
+        ("objects-regions",),
+    ),
     Benchmark("benchmarks.feature_cost", ("feature-cost",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),

@@ -51,11 +51,13 @@ from benchmarks.clip_lad_scores import (
 )
 from benchmarks.common import auroc, code_name, keep
 from fmlad.io.images import load_image
+from fmlad.methods.clip_lad.config import ClipLadConfig
 from tests.datasets.test_scenes_gates import patches
 
 CLUSTERS = (4, 6, 8, 10, 12, 16)
 SWEEP_SEEDS = 2
 PAPER = ("histogram", "patch")
+UNPLACED = tuple(branch for branch in ClipLadConfig().branches if branch != "layout")
 FUSIONS: dict[str, dict[str, Any]] = {
     "fusion sum": {"fusion": "sum"},
     "fusion maximum": {"fusion": "maximum"},
@@ -123,7 +125,8 @@ def rows(
     table["called anomalous, 4 shots"] = {
         group: float(np.mean([one[group] for one in said])) for group in said[0]
     }
-    for branch in ("histogram", "count", "patch"):
+    table["4 shots, without layout"] = fused([aurocs(only(raw, UNPLACED), {}) for raw in full])
+    for branch in ("histogram", "count", "layout", "patch"):
         table[f"{branch} alone, 4 shots"] = fused(own, branch)
     if only_fusions:
         return table | fusions(full)

@@ -56,12 +56,14 @@ def scene_counts(train: int, tests: int) -> dict[str, int]:
     return {"train": train, "validation": 0, **dict.fromkeys(groups, tests)}
 
 
-def builtin_backbones() -> BackboneSet:
-    """The embedded feature extractor and mask proposer, nothing cached on disk."""
+def builtin_backbones(proposer: str | None = None) -> BackboneSet:
+    """The embedded feature extractor and mask proposer, or another one; nothing cached on disk."""
     from fmlad import profiles
     from fmlad.views import BackboneSet
 
-    chosen = profiles.resolve(("feature_extractor", "mask_proposer"), "builtin")
+    override = {"mask_proposer": proposer} if proposer else None
+    roles = ("feature_extractor", "mask_proposer")
+    chosen = profiles.resolve(roles, "builtin", override=override)
     return BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
 

@@ -135,8 +135,8 @@ def test_only_what_is_needed_is_chosen() -> None:
 
 
 def test_a_role_that_nobody_fills_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"'builtin' has no backbone for the role 'tagger'"):
-        resolve(["tagger"], "builtin")
+    with pytest.raises(OptionError, match=r"'builtin' has no backbone for the role 'grounder'"):
+        resolve(["grounder"], "builtin")
 
 
 @pytest.mark.parametrize("role", ["feature_extracter", "", "FeatureExtractor"])

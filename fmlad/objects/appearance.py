@@ -109,7 +109,8 @@ def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tenso
     found = described(pixels, kept, masks.boxes[good].astype(float), objectness, level)
     preferred = _not_covered(kept) if masks.preferred is None else masks.preferred[good]
     shared = _shared_pixels(kept[:, ::2, ::2])
-    return Proposals(found.objects, good, quality, kept.mean(axis=(1, 2)), shared, preferred)
+    areas, chosen = kept.mean(axis=(1, 2)), masks.preferred is not None
+    return Proposals(found.objects, good, quality, areas, shared, preferred, chosen)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class Proposals:
         quality: float64 ``(n,)`` in [0, 1], of the proposer.
         areas: float64 ``(n,)``, shares of the image.
         shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
-        preferred: bool ``(n,)``: the mask proposer's own choice.
+        preferred: bool ``(n,)``: the mask proposer's own choice, or what smaller ones do not cover.
+        chosen: Whether it was the proposer's own, no two of which exclude each other.
     """
 
     objects: Objects
@@ -131,6 +133,7 @@ class Proposals:
     areas: Floats
     shared: Floats
     preferred: Bools
+    chosen: bool = True
 
     def taken(self, which: Bools, masks: Masks) -> MaskedObjects:
         """The objects of a choice ``(n,)``, with their masks out of all of the image's."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from fmlad.objects.arrangement import distances, pairs
 from fmlad.objects.arrays import Floats, Ints
-from fmlad.objects.counts import spread_surprise
+from fmlad.objects.counts import PRIOR_SPREAD_WEIGHT, spread_surprise
 
 LEAST_SPREAD = 0.015  # of half the longer side: what a hand and a camera cannot avoid (ours)
+LOOSE = 0.1  # spread at which a place says half as much (ours)
 MOST_SLOTS = 64
 FAR = 6.0  # spreads beyond which all distances count the same
 
@@ -34,6 +35,16 @@ class Slots:
         """Mean position of each slot, ``(slots, 2)``."""
         return np.array([positions.mean(0) for positions in self.seen]).reshape(-1, 2)
 
+    @property
+    def steady(self) -> Floats:
+        """How strictly each slot keeps its place, ``(slots,)`` in (0, 1]: half at ``LOOSE``."""
+        prior = PRIOR_SPREAD_WEIGHT * self.spread**2
+        squares = [
+            (prior + np.square(s - s.mean(0)).sum()) / (PRIOR_SPREAD_WEIGHT + 2 * (len(s) - 1))
+            for s in self.seen
+        ]
+        return 1 / (1 + np.array(squares) / LOOSE**2)
+
     @classmethod
     def learn(cls, places: Sequence[Floats]) -> Slots | None:
         """Slots from the positions ``(n_j, 2)`` in each shot; None where counts vary too much.
@@ -52,7 +63,12 @@ class Slots:
                 centres = np.array([np.mean(s, axis=0) for s in seen])
                 for slot, row in zip(*one_to_one(centres, positions), strict=True):
                     seen[slot].append(positions[row])
-        filled = tuple(np.array(s) for s in seen)
+        return cls.of([np.array(s) for s in seen])
+
+    @classmethod
+    def of(cls, seen: Sequence[Floats]) -> Slots:
+        """Slots of known positions ``(m, 2)`` each, ``m`` >= 1."""
+        filled = tuple(seen)
         squares = sum(float(np.square(s - s.mean(0)).sum()) for s in filled)
         freedom = 2 * sum(len(s) - 1 for s in filled)
         return cls(filled, max(LEAST_SPREAD, float(np.sqrt(squares / max(freedom, 1)))))

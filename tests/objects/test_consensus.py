@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
 from fmlad.objects.appearance import Objects, Proposals, describe_proposals
-from fmlad.objects.consensus import Choices, _rivals, consensus, select
+from fmlad.objects.consensus import Choices, consensus, excluding, select
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
 
 
 def proposals(
-    rectangles: list[Rectangle], own: list[bool], qualities: list[float] | None = None
+    rectangles: list[Rectangle], own: list[bool] | None, qualities: list[float] | None = None
 ) -> Proposals:
-    """Proposals of rectangles on a grey ground."""
+    """Proposals of rectangles on a grey ground; ``own`` is None where none are preferred."""
     masks = np.zeros((len(rectangles), GRID, GRID), bool)
     for mask, (top, bottom, left, right) in zip(masks, rectangles, strict=True):
         mask[top:bottom, left:right] = True
@@ -33,7 +33,7 @@ def proposals(
             masks,
             boxes.reshape(-1, 4).astype(np.float32),
             np.array(qualities or [0.9] * len(rectangles), np.float32),
-            np.array(own, bool),
+            None if own is None else np.array(own, bool),
         ),
         torch.ones(1, 2, 6, 6),
     )
@@ -99,6 +99,41 @@ def test_two_of_one_mind_stay_so() -> None:
         assert [image_of(taken) for taken in found] == [WHOLES if whole else PIECES] * 2
 
 
+CRUMBS: tuple[list[Rectangle], ...] = (
+    [(40, 42, 2, 4)],
+    [(40, 46, 2, 5), (40, 42, 8, 20), (38, 40, 2, 4)],
+    [],
+    [(44, 46, 2, 16), (38, 42, 10, 18)],
+)
+
+
+def unchosen(shift: int, crumbs: list[Rectangle]) -> Proposals:
+    """Two pins, each offered whole and in halves, and crumbs; nothing is preferred."""
+    first, _ = pin(4 + 2 * shift, 2 + 2 * shift, True)
+    second, _ = pin(30 - 2 * shift, 20, True)
+    return proposals(first + second + crumbs, None)
+
+
+def test_without_a_choice_what_recurs_as_often_is_kept() -> None:
+    images = [unchosen(number, crumbs) for number, crumbs in enumerate(CRUMBS)]
+    assert not any(image.chosen for image in images)
+    assert WHOLES.isdisjoint(image_of(images[0].preferred))  # covered by their halves
+    found = consensus(images)
+    assert [image_of(taken) for taken in found] == [WHOLES] * 4
+    assert [image_of(taken) for taken in consensus(images[::-1])] == [WHOLES] * 4
+    # A query starts with what resembles that, not with its crumbs.
+    kinds = Choices.together([Choices.of(*pair) for pair in zip(images, found, strict=True)])
+    assert image_of(select(unchosen(1, CRUMBS[1]), kinds)) == WHOLES
+    (alone,) = consensus(images[:1])
+    np.testing.assert_array_equal(alone, images[0].preferred)
+
+
+def test_a_choice_beside_none_is_left_to_its_proposer() -> None:
+    chosen = [pins(True, number) for number in range(3)]
+    found = consensus([*chosen, unchosen(1, [])])
+    assert [image_of(taken) for taken in found] == [WHOLES] * 4
+
+
 def test_nothing_on_offer() -> None:
     nothing, something = no_offers(), pins(True)
     assert [len(taken) for taken in consensus([nothing, nothing])] == [0, 0]
@@ -124,7 +159,7 @@ def test_a_holder_and_its_contents_are_both_taken() -> None:
     tray: Rectangle = (4, 44, 4, 44)
     contents: list[Rectangle] = [(8, 16, 8, 16), (8, 16, 30, 38), (30, 38, 8, 16)]
     full = [proposals([tray, *contents], [True] * 4) for _ in range(4)]
-    assert not _rivals(full[0]).any()
+    assert not excluding(full[0]).any()
     assert all(taken.all() for taken in consensus(full))
     # Where a shot missed one of the contents, the others add it: it excludes nothing.
     full[2] = proposals([tray, *contents], [True, True, False, True])
@@ -159,7 +194,7 @@ def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
     rectangles = [(top, top + high, left, left + wide) for top, high, left, wide, _ in drawn]
     qualities = [quality / 1000 for *_, quality in drawn]
     plain = proposals(rectangles, [False] * len(drawn), qualities)
-    rivals, own = _rivals(plain), np.zeros(len(drawn), bool)
+    rivals, own = excluding(plain), np.zeros(len(drawn), bool)
     for row in range(len(drawn)):
         own[row] = not (rivals[row] & own).any()
     return proposals(rectangles, own.tolist(), qualities)
@@ -167,12 +202,12 @@ def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
 
 @settings(deadline=None, max_examples=60)
 @given(rectangles_anywhere, rectangles_anywhere)
-def test_rivals_are_never_taken_together(
+def testexcluding_are_never_taken_together(
     one: list[tuple[int, int, int, int, int]], other: list[tuple[int, int, int, int, int]]
 ) -> None:
     images = [drawn_offers(one), drawn_offers(other), drawn_offers(one[::-1])]
     for image, taken in zip(images, consensus(images), strict=True):
-        rivals = _rivals(image)
+        rivals = excluding(image)
         np.testing.assert_array_equal(rivals, rivals.T)
         assert not rivals[np.ix_(taken, taken)].any()
 

@@ -141,3 +141,13 @@ def test_one_to_one_is_the_best_there_is(first: Floats, second: Floats, most: fl
         for chosen in permutations(range(gaps.shape[1]), count)
     )
     assert np.minimum(full, most)[rows, columns].sum() == pytest.approx(best, abs=1e-4)
+
+
+def test_a_place_says_the_less_the_more_freely_objects_lie() -> None:
+    rng = np.random.default_rng(0)
+    kept = rng.normal(0, 0.01, (6, 2))
+    slots = Slots.of([kept, rng.normal(0, 0.4, (6, 2))])
+    alone = Slots.of([kept])
+    assert alone.steady[0] > 0.9
+    assert slots.steady[1] < 0.1 < slots.steady[0]
+    assert ((slots.steady > 0) & (slots.steady <= 1)).all()

@@ -14,20 +14,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tools.docs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("tables", help="write the numbers of README and docs")
-    sheets = commands.add_parser("sheets", help="make the pictures of README and docs")
-    sheets.add_argument("names", nargs="*", metavar="NAME", help="[default: all]")
+    pictures = commands.add_parser("sheets", help="make the pictures of README and docs")
+    pictures.add_argument("names", nargs="*", metavar="NAME", help="[default: all]")
     arguments = parser.parse_args()
     if arguments.command == "tables":
         from tools.docs.tables import write
 
         write()
         return
-    from tools.docs.sheets import SHEETS
+    from tools.docs import proposals, sheets
 
-    if unknown := set(arguments.names) - set(SHEETS):
-        parser.error(f"no sheet {', '.join(sorted(unknown))}; known: {', '.join(SHEETS)}")
-    for name in arguments.names or SHEETS:
-        SHEETS[name]()
+    makers = sheets.SHEETS | proposals.SHEETS
+    if unknown := set(arguments.names) - set(makers):
+        parser.error(f"no sheet {', '.join(sorted(unknown))}; known: {', '.join(makers)}")
+    for name in arguments.names or makers:
+        makers[name]()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tools.docs import clip_lad, features, sam_lad, suites
 from tools.docs.markdown import ROOT, content, figures, origin, pair, table
@@ -25,8 +26,8 @@ def readme() -> list[str]:
 
 
 def parts() -> list[str]:
-    """Dice, scenes and ablations, for docs/parts.md."""
-    return _apart(dice(), scenes(), ablations())
+    """Objects, dice, scenes and ablations, for docs/parts.md."""
+    return _apart(objects(), dice(), scenes(), ablations())
 
 
 def bench() -> list[str]:
@@ -87,6 +88,33 @@ def cost() -> list[str]:
             ),
         ),
     ]
+
+
+def objects() -> list[str]:
+    """Proposals of both embedded proposers beside the true objects of scenes."""
+    proposers = {"builtin:objects@3": "objects", "builtin:regions@2": "objects-regions"}
+    which = {"preferred": "preferred", "offered": "all that are offered"}
+    keys = ("mean best IoU", "recall", "precision", "masks an image")
+    rows = [
+        (f"{category}, {proposer}, {words}", *(found[f"{category}: {kind}: {k}"] for k in keys))
+        for proposer, name in proposers.items()
+        for found in [figures(name)]
+        for kind, words in which.items()
+        for category in (["mean"] if kind == "offered" else [*_categories(found), "mean"])
+    ]
+    return [
+        "**Objects**: proposals beside true masks of scenes, worlds 0 and 3, 20 normal and 20",
+        "logically anomalous images a category; recall and precision at an IoU of 0.5, paired one",
+        "to one:",
+        origin(content("objects")),
+        origin(content("objects-regions")),
+        "",
+        *table("| | mean best IoU | recall | precision | masks an image |", rows),
+    ]
+
+
+def _categories(found: Mapping[str, Any]) -> list[str]:
+    return sorted({key.partition(":")[0] for key in found} - {"mean"})
 
 
 def dice() -> list[str]:

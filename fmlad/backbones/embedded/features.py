@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmlad.backbones.embedded.builtin import HandmadeFeatures, working_size
 from fmlad.backbones.embedded.networks import (
@@ -30,9 +30,8 @@ from fmlad.backbones.embedded.networks import (
     SQUEEZENET_FILE,
     SQUEEZENET_ORIGINS,
     caffe_pixels,
-    efficientnet_lite,
-    folded,
-    lite_pixels,
+    framed,
+    lite_stages,
     squeezenet,
 )
 from fmlad.backbones.hub import file_hash, loading, locate
@@ -91,9 +90,11 @@ class NetworkOutputs:
     """Outputs of the two networks, before they are projected."""
 
     def __init__(self, device: str = "cpu") -> None:
+        network: Any = squeezenet()
         # Convolutions over few channels are twice as quick on a CPU with channels last.
-        self._squeezenet: Any = _quick(squeezenet(), device).features
-        self._lite: Any = _quick(folded(efficientnet_lite(0)), device)
+        network = network.to(device=device, memory_format=torch.channels_last)
+        self._squeezenet: Any = network.features
+        self._lite = lite_stages(device)
         self._device = device
 
     @torch.inference_mode()
@@ -103,10 +104,7 @@ class NetworkOutputs:
         Each output is averaged over 3 x 3 of its own cells.
         """
         height, width = working_size(images.shape[-2], images.shape[-1], LONGEST)
-        pixels = images.to(self._device).float()
-        if (height, width) != tuple(pixels.shape[-2:]):
-            pixels = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
-        pixels = F.pad(pixels, (BORDER,) * 4, mode="reflect")
+        pixels = framed(images.to(self._device), LONGEST, BORDER)
         fine, middle = self._fires(pixels)
         rows, columns = height // FINE, width // FINE
         fine = _sampled(fine, (FINE / 2 + BORDER - SQUEEZENET_ORIGINS[4]) / 4, 2, (rows, columns))
@@ -114,7 +112,7 @@ class NetworkOutputs:
             middle, (FINE / 2 + BORDER - SQUEEZENET_ORIGINS[8]) / 8, 1, (rows, columns)
         )
         # The border is one cell of the deepest map, which the average takes off.
-        deep = F.avg_pool2d(self._stage(pixels), 3, 1)
+        deep = F.avg_pool2d(self._lite(pixels, LITE_STAGE + 1)[LITE_STAGE], 3, 1)
         return fine, torch.cat([F.avg_pool2d(middle, 2), deep], dim=1)
 
     def _fires(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,13 +121,6 @@ class NetworkOutputs:
             maps = layer(maps)
             fine = maps if number == FIRE_FINE else fine
         return fine, maps
-
-    def _stage(self, pixels: Tensor) -> Tensor:
-        maps = self._lite.bn1(self._lite.conv_stem(_channels_last(lite_pixels(pixels))))
-        for stage in self._lite.blocks[: LITE_STAGE + 1]:
-            maps = stage(maps)
-        stride_16: Tensor = maps
-        return stride_16
 
 
 @lru_cache(maxsize=1)
@@ -150,10 +141,6 @@ def projections() -> tuple[Tensor, Tensor]:
 def _hashes() -> str:
     files = (SQUEEZENET_FILE, locate(LITE_WEIGHTS, FAMILY), PROJECTION_FILE)
     return " ".join(f"sha256={file_hash(file)}" for file in files)
-
-
-def _quick(network: nn.Module, device: str) -> nn.Module:
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _channels_last(maps: Tensor) -> Tensor:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmlad.backbones.embedded.builtin import working_size
 from fmlad.backbones.hub import loading, locate, read_tensors
 from fmlad.errors import UnknownNameError
 
@@ -112,6 +115,58 @@ def folded(network: Any) -> nn.Module:
         setattr(owner, norm, bn.act)  # timm's norms bring the activation behind them
     frozen: nn.Module = network.requires_grad_(False)
     return frozen
+
+
+@lru_cache(maxsize=2)
+def lite_stages(device: str) -> LiteStages:
+    """The one of a device, shared by the roles that look through it.
+
+    Raises:
+        WeightsUnavailableError: The network's weights are missing or damaged.
+    """
+    return LiteStages(device)
+
+
+class LiteStages:
+    """What EfficientNet-Lite0 says behind each of its seven stages; frozen, BatchNorms folded.
+
+    The stages of the latest images are kept, so that two roles that look at the same images in turn
+    compute them once.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        network = folded(efficientnet_lite(0))
+        # Convolutions over few channels are twice as quick on a CPU with channels last.
+        self._network: Any = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._latest: tuple[Tensor | None, tuple[Tensor, ...]] = (None, ())
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, stages: int = 7) -> tuple[Tensor, ...]:
+        """RGB in 0..255 ``(B, 3, H, W)`` -> outputs of the first stages, ``(B, C, h, w)`` each.
+
+        Strides are 2, 4, 8, 16, 16, 32 and 32; sides are rounded up.
+        """
+        latest, done = self._latest
+        if latest is None or latest.shape != images.shape or not torch.equal(latest, images):
+            done = ()
+        for number in range(len(done), stages):
+            if number == 0:
+                pixels = lite_pixels(images).contiguous(memory_format=torch.channels_last)
+                maps = self._network.bn1(self._network.conv_stem(pixels))
+            else:
+                maps = done[-1]
+            done = (*done, self._network.blocks[number](maps))
+        self._latest = images, done
+        return done[:stages]
+
+
+def framed(images: Tensor, longest: int, border: int) -> Tensor:
+    """uint8 ``(B, 3, H, W)`` at the size that a network sees, float32, and mirrored around it."""
+    size = working_size(images.shape[-2], images.shape[-1], longest)
+    pixels = images.float()
+    if size != tuple(pixels.shape[-2:]):
+        pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return F.pad(pixels, (border,) * 4, mode="reflect")
 
 
 def caffe_pixels(images: Tensor) -> Tensor:

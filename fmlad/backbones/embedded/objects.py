@@ -43,6 +43,7 @@ from fmlad.backbones.embedded.object_tree import (
     distinct,
     rate,
 )
+from fmlad.backbones.embedded.prompted import prompted
 from fmlad.backbones.roles import Masks
 
 LEAST_CONTRAST = 4.0  # Delta E below which nothing stands out
@@ -96,27 +97,8 @@ class ObjectProposer:
     def prompt(
         self, image: Tensor, boxes: Floats | None = None, points: Floats | None = None
     ) -> Masks:
-        """The best proposal per box (by overlap of boxes) or per point (smallest mask on it).
-
-        One that no proposal answers is empty with score 0.
-        """
-        from torchvision.ops import box_iou
-
-        found = self.propose(image)
-        wanted = np.reshape(boxes if boxes is not None else [], (-1, 4)).astype(np.float32)
-        spots = np.reshape(points if points is not None else [], (-1, 2)).astype(np.float32)
-        height, width = found.masks.shape[1:]
-        areas = found.masks.sum(axis=(1, 2))
-        overlaps = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(wanted))
-        chosen = [_best(column) for column in overlaps.numpy().T]
-        for x, y in spots:
-            row = int(np.clip(y * height / image.shape[-2], 0, height - 1))
-            column = int(np.clip(x * width / image.shape[-1], 0, width - 1))
-            chosen.append(_best(found.masks[:, row, column] / np.maximum(areas, 1)))
-        answers = np.array(chosen, int)  # -1: the empty one behind all proposals
-        masks = np.concatenate([found.masks, np.zeros((1, height, width), bool)])[answers]
-        scores = np.append(found.scores, np.float32(0))[answers]
-        return Masks(masks, np.concatenate([wanted, np.tile(spots, 2)]), scores)
+        """The best proposal per box or point; see :func:`.prompted.prompted`."""
+        return prompted(self.propose(image), image.shape[-2:], boxes, points)
 
 
 def _segment(
@@ -225,7 +207,3 @@ def _slope(colours: Floats) -> Floats:
         for channel in np.moveaxis(colours, -1, 0)
     ]
     return np.asarray(np.sqrt(np.sum(squares, axis=0)), dtype=np.float32)
-
-
-def _best(overlaps: npt.NDArray[np.floating]) -> int:
-    return int(overlaps.argmax()) if len(overlaps) and overlaps.max() > 0 else -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,13 +12,19 @@ from fmlad.augment import Symmetry
 from fmlad.methods.options import CHECKED, SEVERAL
 from fmlad.scoring.fusion import Combine
 
-BANKS = ("patch", "histogram", "composition")
-OF_PARTS = ("histogram", "composition")
+Bank = Literal["patch", "histogram", "composition", "combination"]
+BANKS: tuple[Bank, ...] = get_args(Bank)
+OF_PARTS = ("histogram", "composition", "combination")
 
 # Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
 # no shots to be understood: one object too many after four equal counts is worth about 2 of them
 # beyond chance, twice the oddest patch of the shots.
-BOUNDS: Mapping[str, tuple[float, float]] = {"histogram": (1.0, 6.0), "composition": (2.0, 8.0)}
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "histogram": (1.0, 6.0),
+    "composition": (2.0, 8.0),
+    "combination": (1.0, 6.0),
+}
+OF_COUNTS = ("histogram", "combination")  # scaled by the mean of the left-out shots' scores
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,8 +34,8 @@ class BanksConfig:
     """Options of the method.
 
     Attributes:
-        banks: Banks to use, out of ``"patch"``, ``"histogram"`` and ``"composition"``; the latter
-            two ask for a mask proposer.
+        banks: Banks to use, out of ``"patch"``, ``"histogram"``, ``"composition"`` and
+            ``"combination"`` (ours); all but the first ask for a mask proposer.
         levels: Number of pyramid levels compared, finest first (all, where there are fewer), by the
             geometric mean of their distances: what is odd must be odd on all of them (ours).
         symmetry: Mirrored and turned copies of the shots to remember as well, for products without
@@ -37,6 +43,12 @@ class BanksConfig:
         registration: Whether to look for the same place at all (ours).
         hierarchy: Whether to count at all levels of similarity or at the finest alone (ours).
         place: Whether the place of parts counts where the shots are arranged alike (ours).
+        loose_places: Whether places weigh the less the more freely objects lie (ours).
+        extents: Whether size and proportions of an object are compared with those of its
+            counterparts, in the combination bank (ours).
+        relations: Whether two objects are compared with each other there, where the shots' are
+            alike in size or proportions whatever those are (ours).
+        together: Whether colours and forms must occur together as in one of the shots (ours).
         scaling: Whether branches are scaled by the left-out shots (PSAD) or added as they are.
         fusion: ``"norm"`` of the scaled branches or their ``"maximum"`` (both ours), or their
             ``"sum"`` (PSAD; with one shot always).
@@ -57,13 +69,19 @@ class BanksConfig:
     """
 
     banks: Annotated[
-        tuple[Literal["patch", "histogram", "composition"], ...], SEVERAL, Field(min_length=1)
-    ] = ("patch", "histogram", "composition")
+        tuple[Bank, ...],
+        SEVERAL,
+        Field(min_length=1),
+    ] = BANKS
     levels: Annotated[int, Field(ge=1, le=8)] = 2
     symmetry: Symmetry = "none"
     registration: bool = True
     hierarchy: bool = True
     place: bool = True
+    loose_places: bool = True
+    extents: bool = True
+    relations: bool = True
+    together: bool = True
     scaling: bool = True
     fusion: Combine = "norm"
     shot_confidence: Share = 0.8

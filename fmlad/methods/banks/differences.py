@@ -251,6 +251,9 @@ def _sentence(
             return f"{number} never seen in the shots: '{words}'"
         counts = f"expected {expected:g}, found {round(observed)}"
         return f"{number} {kind} of '{name}': {counts}"
+    if deviation.branch == "combination":
+        what = "colour" if kind == "recoloured" else "size and proportions"
+        return f"{what} of '{name or words}' do not go with the rest as in the shots"
     if kind == "misplaced":
         return f"a '{name}' is not where the shots have it"
     if kind == "resized":
@@ -281,6 +284,9 @@ def confirmed(
     """
     kept = []
     for deviation in deviations:
+        if deviation.branch == "combination":  # of patches that the shots have, each for itself
+            kept.append(deviation)
+            continue
         rows = list(deviation.rows)
         present = changed(scene.seen.objects.boxes[rows], scene.size, patches, alone)
         absent = changed(scene.boxes_of_absent(deviation.absent), scene.size, patches, alone)

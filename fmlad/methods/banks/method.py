@@ -5,7 +5,8 @@ PSAD's three banks (Kim et al., AAAI 2024, section 3.4) over unnamed parts:
 - patch: largest distance of a patch to the nearest patch of the shots, searched around the same
   place where the image registers to a shot;
 - histogram: number, area and places of the objects of each part;
-- composition: mean features of each part.
+- composition: mean features of each part;
+- combination: which sizes, proportions and colours go together (ours).
 
 Each is divided by the scores of the shots left out in turn (adaptive scaling, PSAD section 3.4).
 """
@@ -25,13 +26,13 @@ from fmlad.io.tensors import TensorReader
 from fmlad.memory.change import sureness
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.banks.config import BOUNDS, OF_PARTS, BanksConfig
+from fmlad.methods.banks.config import BOUNDS, OF_COUNTS, OF_PARTS, BanksConfig
 from fmlad.methods.banks.differences import Scene, confirmed, differences, paint, segmentation
-from fmlad.methods.banks.object_memory import ObjectMemory
+from fmlad.methods.banks.object_memory import ObjectMemory, read_together
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Choices, consensus
+from fmlad.objects.consensus import Choices
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
@@ -154,7 +155,7 @@ class Banks:
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
         combine: Combine = "sum" if state.shots == 1 else self.config.fusion
-        return AdaptiveScaling.fit(left_out, BOUNDS, combine, by_mean=("histogram",))
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine, by_mean=OF_COUNTS)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
@@ -176,7 +177,7 @@ class Banks:
     def _learn_objects(self, views: Sequence[ImageView]) -> ObjectMemory:
         """Objects of the shots: the proposals that are kept by consensus."""
         proposals = [view_proposals(view) for view in views]
-        kept = list(zip(proposals, consensus(proposals), strict=True))
+        kept = list(zip(proposals, read_together(proposals, self.config.hierarchy), strict=True))
         objects = [one.objects.rows(rows) for one, rows in kept]
         choices = [Choices.of(one, rows) for one, rows in kept]
         return ObjectMemory.learn(objects, choices, self.config.hierarchy, self.config.place)
@@ -198,8 +199,12 @@ class Banks:
         """
         objects, transform = scene.seen.objects, scene.transform
         places = None if transform is None else moved(objects.places, transform)
-        found = scene.framed.model.deviations(objects, places)
+        config = self.config
+        found = scene.framed.model.deviations(objects, places, config.loose_places)
         found = [d for d in found if d.branch in self.branches]
+        if "combination" in self.branches:
+            found += scene.framed.unlike(objects, config.extents, config.relations, config.together)
+            found.sort(key=lambda deviation: -deviation.score)
         if patches is None or not patches.registered or state.patches.baseline <= 0:
             return found, None
         ratio, alone = patches.distances / state.patches.baseline, state.shots == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.banks.parts_model import PartsModel
+from fmlad.methods.banks.combinations import Combinations
+from fmlad.methods.banks.parts_model import LEAST, Deviation, PartsModel
 from fmlad.objects.appearance import Objects, Proposals
 from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
-from fmlad.objects.arrays import Floats
-from fmlad.objects.consensus import Choices, select
+from fmlad.objects.arrays import Bools, Floats
+from fmlad.objects.consensus import Choices, consensus, select
+from fmlad.objects.rereading import reread
 
 CHOICE_COLUMNS = 8  # point, quality, kept
 
@@ -25,6 +28,7 @@ CHOICE_COLUMNS = 8  # point, quality, kept
 # which may lack some. Heaps of six objects reach 0.75 by chance (ours).
 SHOT_SHARE, SHOT_INLIERS = 0.85, 4
 QUERY_SHARE, QUERY_INLIERS = 0.6, 3
+LEAST_SHOTS, MOST_SHOTS = 3, 16  # that are read again by the others; of more, one weighs little
 BASES = 8  # shots tried as the reference of the others
 TRIED = 3  # shots to which a query is arranged, of which the best counts
 
@@ -56,11 +60,19 @@ class ObjectMemory:
         return replace(memory, frames=memory._arranged(), _models={}) if place else memory
 
     def select(self, proposals: Proposals, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
-        """Which proposals of an image are kept, ``(n,)``, by the shots that are not excluded."""
+        """Which proposals of an image are kept, ``(n,)``, by the shots that are not excluded.
+
+        A shot that is left out is normal and is read again by the others as when it was learned; a
+        query is not, because then seven dice, two of which touch, would be read as six.
+        """
         choices = [one for number, one in enumerate(self.choices) if number not in exclude]
         if len(choices) == 1:  # a single image is no evidence of what recurs
             return proposals.preferred
-        return select(proposals, Choices.together(choices))
+        together = Choices.together(choices)
+        kept = select(proposals, together)
+        if not exclude or len(choices) < LEAST_SHOTS - 1 or len(self.shots) > MOST_SHOTS:
+            return kept
+        return read_again(proposals, kept, together, self.model(exclude).model)
 
     def model(self, exclude: frozenset[int] = frozenset()) -> Framed:
         """The parts of all shots but some."""
@@ -165,6 +177,26 @@ class Framed:
     frames: Mapping[int, Floats] | None
     placed: tuple[int, ...]
 
+    @cached_property
+    def combinations(self) -> Combinations:
+        """How attributes of the shots' objects vary together."""
+        return Combinations(self.model.parts.shots)
+
+    def unlike(
+        self, objects: Objects, extents: bool = True, relations: bool = True, together: bool = True
+    ) -> list[Deviation]:
+        """Deviations of the combination bank: what does not go together as in the shots."""
+        parts, level = self.model.parts, self.model.naming_level()
+        found = []
+        for one in self.combinations.unlike(objects, extents, relations, together):
+            if one.score <= LEAST:
+                continue
+            here = (parts.shot == self.combinations.base) & np.isin(parts.row, one.slots)
+            owner = int(parts.levels[level].owner[here][0])
+            group = owner if owner >= 0 else None
+            found.append(Deviation("combination", one.kind, group, level, one.score, one.rows))
+        return found
+
     def transform(self, objects: Objects) -> Floats | None:
         """``(2, 3)`` from an image's positions to the common frame; None if it does not fit."""
         if self.frames is None:
@@ -202,6 +234,35 @@ class Framed:
         low, high = centre - size, centre + size
         limit = 2 * half * longer / 2
         return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
+
+
+def read_together(proposals: Sequence[Proposals], hierarchy: bool) -> list[Bools]:
+    """Which proposals of each shot are kept: consensus, and each shot read again by the others.
+
+    A shot is judged by the first reading of the others, so that their order does not matter. Three
+    shots are the fewest of which two can agree against one.
+    """
+    kept = consensus(proposals)
+    if not LEAST_SHOTS <= len(proposals) <= MOST_SHOTS:
+        return kept
+    read = []
+    for number, (one, rows) in enumerate(zip(proposals, kept, strict=True)):
+        others = [
+            (other, known)
+            for index, (other, known) in enumerate(zip(proposals, kept, strict=True))
+            if index != number
+        ]
+        model = PartsModel([other.objects.rows(known) for other, known in others], None, hierarchy)
+        choices = Choices.together([Choices.of(other, known) for other, known in others])
+        read.append(read_again(one, rows, choices, model))
+    return read
+
+
+def read_again(proposals: Proposals, kept: Bools, choices: Choices, model: PartsModel) -> Bools:
+    """A reading of an image, or one that agrees better with the parts model of others."""
+    return reread(
+        proposals, kept, choices, lambda rows: model.disagreement(proposals.objects.rows(rows))
+    )
 
 
 def _arrange(model: PartsModel, one: Objects, other: Objects) -> Arrangement | None:

@@ -43,12 +43,12 @@ class Deviation:
     """One way in which an image departs from the shots.
 
     Attributes:
-        branch: ``"histogram"`` or ``"composition"``.
+        branch: ``"histogram"``, ``"composition"`` or ``"combination"``.
         kind: What sort of difference.
         group: Group number, or None for objects similar to nothing in the shots.
         level: Level of the group.
-        score: Nats beyond chance for the histogram bank; for the composition bank, distance in
-            units of the distance between shots.
+        score: Nats beyond chance; for the composition bank, distance in units of the distance
+            between shots.
         rows: The image's objects concerned.
         absent: Points of the shots without a counterpart here.
         expected: Count or area of the shots, where it is about one.
@@ -123,17 +123,22 @@ class PartsModel:
                 result |= np.outer(rows, columns)
         return result
 
-    def deviations(self, objects: Objects, places: Floats | None) -> list[Deviation]:
+    def deviations(
+        self, objects: Objects, places: Floats | None, loose: bool = True
+    ) -> list[Deviation]:
         """All deviations of an image's objects, the largest first.
 
-        ``places`` are in the common frame; None where the image does not register.
+        Args:
+            objects: Of the image.
+            places: In the common frame; None where the image does not register.
+            loose: Whether places weigh the less the more freely the shots' objects lie.
         """
         owner = self.parts.assign(objects)
         belongs, unknown = self.parts.shares(objects)
         found: list[Deviation] = []
         for number, group in enumerate(self.parts.groups):
             rows = np.flatnonzero(owner[group.level] == number)
-            found += self._counts(number, rows, objects, places, belongs[:, number])
+            found += self._counts(number, rows, objects, places, belongs[:, number], loose)
             if len(rows):
                 found += self._sizes(number, rows, objects)
                 found += self._embeddings(number, rows, objects)
@@ -147,13 +152,29 @@ class PartsModel:
         kept = [deviation for deviation in found if deviation.score > LEAST]
         return sorted(kept, key=lambda deviation: -deviation.score)
 
+    def disagreement(self, objects: Objects) -> float:
+        """Nats by which counts and sizes of an image's objects depart from the shots', 0 or more.
+
+        The sum of all deviations of the level that has most, so that each wrong object counts.
+        """
+        nats = np.zeros(len(self.parts.levels))
+        for one in self.deviations(self.pooled(objects), None):
+            nats[one.level] += one.score * (one.branch == "histogram")
+        return float(nats.max())
+
     def naming_level(self) -> int:
         """The finest level at which most objects belong to groups with a law, else the coarsest."""
         steady = [number for number, share in enumerate(self.order) if share >= STEADY]
         return steady[0] if steady else len(self.parts.levels) - 1
 
     def _counts(
-        self, number: int, rows: Ints, objects: Objects, places: Floats | None, belongs: Floats
+        self,
+        number: int,
+        rows: Ints,
+        objects: Objects,
+        places: Floats | None,
+        belongs: Floats,
+        loose: bool,
     ) -> list[Deviation]:
         law, slots = self.laws[number], self.slots[number]
         count = float(objects.objectness[rows].sum())
@@ -168,6 +189,8 @@ class PartsModel:
             likely = np.maximum(surprise - np.log1p(len(slots.seen)), 0)
             # A place weighs no more than a count, and nothing where the count follows no law.
             capped = np.minimum(likely, MOST_PLACE) * law.lawful
+            if loose:
+                capped *= slots.steady[slot] ** 2  # of the place, and of the slot
             weighted = capped * objects.objectness[rows[row]]
             found += [
                 self._displaced(

@@ -14,20 +14,22 @@ from fmlad.methods.clip_lad.histogram import Distance
 from fmlad.methods.options import CHECKED, SEVERAL
 
 Joined = Literal["maximum", "sum", "mahalanobis"]
-Branch = Literal["histogram", "count", "patch", "declared"]
+Branch = Literal["histogram", "count", "layout", "patch", "declared"]
 
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
 # one object too many after four equal counts is worth about 3.5, which is to outweigh areas that
-# vary. Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A
-# broken rule is worth 1 an object.
+# vary. Places and sizes are in nats, and in what the shots surprise each other by if that is more.
+# Areas that hardly vary over the shots are not trusted below a quarter (a log ratio). A broken rule
+# is worth 1 an object.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "histogram": (0.25, np.inf),
     "count": (1.0, 1.0),
+    "layout": (1.0, np.inf),
     "declared": (0.5, 2.0),
 }
-# Areas and counts are in nats, and rules in objects: their own units until there are images enough
-# to learn others from.
-UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "declared": 0.5}
+# Areas, counts, places and sizes are in nats, and rules in objects: their own units until there are
+# images enough to learn others from.
+UNITS: Mapping[str, float] = {"histogram": 1.0, "count": 1.0, "layout": 1.0, "declared": 0.5}
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -45,8 +47,8 @@ class ClipLadConfig:
             ``"sum"`` or ``"maximum"`` of the branches, each divided by its largest left-out score
             (PSAD). Figures are in ``docs/clip-lad.md``.
         two_sided: Whether scores below the mean of normal images count in Eq. 4, as printed.
-        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"`` and ``"declared"``
-            (ours).
+        branches: Out of ``"histogram"`` and ``"patch"`` (the paper), ``"count"``, ``"layout"`` and
+            ``"declared"`` (ours).
         levels: Levels of a feature extractor to compare patches on, finest first, where the text
             aligner has no stages (ours).
         smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
@@ -61,6 +63,7 @@ class ClipLadConfig:
     branches: Annotated[tuple[Branch, ...], SEVERAL, Field(min_length=1)] = (
         "histogram",
         "count",
+        "layout",
         "patch",
         "declared",
     )

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from fmlad.findings import Box, Kind
 from fmlad.methods.clip_lad.histogram import ClassMemory, HistogramComparison
+from fmlad.methods.clip_lad.layout import Odd
 from fmlad.methods.protocol import Difference
 from fmlad.objects.arrays import Bools
 from fmlad.objects.expectations import Broken
-from fmlad.objects.instances import GRID, PartMap, around, resized
+from fmlad.objects.instances import GRID, PartMap, around, as_box, resized
 from fmlad.prediction import Segmentation
 
 LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
@@ -69,17 +70,47 @@ def class_maps(
     return result
 
 
+def misfits(odd: Sequence[Odd], names: Sequence[str], size: tuple[int, int]) -> list[Difference]:
+    """Odd places and sizes as differences of the branch ``"layout"``."""
+    found = []
+    unit = np.array([size[1], size[0], size[1], size[0]])
+    for one in odd:
+        name = names[one.part - 1]
+        text = f"{name!r} lies where no shot has one"
+        if one.observed is not None:
+            text = (
+                f"{name!r} covers {one.observed:.2%} of the image, {one.expected:.2%} in the shots"
+            )
+        about = one.kind, name, one.expected, one.observed, as_box(np.array(one.box) * unit)
+        found.append(Difference(*about, one.surprise, f"learned: {text}", "layout"))
+    return found
+
+
+def odd_map(odd: Sequence[Odd]) -> npt.NDArray[np.float32]:
+    """Map ``(GRID, GRID)`` of the surprise of odd places and sizes, in the boxes of the objects."""
+    result = np.zeros((GRID, GRID), np.float32)
+    for one in odd:
+        _paint(result, one.box, (1, 1), one.surprise)
+    return result
+
+
 def rules_map(rules: Sequence[Broken], size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Map ``(GRID, GRID)`` of broken rules: the objects concerned, else all of the image."""
     result = np.zeros((GRID, GRID), np.float32)
     for rule in rules:
         if not rule.boxes:
             result = np.maximum(result, np.float32(rule.score))
-        for x1, y1, x2, y2 in rule.boxes:
-            rows = slice(int(y1 / size[0] * GRID), max(1, int(np.ceil(y2 / size[0] * GRID))))
-            columns = slice(int(x1 / size[1] * GRID), max(1, int(np.ceil(x2 / size[1] * GRID))))
-            result[rows, columns] = np.maximum(result[rows, columns], np.float32(rule.score))
+        for box in rule.boxes:
+            _paint(result, box, size, rule.score)
     return result
+
+
+def _paint(cells: npt.NDArray[np.float32], box: Box, size: tuple[int, int], value: float) -> None:
+    """Raises the cells under a box of an image of ``size`` to a value."""
+    x1, y1, x2, y2 = box
+    rows = slice(int(y1 / size[0] * GRID), max(1, int(np.ceil(y2 / size[0] * GRID))))
+    columns = slice(int(x1 / size[1] * GRID), max(1, int(np.ceil(x2 / size[1] * GRID))))
+    cells[rows, columns] = np.maximum(cells[rows, columns], np.float32(value))
 
 
 def segmentation(seen: PartMap, names: Sequence[str], size: tuple[int, int]) -> Segmentation:

@@ -9,7 +9,7 @@ printed form is kept for comparison.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
+from fmlad.methods.clip_lad.layout import Layout, Odd
 from fmlad.objects.arrays import Floats
 from fmlad.objects.counts import CountLaw, count_laws
 from fmlad.objects.instances import GRID, Instance, PartMap
@@ -102,6 +103,17 @@ class ClassMemory:
 
     names: tuple[str, ...]
     shots: tuple[PartMap, ...]
+    _layouts: dict[tuple[frozenset[int], float], Layout] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def odd(self, seen: PartMap, size: tuple[int, int], exclude: frozenset[int]) -> list[Odd]:
+        """Objects of an image of ``size`` that lie, or are, as in none of the other shots."""
+        aspect = round(size[1] / size[0], 2)
+        if (exclude, aspect) not in self._layouts:
+            kept = [shot for index, shot in enumerate(self.shots) if index not in exclude]
+            self._layouts[exclude, aspect] = Layout(kept, len(self.names), aspect)
+        return self._layouts[exclude, aspect].odd(relative(seen, size))
 
     def compare(
         self, seen: PartMap, exclude: frozenset[int], distance: Distance

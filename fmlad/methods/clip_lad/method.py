@@ -9,8 +9,8 @@ CLIP-LAD (anonymous submission to ICLR 2025), training-free:
   corrected: it prints a maximum over the memory where the minimum is meant);
 - both scores together by their Mahalanobis distance (Eq. 4, corrected).
 
-Ours are two more branches: ``count``, objects of each part against the counts of the shots, and
-``declared``, the rules of a prompt set that has any.
+Ours are three more branches: ``count``, objects of each part against the counts of the shots,
+``layout``, their places and sizes, and ``declared``, the rules of a prompt set that has any.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from fmlad.methods.clip_lad.differences import (
     class_maps,
     declared,
     learned,
+    misfits,
+    odd_map,
     rules_map,
     segmentation,
 )
@@ -84,7 +86,7 @@ class ClipLad:
     }
     calibrates_by: ClassVar[Calibrates] = "leave-one-out"
     validation_scales: ClassVar[bool] = True  # as in the paper
-    typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "declared")
+    typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "layout", "declared")
 
     def __init__(self, config: ClipLadConfig | None = None) -> None:
         self.config = config or ClipLadConfig()
@@ -153,6 +155,10 @@ class ClipLad:
             for branch in ("histogram", "count"):
                 maps[branch] = class_maps(seen, comparison, state.classes, branch == "count")
             found += learned(seen, comparison, state.classes, view.size)
+            if "layout" in self.branches:
+                odd = state.classes.odd(seen, view.size, exclude)
+                scores["layout"], maps["layout"] = sum(one.surprise for one in odd), odd_map(odd)
+                found += misfits(odd, state.classes.names, view.size)
         if state.patches is not None:
             patches = self._patches.compare(view, state.patches, exclude)
             scores["patch"], maps["patch"] = patches.score, patches.distances
@@ -182,7 +188,10 @@ class ClipLad:
         if self.config.fusion == "mahalanobis":
             # Copies of a single shot give far too small a scale for patches.
             if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
-                return Mahalanobis.fit(left_out, UNITS, self.config.two_sided)
+                # Where objects lie loosely the shots surprise each other as well.
+                odd = [scores.get("layout", 0.0) for scores in left_out]
+                units = {**UNITS, "layout": max(UNITS["layout"], *odd)}
+                return Mahalanobis.fit(left_out, units, self.config.two_sided)
             return AdaptiveScaling.fit(left_out, BOUNDS, "sum")
         return AdaptiveScaling.fit(left_out, BOUNDS, self.config.fusion)
 

@@ -12,11 +12,18 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from fmlad.backbones.roles import Masks
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.methods.banks.object_memory import ObjectMemory
+from fmlad.methods.banks.object_memory import ObjectMemory, read_together
 from fmlad.methods.banks.parts_model import Deviation, PartsModel
-from fmlad.objects.appearance import COLOUR, FORM, Objects
+from fmlad.objects.appearance import (
+    COLOUR,
+    FORM,
+    Objects,
+    Proposals,
+    describe_proposals,
+)
 from fmlad.objects.arrangement import moved
 from fmlad.objects.consensus import Choices
 
@@ -120,10 +127,10 @@ def test_restored_it_thinks_the_same(memory: ObjectMemory) -> None:
     queries = [arranged(9), arranged(9, PLACES[1:]), heap(9), objects(9, PLACES, kind=8), NOTHING]
     for query in queries:
         assert judged(restored, query) == judged(memory, query)
-    for first, second in zip(memory.choices, restored.choices, strict=True):
-        np.testing.assert_array_equal(first.points, second.points)
-        np.testing.assert_array_equal(first.quality, second.quality)
-        np.testing.assert_array_equal(first.kept, second.kept)
+    for one, other in zip(memory.choices, restored.choices, strict=True):
+        np.testing.assert_array_equal(one.points, other.points)
+        np.testing.assert_array_equal(one.quality, other.quality)
+        np.testing.assert_array_equal(one.kept, other.kept)
 
 
 def test_all_tensors_are_float32() -> None:
@@ -329,3 +336,65 @@ def test_faint_slivers_of_its_colour_do_not_make_a_kind_doubtful() -> None:
     objectness = model.pooled(with_slivers(9)).objectness
     np.testing.assert_array_equal(objectness[: len(PLACES)], 1.0)
     assert objectness[len(PLACES) :].max() < 0.05
+
+
+def page(gaps: int, wholes: int, offered: bool = True) -> Proposals:
+    """Four pairs of dice that touch, of which ``wholes`` are read as one; offered as two as well.
+
+    ``gaps`` moves the pairs, so that no shot is another's copy.
+    """
+    masks, preferred = [], []
+    for number in range(4):
+        top, left = 4 + 14 * number, 4 + 3 * ((number + gaps) % 4)
+        for start, stop, whole in ((0, 8, False), (8, 16, False), (0, 16, True)):
+            mask = np.zeros((64, 64), bool)
+            mask[top : top + 8, left + start : left + stop] = True
+            if whole or number >= wholes or offered:
+                masks.append(mask)
+                preferred.append(whole == (number < wholes))
+    boxes = np.zeros((len(masks), 4), np.float32)
+    found = Masks(np.array(masks), boxes, np.full(len(masks), 0.9, np.float32), np.array(preferred))
+    pixels = np.full((64, 64, 3), 120, np.uint8)
+    return describe_proposals(pixels, found, torch.ones(1, 2, 8, 8))
+
+
+def numbers(shots: list[Proposals]) -> list[int]:
+    return [int(rows.sum()) for rows in read_together(shots, True)]
+
+
+@pytest.mark.parametrize("odd", range(4))
+@pytest.mark.parametrize("wholes", [1, 4])
+def test_one_misread_shot_of_four_is_read_again(odd: int, wholes: int) -> None:
+    shots = [page(number, wholes if number == odd else 0) for number in range(4)]
+    assert numbers(shots) == [8] * 4
+    # The order of the shots does not matter.
+    assert numbers(shots[::-1]) == [8] * 4
+    shots = [page(number, 4 - wholes if number == odd else 4) for number in range(4)]
+    assert numbers(shots) == [4] * 4
+
+
+def test_what_is_not_offered_is_not_read() -> None:
+    shots = [page(number, int(number == 2), offered=False) for number in range(4)]
+    assert numbers(shots) == [8, 8, 7, 8]
+
+
+def test_one_shot_and_none_to_read_it_by() -> None:
+    assert numbers([page(0, 1)]) == [7]
+    assert numbers([]) == []
+
+
+def test_a_shot_left_out_is_read_again_and_a_query_is_not() -> None:
+    shots = [page(number, 0) for number in range(4)]
+    kept = read_together(shots, True)
+    both = list(zip(shots, kept, strict=True))
+    memory = ObjectMemory.learn(
+        [one.objects.rows(rows) for one, rows in both],
+        [Choices.of(one, rows) for one, rows in both],
+        True,
+        False,
+    )
+    # So good a whole that consensus by appearance leaves it.
+    image = page(1, 1)
+    misread = replace(image, quality=np.where(image.areas > 0.02, 1.0, 0.42))
+    assert int(memory.select(misread, frozenset()).sum()) == 7
+    assert int(memory.select(misread, frozenset({1})).sum()) == 8

@@ -66,7 +66,7 @@ def judged(detector: fmlad.Detector, query: Pixels) -> Prediction:
     assert prediction.score >= 0
     assert prediction.anomaly_map.shape == query.shape[:2]
     assert np.isfinite(prediction.anomaly_map).all()
-    assert set(prediction.branch_scores) == {"patch", "histogram", "composition"}
+    assert set(prediction.branch_scores) == {"patch", "histogram", "composition", "combination"}
     parts = prediction.segmentation
     assert parts is not None
     assert parts.labels.shape == query.shape[:2]

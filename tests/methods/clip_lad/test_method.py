@@ -125,7 +125,7 @@ def test_leave_one_out_leaves_out() -> None:
 def test_validation_images_scale_the_branches_too() -> None:
     fitted = Detector.from_shots(NORMAL[:2], prompts=PROMPTS, profile="builtin")
     held = Detector.from_shots(
-        NORMAL[:2], prompts=PROMPTS, profile="builtin", validation=[MISSING, *NORMAL[2:]] * 4
+        NORMAL[:2], prompts=PROMPTS, profile="builtin", validation=[MISSING, *NORMAL[2:]] * 5
     )
     assert held.calibration.source == "validation"
     # Where a third of the normal images lack an object, a wrong count weighs less.

@@ -1,0 +1,1 @@
+"""Plain networks, with shapes in their docstrings; weights are loaded elsewhere."""

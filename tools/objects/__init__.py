@@ -1,0 +1,1 @@
+"""Trains the embedded mask proposer on procedural pictures; see ``train.py``."""
