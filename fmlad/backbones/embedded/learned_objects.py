@@ -38,7 +38,7 @@ LEAST_PIXELS = 12  # on the maps: smaller regions have no shape
 LEAST, SURE = 0.25, 0.6  # rating of a proposal, and of a preferred one
 GAIN = 1.5  # power of the rating: a loose whole must not win by its size
 SAME = 0.8  # intersection over union from which two proposals are one
-MOST = 120  # proposals of an image
+MOST, MOST_ALTERNATIVES = 256, 64  # proposals of an image, and those that are not preferred
 GROUND = 0.5  # share of the image's border from which a region is no object
 HOLDER = 0.5  # mean of the leaf map, of what is covered, below which a region holds others
 NESTED, CLEAR = 0.3, 0.7  # share of a holder up to which, and rating from which it holds an object
@@ -109,14 +109,15 @@ class LearnedProposer:
 def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Masks:
     """Proposals of an image of some ``(height, width)`` in pixels."""
     kept = chosen(tree, visible)
+    taken, most = set(kept), min(MOST, len(kept) + MOST_ALTERNATIVES)
     height, width = tree.basins.shape
     found: list[tuple[float, bool, Ints, Bools]] = []
     order = [(visible[n], True, n) for n in sorted(kept, key=lambda n: -visible[n])]
     rest = np.flatnonzero(proposable(tree) & (np.maximum(visible, whole) > LEAST))
-    others = [(max(visible[n], whole[n]), False, int(n)) for n in rest if int(n) not in set(kept)]
+    others = [(max(visible[n], whole[n]), False, int(n)) for n in rest if int(n) not in taken]
     order += sorted(others, reverse=True)
     for rating, preferred, node in order:
-        if len(found) == MOST:
+        if len(found) == most:
             break
         box, mask = tree.box[node], filled(tree.mask(node))
         if any(_overlap(box, mask, b, m) > SAME for _, _, b, m in found):
