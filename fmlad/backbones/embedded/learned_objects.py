@@ -4,7 +4,7 @@
    weights give maps and affinities (:mod:`fmlad.networks.object_decoder`).
 2. Basins of the maps merge into a tree of regions (:mod:`.region_tree`).
 3. A small network rates every region (:mod:`.region_rating`); the disjoint regions of the largest
-   sum of area times squared rating are preferred, and so are outlines that hold them. Other regions
+   sum of area times a power of the rating are preferred, and so are outlines that hold them. Others
    with a fair rating are returned too: several images together may choose better than one.
 
 Masks have their holes filled. The network was never shown a photograph: its card lies beside its
