@@ -233,8 +233,15 @@ def main() -> None:
             what += f", masks of {arguments.proposer}"
         worlds = " ".join(map(str, arguments.worlds))
         draws = f"{SHOTS} shots, {arguments.draws} seeds"
+        protocol = f"scenes-v1, seed {worlds}, {draws}, {what}"
+        if arguments.objects:  # nothing is fitted
+            proposer = arguments.proposer or "the default"
+            protocol = (
+                f"scenes-v1, seed {worlds}, {arguments.images} images a group, masks "
+                f"{arguments.masks}, proposer {proposer}"
+            )
         keep(
-            arguments.name, f"scenes-v1, seed {worlds}, {draws}, {what}", figures,
+            arguments.name, protocol, figures,
             seeds=range(arguments.draws),
         )  # fmt: skip
     else:

@@ -110,9 +110,10 @@ def add_rating(decoder: Path, weights: Path, store: Store, pictures: range) -> N
     for column, what in enumerate(("visible part", "whole outline")):
         error = np.abs(said[:, column] - wanted[:, column])
         good = wanted[:, column] > 0.5
+        of_good = f"{error[good].mean():.3f}" if good.any() else "none"
         related = np.corrcoef(said[:, column], wanted[:, column])[0, 1]
         print(
-            f"{what}: mean error {error.mean():.3f}, of good regions {error[good].mean():.3f}, "
+            f"{what}: mean error {error.mean():.3f}, of good regions {of_good}, "
             f"correlation {related:.3f}, {len(rows)} regions"
         )
     state |= {f"rating.{name}": tensor for name, tensor in rating.state_dict().items()}

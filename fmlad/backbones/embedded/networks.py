@@ -130,8 +130,8 @@ def lite_stages(device: str) -> LiteStages:
 class LiteStages:
     """What EfficientNet-Lite0 says behind each of its seven stages; frozen, BatchNorms folded.
 
-    The stages of the latest images are kept, so that two roles that look at the same images in turn
-    compute them once.
+    The stages of the latest single image are kept, so that two roles that look at it in turn
+    compute them once; those of a batch would fill the memory.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -156,7 +156,8 @@ class LiteStages:
             else:
                 maps = done[-1]
             done = (*done, self._network.blocks[number](maps))
-        self._latest = images, done
+        if len(images) == 1:
+            self._latest = images, done
         return done[:stages]
 
 
