@@ -9,6 +9,7 @@ from tools.objects.pictures import cables, holders, labels, vessels
 from tools.objects.pictures.canvas import SIDE, Canvas
 from tools.objects.pictures.compounds import prototypes, thing
 from tools.objects.pictures.families import cube, fruit, topdown
+from tools.objects.pictures.fittings import fit
 from tools.objects.pictures.grains import heap, patch
 from tools.objects.pictures.grounds import ground
 from tools.objects.pictures.layout import EVERYWHERE, Cell, scatter, stock
@@ -21,6 +22,8 @@ def scene(rng: Rng) -> Canvas:
     kinds = prototypes(rng, canvas.pixels.mean((0, 1)))
     if chance(rng, 0.08):
         labels.texture_text(canvas)
+    if chance(rng, 0.06):
+        fit(canvas, EVERYWHERE)
     kind = pick(rng, ("free", "held", "special"), (0.38, 0.42, 0.20))
     if kind == "free":
         _free(canvas, kinds)
@@ -81,6 +84,9 @@ def _places(rng: Rng) -> list[Cell]:
             (index % columns + 0.5) * wide,
             (index // columns + 0.5) * tall,
         )
+        if count == 1 and chance(rng, 0.2):  # cut off by the picture's edge, or just not
+            x, y = (SIDE / 2, rng.uniform(0, 0.6) * height) if chance(rng, 0.5) else (x, y)
+            x, y = (SIDE - y, x) if chance(rng, 0.5) else (x, y)
         found.append(Cell(float(x), float(y), float(width), float(height)))
     return found
 
@@ -110,6 +116,8 @@ def _hold(canvas: Canvas, place: Cell, kinds: list[Thing], inner: bool) -> None:
         rooms = labels.parcel(canvas, place)
     else:
         rooms = holders.tray(canvas, place)
+    if rooms and name in ("tray", "card", "plate") and chance(rng, 0.2):
+        fit(canvas, place if chance(rng, 0.7) else rooms[0])
     for room in rooms:
         if min(room.width, room.height) > 70 and not inner and chance(rng, 0.25):
             smaller = replace(room, width=0.75 * room.width, height=0.75 * room.height)

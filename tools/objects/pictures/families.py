@@ -137,6 +137,9 @@ def block(rng: Rng) -> Thing:
                 x = -long + (index + 0.5) * step
                 y0, y1 = sorted((side * deep * 0.95, side * (deep + reach)))
                 parts.insert(0, Part((out.box(x - half, y0, x + half, y1),), pin))
+    if chance(rng, 0.25):  # one end is of another material
+        split, other = rng.uniform(-0.5, 0.7), _contrast(rng, body)
+        parts.append(Part((out.box(split, -deep, long, deep),), other))
     for _ in range(int(rng.integers(0 if legs else 1, 3))):
         parts += _row(rng, body, long, deep)
     if chance(rng, 0.3):  # a lid, a strip or a window across

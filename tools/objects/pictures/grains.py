@@ -10,8 +10,8 @@ from tools.objects.pictures.noise import Array, Rng, chance, colour, fractal, lo
 def _kinds(rng: Rng) -> list[tuple[Array, float, float]]:
     """Colour, size in pixels and slimness of each kind of grain in a heap."""
     kinds = []
-    size = log_uniform(rng, 3, 20)
-    for _ in range(1 if chance(rng, 0.55) else int(rng.integers(2, 4))):
+    size = log_uniform(rng, 3, 20) if chance(rng, 0.6) else log_uniform(rng, 14, 40)
+    for _ in range(1 if chance(rng, 0.5) else int(rng.integers(2, 4))):
         base = colour(rng, value=rng.uniform(0.3, 1.0))
         kinds.append((base, size * rng.uniform(0.6, 1.5), rng.uniform(0.2, 1.0)))
     return kinds
@@ -34,7 +34,11 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
         cover = np.asarray(cv2.erode(cover, np.ones((3, 3), np.uint8)), np.uint8)
     depth = 1 + 0.12 * fractal(rng, window.height, window.width, 40, 2)
     colours = np.full((window.height, window.width, 3), kinds[0][0] * 0.35, np.float32)
-    number = int(min(700, 2.6 * len(ys) / (size * size * 0.6)))
+    loose = size > 12 and chance(rng, 0.5)  # what it lies on is seen between the grains
+    if loose:
+        colours = canvas.pixels[window.slices] * np.float32(rng.uniform(0.5, 1.0))
+        cover[:] = 0
+    number = int(min(700, (1.3 if loose else 2.6) * len(ys) / (size * size * 0.6)))
     at = rng.integers(0, len(ys), number)
     spread, tilt = rng.uniform(0.02, 0.12), rng.uniform(0, 180)
     chaos = 90.0 if chance(rng, 0.8) else 10.0
@@ -42,7 +46,7 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
     tones = rng.normal(0, spread, (number, 1)) + rng.normal(0, 0.02, (number, 3))
     turns = tilt + rng.uniform(-chaos, chaos, number)
     scales = rng.uniform(0.75, 1.25, number)
-    flakes = size > 5 and chance(rng, 0.3)
+    flakes, ringed = size > 5 and chance(rng, 0.3), chance(rng, 0.3)
     bends = rng.uniform(0.6, 1.2, (number, int(rng.integers(3, 7))))
     lift = canvas.light[:2] * 0.12
     palette = np.stack([k[0] for k in kinds])[which]
@@ -63,9 +67,15 @@ def heap(canvas: Canvas, region: Array, height: float = 6.0) -> int:
             continue
         cv2.ellipse(colours, centre, axes, turn, 0, 360, (0.55 * tone).tolist(), -1)
         cv2.ellipse(colours, up, small, turn, 0, 360, tone.tolist(), -1, cv2.LINE_AA)
+        if ringed and min(small) > 4:
+            for share in (0.7, 0.4):
+                ring = (round(share * small[0]), round(share * small[1]))
+                cv2.ellipse(colours, up, ring, turn, 0, 360, (0.8 * tone).tolist(), 1, cv2.LINE_AA)
         cv2.ellipse(cover, centre, axes, turn, 0, 360, 1, -1)
     colours *= depth[..., None]
-    closed = cv2.morphologyEx(cover, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    reach = 5 if size < 12 else int(0.8 * size) | 1  # gaps narrower than a grain belong to it
+    near_by = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    closed = cv2.morphologyEx(cover, cv2.MORPH_CLOSE, near_by)
     soft = cv2.GaussianBlur(closed.astype(np.float32), (0, 0), 0.6)
     return canvas.add(colours, soft, closed.astype(np.float32), window, height=height, stuff=True)
 

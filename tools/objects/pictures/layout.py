@@ -144,7 +144,7 @@ def stock(canvas: Canvas, cell: Cell, kinds: list[Thing], crowd: float) -> None:
     """Fill one cell: empty, one thing, several, or grains."""
     rng = canvas.rng
     short = min(cell.width, cell.height)
-    what = pick(rng, ("none", "one", "some", "heap"), (0.12, 0.45, 0.35, 0.12))
+    what = pick(rng, ("none", "one", "some", "heap"), (0.12, 0.43, 0.32, 0.16))
     if what == "one":
         one(canvas, cell, _choose(canvas, kinds))
     elif what == "some":
