@@ -59,10 +59,10 @@ def _fitting(canvas: Canvas, outline: Array, tone: Array, soft: float, ring: flo
         return
     sharp = fill([outline], window)
     middle = outline.mean(0)
-    colours = np.broadcast_to(near(rng, tone, 0.02), (*sharp.shape, 3)).astype(np.float32)
+    colours: Array = np.broadcast_to(near(rng, tone, 0.02), (*sharp.shape, 3)).astype(np.float32)
     if ring:
         inner = fill([middle + ring * (outline - middle)], window)
-        colours = colours * (1 + rng.uniform(-0.5, 0.4) * inner[..., None])
+        colours = colours * (1 + np.float32(rng.uniform(-0.5, 0.4)) * inner[..., None])
     alpha = np.asarray(cv2.GaussianBlur(sharp, (0, 0), soft), np.float32)
     canvas.add(colours, alpha, sharp, window)
 
