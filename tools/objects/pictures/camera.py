@@ -1,4 +1,4 @@
-"""From the scene's light to stored pixels: exposure, tint, blur, noise, JPEG."""
+"""From the scene's light to stored pixels: exposure, tint, blur, few pixels, noise, JPEG."""
 
 import cv2
 import numpy as np
@@ -33,6 +33,11 @@ def photograph(rng: Rng, pixels: Array) -> Array:  # (SIDE, SIDE, 3) uint8
         light = cv2.cvtColor(cv2.cvtColor(light, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if chance(rng, 0.6):
         light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.3, 1.4))
+    if chance(rng, 0.12):  # enlarged from a few pixels, as scans and thumbnails are
+        few = round(SIDE / rng.uniform(1.5, 6))
+        light = cv2.resize(light, (few, few), interpolation=cv2.INTER_AREA)
+        how = cv2.INTER_CUBIC if chance(rng, 0.5) else cv2.INTER_LINEAR
+        light = np.clip(cv2.resize(light, (SIDE, SIDE), interpolation=how), 0, 1)
     # One field, shifted for each channel: a third of the time of three.
     grain = rng.standard_normal((SIDE, SIDE), dtype=np.float32) * float(rng.choice([0.8, 2.5, 6]))
     shifts = rng.integers(0, SIDE, (3, 2)).tolist()

@@ -181,7 +181,7 @@ def _board(canvas: Canvas) -> None:
 
 
 SPECIAL: tuple[tuple[Callable[[Canvas], None], float], ...] = (
-    (cables.connected, 4.5), (cables.free, 2.0), (labels.page, 1.5), (_board, 1.5),
+    (cables.connected, 4.5), (cables.free, 2.0), (labels.page, 2.5), (_board, 1.5),
     (_dice, 1.5), (_round, 2.0), (_drops, 0.7), (_heaps, 2.0),
 )  # fmt: skip
 
