@@ -18,10 +18,10 @@ from fmlad.backbones.embedded.region_tree import RegionTree
 Floats = npt.NDArray[np.float64]
 QUANTITIES = (
     "log area in pixels", "log share of the image", "covered", "leaf", "boundary", "interior",
-    "border", "outline", "outline of its ellipse", "boundary on its outline", "elongation",
+    "border", "outline", "outline of its ellipse", "ridge on its outline", "elongation",
     "fills its box", "level", "beyond", "outer", "inner", "log basins", "covered of the parent",
     "leaf of the parent", "share of the parent", "level of the parent", "level of its parent",
-    "boundary on the parent's outline", "beyond of the sibling", "covered of the sibling",
+    "ridge on the parent's outline", "beyond of the sibling", "covered of the sibling",
     "distance from the image's centre", "covered of the image",
 )  # fmt: skip
 HIDDEN = 48

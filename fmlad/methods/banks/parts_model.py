@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad.findings import Kind
+from fmlad.methods.banks.composition import Composition
 from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
 from fmlad.objects.arrangement import pairs
 from fmlad.objects.arrays import Floats, Ints
@@ -35,7 +36,6 @@ DOUBTFUL, SURE = 0.3, 0.7  # mean objectness of a group that makes its members' 
 UNSURE = 0.02  # chance from which an object may as well belong elsewhere
 UNKNOWN_LAWFUL = 0.9  # prior belief that the count of unknown objects follows a law: mostly none
 LAW = 0.5  # belief in a law from which a part serves as a landmark
-PRIOR_WEIGHT = 2.0  # the typical spread of all parts counts for this many shots
 
 
 @dataclass(frozen=True)
@@ -371,36 +371,3 @@ def _embedding(objects: Objects, rows: Ints) -> Floats:
 def _log_area(sizes: Floats) -> float:
     """Log of the sum of areas given as ``appearance[:, SIZE]``."""
     return float(np.logaddexp.reduce(sizes * SIZE_UNIT))
-
-
-class Composition:
-    """Mean embeddings of every part in every shot that has it."""
-
-    def __init__(self, memory: Sequence[Floats], unit: float) -> None:
-        """Remembers ``(k_j, C)`` per part, one row a shot that has it; ``k_j`` may be 0.
-
-        ``unit`` > 0 is the spread where the shots have none, and four times the least.
-        """
-        self._memory = list(memory)
-        gaps = [_left_out(vectors) for vectors in self._memory]
-        known = np.concatenate([g for g in gaps if len(g)]) if any(map(len, gaps)) else np.ones(0)
-        typical = max(float(np.mean(known)) if len(known) else unit, 0.25 * unit)
-        self._units = [
-            (PRIOR_WEIGHT * typical + float(g.sum())) / (PRIOR_WEIGHT + len(g)) for g in gaps
-        ]
-
-    def distance(self, part: int, embedding: Floats) -> float:
-        """To the nearest shot's, in units of the distance between shots for this part."""
-        memory = self._memory[part]
-        if len(memory) == 0:
-            return 0.0
-        return float(np.linalg.norm(memory - embedding, axis=1).min() / self._units[part])
-
-
-def _left_out(memory: Floats) -> Floats:
-    """Distance of each vector to the nearest other one; empty for fewer than two."""
-    if len(memory) < 2:
-        return np.zeros(0)
-    gaps = np.linalg.norm(memory[:, None] - memory[None], axis=-1)
-    np.fill_diagonal(gaps, np.inf)
-    return np.asarray(gaps.min(1), dtype=np.float64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmlad.methods.banks.parts_model import PRIOR_WEIGHT, Composition
+from fmlad.methods.banks.composition import PRIOR_WEIGHT, Composition
 
 
 def vectors(spread: float, count: int = 4, seed: int = 0, middle: float = 0.0) -> np.ndarray:
