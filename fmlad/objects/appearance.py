@@ -110,7 +110,8 @@ def describe_proposals(pixels: npt.NDArray[np.uint8], masks: Masks, level: Tenso
     preferred = _not_covered(kept) if masks.preferred is None else masks.preferred[good]
     shared = _shared_pixels(kept[:, ::2, ::2])
     areas, chosen = kept.mean(axis=(1, 2)), masks.preferred is not None
-    return Proposals(found.objects, good, quality, areas, shared, preferred, chosen)
+    border = np.asarray(kept[:, [0, -1]].any((1, 2)) | kept[:, :, [0, -1]].any((1, 2)))
+    return Proposals(found.objects, good, quality, areas, shared, preferred, border, chosen)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Proposals:
         areas: float64 ``(n,)``, shares of the image.
         shared: float64 ``(n, n)``, pixels in common, on a grid of half the resolution.
         preferred: bool ``(n,)``: the mask proposer's own choice, or what smaller ones do not cover.
+        border: bool ``(n,)``: what touches the image's border.
         chosen: Whether it was the proposer's own, no two of which exclude each other.
     """
 
@@ -133,6 +135,7 @@ class Proposals:
     areas: Floats
     shared: Floats
     preferred: Bools
+    border: Bools
     chosen: bool = True
 
     def taken(self, which: Bools, masks: Masks) -> MaskedObjects:

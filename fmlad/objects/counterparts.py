@@ -25,14 +25,14 @@ def counterparts(one: Objects, other: Objects) -> Ints:
     partner = np.full(len(one), NOBODY, np.int64)
     if not len(one) or not len(other):
         return partner
-    gaps = distances(_points(one), _points(other))
+    gaps = distances(form_and_place(one), form_and_place(other))
     rows, columns = linear_sum_assignment(np.minimum(gaps, FAR) ** 2)
     near = gaps[rows, columns] < FAR
     partner[rows[near]] = columns[near]
     return partner
 
 
-def _points(objects: Objects) -> Floats:
-    """Form and place, ``(n, 5)``."""
+def form_and_place(objects: Objects) -> Floats:
+    """Points ``(n, 5)``: form and place, one unit apart where two are hardly counterparts."""
     form = objects.appearance[:, [SIZE, ELONGATION, SOLIDITY]] / FORM_UNIT
     return np.concatenate([form, objects.places / NEAR], axis=1)

@@ -16,7 +16,8 @@ import numpy as np
 
 from fmlad.objects.appearance import Proposals
 from fmlad.objects.arrays import Bools, Floats
-from fmlad.objects.consensus import Choices, excluding, inside
+from fmlad.objects.choices import Choices
+from fmlad.objects.nesting import excluding, inside
 
 SUPPORT = 0.6  # share of similar proposals kept by the others, from which one may be taken
 PRICE = 0.25  # nats that another reading costs, however good its proposals are

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fmlad.backbones.roles import Masks
 from fmlad.objects.appearance import Objects, Proposals, describe_proposals
-from fmlad.objects.consensus import Choices, consensus, excluding, select
+from fmlad.objects.choices import Choices
+from fmlad.objects.consensus import consensus, select
+from fmlad.objects.nesting import excluding
 
 GRID = 48
 Rectangle = tuple[int, int, int, int]  # rows from, to, columns from, to
@@ -45,7 +47,7 @@ def no_offers() -> Proposals:
     )
     nothing = np.zeros(0)
     numbers = np.zeros(0, np.int64)
-    return Proposals(objects, numbers, nothing, nothing, np.zeros((0, 0)), np.zeros(0, bool))
+    return Proposals(objects, numbers, nothing, nothing, np.zeros((0, 0)), *[np.zeros(0, bool)] * 2)
 
 
 def pin(top: int, left: int, whole: bool) -> tuple[list[Rectangle], list[bool]]:
@@ -143,11 +145,11 @@ def test_nothing_on_offer() -> None:
     none = Choices.of(nothing, nothing.preferred)
     assert image_of(select(something, none)) == WHOLES
     assert len(select(nothing, Choices.of(something, something.preferred))) == 0
-    np.testing.assert_array_equal(none.share_kept(np.zeros((3, 6))), [0.5] * 3)
+    np.testing.assert_array_equal(none.share_kept(np.zeros((3, 7))), [0.5] * 3)
 
 
 def test_usual_is_the_share_taken_of_what_looks_alike() -> None:
-    points = np.zeros((10, 6))
+    points = np.zeros((10, 7))
     kinds = Choices(points, np.ones(10), np.arange(10) < 9)
     assert kinds.share_kept(np.zeros((1, 6)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
     assert kinds.share_kept(np.full((1, 6), 50.0))[0] == pytest.approx(0.5)  # nothing like it

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from fmlad.objects.appearance import Proposals
-from fmlad.objects.consensus import Choices, excluding
+from fmlad.objects.choices import Choices
+from fmlad.objects.nesting import excluding
 from fmlad.objects.rereading import reread
 from tests.objects.test_consensus import no_offers, pin, pins, proposals
 

@@ -32,7 +32,7 @@ from fmlad.methods.banks.object_memory import ObjectMemory, read_together
 from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Choices
+from fmlad.objects.choices import Choices
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
@@ -179,7 +179,7 @@ class Banks:
         proposals = [view_proposals(view) for view in views]
         kept = list(zip(proposals, read_together(proposals, self.config.hierarchy), strict=True))
         objects = [one.objects.rows(rows) for one, rows in kept]
-        choices = [Choices.of(one, rows) for one, rows in kept]
+        choices = [Choices.distinct(one, rows) for one, rows in kept]
         return ObjectMemory.learn(objects, choices, self.config.hierarchy, self.config.place)
 
     def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:

@@ -19,10 +19,11 @@ from fmlad.methods.banks.parts_model import LEAST, Deviation, PartsModel
 from fmlad.objects.appearance import Objects, Proposals
 from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, moved
 from fmlad.objects.arrays import Bools, Floats
-from fmlad.objects.consensus import Choices, consensus, select
+from fmlad.objects.choices import Choices
+from fmlad.objects.consensus import consensus, select
 from fmlad.objects.rereading import reread
 
-CHOICE_COLUMNS = 8  # point, quality, kept
+CHOICE_COLUMNS = 9  # point, quality, kept
 
 # Least share of inliers, and their number: between shots, where nothing is wrong, and for a query,
 # which may lack some. Heaps of six objects reach 0.75 by chance (ours).
@@ -253,7 +254,7 @@ def read_together(proposals: Sequence[Proposals], hierarchy: bool) -> list[Bools
             if index != number
         ]
         model = PartsModel([other.objects.rows(known) for other, known in others], None, hierarchy)
-        choices = Choices.together([Choices.of(other, known) for other, known in others])
+        choices = Choices.together([Choices.distinct(other, known) for other, known in others])
         read.append(read_again(one, rows, choices, model))
     return read
 

@@ -25,7 +25,7 @@ from fmlad.objects.appearance import (
     describe_proposals,
 )
 from fmlad.objects.arrangement import moved
-from fmlad.objects.consensus import Choices
+from fmlad.objects.choices import Choices
 
 Floats = npt.NDArray[np.float64]
 PLACES = np.array([[-0.6, -0.4], [0.1, -0.5], [0.6, -0.3], [-0.5, 0.4], [0.0, 0.2], [0.6, 0.5]])
@@ -64,7 +64,8 @@ def heap(seed: int) -> Objects:
 
 
 def kinds(of: Objects) -> Choices:
-    points = np.concatenate([of.appearance[:, COLOUR[:3]], of.appearance[:, FORM]], axis=1)
+    columns = [of.appearance[:, COLOUR[:3]], of.appearance[:, FORM], np.zeros(len(of))]
+    points = np.column_stack(columns)
     return Choices(rounded(points), rounded(np.full(len(of), 0.9)), np.ones(len(of), bool))
 
 
