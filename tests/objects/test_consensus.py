@@ -151,10 +151,10 @@ def test_nothing_on_offer() -> None:
 def test_usual_is_the_share_taken_of_what_looks_alike() -> None:
     points = np.zeros((10, 7))
     kinds = Choices(points, np.ones(10), np.arange(10) < 9)
-    assert kinds.share_kept(np.zeros((1, 6)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
-    assert kinds.share_kept(np.full((1, 6), 50.0))[0] == pytest.approx(0.5)  # nothing like it
+    assert kinds.share_kept(np.zeros((1, 7)))[0] == pytest.approx((9 + 0.5) / (10 + 1))
+    assert kinds.share_kept(np.full((1, 7), 50.0))[0] == pytest.approx(0.5)  # nothing like it
     faint = Choices(points, np.full(10, 0.01), kinds.kept)
-    assert abs(faint.share_kept(np.zeros((1, 6)))[0] - 0.5) < 0.1
+    assert abs(faint.share_kept(np.zeros((1, 7)))[0] - 0.5) < 0.1
 
 
 def test_a_holder_and_its_contents_are_both_taken() -> None:
