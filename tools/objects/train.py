@@ -126,9 +126,9 @@ def _checkpoint(arguments: argparse.Namespace, rank: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pictures", type=int, default=5000, help="that train the decoder")
-    parser.add_argument("--steps", type=int, default=5500, help=f"of {BATCH} crops a process")
-    parser.add_argument("--rated", type=int, default=1000, help="further pictures, for the rating")
+    parser.add_argument("--pictures", type=int, default=6000, help="that train the decoder")
+    parser.add_argument("--steps", type=int, default=6500, help=f"of {BATCH} crops a process")
+    parser.add_argument("--rated", type=int, default=1200, help="further pictures, for the rating")
     parser.add_argument("--start", type=Path, help="decoder weights to go on from")
     parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
     parser.add_argument("--processes", type=int, default=2)

@@ -35,14 +35,15 @@ LONGEST = 512  # px of the longer side that the network sees, as the feature ext
 BORDER = 16  # px mirrored around the image, as the feature extractor does
 WEIGHTS_FILE = Path(__file__).with_name("weights") / "objects.safetensors"
 LEAST_PIXELS = 12  # on the maps: smaller regions have no shape
-LEAST, SURE = 0.25, 0.6  # rating of a proposal, and of a preferred one
+LEAST, SURE = 0.25, 0.55  # rating of a proposal, and of a preferred one
 GAIN = 1.5  # power of the rating: a loose whole must not win by its size
+QUALITY = 0.7  # power of the rating that makes a score: a region of overlap 0.7 is an object
 SAME = 0.8  # intersection over union from which two proposals are one
 MOST, MOST_ALTERNATIVES = 256, 64  # proposals of an image, and those that are not preferred
 GROUND = 0.5  # share of the image's border from which a region is no object
 HOLDER = 0.5  # mean of the leaf map, of what is covered, below which a region holds others
-NESTED, CLEAR = 0.3, 0.7  # share of a holder up to which, and rating from which it holds an object
-WHOLE = 0.5  # rating of an outline that holds others from which it is preferred
+NESTED, CLEAR = 0.3, 0.6  # share of a holder up to which, and rating from which it holds an object
+WHOLE = 0.6  # rating of an outline that holds others from which it is preferred
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -133,7 +134,7 @@ def masks_of(tree: RegionTree, visible: Floats, whole: Floats, size: Any) -> Mas
         masks[index, top:bottom, left:right] = mask
         boxes[index] = left, top, right, bottom
     boxes *= np.array([size[1] / width, size[0] / height] * 2, np.float32)
-    scores = np.array([one[0] for one in found], np.float32)
+    scores = np.array([one[0] ** QUALITY for one in found], np.float32)
     return Masks(masks, boxes, scores, np.array([one[1] for one in found], bool))
 
 
