@@ -81,7 +81,11 @@ BENCHMARKS = (
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.cost", ("cost",)),
     Benchmark("benchmarks.dice", ("dice",), (PHOTOGRAPHS,)),
-    Benchmark("benchmarks.scenes --images 20 --seeds 5", ("scenes",)),
+    Benchmark("benchmarks.scenes --worlds 0 3 --images 20", ("scenes",)),
+    Benchmark(
+        "benchmarks.scenes --worlds 0 3 --images 20 --masks truth --name scenes-truth",
+        ("scenes-truth",),
+    ),
     Benchmark(
         "benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations",
         ("scenes-ablations",),

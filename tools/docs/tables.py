@@ -141,28 +141,32 @@ def dice() -> list[str]:
 
 
 def scenes() -> list[str]:
-    """Scenes: what each bank gives alone and together, by category and on the average."""
-    found = figures("scenes")
+    """Scenes: what each bank gives alone and together, and with true masks."""
+    found, known = figures("scenes"), figures("scenes-truth")
     ways = {
         "patch": "patch",
         "histogram": "histogram",
         "composition": "composition",
-        "fused": "all three",
+        "combination": "combination",
+        "fused": "all banks",
+        "worst draw": "all banks, worst draw",
         "sum": "their sum (PSAD)",
-        "unscaled": "unscaled",
     }
-    rows = sorted({key.partition(":")[0] for key in found} - {"mean"})
     first = {k: found[f"mean: first finding: {k}"] for k in ("kind", "place", "kind and place")}
+    rows = [
+        *((name, *(pair(found, f"{name}: {w}") for w in ways)) for name in _categories(found)),
+        ("mean", *(pair(found, f"mean: {w}") for w in ways)),
+        ("mean, true masks", *(pair(known, f"mean: {w}") for w in ways)),
+    ]
     return [
-        "**Scenes**, AUROC logical / structural:",
+        "**Scenes**, AUROC logical / structural; the last row has the true masks in place of the",
+        "proposals:",
         origin(content("scenes")),
+        origin(content("scenes-truth")),
         "",
-        *table(
-            f"| | {' | '.join(ways.values())} |",
-            ((name, *(pair(found, f"{name}: {way}") for way in ways)) for name in (*rows, "mean")),
-        ),
+        *table(f"| | {' | '.join(ways.values())} |", rows),
         "",
-        "With all three banks, of the logical anomalies "
+        "With all banks, of the logical anomalies "
         f"{found['mean: detected logical']:.0%} are called anomalous, and so are "
         f"{found['mean: false alarms']:.0%} of the normal images;",
         f"of those detected the first finding is of the right kind in {first['kind']:.0%}, in the "
