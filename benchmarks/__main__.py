@@ -81,10 +81,15 @@ BENCHMARKS = (
     Benchmark("""benchmarks.pcb --option 'banks=["patch"]'""", (), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.cost", ("cost",)),
     Benchmark("benchmarks.dice", ("dice",), (PHOTOGRAPHS,)),
+    Benchmark("benchmarks.dice --draws 20 --name dice-draws", ("dice-draws",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.scenes --worlds 0 3 --images 20", ("scenes",)),
     Benchmark(
         "benchmarks.scenes --worlds 0 3 --images 20 --masks truth --name scenes-truth",
         ("scenes-truth",),
+    ),
+    Benchmark(
+        "benchmarks.scenes --worlds 0 3 --images 20 --masks sam-like --name scenes-sam-like",
+        ("scenes-sam-like",),
     ),
     Benchmark(
         "benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations",

@@ -56,14 +56,19 @@ def scene_counts(train: int, tests: int) -> dict[str, int]:
     return {"train": train, "validation": 0, **dict.fromkeys(groups, tests)}
 
 
-def builtin_backbones(proposer: str | None = None) -> BackboneSet:
-    """The embedded feature extractor and mask proposer, or another one; nothing cached on disk."""
+def builtin_backbones(proposer: str | None = None, method: str = "banks") -> BackboneSet:
+    """A method's own extractor and proposer on ``builtin``; nothing cached on disk.
+
+    ``proposer`` takes the place of the method's.
+    """
     from fmlad import profiles
+    from fmlad.methods.registry import method_class
     from fmlad.views import BackboneSet
 
     override = {"mask_proposer": proposer} if proposer else None
     roles = ("feature_extractor", "mask_proposer")
-    chosen = profiles.resolve(roles, "builtin", override=override)
+    declared = method_class(method).declared.get("builtin")
+    chosen = profiles.resolve(roles, "builtin", declared, override)
     return BackboneSet(profiles.load_backbones(chosen, "cpu"))
 
 

@@ -91,7 +91,7 @@ class Known:
 def matching(world: int, images: int) -> dict[str, Any]:
     """Precision, recall and F1 by category, descriptor and way of matching."""
     figures: dict[str, Any] = {}
-    through = builtin_backbones()
+    through = builtin_backbones(method="sam-lad")
     for name in SCENE_CATEGORIES:
         train = [Known(through, name, world, "train", index) for index in range(8)]
         tests = [Known(through, name, world, "test", index) for index in range(images)]
@@ -135,7 +135,7 @@ def matching(world: int, images: int) -> dict[str, Any]:
 
 def digits(seed: int, shots: tuple[int, ...], options: dict[str, Any]) -> dict[str, float]:
     """AUROC of one seed by number of shots: all anomalies, and each kind."""
-    through = builtin_backbones()
+    through = builtin_backbones(method="sam-lad")
     train = [
         through.view(render_digits(seed, "train", index).image, str(index))
         for index in range(max(shots))
@@ -220,7 +220,7 @@ def cost() -> dict[str, Any]:
     with torch.inference_mode():
         forward = median(lambda: model(pixel_values=pixels))
     figures["DINOv2-S forward at 448 px, s"] = round(forward, 3)
-    through = builtin_backbones()
+    through = builtin_backbones(method="sam-lad")
     aligns: tuple[tuple[Align, str], ...] = (
         ("box", "descriptors, matching and measurement"),
         ("none", "the paper's steps alone"),
@@ -321,7 +321,7 @@ def main() -> None:
             if not a.tuning:
                 keep(name, protocol, now, seeds=kept_seeds, finished=False)
 
-        figures = ablation(builtin_backbones(), a.root, world, figures, record)
+        figures = ablation(builtin_backbones(method="sam-lad"), a.root, world, figures, record)
     else:
         protocol = f"random weights, {torch.get_num_threads()} threads, medians"
         figures = cost()

@@ -80,11 +80,11 @@ def in_place(found: Box | None, truth: Box) -> bool:
 
 def open_all(
     name: str, root: Path, counts: dict[str, int], world: int, masks: Source = "proposed",
-    proposer: str | None = None,
+    proposer: str | None = None, method: str = "banks",
 ) -> Opened:  # fmt: skip
     """Training views, test views by group, and where the truths of logical anomalies are."""
     folder = make_scenes(root / f"{name}-{world}-{counts['test_good']}", name, world, counts)
-    backbone_set = builtin_backbones(proposer)
+    backbone_set = builtin_backbones(proposer, method)
     if masks != "proposed":
         known = SceneMasks(masks)
         for scene in rendered(name, counts, world):
@@ -213,7 +213,10 @@ def main() -> None:
     def figures_of(name: str, world: int) -> dict[str, float]:
         if arguments.objects:
             return objects(name, counts, world, arguments.masks, arguments.proposer)
-        opened = open_all(name, arguments.root, counts, world, arguments.masks, arguments.proposer)
+        opened = open_all(
+            name, arguments.root, counts, world, arguments.masks, arguments.proposer,
+            arguments.method,
+        )  # fmt: skip
         if arguments.ablations:
             return ablations(opened, arguments.draws, options)
         return category(opened, arguments.draws, options, arguments.method)
