@@ -136,6 +136,44 @@ def test_a_choice_beside_none_is_left_to_its_proposer() -> None:
     assert [image_of(taken) for taken in found] == [WHOLES] * 4
 
 
+def test_without_a_choice_a_label_stays_beside_its_bottle_but_a_half_does_not() -> None:
+    bottle: Rectangle = (4, 44, 12, 36)
+    label: Rectangle = (14, 34, 14, 34)  # too large a part of it for a small thing in a holder
+    shots = [proposals([bottle, label], None) for _ in range(4)]
+    assert excluding(shots[0]).any()
+    assert [image_of(taken) for taken in consensus(shots)] == [{0, 1}] * 4
+    halves: list[Rectangle] = [(4, 24, 12, 36), (24, 44, 12, 36)]
+    cut = [proposals([bottle, *halves], None) for _ in range(4)]
+    assert [image_of(taken) for taken in consensus(cut)] == [{0}] * 4
+
+
+def test_without_a_choice_what_keeps_its_place_recurs() -> None:
+    # Another look and nearly another form in each image, but in one place; crumbs move.
+    shots = [
+        proposals([(10, 20 + number, 10, 34 - 2 * number), CRUMBS[1][0]], None)
+        if number % 2
+        else proposals([(10, 20 + number, 10, 34 - 2 * number)], None)
+        for number in range(4)
+    ]
+    assert [0 in image_of(taken) for taken in consensus(shots)] == [True] * 4
+    assert [1 in image_of(taken) for taken in consensus(shots)] == [False] * 4
+
+
+def test_what_touches_the_border_is_unlike_what_does_not() -> None:
+    inner, cut_off = proposals([(10, 16, 10, 34)], [True]), proposals([(0, 6, 10, 34)], [True])
+    kept = Choices.together([Choices.of(inner, np.array([True]))] * 4)
+    assert kept.share_kept(Choices.of(inner, inner.preferred).points)[0] > 0.85
+    assert kept.share_kept(Choices.of(cut_off, cut_off.preferred).points)[0] < 0.7
+    np.testing.assert_array_equal(cut_off.border, [True])
+
+
+def test_another_outline_of_a_thing_that_was_kept_does_not_speak_against_it() -> None:
+    image = proposals([(10, 20, 10, 30), (10, 20, 10, 29), (30, 40, 10, 30)], [True, False, False])
+    distinct = Choices.distinct(image, image.preferred)
+    np.testing.assert_array_equal(distinct.kept, [True, False])  # the other outline is gone
+    assert len(Choices.of(image, image.preferred).kept) == 3
+
+
 def test_nothing_on_offer() -> None:
     nothing, something = no_offers(), pins(True)
     assert [len(taken) for taken in consensus([nothing, nothing])] == [0, 0]
@@ -204,7 +242,7 @@ def drawn_offers(drawn: list[tuple[int, int, int, int, int]]) -> Proposals:
 
 @settings(deadline=None, max_examples=60)
 @given(rectangles_anywhere, rectangles_anywhere)
-def testexcluding_are_never_taken_together(
+def test_excluding_ones_are_never_taken_together(
     one: list[tuple[int, int, int, int, int]], other: list[tuple[int, int, int, int, int]]
 ) -> None:
     images = [drawn_offers(one), drawn_offers(other), drawn_offers(one[::-1])]

@@ -5,6 +5,8 @@ import pytest
 
 from tools.objects.pictures import SIDE, Picture, picture
 from tools.objects.pictures.canvas import Canvas, Window, fill
+from tools.objects.pictures.fittings import fit
+from tools.objects.pictures.layout import Cell
 from tools.objects.pictures.outlines import box, circle
 from tools.objects.pictures.surface import paint
 from tools.objects.pictures.things import Part, Thing, draw
@@ -90,6 +92,18 @@ def test_what_lies_on_a_holder_is_one_layer_below_and_what_sticks_out_is_not() -
     assert canvas.layers[:, 160, 120].tolist() == [below, inside, 0]
     assert canvas.layers[:, 160, 258].tolist() == [across, 0, 0]
     assert canvas.holders == {below}
+
+
+def test_fittings_lie_in_their_cell_and_are_seen() -> None:
+    plain = np.full((SIDE, SIDE, 3), 0.6, np.float32)
+    for seed in range(8):
+        canvas = Canvas(np.random.default_rng(seed), plain.copy())
+        fit(canvas, Cell(160, 160, 240, 120))
+        made = canvas.layers[0] > 0
+        assert len(numbers(canvas.layers[0])) == canvas.count > 0
+        assert not made[:, :24].any()
+        assert not made[:84].any()
+        assert np.abs(canvas.pixels - plain)[made].mean() > 0.05
 
 
 def test_a_circle_has_its_area() -> None:
