@@ -21,8 +21,8 @@ OF_PARTS = ("histogram", "composition", "combination")
 # beyond chance, twice the oddest patch of the shots.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "histogram": (1.0, 6.0),
-    "composition": (2.0, 8.0),
-    "combination": (1.0, 6.0),
+    "composition": (6.0, 24.0),
+    "combination": (1.5, 6.0),
 }
 OF_COUNTS = ("histogram", "combination")  # scaled by the mean of the left-out shots' scores
 
