@@ -88,10 +88,6 @@ BENCHMARKS = (
         ("scenes-truth",),
     ),
     Benchmark(
-        "benchmarks.scenes --worlds 0 3 --images 20 --masks sam-like --name scenes-sam-like",
-        ("scenes-sam-like",),
-    ),
-    Benchmark(
         "benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations",
         ("scenes-ablations",),
     ),

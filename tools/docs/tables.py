@@ -146,8 +146,8 @@ def dice() -> list[str]:
 
 
 def scenes() -> list[str]:
-    """Scenes: what each bank gives alone and together, and with other masks."""
-    found, known, like = (figures(f"scenes{of}") for of in ("", "-truth", "-sam-like"))
+    """Scenes: what each bank gives alone and together, and with true masks."""
+    found, known = figures("scenes"), figures("scenes-truth")
     ways = {
         "patch": "patch",
         "histogram": "histogram",
@@ -162,14 +162,12 @@ def scenes() -> list[str]:
         *((name, *(pair(found, f"{name}: {w}") for w in ways)) for name in _categories(found)),
         ("mean", *(pair(found, f"mean: {w}") for w in ways)),
         ("mean, true masks", *(pair(known, f"mean: {w}") for w in ways)),
-        ("mean, masks as of SAM", *(pair(like, f"mean: {w}") for w in ways)),
     ]
     return [
-        "**Scenes**, AUROC logical / structural; the last two rows have, in place of the proposals,",
-        "the true masks, and what SAM's generator might make of those:",
+        "**Scenes**, AUROC logical / structural; the last row has the true masks in place of the",
+        "proposals:",
         origin(content("scenes")),
         origin(content("scenes-truth")),
-        origin(content("scenes-sam-like")),
         "",
         *table(f"| | {' | '.join(ways.values())} |", rows),
         "",

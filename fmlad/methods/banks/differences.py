@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fmlad.findings import Kind
 from fmlad.memory.change import changed
+from fmlad.methods.banks.config import BOUNDS
 from fmlad.methods.banks.object_memory import Framed
 from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
@@ -63,7 +64,9 @@ class Scene:
 def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Difference]:
     """Differences, highest score first; deviations about the same objects become one."""
     kept: list[Deviation] = []
+    # Banks have units of their own: their least scales make them comparable.
     left = [deviation for deviation in deviations if deviation.reported]
+    left.sort(key=lambda deviation: -deviation.score / BOUNDS[deviation.branch][0])
     while left and len(kept) < MOST:
         first = left[0]
         same = [d for d in left if d is first or _about_the_same(d, first, scene)]
@@ -177,14 +180,19 @@ def _overlap(one: Sequence[int] | Ints, other: Sequence[int] | Ints) -> float:
 
 
 def _paired(deviations: list[Deviation], scene: Scene) -> list[Difference]:
-    """A missing and an extra object in its place, or similar to it, are one replaced object."""
+    """A missing and an extra object in its place, or similar to it, are one replaced object.
+
+    So are a missing one and one in its place whose size or colour goes with nothing in the shots.
+    """
     found: list[Difference] = []
     used: set[int] = set()
     for number, missing in enumerate(deviations):
         if missing.kind != "missing" or not missing.absent or number in used:
             continue
         for index, extra in enumerate(deviations):
-            if extra.kind != "extra" or index in used or not extra.rows or number in used:
+            another = extra.kind == "extra" and extra.rows
+            changed_one = extra.branch == "combination" and len(extra.rows) == 1
+            if not (another or changed_one) or index in used or number in used:
                 continue
             kind = _replaced(missing, extra, scene)
             if kind is not None:
@@ -232,7 +240,9 @@ def _difference(
     if observed is not None and kind in ("missing", "extra"):
         observed = float(round(observed))
     text = _sentence(deviation, scene, kind, name, instead)
-    score = max(deviation.score, instead.score if instead else 0.0)
+    score = deviation.score
+    if instead is not None and instead.branch == deviation.branch:  # else in other units
+        score = max(score, instead.score)
     return Difference(kind, name, expected, observed, box, score, text, deviation.branch)
 
 
