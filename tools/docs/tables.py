@@ -131,7 +131,7 @@ def dice() -> list[str]:
     }
     return [
         "**Real logical anomalies**: dice, rule 'exactly six' against 3, 4, 5, 7, 8, 9",
-        "and 10 dice, AUROC (mean and spread) of 5 draws of shots; last of 20 draws, and the worst:",
+        "and 10 dice, AUROC (mean and spread) of 5 draws of shots, and of 20 with the worst:",
         origin(content("dice")),
         origin(content("dice-draws")),
         "",
