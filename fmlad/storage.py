@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
 
-FORMAT = 3  # 1 and 2 were never released: other tensors
+FORMAT = 4  # 1 to 3 were never released: other tensors
 MANIFEST, STATE = "detector.json", "state.safetensors"
 THUMBNAIL = r"shots/\d{3,}\.jpg"  # as _thumbnail_names writes them
 THUMBNAIL_SIDE = 160  # px of the longer side

@@ -20,7 +20,7 @@ from fmlad.objects.appearance import Proposals
 from fmlad.objects.arrays import Bools, Floats
 from fmlad.objects.choices import OF_FORM, Choices, similarity
 from fmlad.objects.counterparts import form_and_place
-from fmlad.objects.nesting import contents, excluding, inside, pieces_of
+from fmlad.objects.nesting import excluding, excluding_but_contents, inside, pieces_of
 
 TRUST = 1.0  # natural log of what a proposal gains where all similar ones were kept, or loses
 MARGIN = 1.2  # factor by which a change must gain: the proposer's choice is the default
@@ -55,10 +55,11 @@ def select(proposals: Proposals, choices: Choices, start: Bools | None = None) -
     points = Choices.of(proposals, proposals.preferred).points
     share_kept = choices.share_kept(points)
     value = _value(proposals, share_kept)
-    rivals = excluding(proposals)
-    if not proposals.chosen:
+    if proposals.chosen:
+        rivals = excluding(proposals)
+    else:
         support = choices.support(points)
-        rivals &= ~contents(proposals, support > CERTAIN)
+        rivals = excluding_but_contents(proposals, support > CERTAIN)
         if start is None:
             known = (share_kept > DROPPED) | ((share_kept > UNHEARD) & (support > CERTAIN))
             start = _best(value, rivals, known)
@@ -104,7 +105,7 @@ def _start(images: Sequence[Proposals]) -> list[Bools]:
             for other in others
         ]
         votes: Floats = np.mean(nearest, axis=0)
-        rivals = excluding(one) & ~contents(one, votes > CERTAIN)
+        rivals = excluding_but_contents(one, votes > CERTAIN)
         best = _best(_value(one, votes), rivals, votes > RECURS)
         found.append(one.preferred if one.chosen else best)
     return [

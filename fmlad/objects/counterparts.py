@@ -33,6 +33,6 @@ def counterparts(one: Objects, other: Objects) -> Ints:
 
 
 def form_and_place(objects: Objects) -> Floats:
-    """Points ``(n, 5)``: form and place, one unit apart where two are hardly counterparts."""
+    """Points ``(n, 5)``: form in ``FORM_UNIT`` and place in ``NEAR``."""
     form = objects.appearance[:, [SIZE, ELONGATION, SOLIDITY]] / FORM_UNIT
     return np.concatenate([form, objects.places / NEAR], axis=1)

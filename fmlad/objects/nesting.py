@@ -30,26 +30,28 @@ def inside(proposals: Proposals) -> Bools:
     return np.asarray(proposals.shared / sizes[None] > INSIDE)
 
 
-def contents(proposals: Proposals, likely: Bools) -> Bools:
-    """Which proposals, ``(n, n)``, may be a thing and what lies on it.
-
-    ``likely``: bool ``(n,)``: which may lie on another.
+def excluding_but_contents(proposals: Proposals, likely: Bools) -> Bools:
+    """Which exclude each other, ``(n, n)``, where a large thing and what lies on it do not.
 
     A label on a bottle is there in every image. So are a pin's head and shaft, but these are all
     that there is of the pin.
+
+    Args:
+        proposals: Of an image.
+        likely: bool ``(n,)``: which may lie on another.
     """
+    rivals = excluding(proposals)
     ratio = proposals.areas[None] / np.maximum(proposals.areas[:, None], 1e-12)
     on = inside(proposals) & (ratio < CONTENTS) & likely[None]
-    exclude = excluding(proposals)
     on &= (proposals.areas > ROOMY)[:, None]
     for whole in np.flatnonzero(on.any(1)):
         covered, kept = 0.0, np.zeros(len(likely), bool)
         for piece in sorted(np.flatnonzero(on[whole]), key=lambda row: -proposals.areas[row]):
-            if not (exclude[piece] & kept).any():
+            if not (rivals[piece] & kept).any():
                 kept[piece] = True
                 covered += ratio[whole, piece]
         on[whole] &= covered < TILED
-    return np.asarray(on | on.T)
+    return np.asarray(rivals & ~(on | on.T))
 
 
 def pieces_of(row: int, rivals: Bools, within: Bools, kept: Bools, value: Floats) -> list[int]:

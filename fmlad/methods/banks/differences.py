@@ -64,8 +64,8 @@ class Scene:
 def differences(deviations: Sequence[Deviation], scene: Scene) -> list[Difference]:
     """Differences, highest score first; deviations about the same objects become one."""
     kept: list[Deviation] = []
-    # Banks have units of their own: their least scales make them comparable.
     left = [deviation for deviation in deviations if deviation.reported]
+    # Banks have units of their own: their least scales make them comparable.
     left.sort(key=lambda deviation: -deviation.score / BOUNDS[deviation.branch][0])
     while left and len(kept) < MOST:
         first = left[0]
