@@ -162,7 +162,7 @@ def test_the_sets_with_expectations_are_the_others_and_expectations() -> None:
             name.replace("scenes/", "scenes/expect/").replace("dice", "dice_six")
         )
         assert all(part.expect is None for part in plain.parts)
-        assert all(part.expect is not None for part in asking.parts)
+        assert any(part.expect is not None for part in asking.parts)
         bare = tuple(dataclasses.replace(part, expect=None) for part in asking.parts)
         assert (bare, asking.background, asking.decide) == (
             plain.parts, plain.background, plain.decide,

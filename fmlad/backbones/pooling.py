@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from fmlad.errors import OptionError
 
+HELD, SEVERAL = 0.8, 2  # share of a region inside another that holds it; how many a holder holds
 AT_ONCE = 16  # regions as floats: all of them at full size would fill the memory
 
 
@@ -56,3 +59,11 @@ def _overlap(cells: int, pixels: int) -> Tensor:
     pixel = torch.arange(pixels)[None] * cells
     ends = torch.minimum(cell + pixels, pixel + cells)
     return (ends - torch.maximum(cell, pixel)).clamp_min(0) / pixels
+
+
+def holders(regions: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which regions ``(R,)`` of ``(R, h, w)`` hold several of the others, as a tray does (ours)."""
+    flat = regions.reshape(len(regions), math.prod(regions.shape[1:])).astype(np.float32)
+    areas = flat.sum(axis=1)
+    inside = (flat @ flat.T >= HELD * areas) & (areas < HELD * areas[:, None]) & (areas > 0)
+    return np.asarray(inside.sum(axis=1) >= SEVERAL)

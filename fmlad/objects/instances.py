@@ -51,29 +51,6 @@ class PartMap:
         return np.bincount(np.array(numbers, np.int64), minlength=classes).astype(np.float64)
 
 
-def joined_pieces(instances: Sequence[Instance], whole: Bools, gap: float) -> tuple[Instance, ...]:
-    """Joins touching proposals of a part that is decided place by place into one object.
-
-    Such a part has no shape of its own: the head and the point of a red pin are both red pin.
-    Objects of parts that are decided as wholes stay as they are.
-    """
-    result: list[Instance] = []
-    for one in instances:
-        if not whole[one.part]:
-            for other in [o for o in result if o.part == one.part and _touch(o.box, one.box, gap)]:
-                result.remove(other)
-                box = around([one.box, other.box]) or one.box
-                one = Instance(one.part, box, one.area + other.area)
-        result.append(one)
-    return tuple(result)
-
-
-def _touch(one: Box, other: Box, gap: float) -> bool:
-    across = max(one[0], other[0]) - min(one[2], other[2])
-    down = max(one[1], other[1]) - min(one[3], other[3])
-    return max(across, down) < gap
-
-
 def pieces_of(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
     """Connected pieces of each class."""
     from scipy import ndimage
@@ -87,6 +64,20 @@ def pieces_of(labels: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
             if cells >= PIECE:
                 box = np.array([columns.start, rows.start, columns.stop, rows.stop]) * unit
                 found.append(Instance(int(part), as_box(box), cells / GRID**2))
+    return tuple(found)
+
+
+def extents(labels: Ints, parts: Ints, size: tuple[int, int]) -> tuple[Instance, ...]:
+    """Each of some parts as one object, however many pieces it is in: its middle nine tenths."""
+    found = []
+    unit = np.array([size[1], size[0], size[1], size[0]]) / GRID
+    for part in parts:
+        rows, columns = np.nonzero(labels == part)
+        if len(rows) >= PIECE:
+            low, high = np.quantile(np.stack([columns, rows]), (0.05, 0.95), axis=1)
+            found.append(
+                Instance(int(part), as_box(np.r_[low, high + 1] * unit), len(rows) / GRID**2)
+            )
     return tuple(found)
 
 

@@ -31,7 +31,16 @@ SETS = [
     "pushpins",
     "screw_bag",
 ]
+# What a part of a set is among the objects of a scene, and how many of it one of them shows.
+KINDS = {"cereals and almonds": ("cereals", "almonds")}
+PIECES = {"cherry icon": 2}
+WITHOUT_TRUTH = {"lever"}
 ALIGNER = LexiconAligner()
+
+
+def kinds(part: str) -> tuple[str, ...]:
+    """Kinds of scene objects that a part of a prompt set names."""
+    return KINDS.get(part, (part,))
 
 
 def normal_scenes(name: str) -> Iterator[Scene]:
@@ -53,10 +62,11 @@ def named(scene: Scene, prompts: PromptSet) -> list[tuple[str, str]]:
     words, owners = prompts.phrases()
     scores = ALIGNER.ground(ALIGNER.encode(image), words, regions)
     best = [prompts.part_names[owners[row]] for row in scores.argmax(dim=0).tolist()]
+    part_of = {kind: part for part in prompts.part_names for kind in kinds(part)}
     return [
-        (item.kind, found)
+        (part_of[item.kind], found)
         for item, found in zip(scene.objects, best, strict=True)
-        if item.kind in prompts.part_names
+        if item.kind in part_of
     ]
 
 
@@ -64,7 +74,7 @@ def named(scene: Scene, prompts: PromptSet) -> list[tuple[str, str]]:
 def test_true_regions_get_their_names(name: str) -> None:
     prompts = PromptSet.load(f"scenes/{name}")
     pairs = [pair for scene in normal_scenes(name) for pair in named(scene, prompts)]
-    assert {truth for truth, _ in pairs} == set(prompts.part_names)
+    assert {truth for truth, _ in pairs} == set(prompts.part_names) - WITHOUT_TRUTH
     assert np.mean([truth == found for truth, found in pairs]) >= 0.85
 
 
@@ -83,12 +93,11 @@ def test_true_regions_get_their_names_where_something_is_wrong(name: str) -> Non
 
 
 def boxes_and_centres(scene: Scene, part: str) -> list[tuple[npt.NDArray[np.int_], float, float]]:
-    found = []
-    for item in scene.objects:
-        if item.kind == part:
-            x1, y1, x2, y2 = item.box
-            found.append((np.array(item.box), (x1 + x2) / 2, (y1 + y2) / 2))
-    return found
+    boxes = [np.array(item.box) for item in scene.objects if item.kind in kinds(part)]
+    if part in KINDS and boxes:  # one thing, however many pieces
+        corners = np.array(boxes)
+        boxes = [np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)]]
+    return [(box, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes]
 
 
 def holds(scene: Scene, part: str, relation: Relation) -> bool:
@@ -111,14 +120,15 @@ def holds(scene: Scene, part: str, relation: Relation) -> bool:
 
 def obeys(scene: Scene, prompts: PromptSet) -> bool:
     areas = {
-        part: sum(item.area for item in scene.objects if item.kind == part)
+        part: sum(item.area for item in scene.objects if item.kind in kinds(part))
         for part in prompts.part_names
     }
     for part in prompts.parts:
         rule = part.expect
-        if rule is None:
+        if rule is None or part.name in WITHOUT_TRUTH:
             continue
-        count = sum(item.kind == part.name for item in scene.objects)
+        count = sum(item.kind in kinds(part.name) for item in scene.objects)
+        count *= PIECES.get(part.name, 1)
         if rule.count is not None and not rule.count[0] <= count <= rule.count[1]:
             return False
         share = areas[part.name] / max(sum(areas.values()), 1)

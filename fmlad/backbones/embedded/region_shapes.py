@@ -11,6 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from fmlad.backbones.pooling import holders
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
@@ -19,7 +21,7 @@ QUANTITIES = (
     "unity",
 )  # fmt: skip
 PRIOR_SHARE = 0.025  # of the image: the area of a region of which nothing else is known ...
-PRIOR_REGIONS = 1.0  # ... and how many regions that knowledge is worth
+PRIOR_REGIONS = 0.5  # ... and how many regions that knowledge is worth
 TURNS = 18  # directions in which the smallest rectangle is looked for, over 90 degrees
 
 
@@ -28,10 +30,11 @@ def measure(regions: Bools) -> dict[str, Floats]:
 
     Regions are bool ``(R, h, w)`` of square cells over the whole image. Sizes are against the
     typical area: the geometric mean of the regions' median, weighted by their number, and of 2.5 %
-    of the image, weighted as one; relative where there is something to compare with.
+    of the image, weighted as half a region; relative where there is something to compare with. A
+    region that holds several others, as a tray does, is not among the typical ones.
     """
     areas = regions.sum(axis=(1, 2))
-    found = areas[areas > 0]
+    found = areas[(areas > 0) & ~holders(regions)]
     result = {name: np.full(len(regions), np.nan, np.float32) for name in QUANTITIES}
     if not len(found):
         return result

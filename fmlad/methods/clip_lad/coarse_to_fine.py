@@ -9,7 +9,7 @@ is used here, gives the same ranking.
 Two things are ours. With a mask proposer its objects replace the clusters: a part with
 ``decide: region`` in the prompt set is then decided for whole objects, any other at each place
 inside them, and a set without such parts uses no objects. And objects are counted: the proposer's,
-or else the connected pieces of a part.
+beside which a part that is decided at each place is one, or else the connected pieces of a part.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmlad.backbones.pooling import region_means
+from fmlad.backbones.pooling import holders, region_means
 from fmlad.objects.arrays import Bools, Ints
 from fmlad.objects.clusters import DEFAULT, Clusters
 from fmlad.objects.exemplars import similarity
@@ -33,7 +33,7 @@ from fmlad.objects.instances import (
     Instance,
     PartMap,
     as_box,
-    joined_pieces,
+    extents,
     pieces_of,
     resized,
 )
@@ -47,7 +47,6 @@ ALIGNER, PROPOSER = "text_aligner", "mask_proposer"
 SCALE = 40.0  # of the softmax over words (NACLIP)
 COVERED = 0.5  # share of a cell from which an object owns it (ours)
 LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
-TOUCHING = 0.004  # of the longer side, up to which pieces of one colour touch (ours)
 QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in appearance.py)
 
 
@@ -126,11 +125,11 @@ def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Par
     instances = [
         Instance(int(owner), as_box(box), float(mask.mean()))
         for owner, box, mask in zip(owners, boxes, masks, strict=True)
-        if owner
+        if owner and wording.whole[owner - 1]
     ]
-    gap = TOUCHING * max(view.size)
-    joined = joined_pieces(instances, np.r_[True, wording.whole], gap)
-    return PartMap(_painted(view, wording, masks[owners > 0], owners[owners > 0]), joined)
+    labels = _painted(view, wording, masks[owners > 0], owners[owners > 0])
+    placed = np.flatnonzero(~wording.whole) + 1
+    return PartMap(labels, (*instances, *extents(labels, placed, view.size)))
 
 
 def foreground_share(view: ImageView, wording: Wording, clusters: Clusters) -> float:
@@ -206,12 +205,25 @@ def _foreground(view: ImageView, wording: Wording, regions: Bools) -> Bools:
 
 
 def _owners(view: ImageView, wording: Wording, masks: Bools) -> Ints:
-    """Class of each object ``(n,)``, 0 for the background."""
+    """Class of each object ``(n,)``, 0 for the background.
+
+    Parts that are decided at each place share an object: a heap of two things is foreground if each
+    of its places fits one of them. What holds several objects is not made of such parts.
+    """
     if not len(masks):
         return np.zeros(0, np.int64)
-    background, classes = _degrees(view, wording, masks)
-    best = classes.argmax(0) + 1
-    return np.asarray(torch.where(classes.amax(0) > background, best, 0).cpu().numpy())
+    background, classes = (one.cpu().numpy() for one in _degrees(view, wording, masks))
+    things, stuff = np.flatnonzero(wording.whole), np.flatnonzero(~wording.whole)
+    owner, degree = things[classes[things].argmax(axis=0)], classes[things].max(axis=0)
+    if len(stuff):
+        rival, places = _degrees(view, wording)
+        maps = torch.cat([rival[None], places[stuff].amax(0)[None], places[stuff]])
+        outside, together, *each = region_means(maps, masks).T.cpu().numpy()
+        shared = (together > degree) & ~holders(masks)
+        owner = np.where(shared, stuff[np.argmax(each, axis=0)], owner)
+        degree = np.where(shared, together, degree)
+        background = np.where(shared, outside, background)
+    return np.where(degree > background, owner + 1, 0)
 
 
 def _degrees(

@@ -12,6 +12,7 @@ from PIL import Image
 from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.embedded.lexicon import LexiconAligner
 from fmlad.backbones.embedded.objects import ObjectProposer
+from fmlad.backbones.pooling import holders
 from fmlad.backbones.roles import Pyramid
 from fmlad.errors import PromptError
 from fmlad.methods.clip_lad.coarse_to_fine import (
@@ -22,7 +23,7 @@ from fmlad.methods.clip_lad.coarse_to_fine import (
 from fmlad.methods.clip_lad.wording import check_words, make_ready
 from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters, early
-from fmlad.objects.instances import GRID, Instance, joined_pieces
+from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
 
@@ -153,17 +154,27 @@ def test_exemplars_tell_parts_apart_with_and_without_words(tmp_path: Path) -> No
             assert seen.counts(2).tolist() == [1, 2], (blue, proposer)
 
 
-def test_touching_pieces_of_one_colour_are_one_object_where_places_decide() -> None:
-    pieces = [
-        Instance(1, (0, 0, 10, 10), 0.1),
-        Instance(1, (11, 0, 20, 10), 0.1),
-        Instance(1, (50, 0, 60, 10), 0.1),
-        Instance(2, (0, 12, 10, 20), 0.1),
-    ]
-    by_place = joined_pieces(pieces, np.array([True, False, False]), 2.0)
-    assert sorted(one.part for one in by_place) == [1, 1, 2]
-    assert max(one.area for one in by_place) == pytest.approx(0.2)
-    assert len(joined_pieces(pieces, np.array([True, True, True]), 2.0)) == 4
+def test_beside_regions_a_part_decided_at_each_place_is_one_object() -> None:
+    prompts = PromptSet.from_text(
+        "coarse: {background: [background]}\nfine:\n"
+        "  red disc: {words: [red disc], decide: region}\n  blue: [blue]\n"
+    )
+    picture = discs(("blue", 50, 50), ("red", 180, 60), ("blue", 60, 180), ("red", 180, 180))
+    seen = parse(backbone_set(True).view(picture), make_ready(prompts, "both", [], None), None)
+    assert seen.counts(2).tolist() == [2, 1]
+    blue = next(one for one in seen.instances if one.part == 2)
+    assert blue.area == pytest.approx((seen.labels == 2).mean())
+    assert blue.box[3] - blue.box[1] > 100  # around both
+
+
+def test_the_largest_object_that_holds_others_is_no_heap() -> None:
+    """A brown tray of brown grains: the grains are brown stuff, the tray is not."""
+    tray = np.zeros((64, 64), bool)
+    tray[4:60, 4:60] = True
+    heaps = np.zeros((2, 64, 64), bool)
+    heaps[0, 10:20, 10:50] = heaps[1, 30:50, 10:50] = True
+    assert holders(np.stack([tray, *heaps])).tolist() == [True, False, False]
+    assert holders(np.stack([tray, heaps[0]])).tolist() == [False, False]
 
 
 def test_a_word_that_cannot_be_grounded_is_named() -> None:
