@@ -88,6 +88,12 @@ BENCHMARKS = (
         ("scenes-truth",),
     ),
     Benchmark(
+        "benchmarks.scenes --worlds 0 3 --images 20 --masks sam-like --name scenes-sam-like",
+        ("scenes-sam-like",),
+    ),
+    Benchmark("benchmarks.first_minute", ("first-minute",)),
+    Benchmark("benchmarks.false_alarms", ("false-alarms",)),
+    Benchmark(
         "benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations",
         ("scenes-ablations",),
     ),

@@ -27,7 +27,7 @@ from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.protocol import FitContext
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
-from fmlad.scoring.fusion import Fusion
+from fmlad.scoring.fusion import Fusion, by_the_others
 from fmlad.views import BackboneSet, ImageView
 
 GOOD, LOGICAL, STRUCTURAL = GROUPS = ("good", "logical_anomalies", "structural_anomalies")
@@ -245,10 +245,14 @@ def aurocs(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str
 
 def called_anomalous(raw: dict[str, Scores], options: Options, shots: int = 4) -> dict[str, float]:
     """Share of each group that is called anomalous at the automatic threshold."""
-    fusion = ClipLad(ClipLadConfig(**options)).fusion(raw["left_out"], ShotPatches(shots))  # type: ignore[arg-type]
-    normal = [fusion.fused(scores) for scores in raw["left_out"]]
+    method = ClipLad(ClipLadConfig(**options))
+
+    def learn(images: Sequence[Mapping[str, float]]) -> Fusion:
+        return method.fusion(images, ShotPatches(shots))  # type: ignore[arg-type]
+
+    fusion, normal = learn(raw["left_out"]), by_the_others(learn, raw["left_out"])
     source: Source = "leave-one-out" if shots > 1 else "augmentations"
-    calibration = Calibration.fit(normal, source, fusion.baseline)
+    calibration = Calibration.fit(normal, source, baseline=fusion.baseline)
     return {
         group.partition("_")[0]: float(
             np.mean([bool(calibration.decide(fusion.fused(scores))) for scores in raw[group]])

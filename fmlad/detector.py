@@ -8,22 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from fmlad import pipeline, profiles, storage
+from fmlad import pipeline, power, profiles, storage
 from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.io.inputs import expand_sources, one_by_one
 from fmlad.methods.protocol import FitContext
-from fmlad.methods.registry import create_method
+from fmlad.methods.registry import aimed, create_method
+from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
-from fmlad.scoring.calibration import Calibration, far_odder
+from fmlad.scoring.calibration import Calibration, OddShots, checked_rate, far_odder
 from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Detector:
         shots: list[ImageView],
         context: FitContext | None = None,
         thumbnails: tuple[bytes, ...] = (),
+        power: PowerCheck | None = None,
     ) -> None:
         """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
         self._context = context or FitContext()
@@ -75,6 +77,7 @@ class Detector:
         self._backbones = backbone_set
         self._record = record
         self._shots = shots
+        self._power = power
 
     @classmethod
     def from_shots(
@@ -90,6 +93,9 @@ class Detector:
         validation: Inputs = (),
         device: str = "auto",
         seed: int = 0,
+        looks_for: str = "both",
+        target_false_alarms: float | None = None,
+        odd_shots: OddShots = "keep",
         progress: Progress | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -114,6 +120,14 @@ class Detector:
                 the scales of the branches; they are not shots.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             seed: For everything left to chance.
+            looks_for: ``"damage"`` alone, ``"composition"`` alone (missing, extra, misplaced,
+                resized or recoloured parts), or ``"both"``.
+            target_false_alarms: Share of normal images that may be called anomalous, such as 0.05.
+                Where the normal images are too few to promise it, the threshold is read off their
+                spread, and ``detector.calibration`` says how many more it takes. None is what they
+                can promise, within 0.05 and 0.15.
+            odd_shots: ``"keep"`` shots that are far odder than the others for the threshold (they
+                are reported, ``detector.shots``), or ``"drop"`` them.
             progress: Called as ``progress(done, total, what)``.
             checkpoint: Folder where methods that train keep checkpoints.
             resume: Whether to go on from the checkpoint there.
@@ -126,7 +140,7 @@ class Detector:
             WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
         """
         name = method or ("banks" if prompts is None else ZERO_SHOT)
-        chosen_method = create_method(name, options)
+        chosen_method = create_method(name, aimed(name, looks_for, options))
         given = {
             "prompts": prompts is not None,
             "labels": labels is not None,
@@ -148,6 +162,9 @@ class Detector:
             raise OptionError(f"checkpoint={str(checkpoint)!r} is a file; give a folder.")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise OptionError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}.")
+        rate = checked_rate(target_false_alarms)
+        if odd_shots not in get_args(OddShots):
+            raise OptionError(f"odd_shots is 'keep' or 'drop', got {odd_shots!r}.")
         profile, chosen = _choice(chosen_method, profile, backbones)
         device = profiles.pick_device(device)
         # Images before backbones: a typo in a path should not cost the loading of a network.
@@ -159,6 +176,8 @@ class Detector:
         context = FitContext(
             labels=None if labels is None else _checked_labels(labels, views),
             unlabeled=_views(backbone_set, extra),
+            rate=rate,
+            odd_shots=odd_shots,
             validation=_views(backbone_set, held_out),
             prompts=prompts,
             device=device,
@@ -301,6 +320,36 @@ class Detector:
             )
         ]
 
+    def power_check(
+        self, *, copies: int = power.COPIES, seed: int = 0, progress: Progress | None = None
+    ) -> PowerCheck:
+        """What it will see: share of damaged and rearranged copies of its shots that it catches.
+
+        Needs no anomaly. The result stays with the detector (:attr:`power`) and is saved with it.
+
+        Args:
+            copies: Of each kind of change.
+            seed: Which shots, parts and places.
+            progress: Called as ``progress(done, total, what)``.
+
+        Raises:
+            OptionError: The shots are not in memory (it was loaded from disk, or made from prompts
+                alone), there is no threshold, or ``copies`` is not a positive whole number.
+        """
+        if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
+            raise OptionError(f"copies must be a positive whole number, got {copies!r}.")
+        views = self._originals()
+        self._power = power.power_check(
+            self._fitted, views, self._backbones, copies=copies, seed=seed,
+            progress=progress or silent,
+        )  # fmt: skip
+        return self._power
+
+    @property
+    def power(self) -> PowerCheck | None:
+        """The last :meth:`power_check`; None if there was none since it was fitted."""
+        return self._power
+
     @property
     def threshold(self) -> float | None:
         """Scores above it are anomalous; None means that nothing is decided. Settable."""
@@ -309,6 +358,7 @@ class Detector:
     @threshold.setter
     def threshold(self, value: float | None) -> None:
         self._fitted = pipeline.with_threshold(self._fitted, value)
+        self._power = None  # it was about another threshold
 
     @property
     def calibration(self) -> Calibration:
@@ -341,7 +391,8 @@ class Detector:
         pictures = [storage.thumbnail(v.pixels) for v in self._shots] or list(self._thumbnails)
         record = replace(self._record, shot_keys=tuple(self._shot_keys()))
         pictures = pictures if thumbnails else []
-        return storage.save(Path(folder), self._fitted, record, self._backbones.backbones, pictures)
+        backbones = self._backbones.backbones
+        return storage.save(Path(folder), self._fitted, record, backbones, pictures, self._power)
 
     @classmethod
     def load(
@@ -369,7 +420,10 @@ class Detector:
         backbone_set = _load_backbones(chosen, device)
         storage.check_backbones(saved, backbone_set.backbones)
         fitted = storage.restore(saved, device)
-        return cls(fitted, backbone_set, saved.record, [], thumbnails=saved.thumbnails)
+        checked = storage.restore_power(saved)
+        return cls(
+            fitted, backbone_set, saved.record, [], thumbnails=saved.thumbnails, power=checked
+        )
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int
@@ -418,7 +472,7 @@ class Detector:
         context = replace(context, checkpoint=None, resume=False)
         by_hand = self.calibration if self.calibration.source == "user" else None
         self._fitted = pipeline.fit(method, views, context)
-        self._shots, self._context = views, context
+        self._shots, self._context, self._power = views, context, None
         if by_hand is not None:
             self.threshold = by_hand.threshold
 

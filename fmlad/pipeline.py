@@ -6,7 +6,7 @@ page and the benchmarks cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,11 +19,12 @@ from fmlad.methods.protocol import Evidence, FitContext, Method, State
 from fmlad.prediction import Prediction
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
-from fmlad.scoring.fusion import AdaptiveScaling, Fusion
+from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
 from fmlad.views import BackboneSet, ImageView
 
-WORTH = 1.0  # score of one branch from which a difference of an anomalous image becomes a finding
-STRONGEST = 0.9  # or this share of the highest branch score, where that is lower
+# Shares of the threshold, and of the highest branch's score where that is lower, from which a
+# difference of an anomalous image becomes a finding.
+WORTH, STRONGEST = 0.6, 0.9
 RULE_BROKEN = 0.5  # threshold without shots: a broken rule scores 1 or more
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 # Of the shots of a method that trains, this share is set aside for calibration, where there are so
@@ -66,8 +67,9 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
 
     Branches are scaled by the normal images that the method calibrates by (``calibrates_by``;
     PSAD's adaptive scaling where shots are left out in turn), or by validation images where it
-    wants that (``validation_scales``). The threshold is the largest of those scores, or of the
-    validation images' where there are any.
+    wants that (``validation_scales``). The threshold comes from those scores, or from the
+    validation images' where there are any; an image that has a say in the scales is then scored
+    with those of the others, as a new one would be.
     """
     from fmlad.training.loop import seeded
 
@@ -91,7 +93,7 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         source = "leave-one-out"
         chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
         for done, index in enumerate(chosen, start=1):
-            trials[index] = _evidence(method, views[index], state, _with_twins(index, views))
+            trials[index] = _evidence(method, views[index], state, left_out(method, index, views))
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
         source = "held-out"
@@ -100,7 +102,7 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         source = "augmentations"
         copies = [copy for view in kept for copy in view.gentle_copies]
         trials = {-i: _evidence(method, copy, state) for i, copy in enumerate(copies, start=1)}
-    held_out = []
+    held_out: list[Mapping[str, float]] = []
     for done, view in enumerate(given, start=1):
         held_out.append(_evidence(method, view, state).scores)
         progress(done, len(given), "judging validation images")
@@ -108,13 +110,21 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     by_validation = bool(held_out) and (
         getattr(method, "validation_scales", False) or method.calibrates_by != "leave-one-out"
     )
-    fusion = method.fusion(
-        held_out if by_validation else [trial.scores for trial in trials.values()], state
-    )
-    fused = {index: fusion.fused(trial.scores) for index, trial in trials.items()}
-    calibration = Calibration.fit(list(fused.values()), source, fusion.baseline)
+    tried = [trial.scores for trial in trials.values()]
+
+    def learn(images: Sequence[Mapping[str, float]]) -> Fusion:
+        return method.fusion(images, state)
+
+    fusion = learn(held_out if by_validation else tried)
+
+    def scores_of(images: Sequence[Mapping[str, float]], scale: bool) -> list[float]:
+        return by_the_others(learn, images) if scale else [fusion.fused(one) for one in images]
+
+    fused = dict(zip(trials, scores_of(tried, not by_validation), strict=True))
+    normal = list(fused.values())
     if held_out:
-        calibration = Calibration.fit([fusion.fused(one) for one in held_out], "validation")
+        normal, source = scores_of(held_out, by_validation), "validation"
+    calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
     names = tuple(view.name for view in views)
     return Fitted(
         method, state, fusion, calibration, names, tuple(fused.get(i) for i in range(len(views)))
@@ -179,9 +189,9 @@ def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., Ima
     return Fitted(method, state, fusion, calibration, (), ())
 
 
-def judge(view: ImageView, fitted: Fitted) -> Prediction:
-    """The verdict for one view."""
-    evidence = _evidence(fitted.method, view, fitted.state)
+def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()) -> Prediction:
+    """The verdict for one view, by all shots but those of some indices."""
+    evidence = _evidence(fitted.method, view, fitted.state, exclude)
     score = fitted.fusion.fused(evidence.scores)
     if not np.isfinite(score):
         raise OptionError(
@@ -197,6 +207,7 @@ def judge(view: ImageView, fitted: Fitted) -> Prediction:
         score=score,
         threshold=calibration.threshold,
         is_anomalous=calibration.decide(score),
+        decision=calibration.decision(score),
         p_value=calibration.p_value(score),
         anomaly_map=anomaly_map,
         branch_scores=fitted.fusion.scaled(evidence.scores),
@@ -212,8 +223,13 @@ def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
     return replace(fitted, calibration=fitted.calibration.with_threshold(threshold))
 
 
-def _with_twins(index: int, views: Sequence[ImageView]) -> frozenset[int]:
-    """The shot and those with the same pixels, which would give it a score of 0."""
+def left_out(method: Method, index: int, views: Sequence[ImageView]) -> frozenset[int]:
+    """What a shot must not be judged by: itself, and those with the same pixels.
+
+    Nothing where the method cannot leave shots out, or there is no other.
+    """
+    if method.calibrates_by != "leave-one-out" or len(views) == 1:
+        return frozenset()
     twins = frozenset(i for i, view in enumerate(views) if view.key == views[index].key)
     return twins if len(twins) < len(views) else frozenset({index})
 
@@ -223,8 +239,8 @@ def _findings(
 ) -> list[Finding]:
     """Typed differences on the common scale, then the defects on the map.
 
-    A branch reaches 1 on the shot with the highest score, so a difference above that in its own
-    branch is a finding; several branches below it may add up to an anomaly.
+    Of a normal image, what lies above the threshold by itself; of an anomalous one also what comes
+    near it, for several branches below the threshold may add up.
     """
     scaled = fitted.fusion.scaled
     differences = [(d, scaled({d.branch: d.score})[d.branch]) for d in evidence.differences]
@@ -238,7 +254,7 @@ def _findings(
     score = fitted.fusion.fused(evidence.scores)
     limit = threshold
     if score > threshold:  # so that the highest branch has a finding, even below 1
-        limit = min(threshold, WORTH, STRONGEST * max(scaled(evidence.scores).values()))
+        limit = min(WORTH * threshold, STRONGEST * max(scaled(evidence.scores).values()))
     found = [finding for finding in typed if finding.score > limit]
     # Maps of branches with typed differences are not searched for defects.
     named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))

@@ -14,6 +14,7 @@ from fmlad import draw
 from fmlad.errors import FmladError
 from fmlad.explain import explain
 from fmlad.findings import Finding
+from fmlad.scoring.calibration import Decision
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class Prediction:
 
     Attributes:
         name: What the query was called: its path, or a description.
-        score: Higher is more anomalous; 1.0 is as odd as the oddest shot was to the others.
+        score: Higher is more anomalous; about 1 is as odd as the shots are to each other.
         threshold: Scores above it are called anomalous; None where none could be set.
-        is_anomalous: The decision, or None without a threshold.
+        is_anomalous: Whether the score is above the threshold; None without one.
+        decision: ``"ok"``, ``"not_ok"``, or ``"unsure"``: above the threshold, but not above what
+            all but one in twenty normal images stay below. None without a threshold.
         p_value: Share of calibration images at least as odd, ``(1 + n) / (1 + all)``, in (0, 1];
             None without calibration images. Its floor is one over their number plus one.
         anomaly_map: float32 ``(H, W)`` at the input's size, on the score's scale.
@@ -65,6 +68,7 @@ class Prediction:
     score: float
     threshold: float | None
     is_anomalous: bool | None
+    decision: Decision | None
     p_value: float | None
     anomaly_map: npt.NDArray[np.float32] = field(repr=False)
     branch_scores: Mapping[str, float]
@@ -76,7 +80,7 @@ class Prediction:
     def explain(self) -> str:
         """The verdict and its findings in words."""
         return explain(
-            self.name, self.score, self.threshold, self.is_anomalous, self.findings, self.notes
+            self.name, self.score, self.threshold, self.decision, self.findings, self.notes
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ class Prediction:
             "score": self.score,
             "threshold": self.threshold,
             "is_anomalous": self.is_anomalous,
+            "decision": self.decision,
             "p_value": self.p_value,
             "branch_scores": dict(self.branch_scores),
             "size": {"height": self.pixels.shape[0], "width": self.pixels.shape[1]},

@@ -26,6 +26,7 @@ from fmlad._version import __version__
 from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError, UnknownNameError
 from fmlad.methods.registry import create_method
 from fmlad.pipeline import Fitted
+from fmlad.power import PowerCheck
 from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import fusion_from_dict
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
 
-FORMAT = 4  # 1 to 3 were never released: other tensors
+FORMAT = 5  # 1 to 4 were never released: other tensors
 MANIFEST, STATE = "detector.json", "state.safetensors"
 THUMBNAIL = r"shots/\d{3,}\.jpg"  # as _thumbnail_names writes them
 THUMBNAIL_SIDE = 160  # px of the longer side
@@ -90,6 +91,7 @@ class _Manifest(_Strict):
     calibration: dict[str, Any]
     shots: list[_Shot]
     prompts: dict[str, Any] | None
+    power: dict[str, Any] | None
     state: dict[str, Any]
     files: dict[str, str]
     sha256: str
@@ -122,6 +124,7 @@ def save(
     record: Record,
     backbones: Mapping[str, Backbone],
     thumbnails: Sequence[bytes],
+    power: PowerCheck | None = None,
 ) -> Path:
     """Writes a detector beside ``folder`` and renames it into place.
 
@@ -131,6 +134,7 @@ def save(
         record: Arguments of the fit.
         backbones: By role; their fingerprints are saved.
         thumbnails: JPEG of each shot, from :func:`thumbnail`, or none.
+        power: What it catches, if that was tried.
 
     Raises:
         OptionError: ``folder`` holds something else, or cannot be written.
@@ -159,6 +163,7 @@ def save(
         calibration=fitted.calibration.to_dict(),
         shots=[_Shot(name=name, key=key, score=score) for name, key, score in shots],
         prompts=described.pop("prompts", None),
+        power=None if power is None else power.to_dict(),
         state=described,
         files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         sha256="",
@@ -253,6 +258,16 @@ def restore(saved: Saved, device: str) -> Fitted:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:
         raise _corrupt(saved.folder, str(error).rstrip(".")) from error
+
+
+def restore_power(saved: Saved) -> PowerCheck | None:
+    """The power check of a verified folder; None if there is none.
+
+    Raises:
+        CorruptDetectorError: It is unreadable.
+    """
+    power = saved.manifest.power
+    return None if power is None else PowerCheck.from_dict(power)
 
 
 def _thumbnail_names(count: int) -> list[str]:

@@ -63,10 +63,11 @@ def test_the_prediction_keeps_its_promises(fitted: Detector) -> None:
     assert "registered" in prediction.explain()
 
 
-def test_branches_are_scaled_to_one_at_the_highest_score_of_a_shot(fitted: Detector) -> None:
-    scores = [report.score for report in fitted.shots]
-    assert 1.0 <= max(scores) <= 3**0.5  # the norm of three banks, of which each reaches 1 at most
-    assert fitted.threshold == pytest.approx(max(scores))
+def test_the_scores_of_the_shots_are_what_the_threshold_is_read_off(fitted: Detector) -> None:
+    scores = sorted(report.score for report in fitted.shots)
+    assert list(fitted.calibration.scores) == scores
+    assert fitted.calibration.modelled  # so few promise nothing
+    assert min(scores) < fitted.threshold
     assert fitted.calibration.source == "leave-one-out"
 
 
@@ -184,7 +185,19 @@ def test_validation_images_set_the_threshold_and_nothing_else() -> None:
     query = picture(30, defect=True)
     assert fitted.predict(query).score == plain.predict(query).score
     assert fitted.calibration.source == "validation"
-    assert fitted.threshold == max(plain.predict(image).score for image in held_out)
+    assert list(fitted.calibration.scores) == sorted(plain.predict(i).score for i in held_out)
+
+
+def test_a_rate_of_false_alarms_can_be_asked_for_and_tells_what_it_takes() -> None:
+    shots = [picture(i) for i in range(3)]
+    usual = Detector.from_shots(shots, **PATCH)
+    strict = Detector.from_shots(shots, **PATCH, target_false_alarms=0.02)
+    assert strict.threshold > usual.threshold
+    assert strict.calibration.missing == 46
+    with pytest.raises(OptionError, match="target_false_alarms"):
+        Detector.from_shots(shots, **PATCH, target_false_alarms=5)
+    with pytest.raises(OptionError, match="odd_shots"):
+        Detector.from_shots(shots, **PATCH, odd_shots="hide")
 
 
 def test_registration_and_its_absence_are_noted() -> None:

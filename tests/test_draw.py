@@ -25,7 +25,7 @@ def finding(box: Box | None) -> Finding:
 def prediction(
     pixels: np.ndarray, map_: np.ndarray, threshold: float | None, findings: list[Finding]
 ) -> Prediction:
-    return Prediction("q", 1.0, threshold, None, None, map_, {}, None, findings, [], pixels)
+    return Prediction("q", 1.0, threshold, None, None, None, map_, {}, None, findings, [], pixels)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

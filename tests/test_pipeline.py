@@ -43,7 +43,7 @@ def test_an_anomalous_image_is_never_left_without_a_reason(patch: float, histogr
 
 
 def test_a_weak_branch_beside_a_strong_one_gives_no_finding() -> None:
-    assert {finding.kind for finding in judged(3.0, 0.85).findings} == {"defect"}
+    assert {finding.kind for finding in judged(3.0, 0.6).findings} == {"defect"}
 
 
 def test_a_normal_image_has_nothing_to_explain() -> None:

@@ -31,6 +31,7 @@ def prediction(**changes: Any) -> Prediction:
         1.25,
         1.0,
         True,
+        "not_ok",
         0.2,
         np.zeros((2, 3), dtype=np.float32),
         {"patch": 1.0, "histogram": 0.25},
@@ -68,15 +69,16 @@ def test_counts_are_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decided", "word"), [(True, "anomalous"), (False, "normal"), (None, "not decided")]
+    ("decided", "word"),
+    [("not_ok", "anomalous"), ("unsure", "unsure"), ("ok", "normal"), (None, "not decided")],
 )
-def test_the_first_line_is_the_verdict(decided: bool | None, word: str) -> None:
-    first = prediction(is_anomalous=decided).explain().splitlines()[0]
+def test_the_first_line_is_the_verdict(decided: str | None, word: str) -> None:
+    first = prediction(decision=decided).explain().splitlines()[0]
     assert first == f"query.png: {word} (score 1.25, threshold 1.00)"
 
 
 def test_without_a_threshold_none_is_told() -> None:
-    first = prediction(is_anomalous=None, threshold=None).explain().splitlines()[0]
+    first = prediction(decision=None, threshold=None).explain().splitlines()[0]
     assert first == "query.png: not decided (score 1.25)"
 
 
@@ -92,9 +94,11 @@ def test_every_note_is_told() -> None:
     assert "note: registered to 2 shots" in prediction().explain()
 
 
-@pytest.mark.parametrize(("decided", "told"), [(True, True), (False, False), (None, False)])
-def test_an_anomaly_without_a_place_says_so(decided: bool | None, told: bool) -> None:
-    text = prediction(is_anomalous=decided, findings=[]).explain()
+@pytest.mark.parametrize(
+    ("decided", "told"), [("not_ok", True), ("unsure", True), ("ok", False), (None, False)]
+)
+def test_an_anomaly_without_a_place_says_so(decided: str | None, told: bool) -> None:
+    text = prediction(decision=decided, findings=[]).explain()
     assert ("no single place" in text) is told
     assert "no single place" not in prediction().explain()
 

@@ -311,6 +311,6 @@ def _judge_one(detector: Detector, picture: Picture, number: int, folder: Path |
         # Numbered, since two files of one name may come from different folders.
         map_file = folder / f"map-{number}-{Path(picture.name).stem}.npy"
         np.save(map_file, found.anomaly_map)
-    said = (found.name, found.score, found.threshold, verdict_word(found.is_anomalous))
+    said = (found.name, found.score, found.threshold, verdict_word(found.decision))
     overlay = shrunk(found.overlay(), PICTURE_SIDE)
     return Verdict(*said, found.findings, notes, found.to_dict(), overlay, map_file)

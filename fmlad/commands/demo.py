@@ -106,7 +106,7 @@ def _row(case: Case) -> tuple[str, ...]:
 
     verdict = case.prediction
     first = verdict.findings[0].text if verdict.findings else ""
-    return case.truth, verdict_word(verdict.is_anomalous), f"{verdict.score:.2f}", first
+    return case.truth, verdict_word(verdict.decision), f"{verdict.score:.2f}", first
 
 
 def _check_folder(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
     from fmlad.detector import Detector
+    from fmlad.scoring.calibration import OddShots
 
 
 def fit(
@@ -50,12 +51,36 @@ def fit(
         list[str] | None,
         typer.Option(help="Images of unknown state, for methods that learn from them; repeatable."),
     ] = None,
+    looks_for: Annotated[
+        str, typer.Option(help="'damage' alone, 'composition' of parts alone, or 'both'.")
+    ] = "both",
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of normal images that may be called anomalous, such as 0.05. [default: "
+            "what the normal images can promise, 0.05 to 0.15]"
+        ),
+    ] = None,
+    odd_shots: Annotated[
+        str,
+        typer.Option(
+            help="'keep' normal images that are far odder than the others for the threshold, or "
+            "'drop' them."
+        ),
+    ] = "keep",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder for the checkpoints of a method that trains.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint there.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            help="Try the detector on damaged and rearranged copies of the normal images, and say "
+            "what it catches."
+        ),
+    ] = True,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -78,6 +103,8 @@ def fit(
     beside = {
         "--validation": validation,
         "--unlabeled": unlabeled,
+        "--looks-for": looks_for != "both",
+        "--false-alarms": false_alarms is not None,
         "--checkpoint": checkpoint or resume,
     }
     if shots:
@@ -87,12 +114,17 @@ def fit(
                 method=method,
                 validation=validation or (),
                 unlabeled=unlabeled or (),
+                looks_for=looks_for,
+                target_false_alarms=false_alarms,
+                odd_shots=cast("OddShots", odd_shots),
                 checkpoint=checkpoint,
                 resume=resume,
                 seed=seed,
                 progress=progress,
                 **common,
             )
+            if check and detector.threshold is not None:
+                detector.power_check(seed=seed, progress=progress)
     else:
         detector = _without_shots(method, [name for name, given in beside.items() if given], common)
     detector.save(out)
@@ -106,6 +138,9 @@ def fit(
                 "profile": detector.profile,
                 "threshold": calibration.threshold,
                 "threshold_from": calibration.describe(),
+                "false_alarms": calibration.rate,
+                "more_images_needed": calibration.missing,
+                "power": detector.power.to_dict() if detector.power else None,
                 "shots": [vars(report) for report in reports],
             }
         )
@@ -114,11 +149,17 @@ def fit(
         if report.duplicate_of is not None:
             typer.echo(f"{report.name}: same pixels as shot {report.duplicate_of}; it adds nothing")
         if report.suspicious:
-            typer.echo(f"{report.name}: far odder than the other shots (score {report.score:.2f})")
+            typer.echo(
+                f"{report.name}: far odder than the other shots (score {report.score:.2f}). If it "
+                f"is not normal, leave it out; if it is, keep it. --odd-shots drop keeps it from "
+                f"setting the threshold."
+            )
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
         typer.echo(f"Threshold {calibration.threshold:.3g}: {calibration.describe()}.")
+    if detector.power is not None:
+        output.print_power(detector.power)
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
 
 

@@ -16,6 +16,7 @@ import typer
 from fmlad._version import __version__
 from fmlad.commands.app import app
 from fmlad.commands.bench import bench_cli
+from fmlad.commands.check import check
 from fmlad.commands.datasets import datasets_cli, scenes
 from fmlad.commands.demo import demo
 from fmlad.commands.evaluate import evaluate
@@ -36,7 +37,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, fit, predict, methods, scenes, app):
+for command in (demo, fit, check, predict, methods, scenes, app):
     cli.command()(command)
 cli.command("eval")(evaluate)
 cli.add_typer(weights_cli, name="weights")

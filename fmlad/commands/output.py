@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from fmlad.power import PowerCheck
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
 
@@ -127,3 +130,10 @@ def interruptible() -> Iterator[None]:
         if interrupt.args:
             typer.echo(str(interrupt), err=True)
         raise
+
+
+def print_power(power: PowerCheck) -> None:
+    """What a detector catches of altered copies of its shots."""
+    typer.echo("What it sees, tried on altered copies of the normal images:")
+    for line in power.describe():
+        typer.echo(f"  {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fmlad.prediction import Failure, Prediction
 
 
+UNREAD = "could not be read"
+
+
 def predict(
     detector: Annotated[Path, typer.Argument(help="Folder of a saved detector.")],
     images: Annotated[list[str], typer.Argument(help="Images to judge: a folder, or files.")],
@@ -26,7 +30,8 @@ def predict(
     ] = None,
     maps: Annotated[Path | None, typer.Option(help="Write each map as .npy here.")] = None,
     fail_on_anomaly: Annotated[
-        bool, typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous.")
+        bool,
+        typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous or unsure."),
     ] = False,
     device: Device = "auto",
     threads: Annotated[
@@ -41,6 +46,7 @@ def predict(
 ) -> None:
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
     from fmlad.detector import Detector
+    from fmlad.explain import WORDS, verdict_word
     from fmlad.io.inputs import expand_sources
     from fmlad.prediction import Prediction
 
@@ -65,7 +71,7 @@ def predict(
             detector, inputs, workers=workers, threads=threads, device=device,
             threshold=threshold, address=ray_address,
         )  # fmt: skip
-    failed = anomalous = 0
+    counts: Counter[str] = Counter()
     # Closed at once when something stops us, so that no workers are left over.
     work = closing(cast("Generator[Prediction | Failure]", outcomes))
     with output.progress(quiet=as_json) as progress, work:
@@ -78,17 +84,18 @@ def predict(
             else:
                 typer.echo(f"error: {outcome.error}", err=True)  # names the image itself
             if isinstance(outcome, Prediction):
-                anomalous += outcome.is_anomalous is True
+                counts[verdict_word(outcome.decision)] += 1
                 _write_pictures(outcome, number, overlays, maps)
             else:
-                failed += 1
+                counts[UNREAD] += 1
     if not as_json and len(inputs) > 1:
-        normal = len(inputs) - anomalous - failed
-        told = f"{anomalous} anomalous, {normal} not, {failed} could not be read"
+        told = ", ".join(
+            f"{counts[word]} {word}" for word in (*WORDS.values(), UNREAD) if counts[word]
+        )
         typer.echo(f"{len(inputs)} images: {told}")
-    if fail_on_anomaly and anomalous:
+    if fail_on_anomaly and (counts["anomalous"] or counts["unsure"]):
         raise typer.Exit(ANOMALOUS)
-    if failed:
+    if counts[UNREAD]:
         raise typer.Exit(FAILED)
 
 

@@ -20,11 +20,16 @@ from fmlad.backbones.roles import Encoder
 from fmlad.findings import Finding
 from fmlad.prediction import Segmentation
 from fmlad.progress import Progress, silent
+from fmlad.scoring.calibration import OddShots
 from fmlad.scoring.fusion import Fusion
 from fmlad.views import ImageView
 
 Calibrates = Literal["leave-one-out", "held-out", "augmented"]
 """Which scores of normal images set scales and threshold; see :class:`Method`."""
+
+
+Aim = Literal["damage", "composition"]
+Aims = Mapping[Aim, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class FitContext:
         encoder: The backbone in the role ``encoder``, for methods that need one, else None.
         checkpoint: Folder for checkpoints of long training, or None.
         resume: Whether to go on from the checkpoint there.
+        rate: Share of normal images that may be called anomalous; None is what the shots promise.
+        odd_shots: Whether shots that are far odder than the others set the threshold as well.
         settings: What a checkpoint belongs to, JSON-ready: method, options, and pixel hashes of the
             shots; for :func:`fmlad.training.loop.train`, which refuses to resume another training.
     """
@@ -57,6 +64,8 @@ class FitContext:
     encoder: Encoder | None = None
     checkpoint: Path | None = None
     resume: bool = False
+    rate: float | None = None
+    odd_shots: OddShots = "keep"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -125,11 +134,13 @@ class Method(Protocol):
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
-    Three more class attributes may be left out:
+    Four more class attributes may be left out:
 
     - ``optional``, ``{role: profiles}``: roles that it uses if present: on these profiles by
       default, on others when the user names a backbone for the role.
     - ``validation_scales``: whether validation images set the scales of the branches too.
+    - ``aims``, ``{"damage" | "composition": options}``: the options with which it looks for nothing
+      else.
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
     """

@@ -51,6 +51,39 @@ def loadable_methods() -> list[str]:
     return found
 
 
+def aimed(name: str, looks_for: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method with those that make it look for one kind of anomaly alone.
+
+    Args:
+        name: Of the method.
+        looks_for: ``"damage"``, ``"composition"``, or ``"both"``, which changes nothing.
+        options: Of the user.
+
+    Raises:
+        UnknownNameError: The method does not exist.
+        OptionError: ``looks_for`` is another word, the method cannot be told so, or an option
+            says otherwise.
+    """
+    if looks_for == "both":
+        return dict(options)
+    aims: Mapping[str, Mapping[str, Any]] = getattr(method_class(name), "aims", {})
+    if looks_for not in ("damage", "composition"):
+        raise OptionError(
+            f"looks_for (--looks-for) is 'both', 'damage' or 'composition', got {looks_for!r}."
+        )
+    if looks_for not in aims:
+        raise OptionError(
+            f"The method {name!r} cannot look for {looks_for} alone; leave looks_for= "
+            f"(--looks-for) out, or choose another method, such as 'banks'."
+        )
+    chosen = aims[looks_for]
+    if clash := sorted(chosen.keys() & options.keys()):
+        raise OptionError(
+            f"looks_for={looks_for!r} sets {', '.join(clash)} itself; give one of them, not both."
+        )
+    return {**options, **chosen}
+
+
 def method_class(name: str) -> type[Method]:
     """The class behind a name.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -13,6 +13,7 @@ from fmlad.errors import CorruptDetectorError
 
 NEGLIGIBLE = 1e-6  # a branch whose unit is below must not divide by it: it counts as it is
 KIND = "adaptive-scaling"
+LEAST_OTHERS = 2  # images: the scales of a single one say nothing about another
 
 Combine = Literal["sum", "norm", "maximum"]
 
@@ -52,6 +53,26 @@ def fusion_from_dict(data: Mapping[str, Any]) -> Fusion:
     if data.get("kind") == mahalanobis.KIND:
         return mahalanobis.Mahalanobis.from_dict(data)
     return AdaptiveScaling.from_dict(data)
+
+
+def by_the_others(
+    learn: Callable[[Sequence[Mapping[str, float]]], Fusion], images: Sequence[Mapping[str, float]]
+) -> list[float]:
+    """Scores of normal images, each fused by what the others teach (ours).
+
+    An image that has a say in the scales is too well described by them; without it, it is like a
+    new one.
+
+    Args:
+        learn: From raw branch scores of normal images to a fusion.
+        images: Raw branch scores. Fewer than ``LEAST_OTHERS`` + 1 are fused by all of them.
+    """
+    if len(images) <= LEAST_OTHERS:
+        return [learn(images).fused(image) for image in images]
+    return [
+        learn([*images[:index], *images[index + 1 :]]).fused(image)
+        for index, image in enumerate(images)
+    ]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fmlad.backbones.embedded.region_shapes import PRIOR_SHARE, QUANTITIES, measure
+from fmlad.backbones.embedded.region_shapes import PRIOR_REGIONS, PRIOR_SHARE, QUANTITIES, measure
 from tests.backbones.test_lexicon import disc, grid, rectangle
 
 
@@ -63,8 +63,17 @@ def test_sizes_are_logs_against_the_typical_region() -> None:
     assert size[2] - size[0] == pytest.approx(2)  # four times the area
     alone = measure(regions[:1])["size"][0]
     share = 400 / 320**2
-    # One region against one of the prior: half the distance to the usual share.
-    assert alone == pytest.approx(math.log2(share / PRIOR_SHARE) / 2, abs=1e-5)
+    # One region against the prior, by their weights.
+    expected = math.log2(share / PRIOR_SHARE) * PRIOR_REGIONS / (1 + PRIOR_REGIONS)
+    assert alone == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_tray_is_no_measure_of_what_lies_in_it() -> None:
+    things = [rectangle(40 + 70 * i, 40, 20, 20) for i in range(3)]
+    tray = rectangle(20, 20, 280, 280)
+    within = measure(np.stack([*things, tray]))["size"]
+    assert within[:3] == pytest.approx(measure(np.stack(things))["size"])
+    assert within[3] - within[0] == pytest.approx(math.log2(280**2 / 400))
 
 
 def test_pieces_and_solidity() -> None:

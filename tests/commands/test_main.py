@@ -114,7 +114,7 @@ def test_a_broken_file_is_reported_and_the_rest_is_scored(saved: Path, queries: 
     assert "broken.png" in done.stderr
     assert "good.png: normal" in done.stdout
     assert "scratched.png: anomalous" in done.stdout
-    assert "3 images: 1 anomalous, 1 not, 1 could not be read" in done.stdout
+    assert "3 images: 1 normal, 1 anomalous, 1 could not be read" in done.stdout
 
 
 def test_json_has_one_object_a_line_with_the_exact_score(saved: Path, queries: Path) -> None:

@@ -12,22 +12,81 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmlad.errors import CorruptDetectorError, OptionError
-from fmlad.scoring.calibration import Calibration, Source, far_odder
+from fmlad.scoring import quantiles
+from fmlad.scoring.calibration import Calibration, Source, checked_rate, far_odder
 
 FINITE = st.floats(-1e6, 1e6)
 NORMAL = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out")
 
 
-def test_the_threshold_is_the_largest_normal_score() -> None:
-    assert NORMAL.threshold == 1.0
+def test_with_enough_scores_the_threshold_is_a_rank() -> None:
+    scores = [float(score) for score in range(1, 20)]
+    assert Calibration.fit(scores, "validation").threshold == 19.0  # 1 in 20
+    tenth = Calibration.fit(scores, "validation", rate=0.1)
+    assert (tenth.threshold, tenth.modelled, tenth.missing) == (18.0, False, 0)
+    assert tenth.sure_above == 19.0
+    assert Calibration.fit(scores, "validation", rate=0.05).sure_above is None
+
+
+def test_with_few_scores_it_is_read_off_their_spread_and_says_so() -> None:
+    assert NORMAL.modelled
+    assert (NORMAL.rate, NORMAL.missing) == (0.15, 3)  # six images promise 1 in 7
+    assert 0.5 < NORMAL.threshold < 2.0
+    assert NORMAL.sure_above > NORMAL.threshold
     assert NORMAL.scores == (0.25, 0.5, 1.0)
+    wanted = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out", rate=0.05)
+    assert wanted.threshold == pytest.approx(NORMAL.sure_above)
+    assert "16 more normal images" in wanted.describe()
 
 
-@given(st.lists(FINITE, min_size=1, max_size=8))
-def test_no_normal_score_is_called_anomalous(scores: list[float]) -> None:
-    calibration = Calibration.fit(scores, "validation")
-    assert not any(calibration.decide(score) for score in scores)
-    assert calibration.decide(math.nextafter(max(scores), math.inf)) is True
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.floats(0.01, 0.5))
+def test_fewer_false_alarms_take_a_higher_threshold(scores: list[float], rate: float) -> None:
+    low = Calibration.fit(scores, "validation", rate=rate)
+    lower = Calibration.fit(scores, "validation", rate=rate / 2)
+    if low.modelled == lower.modelled:
+        assert low.threshold <= lower.threshold
+    allowed = math.floor(rate * (len(scores) + 1) + 1e-9)
+    if not low.modelled:
+        assert sum(score > low.threshold for score in scores) < max(allowed, 1)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (19, 0.1), (6, 0.15), (99, 0.02)])
+def test_ranks_keep_their_promise(n: int, rate: float) -> None:
+    rng = np.random.default_rng(n)
+    alarms = [
+        Calibration.fit(rng.gamma(2, size=n).tolist(), "validation", rate=rate).decide(rng.gamma(2))
+        for _ in range(4000)
+    ]
+    expected = math.floor(rate * (n + 1) + 1e-9) / (n + 1)
+    assert np.mean(alarms) == pytest.approx(expected, abs=4 * math.sqrt(expected / 4000))
+
+
+def test_the_model_keeps_its_word_where_it_holds() -> None:
+    rng = np.random.default_rng(0)
+    alarms = []
+    for _ in range(3000):
+        spread = quantiles.SPREAD * math.sqrt(quantiles.WORTH / rng.chisquare(quantiles.WORTH))
+        *known, new = np.exp(rng.normal(0, spread, 5)) - quantiles.OFFSET
+        alarms.append(new > quantiles.predictive(known, 0.1))
+    assert np.mean(alarms) == pytest.approx(0.1, abs=0.025)
+
+
+def test_decisions_leave_room_for_doubt() -> None:
+    assert NORMAL.threshold is not None
+    assert NORMAL.sure_above is not None
+    between = (NORMAL.threshold + NORMAL.sure_above) / 2
+    assert NORMAL.decision(NORMAL.threshold) == "ok"
+    assert NORMAL.decision(between) == "unsure"
+    assert NORMAL.decide(between) is True
+    assert NORMAL.decision(NORMAL.sure_above + 1) == "not_ok"
+    assert NORMAL.with_threshold(0.7).decision(0.8) == "not_ok"
+    assert NORMAL.with_threshold(None).decision(0.8) is None
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, "0.1", True, float("nan")])
+def test_a_rate_that_is_no_share_is_refused(value: Any) -> None:
+    with pytest.raises(OptionError, match="target_false_alarms"):
+        checked_rate(value)
 
 
 def test_nothing_known_means_no_decision() -> None:
@@ -52,11 +111,6 @@ def test_odder_is_never_more_probable(scores: list[float], a: float, b: float) -
     assert low is not None
     assert high is not None
     assert low >= high
-
-
-def test_above_the_threshold_is_the_lowest_p_value() -> None:
-    for score in (0.3, 1.0, 1.0 + 1e-9, 4.0):
-        assert NORMAL.decide(score) == (NORMAL.p_value(score) == 0.25)
 
 
 @pytest.mark.parametrize("n", [1, 4, 9])
@@ -93,7 +147,7 @@ def test_a_threshold_of_the_users_own_keeps_the_scores() -> None:
     assert type(changed.threshold) is float
     assert changed.scores == NORMAL.scores
     assert changed.p_value(0.7) == NORMAL.p_value(0.7)
-    assert NORMAL.threshold == 1.0
+    assert NORMAL.source == "leave-one-out"
     assert changed.decide(1.5) is False
 
 
@@ -155,6 +209,10 @@ GOOD = NORMAL.to_dict()
         {"scores": [0.5, None]},
         {"scores": [0.5, "1"]},
         {"scores": [True]},
+        {"rate": "0.1"},
+        {"sure_above": True},
+        {"modelled": 1},
+        {"dropped": -1},
     ],
 )
 def test_rubbish_is_refused(change: dict[str, Any]) -> None:
@@ -188,21 +246,23 @@ def test_a_missing_threshold_is_refused() -> None:
         Calibration.from_dict({k: v for k, v in GOOD.items() if k != "threshold"})
 
 
-def test_one_shot_far_odder_than_the_others_does_not_hide_every_anomaly() -> None:
-    calibration = Calibration.fit([0.9, 0.6, 4.0, 0.7], "leave-one-out")
-    assert calibration.threshold == 0.9
-    assert "3 shots" in calibration.describe()
-    assert "1 far odder left aside" in calibration.describe()
-    assert calibration.scores[-1] == 4.0  # still counted for the p-value
-    assert Calibration.fit([0.9, 0.6, 4.0, 0.7], "validation").threshold == 4.0
-    assert Calibration.fit([0.1, 4.0], "leave-one-out").threshold == 4.0
+def test_one_shot_far_odder_than_the_others_is_left_aside_on_request_alone() -> None:
+    scores = [0.9, 0.6, 4.0, 0.7]
+    kept = Calibration.fit(scores, "leave-one-out")
+    assert kept.scores[-1] == 4.0
+    dropped = Calibration.fit(scores, "leave-one-out", odd="drop")
+    assert (dropped.scores, dropped.dropped) == ((0.6, 0.7, 0.9), 1)
+    assert dropped.threshold < kept.threshold
+    assert "3 shots" in dropped.describe()
+    assert "1 far odder left aside" in dropped.describe()
+    assert Calibration.fit(scores, "validation", odd="drop").dropped == 0
+    assert Calibration.fit([0.1, 4.0], "leave-one-out", odd="drop").dropped == 0
 
 
 def test_scores_below_the_baseline_of_the_fusion_are_never_odd() -> None:
     scores = [0.0, 0.1, 0.2, 1.5]
-    assert Calibration.fit(scores, "leave-one-out").threshold == 0.2
-    assert Calibration.fit(scores, "leave-one-out", baseline=3.0).threshold == 1.5
-    assert Calibration.fit([*scores, 9.0], "leave-one-out", baseline=3.0).threshold == 1.5
+    assert Calibration.fit(scores, "leave-one-out", odd="drop").dropped == 1
+    assert Calibration.fit(scores, "leave-one-out", odd="drop", baseline=3.0).dropped == 0
 
 
 @pytest.mark.parametrize(

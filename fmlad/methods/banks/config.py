@@ -18,14 +18,16 @@ OF_PARTS = ("histogram", "composition", "combination")
 
 # Smallest and largest scale of each branch (ours). Counts are measured in nats, a unit that needs
 # no shots to be understood: one object too many after four equal counts is worth about 2 of them
-# beyond chance, twice the oddest patch of the shots. Composition and combination are noisier on
-# normal images and weigh less (chosen on scenes of world 1).
+# beyond chance, twice what is odd about the patches of a left-out shot. Composition and combination
+# are noisier on normal images and weigh less (chosen on scenes of world 1).
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "histogram": (1.0, 6.0),
     "composition": (6.0, 24.0),
     "combination": (1.5, 6.0),
 }
-OF_COUNTS = ("histogram", "combination")  # scaled by the mean of the left-out shots' scores
+# Scaled by the mean of the left-out shots' scores: their largest says more about chance. Chosen on
+# scenes of worlds 1 and 2: logical / structural AUROC 0.80 / 0.78 -> 0.78 / 0.81.
+BY_MEAN = ("patch", "histogram", "combination")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -26,11 +26,11 @@ from fmlad.io.tensors import TensorReader
 from fmlad.memory.change import sureness
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
-from fmlad.methods.banks.config import BOUNDS, OF_COUNTS, OF_PARTS, BanksConfig
+from fmlad.methods.banks.config import BOUNDS, BY_MEAN, OF_PARTS, BanksConfig
 from fmlad.methods.banks.differences import Scene, confirmed, differences, paint, segmentation
 from fmlad.methods.banks.object_memory import ObjectMemory, read_together
 from fmlad.methods.banks.parts_model import Deviation
-from fmlad.methods.protocol import Calibrates, Evidence, FitContext
+from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
 from fmlad.objects.choices import Choices
 from fmlad.objects.proposals import PROPOSER, view_proposals
@@ -79,6 +79,7 @@ class Banks:
     takes: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     calibrates_by: ClassVar[Calibrates] = "leave-one-out"
+    aims: ClassVar[Aims] = {"damage": {"banks": ("patch",)}, "composition": {"banks": OF_PARTS}}
 
     def __init__(self, config: BanksConfig | None = None) -> None:
         self.config = config or BanksConfig()
@@ -155,7 +156,7 @@ class Banks:
         if not self.config.scaling:
             return AdaptiveScaling.plain(self.branches)
         combine: Combine = "sum" if state.shots == 1 else self.config.fusion
-        return AdaptiveScaling.fit(left_out, BOUNDS, combine, by_mean=OF_COUNTS)
+        return AdaptiveScaling.fit(left_out, BOUNDS, combine, by_mean=BY_MEAN)
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str

@@ -49,7 +49,7 @@ from fmlad.methods.clip_lad.differences import (
 from fmlad.methods.clip_lad.histogram import ClassMemory, relative
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.clip_lad.wording import MakeView, check_words, damage, make_ready
-from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
+from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
 from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters
 from fmlad.objects.expectations import broken, has_rules
@@ -85,6 +85,10 @@ class ClipLad:
         "builtin": {EXTRACTOR: "builtin:handmade@1"}
     }
     calibrates_by: ClassVar[Calibrates] = "leave-one-out"
+    aims: ClassVar[Aims] = {
+        "damage": {"branches": ("patch",)},
+        "composition": {"branches": ("histogram", "count", "layout", "declared")},
+    }
     validation_scales: ClassVar[bool] = True  # as in the paper
     typed: ClassVar[tuple[str, ...]] = ("histogram", "count", "layout", "declared")
 

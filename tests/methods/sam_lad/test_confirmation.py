@@ -94,7 +94,7 @@ def test_a_scratch_within_an_object_is_seen_by_the_measure_of_places() -> None:
         device="cpu",
     )
     query = draw(large, 10)
-    query[66:72, 92:110] = (90, 60, 60)
+    query[66:72, 92:110] = (150, 60, 60)
     verdict = detector.predict(query)
     assert any("registered" in note for note in verdict.notes)
     assert verdict.is_anomalous
