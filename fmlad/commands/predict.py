@@ -15,6 +15,7 @@ from fmlad.commands.output import ANOMALOUS, FAILED, Device, Engine, RayAddress,
 from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
+    from fmlad.commands.folder_report import FolderReport
     from fmlad.prediction import Failure, Prediction
 
 
@@ -29,6 +30,13 @@ def predict(
         Path | None, typer.Option(help="Write a picture with heat and boxes per image here.")
     ] = None,
     maps: Annotated[Path | None, typer.Option(help="Write each map as .npy here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write one HTML page about all images here: worst first, with crops."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a table, one line an image, here.")
+    ] = None,
     fail_on_anomaly: Annotated[
         bool,
         typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous or unsure."),
@@ -45,6 +53,7 @@ def predict(
     ] = False,
 ) -> None:
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
+    from fmlad.commands.folder_report import FolderReport, csv_row, write_csv
     from fmlad.detector import Detector
     from fmlad.explain import WORDS, verdict_word
     from fmlad.io.inputs import expand_sources
@@ -72,6 +81,7 @@ def predict(
             threshold=threshold, address=ray_address,
         )  # fmt: skip
     counts: Counter[str] = Counter()
+    page, table = FolderReport(), []
     # Closed at once when something stops us, so that no workers are left over.
     work = closing(cast("Generator[Prediction | Failure]", outcomes))
     with output.progress(quiet=as_json) as progress, work:
@@ -83,20 +93,43 @@ def predict(
                 typer.echo(outcome.explain())
             else:
                 typer.echo(f"error: {outcome.error}", err=True)  # names the image itself
+            if report is not None:
+                page.add(outcome)
+            if csv is not None:
+                table.append(csv_row(outcome))
             if isinstance(outcome, Prediction):
                 counts[verdict_word(outcome.decision)] += 1
                 _write_pictures(outcome, number, overlays, maps)
             else:
                 counts[UNREAD] += 1
+    told = ", ".join(f"{counts[word]} {word}" for word in (*WORDS.values(), UNREAD) if counts[word])
+    told = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'}: {told}"
+    if csv is not None:
+        write_csv(csv, table)
+    if report is not None:
+        _write_report(page, report, detector, threshold, told)
     if not as_json and len(inputs) > 1:
-        told = ", ".join(
-            f"{counts[word]} {word}" for word in (*WORDS.values(), UNREAD) if counts[word]
-        )
-        typer.echo(f"{len(inputs)} images: {told}")
+        typer.echo(told)
+    if not as_json and report is not None:
+        typer.echo(f"Report: {report}")
     if fail_on_anomaly and (counts["anomalous"] or counts["unsure"]):
         raise typer.Exit(ANOMALOUS)
     if counts[UNREAD]:
         raise typer.Exit(FAILED)
+
+
+def _write_report(
+    page: FolderReport, path: Path, detector: Path, threshold: float | None, told: str
+) -> None:
+    from fmlad import storage
+    from fmlad.scoring.calibration import Calibration
+
+    saved = storage.read(detector)
+    calibration = Calibration.from_dict(saved.manifest.calibration)
+    if threshold is not None:
+        calibration = calibration.with_threshold(threshold)
+    power = storage.restore_power(saved) if threshold is None else None
+    page.write(path, f"fmlad: {detector.name}", told, calibration, power)
 
 
 def _write_pictures(

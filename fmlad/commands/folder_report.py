@@ -1,0 +1,164 @@
+"""The page that ``fmlad predict --report`` writes, and the table of ``--csv``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fmlad.errors import OptionError
+from fmlad.explain import verdict_word
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from PIL import Image
+
+    from fmlad.power import PowerCheck
+    from fmlad.prediction import Failure, Prediction
+    from fmlad.scoring.calibration import Calibration
+
+COLUMNS = ("name", "verdict", "score", "threshold", "p_value", "findings", "first_finding", "error")
+THUMBNAIL, CROP = 160, 200  # px of the longer side
+AROUND = 0.5  # of a box's longer side: what is shown beside it
+BINS, WIDTH, HEIGHT = 24, 640, 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the page shows of one picture; pictures as the source of an ``img``."""
+
+    number: int
+    name: str
+    word: str
+    score: float
+    thumbnail: str
+    picture: str | None
+    overlay: str | None
+    findings: Sequence[tuple[str, str | None]]
+    notes: Sequence[str]
+
+
+@dataclass
+class FolderReport:
+    """Collects verdicts one by one; only small pictures of them stay in memory."""
+
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Prediction | Failure) -> None:
+        """Remembers one verdict, pictures of what is not normal included."""
+        from PIL import Image
+
+        from fmlad.prediction import Failure
+        from fmlad.report import embed
+
+        if isinstance(outcome, Failure):
+            self.failures.append(str(outcome.error))
+            return
+        picture = Image.fromarray(outcome.pixels)
+        odd = outcome.decision != "ok"
+        findings = [
+            (one.text, None if one.box is None else embed(_crop(picture, one.box), CROP))
+            for one in outcome.findings
+        ]
+        self.entries.append(
+            Entry(
+                len(self.entries) + 1,
+                Path(outcome.name).name,
+                verdict_word(outcome.decision),
+                outcome.score,
+                embed(picture, THUMBNAIL, 75),
+                embed(picture) if odd else None,
+                embed(outcome.overlay()) if odd else None,
+                findings if odd else [],
+                outcome.notes,
+            )
+        )
+
+    def write(
+        self, path: Path, title: str, summary: str, calibration: Calibration,
+        power: PowerCheck | None,
+    ) -> Path:  # fmt: skip
+        """Writes one file that needs nothing beside it.
+
+        Raises:
+            OptionError: It cannot be written.
+        """
+        from fmlad.report import write
+
+        entries = sorted(self.entries, key=lambda entry: -entry.score)
+        return write(
+            path, "folder.html", title=title, summary=summary, entries=entries,
+            failures=self.failures, threshold=calibration.threshold,
+            threshold_from=calibration.describe(), sure_above=calibration.sure_above,
+            power=power.describe() if power else [],
+            histogram=_histogram([entry.score for entry in entries], calibration),
+        )  # fmt: skip
+
+
+def write_csv(path: Path, outcomes: Sequence[Sequence[object]]) -> None:
+    """A table of verdicts, one a line, in the order of :data:`COLUMNS`.
+
+    Raises:
+        OptionError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *outcomes])
+    except OSError as error:
+        raise OptionError(f"The table cannot be written to {path}: {error}.") from error
+
+
+def csv_row(outcome: Prediction | Failure) -> tuple[object, ...]:
+    """One verdict in the order of :data:`COLUMNS`."""
+    from fmlad.prediction import Failure
+
+    if isinstance(outcome, Failure):
+        return outcome.source, "could not be read", "", "", "", "", "", str(outcome.error)
+    first = outcome.findings[0].text if outcome.findings else ""
+    word = verdict_word(outcome.decision)
+    numbers = (outcome.score, outcome.threshold, outcome.p_value, len(outcome.findings))
+    return outcome.name, word, *numbers, first, ""
+
+
+def _crop(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    x1, y1, x2, y2 = box
+    more = AROUND * max(x2 - x1, y2 - y1, 16)
+    corners = (x1 - more, y1 - more, x2 + more, y2 + more)
+    limits = (picture.width, picture.height) * 2
+    low, high = corners[:2], corners[2:]
+    left, top = (max(0, int(value)) for value in low)
+    right, bottom = (min(limit, round(v)) for limit, v in zip(limits, high, strict=False))
+    return picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _histogram(scores: Sequence[float], calibration: Calibration) -> Markup:
+    """Scores as bars, the threshold and where certainty begins as lines."""
+    import numpy as np
+    from markupsafe import Markup
+
+    if not scores:
+        return Markup("")
+    marks = {"threshold": calibration.threshold, "certain": calibration.sure_above}
+    lines = {name: value for name, value in marks.items() if value is not None}
+    top = 1.05 * max(*scores, *lines.values(), 1e-9)
+    counts, edges = np.histogram(scores, BINS, (0, top))
+    unit = HEIGHT / max(int(counts.max()), 1)
+    bars = "".join(
+        f"<rect x='{edge / top * WIDTH:.1f}' y='{HEIGHT - count * unit:.1f}' "
+        f"width='{WIDTH / BINS - 2:.1f}' height='{count * unit:.1f}' fill='#6b8fc9'/>"
+        for edge, count in zip(edges, counts, strict=False)
+    )
+    drawn = "".join(
+        f"<line x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{HEIGHT}' stroke='#c9473d'/>"
+        f"<text x='{x + 4:.1f}' y='{12 + 14 * row}'>{name} {value:.2f}</text>"
+        for row, (name, value) in enumerate(lines.items())
+        for x in [value / top * WIDTH]
+    )
+    size = f"viewBox='0 0 {WIDTH} {HEIGHT + 18}' width='{WIDTH}'"
+    axis = f"<text x='0' y='{HEIGHT + 14}'>0</text><text x='{WIDTH - 40}' y='{HEIGHT + 14}'>"
+    label = "role=img aria-label='histogram of scores'"
+    return Markup(f"<svg {size} {label}>{bars}{drawn}{axis}{top:.2f}</text></svg>")
