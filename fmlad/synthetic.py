@@ -30,7 +30,7 @@ STAIN = 0.05  # of the longer side: its diameter
 CONTRAST = 60.0  # grey levels between damage and what is under it
 TINT = 45.0  # degrees of hue at least by which a part is recoloured
 MARGIN = 0.008  # of the longer side: around a part, so that its shadow goes with it
-TRIES = 60
+TRIES = 120
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,10 @@ def erased(pixels: Pixels, hole: Bools, taken: Bools, rng: np.random.Generator) 
     rows, columns = np.nonzero(hole)
     low, high = (rows.min(), columns.min()), (rows.max() + 1, columns.max() + 1)
     size = np.subtract(high, low)
-    window = tuple(slice(max(0, a - 4), b + 4) for a, b in zip(low, high, strict=True))
-    rim = ~hole[window]
+    around = math.ceil(MARGIN * max(hole.shape)) + 1
+    window = tuple(slice(max(0, a - around), b + around) for a, b in zip(low, high, strict=True))
+    known = ~hole[window]
+    rim = grown(hole, pixels)[window] & known
     best, source = math.inf, None
     for _ in range(TRIES):
         offset = np.round(rng.uniform(-3, 3, 2) * np.maximum(size, 8)).astype(int)
@@ -160,13 +162,16 @@ def erased(pixels: Pixels, hole: Bools, taken: Bools, rng: np.random.Generator) 
         if taken[moved_rows, moved_columns].any():
             continue
         there = shifted(pixels, (int(offset[0]), int(offset[1])))
-        gap = np.abs(there[window].astype(np.float32) - pixels[window])[rim].mean()
+        source_pixels = there[window].astype(np.float32)
+        # Alike at the rim, and even: what lay on the part's ground would be no ground.
+        gap = np.abs(source_pixels - pixels[window])[rim].mean()
+        gap += source_pixels[~known].std(axis=0).mean()
         if gap < best:
             best, source = gap, there
     patch = pixels[window].astype(np.float32)
     ground = np.zeros_like(patch) if source is None else source[window].astype(np.float32)
     # The difference at the rim, carried into the hole, hides the seam.
-    patch = np.where(rim[..., None], patch, ground + _filled(patch - ground, rim))
+    patch = np.where(known[..., None], patch, ground + _filled(patch - ground, rim))
     result = pixels.copy()
     result[window] = _as_pixels(patch)
     return result

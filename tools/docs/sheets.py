@@ -11,11 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 import fmlad
 from benchmarks.clip_lad_scores import kind_of
-from benchmarks.common import shared
+from benchmarks.common import builtin_backbones, shared
 from benchmarks.dice import NORMAL, ODD, photographs
 from fmlad.datasets import SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.scenes import Scene, contact_sheet
 from fmlad.draw import boxes, outlines, pairs, part_colour
+from fmlad.power import parts_of
+from fmlad.synthetic import DAMAGES, REARRANGEMENTS, damaged, rearranged
 from tools.docs.markdown import ROOT, figures
 
 IMAGES = ROOT / "docs" / "images"
@@ -26,13 +28,13 @@ WORDS = {
     "screw_bag": (
         "washer: [round washer], nut: [silver nut], long screw: [long screw], "
         "short screw: [thin screw]",
-        "washer: [large round washer], nut: [small hexagonal nut], "
-        "long screw: [long thin screw], short screw: [short thin elongated screw]",
+        "washer: [large round compact washer], nut: [small compact nut], "
+        "long screw: [long thin screw], short screw: [short thin screw]",
     ),
     "breakfast_box": (
         "tangerine: [orange tangerine], nectarine: [orange nectarine], cereals: [brown cereals]",
         "tangerine: [orange round tangerine], nectarine: [red round nectarine], "
-        "cereals: [brown textured rectangular cereals]",
+        "cereals: [brown textured cereals]",
     ),
 }
 PROMPTED = ("pushpins", "screw_bag", "splicing_connectors_red", "juice_bottle_cherry")
@@ -95,6 +97,27 @@ def parts() -> None:
         queries = [render_scene(category, 0, "test", "logical_anomalies", i) for i in (0, 1)]
         rows.append(("", verdicts(category, detector, queries, 260)))
     save(sheet(rows), "parts-scenes.jpg")
+
+
+def power() -> None:
+    """What the power check shows a detector: altered copies of a shot, and what it says of them."""
+    shots = [render_scene("pushpins", 7, "train", "good", i).image for i in range(4)]
+    detector = fmlad.Detector.from_shots(shots, profile="builtin")
+    print("\n  ".join(["power check", *detector.power_check().describe()]), flush=True)
+    eyes, rng = builtin_backbones(), np.random.default_rng(1)
+    view = eyes.view(shots[0])
+    parts = parts_of(view, eyes)
+    product = np.logical_or.reduce(parts)
+    copies = [damaged(kind, view.pixels, product, rng) for kind in DAMAGES]
+    for kind in REARRANGEMENTS:
+        tries = (rearranged(kind, view.pixels, parts, i, rng) for i in rng.permutation(len(parts)))
+        copies.append(next(copy for copy in tries if copy is not None))
+    rows = []
+    for start in (0, 3):
+        some = copies[start : start + 3]
+        caption = "   |   ".join(copy.kind for copy in some)
+        rows.append((caption, [panel(Image.fromarray(copy.pixels), 240) for copy in some]))
+    save(sheet(rows, band=20), "power.jpg")
 
 
 def dice() -> None:
@@ -243,6 +266,7 @@ def _matched(shots: list[Pixels], query: Pixels) -> Picture:
 SHEETS: dict[str, Callable[[], None]] = {
     "scenes": scenes,
     "parts": parts,
+    "power": power,
     "dice": dice,
     "clip-lad-prompts": clip_lad_prompts,
     "clip-lad-scenes": clip_lad_scenes,

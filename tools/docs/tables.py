@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tools.docs import clip_lad, features, sam_lad, suites
+from tools.docs import clip_lad, features, sam_lad, suites, verdicts
 from tools.docs.markdown import ROOT, content, figures, origin, pair, table
 
 BEGIN, END = "<!-- numbers: made by `python -m tools.docs tables` -->", "<!-- end of numbers -->"
@@ -146,8 +146,8 @@ def dice() -> list[str]:
 
 
 def scenes() -> list[str]:
-    """Scenes: what each bank gives alone and together, and with true masks."""
-    found, known = figures("scenes"), figures("scenes-truth")
+    """Scenes: what each bank gives alone and together, and with other masks."""
+    found, known, like = figures("scenes"), figures("scenes-truth"), figures("scenes-sam-like")
     ways = {
         "patch": "patch",
         "histogram": "histogram",
@@ -162,12 +162,14 @@ def scenes() -> list[str]:
         *((name, *(pair(found, f"{name}: {w}") for w in ways)) for name in _categories(found)),
         ("mean", *(pair(found, f"mean: {w}") for w in ways)),
         ("mean, true masks", *(pair(known, f"mean: {w}") for w in ways)),
+        ("mean, masks like SAM's", *(pair(like, f"mean: {w}") for w in ways)),
     ]
     return [
-        "**Scenes**, AUROC logical / structural; the last row has the true masks in place of the",
-        "proposals:",
+        "**Scenes**, AUROC logical / structural; the last rows have the true masks in place of the",
+        "proposals, and what SAM would make of them (wholes, parts, near-duplicates, misses):",
         origin(content("scenes")),
         origin(content("scenes-truth")),
+        origin(content("scenes-sam-like")),
         "",
         *table(f"| | {' | '.join(ways.values())} |", rows),
         "",
@@ -314,4 +316,5 @@ PAGES: dict[str, Callable[[], list[str]]] = {
     "docs/sam-lad.md": sam_lad.page,
     "docs/peers.md": suites.peers_page,
     "docs/bench.md": bench,
+    "docs/verdicts.md": verdicts.page,
 }
