@@ -23,8 +23,8 @@ from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
 from fmlad.views import BackboneSet, ImageView
 
 # Shares of the threshold, and of the highest branch's score where that is lower, from which a
-# difference of an anomalous image becomes a finding; and of the greatest finding, which is why the
-# image is anomalous, from which others are told beside it.
+# difference of an anomalous image becomes a finding; and of the greatest finding, from which places
+# that merely look odd are told beside it.
 WORTH, STRONGEST, BESIDE = 0.8, 0.9, 0.5
 RULE_BROKEN = 0.5  # threshold without shots: a broken rule scores 1 or more
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
@@ -261,10 +261,10 @@ def _findings(
     named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
     maps = {branch: one for branch, one in evidence.maps.items() if branch not in named}
     if maps:
-        found += defects(_at_size(fitted.fusion.fused_map(maps), anomaly_map.shape), limit)
-    least = BESIDE * max((finding.score for finding in found), default=0.0)
-    kept = [finding for finding in found if finding.score >= least]
-    return sorted(kept, key=lambda finding: -finding.score)
+        places = defects(_at_size(fitted.fusion.fused_map(maps), anomaly_map.shape), limit)
+        least = BESIDE * max((one.score for one in (*found, *places)), default=0.0)
+        found += [place for place in places if place.score >= least]
+    return sorted(found, key=lambda finding: -finding.score)
 
 
 def _at_size(small: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
