@@ -87,10 +87,6 @@ BENCHMARKS = (
         "benchmarks.scenes --worlds 0 3 --images 20 --masks truth --name scenes-truth",
         ("scenes-truth",),
     ),
-    Benchmark(
-        "benchmarks.scenes --worlds 0 3 --images 20 --masks sam-like --name scenes-sam-like",
-        ("scenes-sam-like",),
-    ),
     Benchmark("benchmarks.first_minute", ("first-minute",)),
     Benchmark("benchmarks.false_alarms", ("false-alarms",)),
     Benchmark(

@@ -146,8 +146,8 @@ def dice() -> list[str]:
 
 
 def scenes() -> list[str]:
-    """Scenes: what each bank gives alone and together, and with other masks."""
-    found, known, like = figures("scenes"), figures("scenes-truth"), figures("scenes-sam-like")
+    """Scenes: what each bank gives alone and together, and with true masks."""
+    found, known = figures("scenes"), figures("scenes-truth")
     ways = {
         "patch": "patch",
         "histogram": "histogram",
@@ -162,14 +162,12 @@ def scenes() -> list[str]:
         *((name, *(pair(found, f"{name}: {w}") for w in ways)) for name in _categories(found)),
         ("mean", *(pair(found, f"mean: {w}") for w in ways)),
         ("mean, true masks", *(pair(known, f"mean: {w}") for w in ways)),
-        ("mean, masks like SAM's", *(pair(like, f"mean: {w}") for w in ways)),
     ]
     return [
-        "**Scenes**, AUROC logical / structural; the last rows have the true masks in place of the",
-        "proposals, and what SAM would make of them (wholes, parts, near-duplicates, misses):",
+        "**Scenes**, AUROC logical / structural; the last row has the true masks in place of the",
+        "proposals:",
         origin(content("scenes")),
         origin(content("scenes-truth")),
-        origin(content("scenes-sam-like")),
         "",
         *table(f"| | {' | '.join(ways.values())} |", rows),
         "",
