@@ -4,12 +4,12 @@
 
 Scenes, method `banks`, profile `builtin`. Two parts.
 
-- Ranks: 4 shots, then the scores of 160 further normal images a category, world 0. 200
+- Ranks: 4 shots, then the scores of 130 further normal images a category, world 0. 200
   random splits each: m of them (20, 50, 100) are validation images, the rest is judged at rates of
   0.05 and 0.10. With exchangeable scores the number of alarms among n images follows a
   beta-binomial law; printed are the mean rate over all splits and the share of splits inside the
   central 95 % of that law. Splits of one category share its images, so that this share may stray.
-- Shots: k = 4, 8, 16 shots, each judged by the others, 3 draws, 40 fresh normal images; the rate
+- Shots: k = 4 and 8 shots, each judged by the others, 3 draws, 30 fresh normal images; the rate
   that the automatic threshold states, and what came of it: mean, and the worst draw of a category.
 
 How far normal scores spread (`fmlad/scoring/quantiles.py`) was chosen on worlds 1 and 2.
@@ -31,8 +31,8 @@ from fmlad.methods.registry import create_method
 from fmlad.scoring.calibration import Calibration
 from fmlad.views import BackboneSet, ImageView
 
-SIZES, RATES, SHOTS = (20, 50, 100), (0.05, 0.1), (4, 8, 16)
-SPLITS, FRESH, POOL, DRAWS, JUDGED = 200, 160, 24, 3, 40
+SIZES, RATES, SHOTS = (20, 50, 100), (0.05, 0.1), (4, 8)
+SPLITS, FRESH, POOL, DRAWS, JUDGED = 200, 130, 16, 3, 30
 
 
 def views(

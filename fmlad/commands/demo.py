@@ -96,7 +96,7 @@ def summary(cases: list[Case]) -> str:
     damage = [case for case in cases if case.anomalous and case.truth.startswith("defect")]
     logical = [case for case in cases if case.anomalous and case not in damage]
     return (
-        f"Called anomalous: {called(good)} normal pictures (false alarms), {called(damage)} "
+        f"Anomalous or unsure: {called(good)} normal pictures (false alarms), {called(damage)} "
         f"damaged ones, {called(logical)} with a part missing, extra or misplaced."
     )
 

@@ -9,7 +9,7 @@ GROUPS = ("good", "structural_anomalies", "logical_anomalies")
 
 def page() -> list[str]:
     """All of them."""
-    return [*first_minute(), "", *false_alarms()]
+    return first_minute()
 
 
 def first_minute() -> list[str]:
