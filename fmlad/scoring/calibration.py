@@ -130,7 +130,10 @@ class Calibration:
     @property
     def missing(self) -> int:
         """How many more normal images it takes to promise the rate without a model."""
-        return max(0, needed(self.rate) - len(self.scores)) if self.rate is not None else 0
+        if self.rate is None:
+            return 0
+        known = 0 if self.source == "augmentations" else len(self.scores)  # copies are no images
+        return max(0, needed(self.rate) - known)
 
     def describe(self) -> str:
         """How the threshold came about, in one phrase."""

@@ -37,6 +37,8 @@ def test_with_few_scores_it_is_read_off_their_spread_and_says_so() -> None:
     wanted = Calibration.fit([0.5, 1.0, 0.25], "leave-one-out", rate=0.05)
     assert wanted.threshold == pytest.approx(NORMAL.sure_above)
     assert "16 more normal images" in wanted.describe()
+    copies = Calibration.fit([0.5, 1.0, 0.25, 0.3], "augmentations", rate=0.05)
+    assert copies.missing == 19  # altered copies are no images
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.floats(0.01, 0.5))
