@@ -88,6 +88,7 @@ BENCHMARKS = (
         ("scenes-truth",),
     ),
     Benchmark("benchmarks.first_minute", ("first-minute",)),
+    Benchmark("benchmarks.false_alarms", ("false-alarms",)),
     Benchmark(
         "benchmarks.scenes --ablations --images 8 --seeds 1 --name scenes-ablations",
         ("scenes-ablations",),

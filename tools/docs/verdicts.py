@@ -9,7 +9,7 @@ GROUPS = ("good", "structural_anomalies", "logical_anomalies")
 
 def page() -> list[str]:
     """All of them."""
-    return first_minute()
+    return [*first_minute(), "", *false_alarms()]
 
 
 def first_minute() -> list[str]:
