@@ -20,6 +20,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from fmlad import pipeline, synthetic
 from fmlad.backbones.pooling import holders
 from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.objects.instances import resized
+from fmlad.objects.proposals import PROPOSER
 from fmlad.prediction import Prediction
 from fmlad.progress import Progress, silent
 from fmlad.synthetic import (
@@ -35,7 +37,6 @@ from fmlad.views import BackboneSet, ImageView
 
 COPIES = 6  # of each kind
 SHOTS = 8  # whose copies are made, at most
-PROPOSER = "mask_proposer"
 QUALITY = 0.6  # of a proposal, from which it is a part
 LEAST, MOST = 0.001, 0.15  # share of the image that a part covers
 TRIES = 8  # parts tried until one has a free place to go to
@@ -170,7 +171,9 @@ def power_check(
     excluded = {index: pipeline.left_out(fitted.method, index, views) for index in chosen}
     unaltered = [pipeline.judge(views[i], fitted, excluded[i]).branch_scores for i in chosen]
     usual = {branch: max(one[branch] for one in unaltered) for branch in unaltered[0]}
-    parts = {index: parts_of(views[index], backbone_set) for index in chosen}
+    if PROPOSER not in backbone_set.backbones:
+        backbone_set = _with_proposer(backbone_set)
+    parts = {index: parts_of(views[index].through(backbone_set)) for index in chosen}
     kinds = (*DAMAGES, *REARRANGEMENTS)
     rows = []
     for number, kind in enumerate(kinds):
@@ -187,17 +190,15 @@ def power_check(
     return PowerCheck(tuple(rows), len(chosen))
 
 
-def parts_of(view: ImageView, backbone_set: BackboneSet) -> list[Bools]:
+def parts_of(view: ImageView) -> list[Bools]:
     """Masks ``(H, W)`` of single parts that can be taken away: small, whole, holding nothing."""
-    if not view.has(PROPOSER):
-        view = view.through(_with_proposer(backbone_set))
     masks = view.masks(PROPOSER).best()
     shares = masks.masks.mean(axis=(1, 2))
     edges = [masks.masks[:, 0], masks.masks[:, -1], masks.masks[:, :, 0], masks.masks[:, :, -1]]
     cut = np.logical_or.reduce([edge.any(axis=1) for edge in edges])
     good = (masks.scores >= QUALITY) & (shares >= LEAST) & (shares <= MOST) & ~cut
     good &= ~holders(masks.masks)
-    return [_at_size(mask, view.size) for mask in masks.masks[good]]
+    return [resized(mask, view.size) for mask in masks.masks[good]]
 
 
 def _with_proposer(backbone_set: BackboneSet) -> BackboneSet:
@@ -252,9 +253,3 @@ def _extent(row: Caught) -> str:
     if row.kind == "scratch":
         return f"{SCRATCH_WIDTH:.1%} wide, {SCRATCH_LENGTH:.0%} long"
     return f"{row.size:.0%}"
-
-
-def _at_size(mask: Bools, size: tuple[int, int]) -> Bools:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(mask).convert("L").resize(size[::-1])) > 127

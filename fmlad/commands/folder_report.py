@@ -61,7 +61,7 @@ class FolderReport:
         odd = outcome.decision != "ok"
         findings = [
             (one.text, None if one.box is None else embed(_crop(picture, one.box), CROP))
-            for one in outcome.findings
+            for one in (outcome.findings if odd else ())
         ]
         self.entries.append(
             Entry(
@@ -72,7 +72,7 @@ class FolderReport:
                 embed(picture, THUMBNAIL, 75),
                 embed(picture) if odd else None,
                 embed(outcome.overlay()) if odd else None,
-                findings if odd else [],
+                findings,
                 outcome.notes,
             )
         )

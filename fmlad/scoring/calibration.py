@@ -42,7 +42,7 @@ class Calibration:
         threshold: Scores above it are anomalous; None means no decision.
         source: Where it came from.
         scores: The normal scores, ascending; those of dropped shots left out.
-        rate: Chance of a false alarm that the threshold stands for; None where nobody can say.
+        rate: Chance of a false alarm that the threshold stands for; None where it is not known.
         sure_above: Scores above it are certain alarms, ``CERTAIN`` or less of normal images; those
             between threshold and it are unsure. None where there is no such range.
         modelled: Whether the threshold is read off the spread of the scores, not off their ranks.

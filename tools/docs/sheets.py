@@ -106,7 +106,7 @@ def power() -> None:
     print("\n  ".join(["power check", *detector.power_check().describe()]), flush=True)
     eyes, rng = builtin_backbones(), np.random.default_rng(1)
     view = eyes.view(shots[0])
-    parts = parts_of(view, eyes)
+    parts = parts_of(view)
     product = np.logical_or.reduce(parts)
     copies = [damaged(kind, view.pixels, product, rng) for kind in DAMAGES]
     for kind in REARRANGEMENTS:
