@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,17 @@ import numpy.typing as npt
 
 from fmlad import pipeline, power, profiles, storage
 from fmlad.errors import FmladError, OptionError, ShotsError
-from fmlad.io.cache import DiskCache
-from fmlad.io.images import ImageSource, load_image, source_name
-from fmlad.io.inputs import expand_sources, one_by_one
+from fmlad.io.images import ImageSource, source_name
+from fmlad.io.inputs import one_by_one
+from fmlad.loading import (
+    Inputs,
+    checked_labels,
+    choose_backbones,
+    given,
+    load_backbones,
+    load_pictures,
+    make_views,
+)
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
 from fmlad.power import PowerCheck
@@ -29,11 +37,8 @@ from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone, Encoder
-    from fmlad.methods.protocol import Method
 
 ZERO_SHOT = "clip-lad"  # the method that can do without shots
-
-Inputs = ImageSource | Iterable[ImageSource]
 
 _log = logging.getLogger(__name__)
 
@@ -141,13 +146,13 @@ class Detector:
         """
         name = method or ("banks" if prompts is None else ZERO_SHOT)
         chosen_method = create_method(name, aimed(name, looks_for, options))
-        given = {
+        arguments = {
             "prompts": prompts is not None,
             "labels": labels is not None,
-            "unlabeled": _given(unlabeled),
+            "unlabeled": given(unlabeled),
             "checkpoint": checkpoint is not None or resume,
         }
-        for argument, present in given.items():
+        for argument, present in arguments.items():
             if present and argument not in chosen_method.takes:
                 raise OptionError(
                     f"The method {name!r} makes no use of {argument}=; leave it out, or choose "
@@ -165,20 +170,20 @@ class Detector:
         rate = checked_rate(target_false_alarms)
         if odd_shots not in get_args(OddShots):
             raise OptionError(f"odd_shots is 'keep' or 'drop', got {odd_shots!r}.")
-        profile, chosen = _choice(chosen_method, profile, backbones)
+        profile, chosen = choose_backbones(chosen_method, profile, backbones)
         device = profiles.pick_device(device)
         # Images before backbones: a typo in a path should not cost the loading of a network.
-        pictures = _load_all(shots)
-        held_out = _load_all(validation) if _given(validation) else []
-        extra = _load_all(unlabeled) if _given(unlabeled) else []
-        backbone_set = _load_backbones(chosen, device)
-        views = _views(backbone_set, pictures)
+        pictures = load_pictures(shots)
+        held_out = load_pictures(validation) if given(validation) else []
+        extra = load_pictures(unlabeled) if given(unlabeled) else []
+        backbone_set = load_backbones(chosen, device)
+        views = make_views(backbone_set, pictures)
         context = FitContext(
-            labels=None if labels is None else _checked_labels(labels, views),
-            unlabeled=_views(backbone_set, extra),
+            labels=None if labels is None else checked_labels(labels, views),
+            unlabeled=make_views(backbone_set, extra),
             rate=rate,
             odd_shots=odd_shots,
-            validation=_views(backbone_set, held_out),
+            validation=make_views(backbone_set, held_out),
             prompts=prompts,
             device=device,
             seed=seed,
@@ -222,8 +227,8 @@ class Detector:
         """
         method = create_method(ZERO_SHOT, options)
         chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
-        profile, chosen = _choice(method, profile, backbones)
-        backbone_set = _load_backbones(chosen, profiles.pick_device(device))
+        profile, chosen = choose_backbones(method, profile, backbones)
+        backbone_set = load_backbones(chosen, profiles.pick_device(device))
         fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)
         return cls(fitted, backbone_set, storage.Record(ZERO_SHOT, profile, chosen, 0, 0), [])
 
@@ -274,7 +279,7 @@ class Detector:
                 missing, too many, or of another size.
         """
         views = self._originals()
-        more = _views(self._backbones, _load_all(images))
+        more = make_views(self._backbones, load_pictures(images))
         known = self._context.labels
         if (known is None) != (labels is None):
             raise OptionError(
@@ -283,7 +288,7 @@ class Detector:
                 else "The shots have no labels, so further ones cannot have any; leave labels= out."
             )
         if known is not None and labels is not None:
-            known = [*known, *_checked_labels(labels, more)]
+            known = [*known, *checked_labels(labels, more)]
         self._refit([*views, *more], replace(self._context, labels=known))
 
     def remove_shot(self, index: int) -> None:
@@ -417,7 +422,7 @@ class Detector:
             profile = profiles.profile_name(profile)
             chosen = profiles.resolve(chosen, profile, saved.method.declared.get(profile))
         device = profiles.pick_device(device)
-        backbone_set = _load_backbones(chosen, device)
+        backbone_set = load_backbones(chosen, device)
         storage.check_backbones(saved, backbone_set.backbones)
         fitted = storage.restore(saved, device)
         checked = storage.restore_power(saved)
@@ -475,87 +480,3 @@ class Detector:
         self._shots, self._context, self._power = views, context, None
         if by_hand is not None:
             self.threshold = by_hand.threshold
-
-
-def _checked_labels(
-    labels: Sequence[npt.NDArray[np.integer]], views: Sequence[ImageView]
-) -> list[npt.NDArray[np.integer]]:
-    """Part masks that fit their images.
-
-    Raises:
-        OptionError: There are more or fewer than images, or one is not whole numbers ``(H, W)``.
-    """
-    if len(labels) != len(views):
-        raise OptionError(f"{len(labels)} labels for {len(views)} images; give one an image.")
-    found = [np.asarray(label) for label in labels]
-    for view, label in zip(views, found, strict=True):
-        if label.shape != view.size or not np.issubdtype(label.dtype, np.integer):
-            raise OptionError(
-                f"The label of {view.name} is {label.shape} {label.dtype}; expected whole numbers "
-                f"of the image's size {view.size}."
-            )
-    return found
-
-
-def _load_all(sources: Inputs) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Name and pixels of each image of an argument; an error names the first unreadable one."""
-    expanded = expand_sources(sources)
-    several = len(expanded) > 1
-    return [
-        (source_name(source, index if several else None), load_image(source))
-        for index, source in enumerate(expanded)
-    ]
-
-
-def _views(
-    backbone_set: BackboneSet, pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]]
-) -> list[ImageView]:
-    return [backbone_set.view(pixels, name) for name, pixels in pictures]
-
-
-def _given(sources: Inputs) -> bool:
-    """Whether an optional argument was given: anything but an empty list or tuple."""
-    return not (isinstance(sources, list | tuple) and len(sources) == 0)
-
-
-def _choice(
-    method: Method, profile: str | None, backbones: Mapping[str, str | Backbone] | None
-) -> tuple[str, dict[str, str | Backbone]]:
-    """The profile in force and its backbone for each role of the method, nothing loaded yet."""
-    if profile is None:
-        profiles.say_default()
-    profile = profiles.profile_name(profile)
-    roles = method_roles(method, profile, backbones)
-    return profile, profiles.resolve(roles, profile, method.declared.get(profile), backbones)
-
-
-def method_backbones(
-    method: str,
-    profile: str | None = None,
-    backbones: Mapping[str, str | Backbone] | None = None,
-    device: str = "auto",
-) -> BackboneSet:
-    """The backbones of a method, loaded.
-
-    Raises:
-        UnknownNameError: A method, profile, role or backbone does not exist.
-        OptionError: No backbone fills a needed role, or the device is not usable.
-        WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
-    """
-    _, chosen = _choice(create_method(method, {}), profiles.profile_name(profile), backbones)
-    return _load_backbones(chosen, profiles.pick_device(device))
-
-
-def _load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> BackboneSet:
-    return BackboneSet(profiles.load_backbones(chosen, device), DiskCache.default(), device)
-
-
-def method_roles(
-    method: Method, profile: str, backbones: Mapping[str, str | Backbone] | None = None
-) -> tuple[str, ...]:
-    """Roles that it needs, and optional ones of this profile or of the argument ``backbones``."""
-    optional: Mapping[str, Sequence[str]] = getattr(method, "optional", {})
-    wanted = [
-        role for role, where in optional.items() if profile in where or role in (backbones or {})
-    ]
-    return (*method.needs, *wanted)

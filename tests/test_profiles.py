@@ -11,8 +11,8 @@ import fmlad
 from fmlad import profiles
 from fmlad.backbones.embedded.builtin import HandmadeFeatures
 from fmlad.backbones.roles import ROLES, Backbone, FeatureExtractor, Pyramid
-from fmlad.detector import method_backbones
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.loading import method_backbones
 from fmlad.profiles import (
     PROFILE_VARIABLE,
     PROFILES,

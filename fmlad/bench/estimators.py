@@ -19,10 +19,10 @@ from fmlad.backbones.roles import Backbone
 from fmlad.bench import plan
 from fmlad.bench.model import Entry, Estimator, Scored
 from fmlad.bench.plan import is_peer
-from fmlad.detector import method_roles
 from fmlad.errors import MissingDependencyError, OptionError
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
+from fmlad.loading import method_roles
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.prompts import PromptSet

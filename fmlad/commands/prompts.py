@@ -99,9 +99,9 @@ def compare(
     """Compare prompt sets with each other and with controls; write a report."""
     from fmlad.commands.prompt_comparison import compare as run
     from fmlad.commands.prompt_comparison import write_comparison
-    from fmlad.detector import method_backbones
     from fmlad.io.images import load_image
     from fmlad.io.inputs import expand_sources
+    from fmlad.loading import method_backbones
     from fmlad.prompts import PromptSet
 
     chosen = [PromptSet.load(name) for name in sets]

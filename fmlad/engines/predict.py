@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmlad import storage
-from fmlad.detector import Detector, Inputs
+from fmlad.detector import Detector
 from fmlad.engines import cluster
 from fmlad.errors import ClusterError, OptionError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
+from fmlad.loading import Inputs
 from fmlad.prediction import Failure, Prediction
 
 AHEAD = 4  # batches for each worker that may be done before an earlier one is
