@@ -26,6 +26,7 @@ _HOMES = {
     "list_methods": "fmlad.methods.registry",
     "list_profiles": "fmlad.profiles",
     "list_prompt_sets": "fmlad.prompts",
+    "to_frame": "fmlad.table",
 }
 _MODULES = ("bench", "datasets", "errors", "metrics")
 
@@ -45,6 +46,7 @@ __all__ = [
     "list_profiles",
     "list_prompt_sets",
     "metrics",
+    "to_frame",
 ]
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from fmlad.prediction import Failure, Prediction, Segmentation
     from fmlad.profiles import list_backbones, list_profiles
     from fmlad.prompts import PromptSet, list_prompt_sets
+    from fmlad.table import to_frame
 
 
 def __getattr__(name: str) -> Any:

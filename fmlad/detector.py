@@ -371,6 +371,11 @@ class Detector:
         return self._fitted.calibration
 
     @property
+    def notes(self) -> list[str]:
+        """What holds for every image that it judges, in plain sentences."""
+        return pipeline.notes(self._fitted)
+
+    @property
     def method(self) -> str:
         """Name of the method."""
         return self._record.method

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import colorsys
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fmlad.findings import Finding
+from fmlad.findings import Box, Finding
 
 BOX_COLOUR = (255, 255, 255)
+PICTURE_SIDE = 420  # px of embedded pictures' longer side
 LEGEND = 12  # parts listed at most
 UNMATCHED = "unmatched"  # what has no counterpart stands out from all colours
 BOX_EDGE = (20, 20, 20)
@@ -96,22 +99,45 @@ def heat(
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def embedded(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
+    """A picture as the source of an ``img``: a JPEG, shrunk to at most ``side`` pixels a side."""
+    small = picture.copy()
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def tagged(findings: Sequence[Finding]) -> list[tuple[str, Box]]:
+    """Every box with its tag: ``"1"``, or ``"1a"`` and ``"1b"`` where a finding has several."""
+    found = []
+    for number, finding in enumerate(findings, start=1):
+        boxes = finding.boxes or ((finding.box,) if finding.box else ())
+        several = len(boxes) > 1
+        found += [(f"{number}{chr(97 + i) if several else ''}", b) for i, b in enumerate(boxes)]
+    return found
+
+
 def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
     """Draws the findings' boxes, numbered as in the sentences of ``explain``."""
     result = picture.copy()
     draw = ImageDraw.Draw(result)
     unit = max(1, round(max(picture.size) / 400))
     font = ImageFont.load_default(size=max(13, 10 * unit))
-    for number, finding in enumerate(findings, start=1):
-        if finding.box is None:
-            continue
-        x0, y0, x1, y1 = finding.box
-        right, bottom = picture.width - 1.0, picture.height - 1.0
+    right, bottom = picture.width - 1.0, picture.height - 1.0
+    for tag, (x0, y0, x1, y1) in tagged(findings):
         wide = x0 - unit, y0 - unit, max(0.0, x0, x1) + unit, max(0.0, y0, y1) + unit
         frame = tuple(np.clip(wide, 0, (right, bottom, right, bottom)).tolist())
         draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
         draw.rectangle(frame, outline=BOX_COLOUR, width=unit)
-        _tag(draw, str(number), frame, font, picture.size)
+        _tag(draw, tag, frame, font, picture.size)
     return result
 
 

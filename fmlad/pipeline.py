@@ -7,19 +7,20 @@ page and the benchmarks cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from fmlad.errors import OptionError
-from fmlad.findings import KINDS, Finding, defects
+from fmlad.findings import KINDS, Finding, defects, finding, merged
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
-from fmlad.prediction import Prediction
+from fmlad.prediction import Prediction, Segmentation
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
+from fmlad.sentences import with_names
 from fmlad.views import BackboneSet, ImageView
 
 # Shares of the threshold, and of the highest branch's score where that is lower, from which a
@@ -44,6 +45,7 @@ class Fitted:
         calibration: From the score to a decision.
         shots: Name of each shot, in order.
         shot_scores: Leave-one-out score per shot; None where it was not left out.
+        names: The user's names for unnamed parts, ``{"part A": "pin"}``.
     """
 
     method: Method
@@ -52,6 +54,7 @@ class Fitted:
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -200,9 +203,7 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
             f"check the weights of its backbones."
         )
     anomaly_map = _at_size(fitted.fusion.fused_map(evidence.maps), view.size)
-    calibration, notes = fitted.calibration, list(evidence.notes)
-    if calibration.source == "augmentations":
-        notes.append(f"one shot only: the threshold is {calibration.describe()}")
+    calibration = fitted.calibration
     return Prediction(
         name=view.name,
         score=score,
@@ -212,11 +213,19 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
         p_value=calibration.p_value(score),
         anomaly_map=anomaly_map,
         branch_scores=fitted.fusion.scaled(evidence.scores),
-        segmentation=evidence.segmentation,
+        segmentation=_with_names(evidence.segmentation, fitted.names),
         findings=_findings(evidence, anomaly_map, fitted),
-        notes=notes,
+        notes=list(evidence.notes),
         pixels=view.pixels,
     )
+
+
+def notes(fitted: Fitted) -> list[str]:
+    """What holds for every image that is judged, in plain sentences."""
+    told: list[str] = list(getattr(fitted.method, "notes", lambda state: [])(fitted.state))
+    if len(fitted.shots) == 1:
+        told.append("one normal image only: it cannot show how normal images differ")
+    return told
 
 
 def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
@@ -244,27 +253,34 @@ def _findings(
     near it, for several branches below the threshold may add up.
     """
     scaled = fitted.fusion.scaled
-    differences = [(d, scaled({d.branch: d.score})[d.branch]) for d in evidence.differences]
+    size = anomaly_map.shape[0], anomaly_map.shape[1]
     typed = [
-        Finding(d.kind, d.part, d.expected, d.observed, d.box, value, d.text)
-        for d, value in differences
+        finding(d, scaled({d.branch: d.score})[d.branch], size, fitted.names)
+        for d in evidence.differences
     ]
     threshold = fitted.calibration.threshold
     if threshold is None:
-        return sorted(typed, key=lambda finding: -finding.score)
+        return merged(typed)
     score = fitted.fusion.fused(evidence.scores)
     limit = threshold
     if score > threshold:  # so that the highest branch has a finding, even below 1
         limit = min(WORTH * threshold, STRONGEST * max(scaled(evidence.scores).values()))
-    found = [finding for finding in typed if finding.score > limit]
+    found = [one for one in typed if one.score > limit]
     # Maps of branches with typed differences are not searched for defects.
     named = {d.branch for d in evidence.differences} | set(getattr(fitted.method, "typed", ()))
     maps = {branch: one for branch, one in evidence.maps.items() if branch not in named}
     if maps:
-        places = defects(_at_size(fitted.fusion.fused_map(maps), anomaly_map.shape), limit)
+        places = defects(_at_size(fitted.fusion.fused_map(maps), size), limit)
         least = BESIDE * max((one.score for one in (*found, *places)), default=0.0)
         found += [place for place in places if place.score >= least]
-    return sorted(found, key=lambda finding: -finding.score)
+    return merged(found)
+
+
+def _with_names(found: Segmentation | None, names: Mapping[str, str]) -> Segmentation | None:
+    if found is None or not names:
+        return found
+    objects = {with_names(name, names): count for name, count in found.objects.items()}
+    return Segmentation(found.labels, [with_names(name, names) for name in found.names], objects)
 
 
 def _at_size(small: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:

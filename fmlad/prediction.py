@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ from PIL import Image
 
 from fmlad import draw
 from fmlad.errors import FmladError
-from fmlad.explain import explain
+from fmlad.explain import explain, verdict_word
 from fmlad.findings import Finding
+from fmlad.schema import VERSION, FailureJson, VerdictJson
 from fmlad.scoring.calibration import Decision
 
 
@@ -43,7 +44,7 @@ class Segmentation:
         return dict(self.objects)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The verdict for one query.
 
@@ -60,7 +61,7 @@ class Prediction:
         branch_scores: Scaled score of each branch; the score is their sum.
         segmentation: Parts, where the method finds any.
         findings: Most important first.
-        notes: How the verdict came about, in plain sentences.
+        notes: What sets this image apart, in plain sentences; ``Detector.notes`` holds for all.
         pixels: uint8 ``(H, W, 3)``, the query as it was read, for drawing.
     """
 
@@ -77,15 +78,36 @@ class Prediction:
     notes: list[str]
     pixels: npt.NDArray[np.uint8] = field(repr=False)
 
+    def __repr__(self) -> str:
+        limit = "" if self.threshold is None else f", threshold {self.threshold:.2f}"
+        number = len(self.findings)
+        found = f"{number} finding{'' if number == 1 else 's'}"
+        word = verdict_word(self.decision)
+        return f"<Prediction {self.name!r}: {word}, score {self.score:.2f}{limit}, {found}>"
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks: :meth:`overlay`."""
+        return draw.png(self.overlay())
+
+    def _repr_html_(self) -> str:
+        """For notebooks: :meth:`overlay` beside :meth:`explain`."""
+        picture = draw.embedded(self.overlay())
+        said = html.escape(self.explain())
+        return (
+            f"<div style='display:flex;gap:1em;flex-wrap:wrap'><img src='{picture}' alt='overlay'>"
+            f"<pre style='white-space:pre-wrap;max-width:60ch'>{said}</pre></div>"
+        )
+
     def explain(self) -> str:
         """The verdict and its findings in words."""
         return explain(
             self.name, self.score, self.threshold, self.decision, self.findings, self.notes
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; without the map and the pixels."""
+    def to_dict(self) -> VerdictJson:
+        """JSON-ready; without the map and the pixels (``docs/verdict.schema.json``)."""
         return {
+            "version": VERSION,
             "name": self.name,
             "score": self.score,
             "threshold": self.threshold,
@@ -124,6 +146,6 @@ class Failure:
     source: str
     error: FmladError
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FailureJson:
         """JSON-ready."""
-        return {"name": self.source, "error": str(self.error)}
+        return {"version": VERSION, "name": self.source, "error": str(self.error)}

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from fmlad.draw import embedded
 from fmlad.errors import OptionError
 from fmlad.explain import verdict_word
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
-
-PICTURE_SIDE = 420  # px of the embedded pictures' longer side
 
 
 @cache
@@ -31,7 +28,7 @@ def template(name: str) -> Template:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "embed": embed, "picture": Image.fromarray, "plain": plain, "verdict": verdict_word,
+        "embed": embedded, "picture": Image.fromarray, "plain": plain, "verdict": verdict_word,
     }  # fmt: skip
     return environment.get_template(name)
 
@@ -64,12 +61,3 @@ def plain(text: str) -> Markup:
     for sign in "\\`*_|[]":
         safe = safe.replace(sign, f"\\{sign}")
     return Markup(" ".join(safe.split()))
-
-
-def embed(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) -> str:
-    """A picture as the source of an ``img``: a JPEG, shrunk to at most ``side`` pixels a side."""
-    small = picture.copy()
-    small.thumbnail((side, side))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

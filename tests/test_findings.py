@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlad.findings import FLANK, KINDS, Finding, Kind, defects
+from fmlad.findings import FLANK, KINDS, Box, Finding, Kind, around, defects, merged
 
 
 def blank(height: int = 60, width: int = 90) -> np.ndarray:
@@ -88,12 +88,12 @@ def test_at_most_so_many_and_the_worst_of_them() -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "where"),
     [
-        (slice(0, 3), slice(0, 3), "at the top left (3 x 3 px)"),
-        (slice(0, 3), slice(44, 46), "at the top centre (2 x 3 px)"),
-        (slice(28, 33), slice(85, 90), "at the middle right (5 x 5 px)"),
-        (slice(28, 32), slice(43, 47), "at the centre (4 x 4 px)"),
-        (slice(59, 60), slice(89, 90), "at the bottom right (1 x 1 px)"),
-        (slice(0, 60), slice(0, 90), "at the centre (90 x 60 px)"),
+        (slice(0, 3), slice(0, 3), "upper left (3 x 3 px)"),
+        (slice(0, 3), slice(44, 46), ", top (2 x 3 px)"),
+        (slice(28, 33), slice(85, 90), ", right (5 x 5 px)"),
+        (slice(28, 32), slice(43, 47), ", centre (4 x 4 px)"),
+        (slice(59, 60), slice(89, 90), "lower right (1 x 1 px)"),
+        (slice(0, 60), slice(0, 90), "defect (90 x 60 px)"),
     ],
 )
 def test_the_sentence_says_where_and_how_large(rows: slice, columns: slice, where: str) -> None:
@@ -114,7 +114,8 @@ def test_a_finding_is_json() -> None:
     map_[1:3, 4:6] = 2
     (finding,) = defects(map_, 0.5)
     read = json.loads(json.dumps(finding.to_dict()))
-    assert Finding(**{**read, "box": tuple(read["box"])}) == finding
+    boxes = tuple(tuple(box) for box in read["boxes"])
+    assert Finding(**{**read, "box": tuple(read["box"]), "boxes": boxes}) == finding
 
 
 def test_the_kinds_are_listed_once() -> None:
@@ -128,3 +129,29 @@ def test_the_crumbs_of_one_defect_are_one_finding() -> None:
     map_[0, 0] = 0.95  # a flank without a peak is nothing
     (finding,) = defects(map_, 1.0)
     assert finding.box == (2, 4, 8, 5)
+
+
+def named(kind: Kind, score: float, *boxes: Box) -> Finding:
+    return Finding(kind, None, None, None, around(boxes), score, kind, boxes)
+
+
+def test_a_defect_where_a_named_difference_lies_is_that_difference() -> None:
+    defect = named("defect", 3.0, (10, 10, 30, 30))
+    missing = named("missing", 2.0, (12, 8, 32, 28))
+    (found,) = merged([missing, defect])
+    assert (found.kind, found.score) == ("missing", 3.0)
+    apart = named("missing", 2.0, (60, 60, 80, 80))
+    assert [one.kind for one in merged([apart, defect])] == ["defect", "missing"]
+
+
+def test_of_two_at_one_place_the_more_important_stays() -> None:
+    first, second = named("extra", 3.0, (0, 0, 10, 10)), named("resized", 2.0, (1, 1, 10, 10))
+    assert merged([second, first]) == [first]
+    both = named("resized", 2.0, (1, 1, 10, 10), (50, 50, 60, 60))  # one of them elsewhere
+    assert merged([both, first]) == [first, both]
+
+
+def test_a_scratch_on_a_tray_is_not_the_tray_and_what_has_no_place_stays() -> None:
+    tray, scratch = named("resized", 3.0, (0, 0, 100, 100)), named("defect", 2.0, (40, 40, 50, 50))
+    placeless = named("missing", 1.0)
+    assert merged([placeless, scratch, tray]) == [tray, scratch, placeless]

@@ -21,8 +21,11 @@ def judged(patch: float, histogram: float, threshold: float = 1.2) -> Prediction
     maps = {name: np.zeros((8, 8), np.float32) for name in ("patch", "histogram")}
     maps["patch"][2:4, 2:4] = 4 * patch
     maps["histogram"][5:7, 5:7] = histogram
-    text, box = "1 missing of 'pin': expected 6, found 5", (5.0, 5.0, 7.0, 7.0)
-    found = Difference("missing", "pin", 6, 5, box, histogram, text, "histogram")
+    box = (5.0, 5.0, 7.0, 7.0)
+    found = Difference(
+        branch="histogram", score=histogram, kind="missing", part="pin", expected=6, observed=5,
+        boxes=(box,),
+    )  # fmt: skip
     evidence = Evidence({"patch": 4 * patch, "histogram": histogram}, maps, None, [found])
     method = SimpleNamespace(
         name="fake", branches=tuple(maps), evidence=lambda view, state, exclude: evidence

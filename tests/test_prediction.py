@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from fmlad.errors import InvalidImageError
 from fmlad.findings import Finding
 from fmlad.prediction import Failure, Prediction, Segmentation
+from fmlad.schema import FailureJson, VerdictJson, json_schema
 
 PARTS = Segmentation(
     np.array([[0, 0, 1], [2, 1, 1]]), ["background", "pin", "slot"], {"pin": 2, "slot": 1}
@@ -133,13 +138,44 @@ def test_the_dictionary_is_a_copy() -> None:
     assert whole.notes
 
 
-def test_printing_does_not_spill_the_pixels() -> None:
-    assert "pixels" not in repr(prediction())
+def test_it_prints_as_one_line() -> None:
+    told = "<Prediction 'query.png': anomalous, score 1.25, threshold 1.00, 2 findings>"
+    assert repr(prediction()) == told
+    undecided = repr(prediction(threshold=None, decision=None, findings=FINDINGS[:1]))
+    assert undecided == "<Prediction 'query.png': not decided, score 1.25, 1 finding>"
+
+
+def test_notebooks_show_the_overlay_and_the_words() -> None:
+    whole = prediction(name="<b>.png")
+    with Image.open(io.BytesIO(whole._repr_png_())) as picture:
+        assert picture.size == (3, 2)
+        assert np.array_equal(np.asarray(picture), np.asarray(whole.overlay()))
+    page = whole._repr_html_()
+    assert "data:image/jpeg;base64," in page
+    assert "1. a pin is missing" in page
+    assert "&lt;b&gt;.png" in page
+    assert "<b>" not in page
+
+
+def test_the_schema_of_the_docs_is_that_of_the_code_and_holds_for_every_verdict() -> None:
+    path = Path(__file__).parents[1] / "docs" / "verdict.schema.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == json_schema()
+    adapter = TypeAdapter(VerdictJson | FailureJson)
+    failure = Failure("bad.png", InvalidImageError("no picture"))
+    unknown = {"threshold": None, "is_anomalous": None, "decision": None, "segmentation": None}
+    for one in (prediction(), prediction(**unknown), failure):
+        told = one.to_dict()
+        adapter.validate_json(json.dumps(told), strict=True)
+        whole = FailureJson if isinstance(one, Failure) else VerdictJson
+        assert told.keys() == whole.__required_keys__
+    with pytest.raises(ValidationError):
+        adapter.validate_python({**prediction().to_dict(), "version": 2})
 
 
 def test_a_failure_names_its_source_and_reason() -> None:
     failure = Failure("bad.png", InvalidImageError("bad.png is no picture."))
     assert json.loads(json.dumps(failure.to_dict())) == {
+        "version": 1,
         "name": "bad.png",
         "error": "bad.png is no picture.",
     }

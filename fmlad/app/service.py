@@ -28,6 +28,7 @@ from fmlad.explain import verdict_word
 from fmlad.findings import Finding
 from fmlad.io.images import load_image, source_name
 from fmlad.progress import Progress
+from fmlad.schema import VerdictJson
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]
@@ -95,7 +96,7 @@ class Verdict:
     decision: str
     findings: list[Finding]
     notes: list[str]
-    data: dict[str, Any]
+    data: VerdictJson
     picture: Image.Image
     map_file: Path | None
 

@@ -71,6 +71,7 @@ def demo(
         summary=summary(cases),
         shots=map(load_image, normal),
         calibration=detector.calibration,
+        notes=detector.notes,
         cases=cases,
     )
     if as_json:

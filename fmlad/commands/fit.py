@@ -140,6 +140,7 @@ def fit(
                 "threshold_from": calibration.describe(),
                 "false_alarms": calibration.rate,
                 "more_images_needed": calibration.missing,
+                "notes": detector.notes,
                 "power": detector.power.to_dict() if detector.power else None,
                 "shots": [vars(report) for report in reports],
             }
@@ -158,6 +159,8 @@ def fit(
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
         typer.echo(f"Threshold {calibration.threshold:.3g}: {calibration.describe()}.")
+    for note in detector.notes:
+        typer.echo(f"Note: {note}.")
     if detector.power is not None:
         output.print_power(detector.power)
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")

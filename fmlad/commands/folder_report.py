@@ -1,4 +1,4 @@
-"""The page that ``fmlad predict --report`` writes, and the table of ``--csv``."""
+"""The page that ``fmlad predict --report`` writes, and the file of ``--csv``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fmlad.errors import OptionError
 from fmlad.explain import verdict_word
+from fmlad.table import COLUMNS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from fmlad.prediction import Failure, Prediction
     from fmlad.scoring.calibration import Calibration
 
-COLUMNS = ("name", "verdict", "score", "threshold", "p_value", "findings", "first_finding", "error")
 THUMBNAIL, CROP = 160, 200  # px of the longer side
 AROUND = 0.5  # of a box's longer side: what is shown beside it
 BINS, WIDTH, HEIGHT = 24, 640, 120
@@ -51,8 +51,8 @@ class FolderReport:
         """Remembers one verdict, pictures of what is not normal included."""
         from PIL import Image
 
+        from fmlad.draw import embedded
         from fmlad.prediction import Failure
-        from fmlad.report import embed
 
         if isinstance(outcome, Failure):
             self.failures.append(str(outcome.error))
@@ -60,7 +60,7 @@ class FolderReport:
         picture = Image.fromarray(outcome.pixels)
         odd = outcome.decision != "ok"
         findings = [
-            (one.text, None if one.box is None else embed(_crop(picture, one.box), CROP))
+            (one.text, None if one.box is None else embedded(_crop(picture, one.box), CROP))
             for one in (outcome.findings if odd else ())
         ]
         self.entries.append(
@@ -69,9 +69,9 @@ class FolderReport:
                 Path(outcome.name).name,
                 verdict_word(outcome.decision),
                 outcome.score,
-                embed(picture, THUMBNAIL, 75),
-                embed(picture) if odd else None,
-                embed(outcome.overlay()) if odd else None,
+                embedded(picture, THUMBNAIL, 75),
+                embedded(picture) if odd else None,
+                embedded(outcome.overlay()) if odd else None,
                 findings,
                 outcome.notes,
             )
@@ -98,8 +98,8 @@ class FolderReport:
         )  # fmt: skip
 
 
-def write_csv(path: Path, outcomes: Sequence[Sequence[object]]) -> None:
-    """A table of verdicts, one a line, in the order of :data:`COLUMNS`.
+def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """A table of verdicts, one a line, in the order of ``fmlad.table.COLUMNS``.
 
     Raises:
         OptionError: It cannot be written.
@@ -107,21 +107,9 @@ def write_csv(path: Path, outcomes: Sequence[Sequence[object]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *outcomes])
+            csv.writer(file).writerows([COLUMNS, *rows])
     except OSError as error:
         raise OptionError(f"The table cannot be written to {path}: {error}.") from error
-
-
-def csv_row(outcome: Prediction | Failure) -> tuple[object, ...]:
-    """One verdict in the order of :data:`COLUMNS`."""
-    from fmlad.prediction import Failure
-
-    if isinstance(outcome, Failure):
-        return outcome.source, "could not be read", "", "", "", "", "", str(outcome.error)
-    first = outcome.findings[0].text if outcome.findings else ""
-    word = verdict_word(outcome.decision)
-    numbers = (outcome.score, outcome.threshold, outcome.p_value, len(outcome.findings))
-    return outcome.name, word, *numbers, first, ""
 
 
 def _crop(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

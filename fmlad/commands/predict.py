@@ -53,11 +53,12 @@ def predict(
     ] = False,
 ) -> None:
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
-    from fmlad.commands.folder_report import FolderReport, csv_row, write_csv
+    from fmlad.commands.folder_report import FolderReport, write_csv
     from fmlad.detector import Detector
     from fmlad.explain import WORDS, verdict_word
     from fmlad.io.inputs import expand_sources
     from fmlad.prediction import Prediction
+    from fmlad.table import row
 
     output.check_engine(engine, workers, ray_address)
     # A typo in the only path is an error at once; among several it must not stop the others.
@@ -96,7 +97,7 @@ def predict(
             if report is not None:
                 page.add(outcome)
             if csv is not None:
-                table.append(csv_row(outcome))
+                table.append(row(outcome))
             if isinstance(outcome, Prediction):
                 counts[verdict_word(outcome.decision)] += 1
                 _write_pictures(outcome, number, overlays, maps)

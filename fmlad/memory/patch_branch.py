@@ -21,6 +21,7 @@ from fmlad.memory.registration import view_edges
 from fmlad.progress import Progress
 from fmlad.views import ImageView
 
+NOT_REGISTERED = "did not register to any shot: patches were compared anywhere in them"
 RATIO_SHOTS = 8  # left-out shots that set the scale between the two ways of searching
 
 
@@ -31,7 +32,7 @@ class PatchComparison:
     Attributes:
         distances: float32 ``(h, w)``, smoothed; in units of the features.
         registered: Whether patches were compared at the same place of a shot.
-        note: The same in words.
+        note: What sets this image apart, in words, or "".
     """
 
     distances: npt.NDArray[np.float32]
@@ -104,14 +105,17 @@ class PatchBranch:
             found = memory.registered(features, exclude, self.query_confidence, self.references)
         if found:
             distances = smoothed(memory.at_place(features, found, self.window), self.smoothing)
-            shots = "the shot" if len(found) == 1 else f"{len(found)} shots"
-            note = f"registered to {shots}: patches were compared at the same place"
         else:
             distances = memory.anywhere(features, exclude, self.smoothing) * memory.ratio
-            note = "patches were compared anywhere in the shots"
-            if memory.placed:
-                note = f"did not register to any shot: {note}"
-        return PatchComparison(distances.cpu().numpy(), bool(found), note)
+        lost = memory.placed and not found
+        return PatchComparison(distances.cpu().numpy(), bool(found), NOT_REGISTERED if lost else "")
+
+    @staticmethod
+    def how(memory: PatchMemory) -> str:
+        """How patches of every image are compared, in words."""
+        if memory.placed:
+            return "the normal images register: patches are compared at the same place"
+        return "the normal images do not register: patches are compared anywhere in them"
 
     def _learn_background(
         self, views: Sequence[ImageView], memory: PatchMemory, progress: Progress

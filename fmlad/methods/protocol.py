@@ -17,11 +17,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fmlad.backbones.roles import Encoder
-from fmlad.findings import Finding
 from fmlad.prediction import Segmentation
 from fmlad.progress import Progress, silent
 from fmlad.scoring.calibration import OddShots
 from fmlad.scoring.fusion import Fusion
+from fmlad.sentences import Facts
 from fmlad.views import ImageView
 
 Calibrates = Literal["leave-one-out", "held-out", "augmented"]
@@ -74,11 +74,17 @@ class FitContext:
         return np.random.default_rng(self.seed)
 
 
-@dataclass(frozen=True)
-class Difference(Finding):
-    """One typed difference before scaling: its ``score`` is raw, on the scale of its ``branch``."""
+@dataclass(frozen=True, kw_only=True)
+class Difference(Facts):
+    """One typed difference before scaling; the pipeline puts it in words.
+
+    Attributes:
+        branch: The branch that tells of it.
+        score: Raw, on the scale of that branch.
+    """
 
     branch: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Evidence:
             maximum of a map is its branch's score where the branch is nothing but its map.
         segmentation: Parts, or None.
         differences: Typed differences; plain defects are read off the fused map and need none.
-        notes: How the evidence came about, in plain sentences.
+        notes: What sets this image apart, in plain sentences; not what holds for every image.
     """
 
     scores: Mapping[str, float]
@@ -134,13 +140,15 @@ class Method(Protocol):
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
-    Four more class attributes may be left out:
+    More may be left out:
 
     - ``optional``, ``{role: profiles}``: roles that it uses if present: on these profiles by
       default, on others when the user names a backbone for the role.
     - ``validation_scales``: whether validation images set the scales of the branches too.
     - ``aims``, ``{"damage" | "composition": options}``: the options with which it looks for nothing
       else.
+    - ``notes(state) -> list[str]``: what holds for every image, in plain sentences; the evidence's
+      notes are about one image alone.
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
     """

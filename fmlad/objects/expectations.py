@@ -29,7 +29,7 @@ class Broken:
         observed: What the image has.
         boxes: Of the objects concerned, ``xyxy`` in input pixels; may be empty.
         score: 1 or more.
-        text: One plain sentence.
+        text: The rule and what was found instead, in a clause.
     """
 
     kind: Kind
@@ -79,7 +79,7 @@ def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Brok
     bound = float(least if number < least else most)
     kind: Kind = "missing" if number < least else "extra"
     wanted = f"{least}" if least == most else f"{least} to {most}"
-    text = f"expected {wanted} x {name!r}, found {number}"
+    text = f"the rule says {wanted}, found {number}"
     return [Broken(kind, name, bound, float(number), _boxes(own), abs(number - bound), text)]
 
 
@@ -92,8 +92,9 @@ def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Br
     if least <= share <= most:
         return []
     bound = least if share < least else most
-    wanted = f"{least:.0%} to {most:.0%} of the parts' area to be {name!r}"
-    text, score = f"expected {wanted}, found {share:.0%}", 1 + abs(share - bound) / SHARE_UNIT
+    wanted = f"{least:.0%} to {most:.0%} of the parts' area"
+    text = f"the rule says {wanted}, found {share:.0%}"
+    score = 1 + abs(share - bound) / SHARE_UNIT
     return [Broken("resized", name, bound, share, _boxes(_of(seen, index)), score, text)]
 
 
@@ -103,7 +104,7 @@ def _relation(
     wrong = [instance for instance in own if not _holds(relation, instance, others)]
     if not wrong:
         return []
-    text = f"expected {name!r} {relation.kind} {relation.part!r}; {len(wrong)} of {len(own)} not so"
+    text = f"the rule says {relation.kind} {relation.part}; {len(wrong)} of {len(own)} not so"
     number = float(len(wrong))
     return [Broken("misplaced", name, None, number, _boxes(wrong), number, text)]
 

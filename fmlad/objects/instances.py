@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,14 +84,6 @@ def as_box(values: npt.NDArray[np.floating]) -> Box:
     """Four numbers ``xyxy`` as a box."""
     x1, y1, x2, y2 = (float(value) for value in values)
     return x1, y1, x2, y2
-
-
-def around(boxes: Sequence[Box] | npt.NDArray[np.float64]) -> Box | None:
-    """The smallest box ``xyxy`` around some boxes ``(n, 4)``; None without any."""
-    if not len(boxes):
-        return None
-    corners = np.array(boxes)
-    return as_box(np.r_[corners[:, :2].min(0), corners[:, 2:].max(0)])
 
 
 def resized(labels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

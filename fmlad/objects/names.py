@@ -1,9 +1,9 @@
-"""Names of unnamed parts from their size, colour and shape, unique among the parts."""
+"""Names of unnamed parts, and words for what they look like: size, colour, shape."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,10 +20,13 @@ from fmlad.objects.appearance import (
     YELLOW_BLUE,
 )
 from fmlad.objects.arrays import Floats, Ints
-from fmlad.objects.parts import Parts
+from fmlad.objects.parts import Group, Parts
 
 GREY = 14.0  # chroma below which a colour has no name of its own
 MIXED = 25.0  # Delta E of standard deviation from which a part has no colour of its own
+WITHIN = 0.1  # share of a group's members from which it holds a part of the naming level
+MOST_TOGETHER = 3  # such parts in one name
+SAME = 0.9  # share of a part's members from which a group of another level is that part
 # Hue angle in CIE Lab, degrees, at which the name begins.
 HUES = (
     (-30, "pink"),
@@ -36,20 +39,71 @@ HUES = (
 )
 
 
-def part_names(parts: Parts) -> list[str]:
-    """A name per group: size word, colour word, shape word; numbered where that is not unique."""
-    plain = [
-        "object" if group.facet == "any" else describe(parts.appearance[group.members])
+def part_names(parts: Parts, level: int) -> list[str]:
+    """A name per group: ``"part A"``, ``"part B"``, ... at one level, the most frequent first.
+
+    Groups of other levels are named after these: a kind of part A is ``"part A2"``, what holds
+    parts A and B is ``"part A or part B"``, and anything wider is ``"object"``.
+    """
+    groups = parts.groups
+    base = [number for number, group in enumerate(groups) if group.level == level]
+    if base and groups[base[0]].facet == "any":
+        base = []
+    base.sort(key=lambda number: (-groups[number].counts.sum(), groups[number].members.min()))
+    letters = {number: f"part {letter(rank)}" for rank, number in enumerate(base)}
+    kinds: dict[str, list[bytes]] = {name: [] for name in letters.values()}
+    names = []
+    for number, group in enumerate(groups):
+        shares = {
+            name: len(np.intersect1d(group.members, groups[one].members))
+            for one, name in letters.items()
+        }
+        held = [name for name, n in shares.items() if n >= WITHIN * max(len(group.members), 1)]
+        wide = len(held) > MOST_TOGETHER or (len(held) > 1 and len(held) == len(letters))
+        if number in letters or group.facet == "any" or not held or wide:
+            names.append(letters.get(number, "object"))
+        elif len(held) > 1:
+            names.append(" or ".join(held))
+        elif shares[held[0]] >= SAME * len(_members(groups, letters, held[0])):
+            names.append(held[0])
+        else:
+            known, key = kinds[held[0]], group.members.tobytes()
+            if key not in known:
+                known.append(key)
+            names.append(f"{held[0]}{known.index(key) + 2}")
+    return names
+
+
+def part_looks(parts: Parts) -> list[str]:
+    """What each group looks like, in words; "" where it may be anything."""
+    return [
+        "" if group.facet == "any" else looks(parts.appearance[group.members])
         for group in parts.groups
     ]
-    return _unique(plain, [group.members for group in parts.groups])
 
 
-def describe(appearance: Floats) -> str:
-    """Words for the mean appearance of some objects, ``(n, 7)`` as in ``Objects.appearance``."""
+def letter(rank: int) -> str:
+    """A, B, ..., Z, AA, AB, ..."""
+    name = ""
+    rank += 1
+    while rank:
+        rank, last = divmod(rank - 1, 26)
+        name = chr(ord("A") + last) + name
+    return name
+
+
+def looks(appearance: Floats) -> str:
+    """Words for the mean appearance of some objects, ``(n, 7)`` as in ``Objects.appearance``.
+
+    Size, colour and shape, as far as they are worth a word; "" where none is.
+    """
     mean = appearance.mean(0)
-    words = [_size(mean), _colour(appearance), _shape(mean), "part"]
+    words = [_size(mean), _colour(appearance), _shape(mean)]
     return " ".join(word for word in words if word)
+
+
+def _members(groups: Sequence[Group], letters: Mapping[int, str], name: str) -> Ints:
+    return next(groups[number].members for number, known in letters.items() if known == name)
 
 
 def _size(mean: Floats) -> str:
@@ -79,16 +133,3 @@ def _shape(mean: Floats) -> str:
     if mean[SOLIDITY] * SOLIDITY_UNIT < 0.85:
         return "jagged"
     return "compact" if ratio < 1.35 else ""
-
-
-def _unique(names: Sequence[str], members: Sequence[Ints]) -> list[str]:
-    """Numbers repeated names; groups of the same objects at several levels share one name."""
-    taken: dict[str, list[bytes]] = {}
-    result = []
-    for name, rows in zip(names, members, strict=True):
-        known = taken.setdefault(name, [])
-        if rows.tobytes() not in known:
-            known.append(rows.tobytes())
-        number = known.index(rows.tobytes()) + 1
-        result.append(name if number == 1 else f"{name} {number}")
-    return result

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fmlad import Detector
-from fmlad.commands.folder_report import COLUMNS
 from fmlad.commands.main import cli
+from fmlad.table import COLUMNS
 
 
 def picture(seed: int, scratched: bool = False) -> np.ndarray:

@@ -125,7 +125,7 @@ def test_the_command_line(tmp_path: Path) -> None:
             "predict", tmp_path / target, tmp_path / "test" / "bad", "--fail-on-anomaly"
         )
         assert told.returncode == 3
-        assert "declared: expected 2 x 'red disc', found 1" in told.stdout
+        assert ": the rule says 2, found 1" in told.stdout
     nothing = fmlad_cli("fit", "--out", tmp_path / "x")
     assert nothing.returncode == 1
     assert "nothing to fit to" in nothing.stderr

@@ -63,7 +63,9 @@ class Brightness:
         kept = [float(x) for i, x in enumerate(state.level) if i not in exclude]
         off = min(abs(float(view.pixels.mean()) - x) for x in kept)
         flat = np.full((4, 4), off, np.float32)
-        dark = Difference("recoloured", "all", None, None, None, off, "it is too dark", "light")
+        dark = Difference(
+            branch="light", score=off, kind="recoloured", part="all", reason="it is too dark"
+        )
         return Evidence({"light": off}, {"light": flat}, differences=(dark,))
 
     def fusion(self, left_out: Any, state: BrightnessState) -> AdaptiveScaling:

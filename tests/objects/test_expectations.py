@@ -62,7 +62,8 @@ def test_rules(rule: str, seen: PartMap, kind: str | None, score: float) -> None
     if found:
         assert found[0].score == pytest.approx(score)
         assert found[0].score >= 1
-        assert "nut" in found[0].text
+        assert found[0].part == "nut"
+        assert found[0].text.startswith("the rule says ")
 
 
 def test_every_broken_rule_speaks() -> None:

@@ -17,7 +17,7 @@ from fmlad.objects.appearance import (
     SOLIDITY_UNIT,
     Objects,
 )
-from fmlad.objects.names import describe, part_names
+from fmlad.objects.names import letter, looks, part_looks, part_names
 from fmlad.objects.parts import Parts
 
 Floats = npt.NDArray[np.float64]
@@ -67,23 +67,23 @@ def objects(appearance: list[Floats]) -> Objects:
     ],
 )
 def test_colours(rgb: tuple[int, int, int], word: str) -> None:
-    assert describe(np.array([look(rgb)])) == f"{word} compact part"
+    assert looks(np.array([look(rgb)])) == f"{word} compact"
 
 
 @pytest.mark.parametrize(
     ("share", "ratio", "solidity", "words"),
     [
-        (0.001, 1.0, 1.0, "small grey compact part"),
-        (0.03, 1.0, 1.0, "grey compact part"),
-        (0.5, 1.0, 1.0, "large grey compact part"),
-        (0.03, 6.0, 1.0, "grey long part"),
-        (0.03, 1.7, 1.0, "grey part"),
-        (0.03, 1.0, 0.6, "grey jagged part"),
-        (0.001, 6.0, 0.6, "small grey long part"),
+        (0.001, 1.0, 1.0, "small grey compact"),
+        (0.03, 1.0, 1.0, "grey compact"),
+        (0.5, 1.0, 1.0, "large grey compact"),
+        (0.03, 6.0, 1.0, "grey long"),
+        (0.03, 1.7, 1.0, "grey"),
+        (0.03, 1.0, 0.6, "grey jagged"),
+        (0.001, 6.0, 0.6, "small grey long"),
     ],
 )
 def test_sizes_and_shapes(share: float, ratio: float, solidity: float, words: str) -> None:
-    assert describe(np.array([look(share=share, ratio=ratio, solidity=solidity)])) == words
+    assert looks(np.array([look(share=share, ratio=ratio, solidity=solidity)])) == words
 
 
 def test_every_hue_has_a_name() -> None:
@@ -95,8 +95,8 @@ def test_every_hue_has_a_name() -> None:
             row = look()
             row[:3] = np.array([lightness, 60 * math.cos(angle), 60 * math.sin(angle)])
             row[:3] /= COLOUR_UNIT
-            word, rest = describe(row[None]).split(" ", 1)
-            assert rest == "compact part"
+            word, rest = looks(row[None]).split(" ", 1)
+            assert rest == "compact"
             met.add(word)
     assert met == known
 
@@ -108,29 +108,48 @@ def test_neighbours_across_the_turn_of_the_circle_are_alike() -> None:
         angle = math.radians(degrees)
         row[:3] = np.array([60, 40 * math.cos(angle), 40 * math.sin(angle)]) / COLOUR_UNIT
         rows.append(row[None])
-    assert describe(rows[0]) == describe(rows[1]) == "green compact part"
+    assert looks(rows[0]) == looks(rows[1]) == "green compact"
 
 
 def test_what_is_of_all_colours_has_none() -> None:
-    assert describe(np.array([look((255, 0, 0)), look((0, 0, 255))])) == "compact part"
-    assert describe(np.array([look((200, 30, 40)), look((210, 30, 40))])) == "red compact part"
+    assert looks(np.array([look((255, 0, 0)), look((0, 0, 255))])) == "compact"
+    assert looks(np.array([look((200, 30, 40)), look((210, 30, 40))])) == "red compact"
 
 
-def test_parts_of_one_look_are_numbered_and_names_are_unique_within_a_level() -> None:
+def test_parts_have_letters_the_most_frequent_first_and_wider_groups_say_what_they_hold() -> None:
     # Two reds far enough apart to be two parts, near enough to share their words.
     kinds = [look((120, 10, 10)), look((255, 60, 60)), look((40, 70, 190))]
-    shot = [kind + 0.01 * i for i in range(2) for kind in kinds]
+    shot = [kind + 0.01 * i for i in range(2) for kind in kinds] + [kinds[2] + 0.02]
     parts = Parts([objects(shot)] * 4)
-    names = part_names(parts)
-    finest = [n for n, group in zip(names, parts.groups, strict=True) if group.level == 0]
-    assert sorted(finest) == ["blue compact part", "red compact part", "red compact part 2"]
-    members: dict[str, set[bytes]] = {}
+    names = part_names(parts, 0)
+    said = part_looks(parts)
+    finest = {
+        name: words
+        for name, words, group in zip(names, said, parts.groups, strict=True)
+        if group.level == 0
+    }
+    assert finest == {"part A": "blue compact", "part B": "red compact", "part C": "red compact"}
     for name, group in zip(names, parts.groups, strict=True):
-        members.setdefault(name, set()).add(group.members.tobytes())
-    assert all(len(rows) == 1 for rows in members.values())
-    assert names[-1] == "object"
+        if group.facet == "any":
+            assert name == "object"
+        elif name in finest:  # of whatever level
+            own = [g for n, g in zip(names, parts.groups, strict=True) if n == name]
+            assert all(set(g.members.tolist()) == set(own[0].members.tolist()) for g in own)
 
 
-def test_no_objects_at_all_have_one_name() -> None:
-    parts = Parts([objects([])] * 3)
-    assert part_names(parts) == ["object"]
+def test_finer_groups_are_kinds_of_a_part() -> None:
+    kinds = [look((250, 60, 60)), look((60, 90, 250)), look((60, 200, 90))]
+    parts = Parts([objects([kind + 0.01 * i for i in range(2) for kind in kinds])] * 4)
+    level = [number for number, one in enumerate(parts.levels) if one.facet == "form"][-1]
+    names = part_names(parts, level)
+    groups = zip(names, parts.groups, strict=True)
+    assert {name for name, group in groups if group.level == level} == {"part A"}
+    groups = zip(names, parts.groups, strict=True)
+    finest = sorted(name for name, group in groups if group.level == 0)
+    assert finest == ["part A2", "part A3", "part A4"]
+
+
+def test_letters_go_on_after_the_last() -> None:
+    assert [letter(rank) for rank in (0, 25, 26, 51, 52, 701, 702)] == [
+        "A", "Z", "AA", "AZ", "BA", "ZZ", "AAA",
+    ]  # fmt: skip

@@ -7,6 +7,8 @@ those alone (dice need the photographs of ``$FMLAD_SHARED``, which themselves ar
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
 
 def main() -> None:
@@ -14,6 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tools.docs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("tables", help="write the numbers of README and docs")
+    commands.add_parser("schema", help="write docs/verdict.schema.json")
     pictures = commands.add_parser("sheets", help="make the pictures of README and docs")
     pictures.add_argument("names", nargs="*", metavar="NAME", help="[default: all]")
     arguments = parser.parse_args()
@@ -21,6 +24,12 @@ def main() -> None:
         from tools.docs.tables import write
 
         write()
+        return
+    if arguments.command == "schema":
+        from fmlad.schema import json_schema
+
+        target = Path(__file__).parents[2] / "docs" / "verdict.schema.json"
+        target.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
         return
     from tools.docs import proposals, sheets
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fmlad.findings import Kind
+from fmlad.findings import Box, Kind
 from fmlad.memory.change import changed
 from fmlad.methods.banks.config import BOUNDS
 from fmlad.methods.banks.object_memory import Framed
@@ -16,8 +16,8 @@ from fmlad.methods.banks.parts_model import LEAST, Deviation
 from fmlad.methods.protocol import Difference
 from fmlad.objects.appearance import COLOUR, SIZE, MaskedObjects
 from fmlad.objects.arrays import Bools, Floats, Ints
-from fmlad.objects.instances import around, resized
-from fmlad.objects.names import describe
+from fmlad.objects.instances import as_box, resized
+from fmlad.objects.names import looks
 from fmlad.objects.parts import UNKNOWN
 from fmlad.prediction import Segmentation
 
@@ -233,42 +233,60 @@ def _in_place(missing: Deviation, extra: Deviation, scene: Scene) -> bool:
 def _difference(
     deviation: Deviation, scene: Scene, kind: Kind, instead: Deviation | None
 ) -> Difference:
-    model = scene.framed.model
-    name = model.names[deviation.group] if deviation.group is not None else None
-    box = around(scene.boxes(instead or deviation))
+    model, group = scene.framed.model, deviation.group
     expected, observed = deviation.expected, deviation.observed
     if observed is not None and kind in ("missing", "extra"):
         observed = float(round(observed))
-    text = _sentence(deviation, scene, kind, name, instead)
     score = deviation.score
     if instead is not None and instead.branch == deviation.branch:  # else in other units
         score = max(score, instead.score)
-    return Difference(kind, name, expected, observed, box, score, text, deviation.branch)
-
-
-def _sentence(
-    deviation: Deviation, scene: Scene, kind: Kind, name: str | None, instead: Deviation | None
-) -> str:
-    expected, observed = deviation.expected or 0.0, deviation.observed or 0.0
+    boxes = _as_boxes(scene.boxes(instead or deviation))
     rows = list(deviation.rows if instead is None else instead.rows)
-    words = describe(scene.seen.objects.appearance[rows]) if rows else ""
-    if instead is not None:
-        word = "of another colour" if kind == "recoloured" else "of another size"
-        return f"one '{name}' is {word}: a '{words}' is in its stead"
-    if kind in ("missing", "extra"):
-        number = max(1, round(abs(observed - expected)))
-        if name is None:
-            return f"{number} never seen in the shots: '{words}'"
-        counts = f"expected {expected:g}, found {round(observed)}"
-        return f"{number} {kind} of '{name}': {counts}"
-    if deviation.branch == "combination":
+    words = looks(scene.seen.objects.appearance[rows]) if rows else ""
+    reason = ""
+    if instead is None and deviation.branch == "combination":
         what = "colour" if kind == "recoloured" else "size and proportions"
-        return f"{what} of '{name or words}' do not go with the rest as in the shots"
-    if kind == "misplaced":
-        return f"a '{name}' is not where the shots have it"
-    if kind == "resized":
-        return f"'{name}' covers {observed / max(expected, 1e-9):.2f} times the usual area"
-    return f"'{name}' does not look as in the shots"
+        reason = f"its {what} do not go with the rest as in the normal images"
+    elif instead is None and kind == "recoloured":
+        reason = "it does not look as in the normal images"
+    return Difference(
+        branch=deviation.branch,
+        score=score,
+        kind=kind,
+        part=None if group is None else model.names[group],
+        looks=words if group is None else model.looks[group],
+        expected=None if instead else expected,
+        observed=None if instead else observed,
+        measure="ratio" if kind == "resized" else "count",
+        boxes=boxes,
+        peers=() if kind in ("extra", "misplaced") else _peers(deviation, scene, boxes),
+        instead=f"a {words} one" if instead is not None and words else "",
+        reason=reason,
+    )
+
+
+def _peers(deviation: Deviation, scene: Scene, boxes: Sequence[Box]) -> tuple[Box, ...]:
+    """Where all objects of the form of the deviation's part lie, or should.
+
+    A person counts rows of pins, not of yellow pins.
+    """
+    if deviation.group is None or not len(scene.seen.objects):
+        return ()
+    parts = scene.framed.model.parts
+    forms = [number for number, level in enumerate(parts.levels) if level.facet == "form"]
+    level, owner = deviation.level, deviation.group
+    if forms:
+        owners = parts.levels[forms[-1]].owner[parts.groups[deviation.group].members]
+        owners = owners[owners >= 0]
+        if len(owners):
+            level, owner = forms[-1], int(np.bincount(owners).argmax())
+    here = parts.assign(scene.seen.objects)[level] == owner
+    present = _as_boxes(scene.seen.objects.boxes[here])
+    return (*present, *(box for box in boxes if box not in present))
+
+
+def _as_boxes(boxes: Floats) -> tuple[Box, ...]:
+    return tuple(as_box(box) for box in boxes)
 
 
 def _raise(target: npt.NDArray[np.float32], where: Bools, value: float) -> None:

@@ -129,12 +129,12 @@ class Banks:
             patches = self._patches.compare(view, state.patches, exclude)
         if patches is not None and "patch" in self.branches:
             scores["patch"], maps["patch"] = patches.score, patches.distances
-            notes.append(patches.note)
+            notes += [patches.note] if patches.note else []
         if state.objects is None:
             return Evidence(scores, maps, notes=tuple(notes))
         scene = self._scene(view, state.objects, exclude)
-        if scene.transform is not None:
-            notes.append("its objects are arranged as in the shots: their places were compared")
+        if scene.framed.frames is not None and scene.transform is None:
+            notes.append("its objects do not lie as in the shots: their places were not compared")
         deviations, change = self._deviations(scene, patches, state)
         grid = view.pyramid().cells if patches is None else patches.distances
         size = (grid.shape[-2], grid.shape[-1])
@@ -146,6 +146,13 @@ class Banks:
         return Evidence(
             scores, maps, segmentation(scene), differences(deviations, scene), tuple(notes)
         )
+
+    def notes(self, state: BanksState) -> list[str]:
+        """What holds for every image."""
+        found = [self._patches.how(state.patches)] if "patch" in self.branches else []
+        if state.objects is not None and state.objects.model().frames is not None:
+            found.append("the objects of the normal images are arranged alike: their places count")
+        return found
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.

@@ -19,7 +19,7 @@ from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
 from fmlad.objects.arrangement import pairs
 from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
-from fmlad.objects.names import part_names
+from fmlad.objects.names import part_looks, part_names
 from fmlad.objects.parts import UNKNOWN, Group, Parts
 from fmlad.objects.places import Slots
 
@@ -80,7 +80,6 @@ class PartsModel:
         self._unpooled = Parts(shots, hierarchy)
         self._group_objectness = self._pool_objectness()
         self.parts = Parts([self.pooled(objects) for objects in shots], hierarchy)
-        self.names = part_names(self.parts)
         self.placed = places is not None
         self.places = np.concatenate(places if places is not None else [s.places for s in shots])
         groups = self.parts.groups
@@ -95,6 +94,8 @@ class PartsModel:
             self.unknown_laws += count_laws([level.unknown], UNKNOWN_LAWFUL)
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
+        self.names = part_names(self.parts, self.naming_level())
+        self.looks = part_looks(self.parts)
         self.composition = Composition(
             [self._embeddings_of(group) for group in groups], self.parts.feature_unit
         )

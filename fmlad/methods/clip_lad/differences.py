@@ -14,7 +14,7 @@ from fmlad.methods.clip_lad.layout import Odd
 from fmlad.methods.protocol import Difference
 from fmlad.objects.arrays import Bools
 from fmlad.objects.expectations import Broken
-from fmlad.objects.instances import GRID, PartMap, around, as_box, resized
+from fmlad.objects.instances import GRID, PartMap, as_box, pieces_of, resized
 from fmlad.prediction import Segmentation
 
 LEAST = 0.25  # nats or log ratio below which a class is normal (ours)
@@ -39,12 +39,15 @@ def learned(
 
 def declared(rules: Sequence[Broken]) -> list[Difference]:
     """Broken rules as differences of the branch ``"declared"``."""
-    found = []
-    for rule in rules:
-        box, text = around(rule.boxes), f"declared: {rule.text}"
-        about = rule.kind, rule.part, rule.expected, rule.observed
-        found.append(Difference(*about, box, rule.score, text, "declared"))
-    return found
+    return [
+        Difference(
+            branch="declared", score=rule.score, kind=rule.kind, part=rule.part,
+            expected=rule.expected, observed=rule.observed,
+            measure="share" if rule.kind == "resized" else "count",
+            boxes=rule.boxes, reason=rule.text,
+        )
+        for rule in rules
+    ]  # fmt: skip
 
 
 def class_maps(
@@ -72,18 +75,15 @@ def class_maps(
 
 def misfits(odd: Sequence[Odd], names: Sequence[str], size: tuple[int, int]) -> list[Difference]:
     """Odd places and sizes as differences of the branch ``"layout"``."""
-    found = []
     unit = np.array([size[1], size[0], size[1], size[0]])
-    for one in odd:
-        name = names[one.part - 1]
-        text = f"{name!r} lies where no shot has one"
-        if one.observed is not None:
-            text = (
-                f"{name!r} covers {one.observed:.2%} of the image, {one.expected:.2%} in the shots"
-            )
-        about = one.kind, name, one.expected, one.observed, as_box(np.array(one.box) * unit)
-        found.append(Difference(*about, one.surprise, f"learned: {text}", "layout"))
-    return found
+    return [
+        Difference(
+            branch="layout", score=one.surprise, kind=one.kind, part=names[one.part - 1],
+            expected=one.expected, observed=one.observed, measure="share",
+            boxes=(as_box(np.array(one.box) * unit),),
+        )
+        for one in odd
+    ]  # fmt: skip
 
 
 def odd_map(odd: Sequence[Odd]) -> npt.NDArray[np.float32]:
@@ -129,13 +129,12 @@ def _difference(
     size: tuple[int, int],
 ) -> Difference:
     """The difference of one class in its count, or in its area."""
-    name = memory.names[row]
     here, there = seen.labels == row + 1, memory.shots[comparison.shot].labels == row + 1
+    own = tuple(one.box for one in seen.instances if one.part == row + 1)
     if branch == "count":
-        found, wanted = float(comparison.counts[row]), comparison.laws[row].expected
+        found, wanted = float(comparison.counts[row]), float(comparison.laws[row].expected)
         kind: Kind = "missing" if found < wanted else "extra"
         less, score = kind == "missing", comparison.surprises[row]
-        text = f"expected {wanted:.0f} x {name!r}, found {found:.0f}"
     else:
         found, wanted = float(comparison.shares[row]), float(comparison.expected[row])
         kind = "resized"
@@ -144,11 +143,14 @@ def _difference(
         elif wanted <= ABSENT < found:
             kind = "extra"
         less, score = found < wanted and bool(there.any()), comparison.by_class[row]
-        text = f"{name!r} covers {found:.1%} of the image, {wanted:.1%} in the nearest shot"
-    box = _box(_changed(there, here) if less else _changed(here, there), size)
-    if box is None and branch == "count":
-        box = around([one.box for one in seen.instances if one.part == row + 1])
-    return Difference(kind, name, wanted, found, box, float(score), f"learned: {text}", branch)
+    boxes = _boxes(_changed(there, here) if less else _changed(here, there), size)
+    if not boxes and branch == "count":
+        boxes = own
+    return Difference(
+        branch=branch, score=float(score), kind=kind, part=memory.names[row], expected=wanted,
+        observed=found, measure="count" if branch == "count" else "share", boxes=boxes,
+        peers=(*own, *boxes) if kind == "missing" else (),
+    )  # fmt: skip
 
 
 def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
@@ -162,8 +164,8 @@ def _pair(found: dict[int, Difference], seen: PartMap, shot: PartMap) -> None:
             if extra.kind != "extra" or int((gone & here).sum()) < IN_PLACE * least:
                 continue
             one = found.pop(row)
-            text = f"learned: {extra.part!r} where {one.part!r} was expected"
-            found[other] = replace(one, kind="recoloured", box=extra.box, text=text)
+            instead = f"{extra.part}"
+            found[other] = replace(one, kind="recoloured", boxes=extra.boxes, instead=instead)
             break
 
 
@@ -178,11 +180,17 @@ def _changed(one: Bools, other: Bools) -> Bools:
     return alone if alone.any() else one
 
 
-def _box(mask: Bools, size: tuple[int, int]) -> Box | None:
-    """Tight box in pixels around cells ``(GRID, GRID)``."""
+def _boxes(mask: Bools, size: tuple[int, int]) -> tuple[Box, ...]:
+    """Tight boxes in pixels around the pieces of cells ``(GRID, GRID)``, without the specks.
+
+    One box around all where there is nothing but specks.
+    """
     if not mask.any():
-        return None
+        return ()
+    pieces = tuple(piece.box for piece in pieces_of(mask.astype(np.int64), size))
+    if pieces:
+        return pieces
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x, y = size[1] / GRID, size[0] / GRID
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return float(left * x), float(top * y), float(right * x), float(bottom * y)
+    return ((float(left * x), float(top * y), float(right * x), float(bottom * y)),)

@@ -62,8 +62,10 @@ from fmlad.views import ImageView
 Maps = dict[str, npt.NDArray[np.float32]]
 
 EXTRACTOR = "feature_extractor"
-RULES_ALONE = "only the declared composition was judged, not damage"
-STATES_TOO = "the declared composition was judged, and damage by words for it"
+RULES_ALONE = (
+    "no normal images: the declared composition is judged, and damage only by words for it, on "
+    "profiles that read"
+)
 
 
 class ClipLad:
@@ -173,19 +175,21 @@ class ClipLad:
             found += declared(rules)
         else:
             scores["declared"], maps["declared"] = 0.0, np.zeros((GRID, GRID), np.float32)
-        notes: list[str] = []
-        if state.classes is None:
-            notes.append("no shots: " + (STATES_TOO if view.reads else RULES_ALONE))
-            if view.reads:
-                scores["patch"], maps["patch"] = damage(view, state.prompts)
+        if state.classes is None and view.reads:
+            scores["patch"], maps["patch"] = damage(view, state.prompts)
         used = self.branches
         return Evidence(
             {branch: score for branch, score in scores.items() if branch in used},
             _same_size({branch: one for branch, one in maps.items() if branch in used}),
             segmentation(seen, state.wording.names, view.size),
             tuple(difference for difference in found if difference.branch in used),
-            notes,
         )
+
+    def notes(self, state: ClipLadState) -> list[str]:
+        """What holds for every image."""
+        if state.classes is None:
+            return [RULES_ALONE]
+        return [] if state.patches is None else [self._patches.how(state.patches)]
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""

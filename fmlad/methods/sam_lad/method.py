@@ -28,7 +28,7 @@ from torch import Tensor
 from fmlad.backbones.upsampling import FACTORS
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
-from fmlad.memory.patch_branch import PatchBranch, PatchComparison
+from fmlad.memory.patch_branch import PatchBranch
 from fmlad.memory.templates import coreset, image_vector
 from fmlad.methods.protocol import Calibrates, Evidence, FitContext
 from fmlad.methods.sam_lad import paper
@@ -242,13 +242,15 @@ class SamLad:
         # Of the references, the half that it fits best: products may come in several types.
         costs = np.sort([one.match.cost for one in found])
         scores["matching"] = float(costs[: (len(costs) + 1) // 2].mean())
-        differences = found_differences(maps, [one.match for one in found], best, objects)
+        differences = found_differences(
+            maps, [one.match for one in found], best, objects, state.names
+        )
         return Evidence(
             {branch: scores[branch] for branch in self.branches},
             {branch: pictures[branch] for branch in self.branches},
             matched_objects(maps, best.match),
             [difference for difference in differences if difference.branch in self.branches],
-            _notes(maps, state, patches),
+            _notes(maps, state),
         )
 
     def _as_published(self, maps: ObjectMaps, state: SamLadState, out: frozenset[int]) -> Evidence:
@@ -263,7 +265,7 @@ class SamLad:
             {"measure": float(found.max())},
             {"measure": found.numpy()},
             labelled(maps, partners[0], references[0]),
-            notes=_notes(maps, state, None),
+            notes=_notes(maps, state),
         )
 
     def matched(
@@ -280,6 +282,13 @@ class SamLad:
             match_reference(maps, number, state.templates[number], matcher, statistics, out)
             for number in state.index.nearest(maps.vector, self._neighbours, out)
         ]
+
+    def notes(self, state: SamLadState) -> list[str]:
+        """What holds for every image."""
+        found = [self._patches.how(state.bank)] if state.bank is not None else []
+        if state.learned is not None and state.learned.affinity.arranged:
+            found.append("the objects of the normal images are arranged alike: their places count")
+        return found
 
     def fusion(
         self, left_out: Sequence[Mapping[str, float]], state: SamLadState
@@ -344,12 +353,10 @@ def _outside(distances: FloatMap, maps: ObjectMaps, best: ReferenceMatch) -> Flo
     return np.asarray(distances * (1 - maximum_filter(covered, 3)), dtype=np.float32)
 
 
-def _notes(maps: ObjectMaps, state: SamLadState, patches: PatchComparison | None) -> list[str]:
-    counts = ", ".join(str(len(template)) for template in state.templates[:16])
-    more = ", ..." if len(state.templates) > 16 else ""
-    notes = [f"{len(maps)} objects found; the shots have {counts}{more}"]
-    if state.learned is not None and state.learned.affinity.arranged:
-        notes.append("the shots are arranged alike: the place of objects counts")
-    if patches is not None and patches.registered:
-        notes.append(patches.note)
-    return notes
+def _notes(maps: ObjectMaps, state: SamLadState) -> list[str]:
+    """Said where the number of objects is none of the shots'."""
+    counts = [len(template) for template in state.templates]
+    if min(counts) <= len(maps) <= max(counts):
+        return []
+    usual = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return [f"{len(maps)} objects found; the normal images have {usual}"]

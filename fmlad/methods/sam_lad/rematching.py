@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fmlad.findings import around
 from fmlad.memory.change import changed, sureness
 from fmlad.memory.patch_branch import PatchComparison
 from fmlad.memory.patch_memory import PatchMemory
@@ -30,7 +31,6 @@ from fmlad.methods.sam_lad.measurement import (
 from fmlad.objects.appearance import Objects
 from fmlad.objects.arrays import Floats
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
-from fmlad.objects.instances import around
 
 NORMAL = 1.5  # standard deviations up to which something measures as what belongs there
 MOST = 8  # missing or displaced objects of one reference that are rematched; more are no mistake

@@ -14,11 +14,12 @@ from fmlad.findings import Kind
 from fmlad.memory.change import smoothed
 from fmlad.methods.protocol import Difference
 from fmlad.methods.sam_lad.matching import ReferenceMatch
+from fmlad.methods.sam_lad.naming import Name, PartNames
 from fmlad.methods.sam_lad.rematching import FloatMap, Rematched, Scores
 from fmlad.objects.appearance import COLOUR, SIZE
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
 from fmlad.objects.instances import as_box
-from fmlad.objects.names import describe
+from fmlad.objects.names import looks
 from fmlad.prediction import Segmentation
 
 OWNED = 0.5  # share of a cell from which it is painted as an object's
@@ -65,7 +66,11 @@ def painted(
 
 
 def found_differences(
-    maps: ObjectMaps, matches: Sequence[ReferenceMatch], best: Rematched, objects: Scores
+    maps: ObjectMaps,
+    matches: Sequence[ReferenceMatch],
+    best: Rematched,
+    objects: Scores,
+    names: PartNames,
 ) -> list[Difference]:
     """Typed differences, highest score first: of matching, and of whole objects.
 
@@ -73,33 +78,32 @@ def found_differences(
     those that are not reported.
     """
     match, z_scores = best.match, _weighted(maps, objects)
+    named = names.of_image(maps.objects)
     reported: set[int] = set()
     found: list[Difference] = []
     for gone in np.flatnonzero(match.missing).tolist():
+        name = names.of_template(match.number, gone)
         instead = _instead(gone, maps, match, reported)
         if instead is None:
-            found.append(_by_larger(_missing(gone, maps, match), _gone(gone, best)))
+            found.append(_by_larger(_missing(gone, maps, match, name), _gone(gone, best)))
         else:
             reported.add(instead)
-            found.append(_by_larger(_exchanged(gone, instead, maps, match), z_scores[instead]))
+            exchanged = _exchanged(gone, instead, maps, match, name)
+            found.append(_by_larger(exchanged, z_scores[instead]))
     for row in sorted(set(range(len(maps))) - reported):
-        name = _name(maps, row)
+        kind: Kind = "misplaced"
+        score, reason = 0.0, ""
         if match.extra[row] > 0:
-            text = f"extra: '{name}' has no counterpart among the shots' objects there"
-            difference = _about(maps, row, "extra", match.extra[row], text)
-            difference = replace(difference, expected=0.0, observed=1.0)
+            kind, score = "extra", match.extra[row]
         elif match.moved[row] > 0:
-            text = f"'{name}' is not where the shots have it"
-            difference = _about(maps, row, "misplaced", match.moved[row], text)
+            score = match.moved[row]
         elif z_scores[row] <= FOREIGN:
             continue
         elif _belongs_elsewhere(row, matches):
-            text = f"'{name}' looks like what belongs in another place"
-            difference = _about(maps, row, "misplaced", 0.0, text)
+            reason = "it looks like what belongs in another place"
         else:
-            text = f"'{name}' does not look like what belongs in its place"
-            difference = _about(maps, row, "defect", 0.0, text)
-        found.append(_by_larger(difference, z_scores[row]))
+            kind, reason = "defect", "it does not look like what belongs in its place"
+        found.append(_by_larger(_about(maps, row, kind, score, named[row], reason), z_scores[row]))
     found.sort(key=lambda difference: -difference.score)
     return found[:MOST]
 
@@ -125,7 +129,8 @@ def labelled(
 ) -> Segmentation:
     """Objects under the label of their partner ``(n,)`` in a reference; -1: unmatched."""
     names = ["background"]
-    names += [f"{n}: {_name(reference, n - 1)}" for n in range(1, len(reference) + 1)]
+    rows = reference.objects.appearance[:, None]
+    names += [f"{n}: {looks(row) or 'object'}" for n, row in enumerate(rows, start=1)]
     names.append(UNMATCHED)
     chosen = np.where(partner >= 0, partner + 1, len(names) - 1)
     labels = np.zeros(maps.size, np.uint16)
@@ -153,28 +158,31 @@ def _instead(gone: int, maps: ObjectMaps, match: ReferenceMatch, reported: set[i
     return None
 
 
-def _missing(gone: int, maps: ObjectMaps, match: ReferenceMatch) -> Difference:
+def _missing(gone: int, maps: ObjectMaps, match: ReferenceMatch, name: Name) -> Difference:
     height, width = maps.size
-    name = _name(match.reference, gone)
-    box = as_box(match.reference.boxes()[gone] * [width, height, width, height])
-    text = f"missing: '{name}' of the shots has no counterpart here"
-    score = float(match.missing[gone])
-    return Difference("missing", name, 1.0, 0.0, box, score, text, "matching")
+    places = match.reference.boxes() * [width, height, width, height]
+    peers = tuple(as_box(box) for box in places)
+    part, words = name
+    return Difference(
+        branch="matching", score=float(match.missing[gone]), kind="missing",
+        part=part or "object", looks=words, boxes=(peers[gone],), peers=peers,
+    )  # fmt: skip
 
 
-def _exchanged(gone: int, instead: int, maps: ObjectMaps, match: ReferenceMatch) -> Difference:
+def _exchanged(
+    gone: int, instead: int, maps: ObjectMaps, match: ReferenceMatch, name: Name
+) -> Difference:
     """A missing object of the reference, where an extra one of the query stands."""
     here, there = maps.objects.appearance[instead], match.reference.objects.appearance[gone]
     colour = float(np.linalg.norm((here - there)[list(COLOUR[:3])]))
     size = abs(float(here[SIZE] - there[SIZE]))
-    name, other = _name(match.reference, gone), _name(maps, instead)
     kind: Kind = "defect"
-    text = f"a '{other}' stands where the shots have a '{name}'"
     if max(colour, size) >= CLEAR:
         kind = "recoloured" if colour >= size else "resized"
-        word = "colour" if kind == "recoloured" else "size"
-        text = f"'{name}' is of another {word}: a '{other}' is in its stead"
-    return _about(maps, instead, kind, max(match.missing[gone], match.extra[instead]), text)
+    score = max(match.missing[gone], match.extra[instead])
+    found = _about(maps, instead, kind, score, name)
+    words = looks(maps.objects.appearance[[instead]])
+    return replace(found, instead=f"a {words} one" if words else "another object")
 
 
 def _gone(row: int, best: Rematched) -> float:
@@ -201,10 +209,13 @@ def _belongs_elsewhere(row: int, matches: Sequence[ReferenceMatch]) -> bool:
     return 2 * sum(int(found >= 0 and found != own) for found, own in nearest) > len(matches)
 
 
-def _about(maps: ObjectMaps, row: int, kind: Kind, score: float, text: str) -> Difference:
-    box = as_box(maps.objects.boxes[row])
-    return Difference(kind, _name(maps, row), None, None, box, float(score), text, "matching")
-
-
-def _name(maps: ObjectMaps, row: int) -> str:
-    return describe(maps.objects.appearance[[row]])
+def _about(
+    maps: ObjectMaps, row: int, kind: Kind, score: float, name: Name, reason: str = ""
+) -> Difference:
+    """A difference about one object of the image."""
+    part, words = name
+    return Difference(
+        branch="matching", score=float(score), kind=kind,
+        part=part if kind == "extra" else part or "object", looks=words,
+        boxes=(as_box(maps.objects.boxes[row]),), reason=reason,
+    )  # fmt: skip

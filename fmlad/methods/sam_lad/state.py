@@ -14,6 +14,7 @@ from fmlad.memory.patch_memory import PatchMemory
 from fmlad.memory.templates import TemplateIndex
 from fmlad.methods.sam_lad.matching import Affinity, MatchStatistics
 from fmlad.methods.sam_lad.measurement import PooledGaussian
+from fmlad.methods.sam_lad.naming import PartNames
 from fmlad.objects.feature_maps import ObjectMaps
 from fmlad.objects.selection import Selection
 
@@ -64,6 +65,11 @@ class SamLadState:
     def index(self) -> TemplateIndex:
         """Search among the templates."""
         return TemplateIndex([template.vector for template in self.templates])
+
+    @cached_property
+    def names(self) -> PartNames:
+        """Of the templates' objects."""
+        return PartNames([template.objects for template in self.templates])
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything remembered, on the CPU."""
