@@ -206,6 +206,12 @@ def encode(
     return kept, contents
 
 
+def size(folder: Path) -> tuple[int, int]:
+    """Number of pictures among the originals of a saved detector, and bytes of all of them."""
+    files = list((folder / FOLDER).glob("*"))
+    return sum(file.suffix == ".png" for file in files), sum(file.stat().st_size for file in files)
+
+
 def is_file_name(name: str) -> bool:
     """Whether a file of this name, relative to a detector's folder, may be one of originals."""
     return re.fullmatch(_FILE, name) is not None
