@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -248,6 +249,21 @@ def test_labels_come_back_with_their_shots(tmp_path: Path) -> None:
         Originals(tmp_path, kept, tuple((view.name, view.key) for view in smaller)).restore(
             backbones, None, 3
         )
+
+
+def test_whatever_a_fit_takes_is_kept_or_known_not_to_matter() -> None:
+    """A new argument must be saved as well, or a detector fitted again would differ: say which."""
+    saved_with_it = {"labels", "unlabeled", "rate", "odd_shots", "validation"}
+    recorded_elsewhere = {"prompts", "seed"}
+    of_the_moment = {"device", "progress", "encoder", "checkpoint", "resume", "settings"}
+    fields = set(FitContext.__dataclass_fields__)
+    assert fields == saved_with_it | recorded_elsewhere | of_the_moment
+    arguments = set(inspect.signature(Detector.from_shots).parameters)
+    assert arguments == {
+        "shots", "method", "prompts", "labels", "unlabeled", "profile", "backbones", "validation",
+        "device", "seed", "looks_for", "target_false_alarms", "odd_shots", "progress", "checkpoint",
+        "resume", "options",
+    }  # fmt: skip
 
 
 # --- journal -------------------------------------------------------------------------------------
