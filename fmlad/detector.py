@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from fmlad import pipeline, power, profiles, storage
+from fmlad import originals, pipeline, power, profiles, storage
 from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
+from fmlad.journal import Change, What, last_accepted, now
 from fmlad.loading import (
     Inputs,
     checked_labels,
@@ -28,11 +29,13 @@ from fmlad.loading import (
 )
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
+from fmlad.originals import Originals
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
-from fmlad.scoring.calibration import Calibration, OddShots, checked_rate, far_odder
+from fmlad.scoring.calibration import Calibration, OddShots, checked_rate
+from fmlad.shots import ShotReport, report
 from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
@@ -41,25 +44,6 @@ if TYPE_CHECKING:
 ZERO_SHOT = "clip-lad"  # the method that can do without shots
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ShotReport:
-    """One shot compared with the others.
-
-    Attributes:
-        name: Name of the shot.
-        score: Its leave-one-out score, on the scale of all scores; None with a single shot, or
-            where it was not among those left out.
-        duplicate_of: Index of an earlier shot with the same pixels, or None.
-        suspicious: Whether its score is far above the others' (more than twice the median), so
-            that it may be anomalous.
-    """
-
-    name: str
-    score: float | None
-    duplicate_of: int | None
-    suspicious: bool
 
 
 class Detector:
@@ -72,12 +56,15 @@ class Detector:
         record: storage.Record,
         shots: list[ImageView],
         context: FitContext | None = None,
-        thumbnails: tuple[bytes, ...] = (),
         power: PowerCheck | None = None,
+        changes: tuple[Change, ...] = (),
+        kept: Originals | None = None,
     ) -> None:
         """For :meth:`from_shots` and :meth:`load`; not meant to be called by users."""
         self._context = context or FitContext()
-        self._thumbnails = thumbnails  # of a loaded detector, which has no shots
+        self._kept = kept  # of a loaded detector, until it is fitted again
+        self._keeps = kept is not None
+        self._changes = changes
         self._fitted = fitted
         self._backbones = backbone_set
         self._record = record
@@ -262,21 +249,27 @@ class Detector:
         return self._judge_in_batches(iter(one_by_one(images)), batch_size)
 
     def add_shots(
-        self, images: Inputs, labels: Sequence[npt.NDArray[np.integer]] | None = None
+        self,
+        images: Inputs,
+        labels: Sequence[npt.NDArray[np.integer]] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> None:
         """Fits again with further shots, as if they had been given at first.
 
         Unlabeled and validation images and prompts are used again. A method that trains is trained
         again from the start, with a warning. A threshold set by hand stays; a measured one is
-        measured again.
+        measured again. The change is written to :attr:`journal`.
 
         Args:
             images: As the shots of :meth:`from_shots`.
             labels: Part masks ``(H, W)`` of these images, where the shots have labels.
+            progress: Called as ``progress(done, total, what)``.
 
         Raises:
-            OptionError: The detector was loaded from disk, which keeps no originals, or labels are
-                missing, too many, or of another size.
+            OptionError: The detector was saved without originals, or labels are missing, too many,
+                or of another size.
+            CorruptDetectorError: A saved original is missing or was changed.
         """
         views = self._originals()
         more = make_views(self._backbones, load_pictures(images))
@@ -289,41 +282,63 @@ class Detector:
             )
         if known is not None and labels is not None:
             known = [*known, *checked_labels(labels, more)]
-        self._refit([*views, *more], replace(self._context, labels=known))
+        self._refit([*views, *more], known, "accept", more, progress)
 
-    def remove_shot(self, index: int) -> None:
+    def remove_shot(self, index: int, *, progress: Progress | None = None) -> None:
         """Fits again without one shot, as if it had never been given.
+
+        Args:
+            index: Of the shot, from 0.
+            progress: Called as ``progress(done, total, what)``.
 
         Raises:
             ShotsError: There is no such shot, or it is the last one.
-            OptionError: The detector was loaded from disk, which keeps no originals.
+            OptionError: The detector was saved without originals.
+            CorruptDetectorError: A saved original is missing or was changed.
         """
         views = self._originals()
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(views):
             raise ShotsError(
                 f"There is no shot {index!r}; shots are numbered 0 to {len(views) - 1}."
             )
-        if len(views) == 1:
-            raise ShotsError("The last shot cannot be removed; a detector needs at least one.")
-        labels = self._context.labels
-        if labels is not None:
-            labels = [label for i, label in enumerate(labels) if i != index]
-        kept = [view for i, view in enumerate(views) if i != index]
-        self._refit(kept, replace(self._context, labels=labels))
+        self._without({index}, "remove", progress)
+
+    def undo(self, *, progress: Progress | None = None) -> Change:
+        """Takes back the last :meth:`add_shots`; again, the one before.
+
+        The detector is then what it was without those shots. What :meth:`remove_shot` took out
+        stays out.
+
+        Args:
+            progress: Called as ``progress(done, total, what)``.
+
+        Returns:
+            The new entry of :attr:`journal`.
+
+        Raises:
+            ShotsError: No shot was added since it was fitted, or all were taken back.
+            OptionError: The detector was saved without originals.
+            CorruptDetectorError: A saved original is missing or was changed.
+        """
+        added = last_accepted(self._changes, self._shot_keys())
+        if not added:
+            raise ShotsError(
+                "There is nothing to take back: the shots are those that the detector was fitted "
+                "to at first."
+            )
+        return self._without(set(added), "undo", progress)
+
+    @property
+    def journal(self) -> tuple[Change, ...]:
+        """Its changes since it was fitted, oldest first; saved with it."""
+        return self._changes
 
     @property
     def shots(self) -> list[ShotReport]:
-        """A report on each shot: leave-one-out score, duplicates, suspicion."""
-        scores, keys = self._fitted.shot_scores, self._shot_keys()
-        known = [score for score in scores if score is not None]
-        limit = far_odder(known, self._fitted.fusion.baseline)
-        first = [keys.index(key) for key in keys]
-        return [
-            ShotReport(name, score, j if j < i else None, score is not None and score > limit)
-            for i, (name, score, j) in enumerate(
-                zip(self._fitted.shots, scores, first, strict=True)
-            )
-        ]
+        """A report on each shot: leave-one-out score, duplicates, suspicion, the nearest other."""
+        fitted = self._fitted
+        keys, baseline = self._shot_keys(), fitted.fusion.baseline
+        return report(fitted.shots, fitted.shot_scores, keys, baseline, fitted.gallery)
 
     def power_check(
         self, *, copies: int = power.COPIES, seed: int = 0, progress: Progress | None = None
@@ -338,8 +353,9 @@ class Detector:
             progress: Called as ``progress(done, total, what)``.
 
         Raises:
-            OptionError: The shots are not in memory (it was loaded from disk, or made from prompts
+            OptionError: There are no shots (it was saved without originals, or made from prompts
                 alone), there is no threshold, or ``copies`` is not a positive whole number.
+            CorruptDetectorError: A saved original is missing or was changed.
         """
         if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
             raise OptionError(f"copies must be a positive whole number, got {copies!r}.")
@@ -385,7 +401,13 @@ class Detector:
         """Name of the profile."""
         return self._record.profile
 
-    def save(self, folder: str | os.PathLike[str], *, thumbnails: bool = True) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        thumbnails: bool = True,
+        originals: bool | None = None,
+    ) -> Path:
         """Writes the detector to a folder: safetensors and JSON, never pickle.
 
         Written beside it first and renamed into place, so that a kill leaves either the old
@@ -394,15 +416,25 @@ class Detector:
         Args:
             folder: Created, or replaced if it holds a detector; anything else there is refused.
             thumbnails: Whether to store small pictures of the shots for people to look at.
+            originals: Whether to store what it takes to fit it again (:meth:`add_shots` and so on
+                after loading): all images that it was fitted to, as PNG without loss, which takes
+                0.1 to 2 MB a megapixel. None: where it was loaded with them.
 
         Raises:
-            OptionError: The folder exists and is not a saved detector, or cannot be written.
+            OptionError: The folder exists and is not a saved detector, or cannot be written; or
+                there are no originals to store.
+            CorruptDetectorError: A saved original is missing or was changed.
         """
-        pictures = [storage.thumbnail(v.pixels) for v in self._shots] or list(self._thumbnails)
+        target = Path(folder)
         record = replace(self._record, shot_keys=tuple(self._shot_keys()))
-        pictures = pictures if thumbnails else []
-        backbones = self._backbones.backbones
-        return storage.save(Path(folder), self._fitted, record, backbones, pictures, self._power)
+        kept = self._kept_files(self._keeps if originals is None else originals)
+        storage.save(
+            target, self._fitted, record, self._backbones.backbones, thumbnails=thumbnails,
+            originals=kept, power=self._power, journal=self._changes,
+        )  # fmt: skip
+        if kept is None and self._kept is not None and self._kept.folder == target.absolute():
+            self._kept = None  # they are no longer there
+        return target
 
     @classmethod
     def load(
@@ -432,8 +464,9 @@ class Detector:
         fitted = storage.restore(saved, device)
         checked = storage.restore_power(saved)
         return cls(
-            fitted, backbone_set, saved.record, [], thumbnails=saved.thumbnails, power=checked
-        )
+            fitted, backbone_set, saved.record, [], power=checked, changes=saved.journal,
+            kept=saved.originals,
+        )  # fmt: skip
 
     def _judge_in_batches(
         self, sources: Iterator[ImageSource], batch_size: int
@@ -462,26 +495,64 @@ class Detector:
         return [view.key for view in self._shots] or list(self._record.shot_keys)
 
     def _originals(self) -> list[ImageView]:
+        """The shots, read from disk where they are not in memory; and the context with them."""
         if not self._fitted.shots:
             raise OptionError(
                 "This detector was made from prompts alone; build one with Detector.from_shots "
                 "and the same prompts."
             )
         if not self._shots:
-            raise OptionError(
-                "This detector was loaded from disk and keeps no original shots; build it again "
-                "with Detector.from_shots and all images."
+            if self._kept is None:
+                raise OptionError(
+                    "This detector was loaded from disk and keeps no original shots. Build it "
+                    "again with all images, by `fmlad fit`, or by Detector.from_shots and "
+                    "save(folder, originals=True)."
+                )
+            prompts = self._fitted.state.meta().get("prompts")
+            self._shots, self._context = self._kept.restore(
+                self._backbones, prompts, self._record.seed
             )
         return self._shots
 
-    def _refit(self, views: list[ImageView], context: FitContext) -> None:
-        method = self._fitted.method
+    def _kept_files(self, wanted: bool) -> tuple[originals.Kept, Mapping[str, bytes]] | None:
+        """Originals to save: as they lie on disk, or of the images in memory."""
+        if not wanted:
+            return None
+        if self._kept is not None:
+            return self._kept.kept, self._kept.contents()
+        prompts = getattr(self._fitted.state, "prompts", None)
+        return originals.encode(self._originals(), self._context, prompts)
+
+    def _without(self, indices: set[int], what: What, progress: Progress | None) -> Change:
+        """Fits again without some shots."""
+        views, labels = self._originals(), self._context.labels
+        if len(indices) == len(views):
+            raise ShotsError("The last shot cannot be removed; a detector needs at least one.")
+        if labels is not None:
+            labels = [label for i, label in enumerate(labels) if i not in indices]
+        left = [view for i, view in enumerate(views) if i not in indices]
+        return self._refit(left, labels, what, [views[i] for i in sorted(indices)], progress)
+
+    def _refit(
+        self,
+        views: list[ImageView],
+        labels: Sequence[npt.NDArray[np.integer]] | None,
+        what: What,
+        changed: Sequence[ImageView],
+        progress: Progress | None,
+    ) -> Change:
+        """Fits to other shots, from the same seed, and notes that in the journal."""
+        method, before = self._fitted.method, self.calibration
         if method.calibrates_by != "leave-one-out":
             _log.warning("the method %r is trained again, on %d shots", method.name, len(views))
         # The checkpoint is of the shots that were given first, and stays that.
-        context = replace(context, checkpoint=None, resume=False)
-        by_hand = self.calibration if self.calibration.source == "user" else None
+        context = replace(self._context, labels=labels, checkpoint=None, resume=False)
+        context = replace(context, progress=progress or context.progress)
         self._fitted = pipeline.fit(method, views, context)
-        self._shots, self._context, self._power = views, context, None
-        if by_hand is not None:
-            self.threshold = by_hand.threshold
+        self._shots, self._context, self._power, self._kept = views, context, None, None
+        if before.source == "user":
+            self.threshold = before.threshold
+        names, keys = tuple(view.name for view in changed), tuple(view.key for view in changed)
+        change = Change(now(), what, names, keys, before.threshold, self.calibration.threshold)
+        self._changes = (*self._changes, change)
+        return change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,20 @@ def checked_labels(
 
 
 def load_pictures(sources: Inputs) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Name and pixels of each image of an argument; an error names the first unreadable one."""
+    """Name and pixels of each image of an argument; an error names the first unreadable one.
+
+    Only what has no path of its own is called by its place in the argument, which does not stay.
+    """
     expanded = expand_sources(sources)
     several = len(expanded) > 1
     return [
-        (source_name(source, index if several else None), load_image(source))
-        for index, source in enumerate(expanded)
+        (source_name(source, index if several and not _has_path(source) else None), pixels)
+        for index, (source, pixels) in enumerate((one, load_image(one)) for one in expanded)
     ]
+
+
+def _has_path(source: ImageSource) -> bool:
+    return isinstance(source, str | os.PathLike)
 
 
 def make_views(

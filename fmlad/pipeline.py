@@ -21,6 +21,7 @@ from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
 from fmlad.sentences import with_names
+from fmlad.shots import Gallery, thumbnail
 from fmlad.views import BackboneSet, ImageView
 
 # Shares of the threshold, and of the highest branch's score where that is lower, from which a
@@ -46,6 +47,7 @@ class Fitted:
         shots: Name of each shot, in order.
         shot_scores: Leave-one-out score per shot; None where it was not left out.
         names: The user's names for unnamed parts, ``{"part A": "pin"}``.
+        gallery: Small pictures of the shots; empty without shots, or where none were saved.
     """
 
     method: Method
@@ -55,6 +57,7 @@ class Fitted:
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
     names: Mapping[str, str] = field(default_factory=dict)
+    gallery: Gallery = field(default_factory=Gallery)
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -129,10 +132,18 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     if held_out:
         normal, source = scores_of(held_out, by_validation), "validation"
     calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
-    names = tuple(view.name for view in views)
-    return Fitted(
-        method, state, fusion, calibration, names, tuple(fused.get(i) for i in range(len(views)))
-    )
+    gallery = _gallery(views)
+    scores = tuple(fused.get(index) for index in range(len(views)))
+    return Fitted(method, state, fusion, calibration, gallery.names, scores, gallery)
+
+
+def _gallery(views: Sequence[ImageView]) -> Gallery:
+    """Small pictures of shots; each is made once, however many fits its view is used for."""
+    for view in views:
+        if "thumbnail" not in view.of_pixels:
+            view.of_pixels["thumbnail"] = thumbnail(view.pixels)
+    thumbnails = tuple(view.of_pixels["thumbnail"] for view in views)
+    return Gallery(tuple(view.name for view in views), thumbnails)
 
 
 def _evidence(

@@ -3,42 +3,42 @@
 ``detector.json``     what the detector is, with a hash of every other file and of itself
 ``state.safetensors`` what its method remembers
 ``shots/000.jpg``     thumbnails for people; optional
+``originals/...``     what it takes to fit it again; optional, read when needed (``originals.py``)
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fmlad import originals as originals_files
 from fmlad._version import __version__
 from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError, UnknownNameError
+from fmlad.io.folders import damaged, digest_of, mend, read_file, read_files, replace_folder
+from fmlad.journal import Change, What
 from fmlad.methods.registry import create_method
+from fmlad.originals import Kept, Originals
 from fmlad.pipeline import Fitted
 from fmlad.power import PowerCheck
 from fmlad.profiles import PROFILES
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import fusion_from_dict
+from fmlad.shots import Gallery
 
 if TYPE_CHECKING:
     from fmlad.backbones.roles import Backbone
     from fmlad.methods.protocol import Method
 
-FORMAT = 5  # 1 to 4 were never released: other tensors
+FORMAT = 6  # 1 to 5 were never released: other tensors, no originals, no journal
 MANIFEST, STATE = "detector.json", "state.safetensors"
 THUMBNAIL = r"shots/\d{3,}\.jpg"  # as _thumbnail_names writes them
-THUMBNAIL_SIDE = 160  # px of the longer side
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,15 @@ class _Shot(_Strict):
     score: float | None
 
 
+class _Change(_Strict):
+    time: str
+    what: What
+    names: list[str]
+    keys: list[str]
+    threshold_before: float | None
+    threshold_after: float | None
+
+
 class _Manifest(_Strict):
     format: int
     fmlad: str
@@ -93,6 +102,8 @@ class _Manifest(_Strict):
     prompts: dict[str, Any] | None
     power: dict[str, Any] | None
     state: dict[str, Any]
+    originals: Kept | None
+    journal: list[_Change]
     files: dict[str, str]
     sha256: str
 
@@ -117,14 +128,33 @@ class Saved:
     state: bytes
     thumbnails: tuple[bytes, ...]
 
+    @property
+    def originals(self) -> Originals | None:
+        """What it takes to fit it again, not yet read; None where that was not kept."""
+        if self.manifest.originals is None:
+            return None
+        shots = tuple((shot.name, shot.key) for shot in self.manifest.shots)
+        return Originals(self.folder.absolute(), self.manifest.originals, shots)
+
+    @property
+    def journal(self) -> tuple[Change, ...]:
+        """Its changes since it was fitted, oldest first."""
+        return tuple(
+            Change(**{**one.model_dump(), "names": tuple(one.names), "keys": tuple(one.keys)})
+            for one in self.manifest.journal
+        )
+
 
 def save(
     folder: Path,
     fitted: Fitted,
     record: Record,
     backbones: Mapping[str, Backbone],
-    thumbnails: Sequence[bytes],
+    *,
+    thumbnails: bool = True,
+    originals: tuple[Kept, Mapping[str, bytes]] | None = None,
     power: PowerCheck | None = None,
+    journal: Sequence[Change] = (),
 ) -> Path:
     """Writes a detector beside ``folder`` and renames it into place.
 
@@ -133,8 +163,10 @@ def save(
         fitted: The fitted method.
         record: Arguments of the fit.
         backbones: By role; their fingerprints are saved.
-        thumbnails: JPEG of each shot, from :func:`thumbnail`, or none.
+        thumbnails: Whether to save the small pictures of the shots.
+        originals: What it takes to fit it again, from ``originals.encode``, or None.
         power: What it catches, if that was tried.
+        journal: Its changes since it was fitted, oldest first.
 
     Raises:
         OptionError: ``folder`` holds something else, or cannot be written.
@@ -143,7 +175,8 @@ def save(
 
     check_target(folder)
     contents = {STATE: to_bytes(fitted.state.tensors())}
-    contents |= zip(_thumbnail_names(len(thumbnails)), thumbnails, strict=True)
+    pictures = fitted.gallery.thumbnails if thumbnails else ()
+    contents |= zip(_thumbnail_names(len(pictures)), pictures, strict=True)
     described = fitted.state.meta()
     shots = zip(fitted.shots, record.shot_keys, fitted.shot_scores, strict=True)
     manifest = _Manifest(
@@ -165,7 +198,9 @@ def save(
         prompts=described.pop("prompts", None),
         power=None if power is None else power.to_dict(),
         state=described,
-        files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+        originals=None if originals is None else originals[0],
+        journal=[_Change(**change.to_dict()) for change in journal],
+        files={name: digest_of(data) for name, data in contents.items()},
         sha256="",
     )
     # Through JSON first, so that what is hashed is what will be read (tuples become lists).
@@ -173,21 +208,21 @@ def save(
     written["sha256"] = _own_hash(written)
     # Keys as they come: the order of a prompt set's parts is the number of their classes.
     contents[MANIFEST] = json.dumps(written, indent=1).encode()
+    contents |= {} if originals is None else originals[1]
     try:
-        _replace(folder, contents)
+        replace_folder(folder, contents)
     except (OSError, ValueError) as error:
         raise OptionError(f"The detector could not be written to {folder}: {error}.") from error
     return folder
 
 
 def read(folder: Path) -> Saved:
-    """Reads and verifies a saved detector.
+    """Reads and verifies a saved detector, but for its originals.
 
     Raises:
         CorruptDetectorError: Something is missing, changed or unknown; the message names it.
     """
-    if not folder.exists() and _previous(folder).exists():
-        _previous(folder).rename(folder)  # a save was killed between its two renames
+    mend(folder)
     if not (folder / MANIFEST).exists() and not (folder / STATE).exists():
         raise CorruptDetectorError(
             f"There is no saved detector at {folder}; expected a folder with {MANIFEST}, as "
@@ -196,13 +231,14 @@ def read(folder: Path) -> Saved:
     manifest = _read_manifest(folder)
     names = _thumbnail_names(len(manifest.shots))
     if beyond := manifest.files.keys() - {STATE, *names}:
-        raise _corrupt(folder, f"{MANIFEST} lists files {sorted(beyond)}, which no detector has")
+        raise damaged(folder, f"{MANIFEST} lists files {sorted(beyond)}, which no detector has")
     if manifest.files.keys() not in ({STATE}, {STATE, *names}):
-        raise _corrupt(folder, f"{MANIFEST} does not list its own files")
-    contents = {name: _bytes(folder, name) for name in manifest.files}
-    for name, digest in manifest.files.items():
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
-            raise _corrupt(folder, f"{name} is not what was saved (wrong hash)")
+        raise damaged(folder, f"{MANIFEST} does not list its own files")
+    if kept := manifest.originals:
+        listed = kept.files.keys() - {originals_files.LABELS}
+        if not manifest.shots or listed != set(kept.pictures(len(manifest.shots))):
+            raise damaged(folder, f"{MANIFEST} does not list its own originals")
+    contents = read_files(folder, manifest.files)
     named = {role: backbone.name for role, backbone in manifest.backbones.items()}
     keys = tuple(shot.key for shot in manifest.shots)
     record = Record(
@@ -253,11 +289,12 @@ def restore(saved: Saved, device: str) -> Fitted:
         names = tuple(shot.name for shot in manifest.shots)
         scores = tuple(shot.score for shot in manifest.shots)
         calibration = Calibration.from_dict(manifest.calibration)
-        return Fitted(saved.method, state, fusion, calibration, names, scores)
+        gallery = Gallery(names if saved.thumbnails else (), saved.thumbnails)
+        return Fitted(saved.method, state, fusion, calibration, names, scores, gallery)
     except SafetensorError as error:
-        raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
+        raise damaged(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:
-        raise _corrupt(saved.folder, str(error).rstrip(".")) from error
+        raise damaged(saved.folder, str(error).rstrip(".")) from error
 
 
 def restore_power(saved: Saved) -> PowerCheck | None:
@@ -276,13 +313,13 @@ def _thumbnail_names(count: int) -> list[str]:
 
 def _read_manifest(folder: Path) -> _Manifest:
     try:
-        data = json.loads(_bytes(folder, MANIFEST))
+        data = json.loads(read_file(folder, MANIFEST))
     except (ValueError, RecursionError) as error:
-        raise _corrupt(folder, f"{MANIFEST} is not JSON ({error})") from error
+        raise damaged(folder, f"{MANIFEST} is not JSON ({error})") from error
     if not isinstance(data, dict) or "format" not in data:
-        raise _corrupt(folder, f"{MANIFEST} has no format version")
+        raise damaged(folder, f"{MANIFEST} has no format version")
     if data["format"] != FORMAT:
-        raise _corrupt(
+        raise damaged(
             folder,
             f"its format is {data['format']!r}, and this is fmlad {__version__}, which reads "
             f"format {FORMAT}; load it with the version that saved it ({data.get('fmlad')!r})",
@@ -292,9 +329,9 @@ def _read_manifest(folder: Path) -> _Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _corrupt(folder, f"{MANIFEST}: {place}: {first['msg']}") from error
+        raise damaged(folder, f"{MANIFEST}: {place}: {first['msg']}") from error
     if _own_hash(data) != manifest.sha256:
-        raise _corrupt(folder, f"{MANIFEST} was changed after saving (wrong hash)")
+        raise damaged(folder, f"{MANIFEST} was changed after saving (wrong hash)")
     return manifest
 
 
@@ -304,7 +341,7 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
         method = create_method(manifest.method, manifest.config)
     except (UnknownNameError, OptionError, TypeError) as error:
         # The plug-in of an unknown method may not be installed here.
-        raise _corrupt(folder, f"{MANIFEST}: {error}") from error
+        raise damaged(folder, f"{MANIFEST}: {error}") from error
     present, needed = manifest.backbones.keys(), set(method.needs)
     wrong = None
     if lacking := {f.name for f in dataclasses.fields(method.config)} - manifest.config.keys():
@@ -316,27 +353,13 @@ def _method(folder: Path, manifest: _Manifest) -> Method:
     elif manifest.profile not in PROFILES:
         wrong = f"profile {manifest.profile!r} is unknown"
     if wrong:
-        raise _corrupt(folder, f"{MANIFEST}: {wrong}")
+        raise damaged(folder, f"{MANIFEST}: {wrong}")
     return method
 
 
 def _own_hash(manifest: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _bytes(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        raise _corrupt(folder, f"{name} cannot be read ({error.strerror})") from error
-
-
-def _corrupt(folder: Path, what: str) -> CorruptDetectorError:
-    return CorruptDetectorError(
-        f"The saved detector in {folder} is damaged: {what}. Restore the folder from a copy, or "
-        f"fit the detector again."
-    )
+    return digest_of(json.dumps(rest, sort_keys=True).encode())
 
 
 def check_target(folder: Path) -> None:
@@ -350,7 +373,8 @@ def check_target(folder: Path) -> None:
     # Saving replaces the whole folder.
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        ours = name in (MANIFEST, STATE, "shots") or re.fullmatch(THUMBNAIL, name)
+        ours = name in (MANIFEST, STATE, "shots", originals_files.FOLDER)
+        ours = ours or bool(re.fullmatch(THUMBNAIL, name)) or originals_files.is_file_name(name)
         if not ours or (name == MANIFEST and _of_another_program(path)):
             raise OptionError(
                 f"{folder} holds {name}, which no saved detector has; give a new or empty folder."
@@ -364,40 +388,3 @@ def _of_another_program(manifest: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return not (isinstance(data, dict) and {"format", "fmlad"} <= data.keys())
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
-    try:
-        for name, data in contents.items():
-            path = fresh / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-        fresh.chmod(0o755)  # mkdtemp makes it private; a saved detector is an ordinary folder
-        previous = _previous(folder)
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            folder.rename(previous)
-        fresh.rename(folder)
-        shutil.rmtree(previous, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def thumbnail(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A small JPEG of a shot, ``uint8 (H, W, 3)``, for people to look at."""
-    import io
-
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()

@@ -286,6 +286,13 @@ def test_no_shots_is_an_error(shots: object, error: type[Exception]) -> None:
         Detector.from_shots(shots, profile="builtin")
 
 
+def test_shots_are_called_by_their_path_if_they_have_one(folder: Path) -> None:
+    paths = sorted(folder.iterdir())
+    shots = [paths[0], picture(1), str(paths[2])]
+    names = [report.name for report in Detector.from_shots(shots, **PATCH).shots]
+    assert names == [str(paths[0]), "image 1: array (120, 160, 3) uint8", str(paths[2])]
+
+
 def test_a_bad_shot_is_named(folder: Path) -> None:
     (folder / "2.png").write_text("hello")
     with pytest.raises(InvalidImageError, match=r"2\.png"):

@@ -368,7 +368,7 @@ def test_a_missing_or_truncated_file_is_named(saved: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"null", b"[]", b"{}", b"{", b"[" * 100_000, b'{"format": 5}', b"\xff\xfe\x00{"],
+    [b"null", b"[]", b"{}", b"{", b"[" * 100_000, b'{"format": 6}', b"\xff\xfe\x00{"],
     ids=["null", "list", "empty", "open", "deep", "format alone", "no text"],
 )
 def test_a_manifest_that_is_none_is_refused(saved: Path, data: bytes) -> None:

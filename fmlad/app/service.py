@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fmlad.detector import Detector, ShotReport
+from fmlad.detector import Detector
 from fmlad.errors import FmladError, InvalidImageError, ShotsError
 from fmlad.explain import verdict_word
 from fmlad.findings import Finding
 from fmlad.io.images import load_image, source_name
 from fmlad.progress import Progress
 from fmlad.schema import VerdictJson
+from fmlad.shots import ShotReport
 
 Role = Literal["normal image", "image to judge"]
 Key = tuple[str, ...]
@@ -133,7 +134,7 @@ class Result:
             "profile": self.profile,
             "calibration": self.calibration,
             "verdicts": [verdict.data for verdict in self.verdicts],
-            "shots": [asdict(shot) for shot in self.shots],
+            "shots": [shot.to_dict() for shot in self.shots],
             "remarks": list(self.remarks),
             "problems": [asdict(problem) for problem in self.problems],
         }

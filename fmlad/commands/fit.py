@@ -81,12 +81,19 @@ def fit(
             "what it catches."
         ),
     ] = True,
+    keep_shots: Annotated[
+        bool,
+        typer.Option(
+            help="Keep all images in the saved detector, without loss, so that `fmlad accept` can "
+            "add to them later."
+        ),
+    ] = True,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Fit a detector to normal images, to the rules of a prompt set, or to both; and save it."""
-    from fmlad import storage
+    from fmlad import originals, storage
     from fmlad.detector import Detector
 
     storage.check_target(out)  # before the work, not after it
@@ -127,7 +134,8 @@ def fit(
                 detector.power_check(seed=seed, progress=progress)
     else:
         detector = _without_shots(method, [name for name, given in beside.items() if given], common)
-    detector.save(out)
+    detector.save(out, originals=keep_shots and bool(shots))
+    images, size = originals.size(out)
     calibration = detector.calibration
     reports = detector.shots
     if as_json:
@@ -142,7 +150,8 @@ def fit(
                 "more_images_needed": calibration.missing,
                 "notes": detector.notes,
                 "power": detector.power.to_dict() if detector.power else None,
-                "shots": [vars(report) for report in reports],
+                "kept": {"images": images, "bytes": size},
+                "shots": [report.to_dict() for report in reports],
             }
         )
         return
@@ -151,9 +160,8 @@ def fit(
             typer.echo(f"{report.name}: same pixels as shot {report.duplicate_of}; it adds nothing")
         if report.suspicious:
             typer.echo(
-                f"{report.name}: far odder than the other shots (score {report.score:.2f}). If it "
-                f"is not normal, leave it out; if it is, keep it. --odd-shots drop keeps it from "
-                f"setting the threshold."
+                f"{output.suspicion(report, reports)} If it is not normal, leave it out; if it is, "
+                f"keep it. --odd-shots drop keeps it from setting the threshold."
             )
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
@@ -163,6 +171,12 @@ def fit(
         typer.echo(f"Note: {note}.")
     if detector.power is not None:
         output.print_power(detector.power)
+    if images:
+        what = f"{images} shot{plural}" if images == len(reports) else f"all {images} images"
+        typer.echo(
+            f"Keeps {what} ({size / 1e6:.1f} MB), so that more can be added later; "
+            f"--no-keep-shots leaves them out."
+        )
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
 
 

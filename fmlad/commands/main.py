@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from fmlad._version import __version__
+from fmlad.commands.accept import accept, undo
 from fmlad.commands.app import app
 from fmlad.commands.bench import bench_cli
 from fmlad.commands.check import check
@@ -37,7 +38,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, fit, check, predict, methods, scenes, app):
+for command in (demo, fit, check, predict, accept, undo, methods, scenes, app):
     cli.command()(command)
 cli.command("eval")(evaluate)
 cli.add_typer(weights_cli, name="weights")

@@ -15,6 +15,7 @@ from fmlad.progress import Progress, silent
 
 if TYPE_CHECKING:
     from fmlad.power import PowerCheck
+    from fmlad.shots import ShotReport
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
 
@@ -130,6 +131,12 @@ def interruptible() -> Iterator[None]:
         if interrupt.args:
             typer.echo(str(interrupt), err=True)
         raise
+
+
+def suspicion(shot: ShotReport, shots: Sequence[ShotReport]) -> str:
+    """A line about a shot that may not be normal."""
+    alike = "" if shot.nearest is None else f", most like {shots[shot.nearest].name}"
+    return f"{shot.name}: far odder than the other shots (score {shot.score:.2f}{alike})."
 
 
 def print_power(power: PowerCheck) -> None:

@@ -37,6 +37,10 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(help="Write a table, one line an image, here.")
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="Copy every image that is anomalous or unsure into this folder."),
+    ] = None,
     fail_on_anomaly: Annotated[
         bool,
         typer.Option("--fail-on-anomaly", help="Exit with 3 if anything is anomalous or unsure."),
@@ -54,6 +58,7 @@ def predict(
 ) -> None:
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
     from fmlad.commands.folder_report import FolderReport, write_csv
+    from fmlad.commands.review import put_aside
     from fmlad.detector import Detector
     from fmlad.explain import WORDS, verdict_word
     from fmlad.io.inputs import expand_sources
@@ -83,6 +88,7 @@ def predict(
         )  # fmt: skip
     counts: Counter[str] = Counter()
     page, table = FolderReport(), []
+    aside: set[Path] = set()
     # Closed at once when something stops us, so that no workers are left over.
     work = closing(cast("Generator[Prediction | Failure]", outcomes))
     with output.progress(quiet=as_json) as progress, work:
@@ -101,6 +107,8 @@ def predict(
             if isinstance(outcome, Prediction):
                 counts[verdict_word(outcome.decision)] += 1
                 _write_pictures(outcome, number, overlays, maps)
+                if review is not None and outcome.is_anomalous:
+                    aside.add(put_aside(Path(str(inputs[number - 1])), review))
             else:
                 counts[UNREAD] += 1
     told = ", ".join(f"{counts[word]} {word}" for word in (*WORDS.values(), UNREAD) if counts[word])
@@ -113,6 +121,9 @@ def predict(
         typer.echo(told)
     if not as_json and report is not None:
         typer.echo(f"Report: {report}")
+    if not as_json and review is not None:
+        plural = "" if len(aside) == 1 else "s"
+        typer.echo(f"{len(aside)} image{plural} put aside in {review}.")
     if fail_on_anomaly and (counts["anomalous"] or counts["unsure"]):
         raise typer.Exit(ANOMALOUS)
     if counts[UNREAD]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ class PromptSet:
         normal_states: Texts with one ``{}`` for the part (``"flawless {}"``); may be empty.
         abnormal_states: The same for damaged ones; empty exactly when ``normal_states`` is.
         folder: Where exemplar pictures are looked for. Not saved, not compared.
+        pictures: Exemplar pictures that need not be looked for, ``(H, W, 3)`` RGB by the name in
+            the file. Not saved, not compared.
     """
 
     name: str
@@ -44,6 +47,9 @@ class PromptSet:
     normal_states: tuple[str, ...] = ()
     abnormal_states: tuple[str, ...] = ()
     folder: Path | None = field(default=None, compare=False, repr=False)
+    pictures: Mapping[str, npt.NDArray[np.uint8]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> PromptSet:
@@ -146,11 +152,13 @@ class PromptSet:
         """
         from fmlad.io.images import load_image
 
-        path = (self.folder or Path()) / exemplar.image
-        try:
-            pixels = load_image(path)
-        except InvalidImageError as error:
-            raise PromptError(f"The exemplar cannot be read: {error}") from error
+        if exemplar.image in self.pictures:
+            pixels = self.pictures[exemplar.image]
+        else:
+            try:
+                pixels = load_image((self.folder or Path()) / exemplar.image)
+            except InvalidImageError as error:
+                raise PromptError(f"The exemplar cannot be read: {error}") from error
         height, width = pixels.shape[:2]
         box = exemplar.box or (0.0, 0.0, float(width), float(height))
         if box[2] > width or box[3] > height:
@@ -159,6 +167,19 @@ class PromptSet:
                 f"{width} x {height} pixels; boxes are [x1, y1, x2, y2] in pixels."
             )
         return pixels, box
+
+    def exemplar_pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """The pictures that exemplars are cut from, ``(H, W, 3)`` RGB by the name in the file.
+
+        Raises:
+            PromptError: As :meth:`exemplar_pixels`.
+        """
+        exemplars = [exemplar for part in self.parts for exemplar in part.exemplars]
+        return {exemplar.image: self.exemplar_pixels(exemplar)[0] for exemplar in exemplars}
+
+    def with_pictures(self, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> PromptSet:
+        """A copy that has its exemplar pictures with it; see :meth:`exemplar_pictures`."""
+        return replace(self, pictures=dict(pictures))
 
 
 def list_prompt_sets() -> list[str]:

@@ -12,8 +12,9 @@ from PIL import Image
 import fmlad
 from fmlad.app import service, words
 from fmlad.app.service import DetectorCache, Problem, Result, judge
-from fmlad.detector import Detector, ShotReport
+from fmlad.detector import Detector
 from fmlad.errors import InvalidImageError, WeightsUnavailableError
+from fmlad.shots import ShotReport
 from tests.app.pictures import write_plates
 
 HOW = {"method": "banks", "profile": "builtin"}

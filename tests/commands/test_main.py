@@ -79,7 +79,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     ).stdout
-    for command in ("demo", "fit", "predict", "methods", "scenes", "app"):
+    for command in ("demo", "fit", "predict", "accept", "undo", "methods", "scenes", "app"):
         assert command in out
     assert out.rstrip().endswith("[]")
 
