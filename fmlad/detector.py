@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from fmlad import originals, pipeline, power, profiles, storage
+from fmlad import inventory, originals, pipeline, power, profiles, storage
 from fmlad.errors import FmladError, OptionError, ShotsError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
@@ -39,7 +39,10 @@ from fmlad.shots import ShotReport, report
 from fmlad.views import BackboneSet, ImageView, prepare
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fmlad.backbones.roles import Backbone, Encoder
+    from fmlad.objects.inventory import Part
 
 ZERO_SHOT = "clip-lad"  # the method that can do without shots
 
@@ -387,6 +390,31 @@ class Detector:
         return self._fitted.calibration
 
     @property
+    def parts(self) -> list[Part]:
+        """The parts of the shots that findings name, with the number of objects in each shot."""
+        return inventory.parts(self._fitted)
+
+    def part_picture(self, name: str) -> Image.Image | None:
+        """A part as one of the shots shows it; None where no small pictures were kept.
+
+        Raises:
+            UnknownNameError: There is no such part.
+        """
+        return inventory.picture(self._fitted, name)
+
+    def name_parts(self, names: Mapping[str, str]) -> None:
+        """Names parts that have none but a letter, for all findings from now on.
+
+        Args:
+            names: ``{"part A": "pin"}``; a part named before is named anew, by either of its names.
+
+        Raises:
+            UnknownNameError: There is no such part.
+            OptionError: A name is empty, or two parts would have the same.
+        """
+        self._fitted = inventory.named(self._fitted, names)
+
+    @property
     def notes(self) -> list[str]:
         """What holds for every image that it judges, in plain sentences."""
         return pipeline.notes(self._fitted)
@@ -548,7 +576,8 @@ class Detector:
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(self._context, labels=labels, checkpoint=None, resume=False)
         context = replace(context, progress=progress or context.progress)
-        self._fitted = pipeline.fit(method, views, context)
+        fitted = pipeline.fit(method, views, context)
+        self._fitted = inventory.carried_over(self._fitted, fitted)
         self._shots, self._context, self._power, self._kept = views, context, None, None
         if before.source == "user":
             self.threshold = before.threshold

@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fmlad.findings import Box, Finding
 
 BOX_COLOUR = (255, 255, 255)
+CROP_SIDE = 200  # px of a crop's longer side
+AROUND = 0.5  # of a box's longer side: what is shown beside it
+LEAST_SHOWN = 0.06  # of the image's longer side: what a box counts as at least
 PICTURE_SIDE = 420  # px of embedded pictures' longer side
 LEGEND = 12  # parts listed at most
 UNMATCHED = "unmatched"  # what has no counterpart stands out from all colours
@@ -113,6 +116,31 @@ def embedded(picture: Image.Image, side: int = PICTURE_SIDE, quality: int = 85) 
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def crop(
+    picture: Image.Image, box: Box, size: tuple[int, int] | None = None, side: int = CROP_SIDE
+) -> Image.Image:
+    """A place with what lies around it.
+
+    Args:
+        picture: The picture.
+        box: ``xyxy`` in pixels of an image of ``size``.
+        size: Height and width that the box refers to; None: those of the picture.
+        side: Longer side of the result in pixels.
+    """
+    height, width = size or (picture.height, picture.width)
+    scale = np.array([picture.width / width, picture.height / height] * 2)
+    more = AROUND * max(box[2] - box[0], box[3] - box[1], LEAST_SHOWN * max(width, height))
+    x1, y1, x2, y2 = np.array([box[0] - more, box[1] - more, box[2] + more, box[3] + more]) * scale
+    left, top = (
+        int(np.clip(v, 0, most - 1)) for v, most in ((x1, picture.width), (y1, picture.height))
+    )
+    right, bottom = min(round(x2), picture.width), min(round(y2), picture.height)
+    found = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    larger = side / max(found.size)
+    wanted = max(1, round(found.width * larger)), max(1, round(found.height * larger))
+    return found.resize(wanted, Image.Resampling.BICUBIC)
 
 
 def tagged(findings: Sequence[Finding]) -> list[tuple[str, Box]]:

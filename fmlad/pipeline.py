@@ -16,7 +16,7 @@ from fmlad.errors import OptionError
 from fmlad.findings import KINDS, Finding, defects, finding, merged
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
-from fmlad.prediction import Prediction, Segmentation
+from fmlad.prediction import NearestShot, Prediction, Segmentation
 from fmlad.prompts import PromptSet
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
@@ -46,8 +46,9 @@ class Fitted:
         calibration: From the score to a decision.
         shots: Name of each shot, in order.
         shot_scores: Leave-one-out score per shot; None where it was not left out.
-        names: The user's names for unnamed parts, ``{"part A": "pin"}``.
+        sizes: Height and width of each shot.
         gallery: Small pictures of the shots; empty without shots, or where none were saved.
+        names: The user's names for unnamed parts, ``{"part A": "pin"}``.
     """
 
     method: Method
@@ -56,8 +57,9 @@ class Fitted:
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
-    names: Mapping[str, str] = field(default_factory=dict)
+    sizes: tuple[tuple[int, int], ...] = ()
     gallery: Gallery = field(default_factory=Gallery)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -134,7 +136,8 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
     gallery = _gallery(views)
     scores = tuple(fused.get(index) for index in range(len(views)))
-    return Fitted(method, state, fusion, calibration, gallery.names, scores, gallery)
+    sizes = tuple(view.size for view in views)
+    return Fitted(method, state, fusion, calibration, gallery.names, scores, sizes, gallery)
 
 
 def _gallery(views: Sequence[ImageView]) -> Gallery:
@@ -228,7 +231,13 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
         findings=_findings(evidence, anomaly_map, fitted),
         notes=list(evidence.notes),
         pixels=view.pixels,
+        nearest=_nearest(view, fitted.gallery, exclude),
     )
+
+
+def _nearest(view: ImageView, gallery: Gallery, exclude: frozenset[int]) -> NearestShot | None:
+    index = gallery.nearest(view.pixels, exclude)
+    return None if index is None else NearestShot(gallery.names[index], gallery.picture(index))
 
 
 def notes(fitted: Fitted) -> list[str]:

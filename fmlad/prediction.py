@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fmlad import draw
-from fmlad.errors import FmladError
+from fmlad.errors import FmladError, OptionError
 from fmlad.explain import explain, verdict_word
 from fmlad.findings import Finding
 from fmlad.schema import VERSION, FailureJson, VerdictJson
@@ -44,6 +44,19 @@ class Segmentation:
         return dict(self.objects)
 
 
+@dataclass(frozen=True)
+class NearestShot:
+    """The shot that looks most like a query.
+
+    Attributes:
+        name: Its name.
+        picture: A small picture of it.
+    """
+
+    name: str
+    picture: Image.Image = field(repr=False, compare=False)
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """The verdict for one query.
@@ -63,6 +76,7 @@ class Prediction:
         findings: Most important first.
         notes: What sets this image apart, in plain sentences; ``Detector.notes`` holds for all.
         pixels: uint8 ``(H, W, 3)``, the query as it was read, for drawing.
+        nearest: The shot most like it; None where none was kept.
     """
 
     name: str
@@ -77,6 +91,7 @@ class Prediction:
     findings: list[Finding]
     notes: list[str]
     pixels: npt.NDArray[np.uint8] = field(repr=False)
+    nearest: NearestShot | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         limit = "" if self.threshold is None else f", threshold {self.threshold:.2f}"
@@ -120,7 +135,31 @@ class Prediction:
             "counts": self.segmentation.counts() if self.segmentation else None,
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
+            "nearest_shot": self.nearest.name if self.nearest else None,
         }
+
+    def crops(self, number: int) -> list[Image.Image]:
+        """Where finding ``number`` (from 1) is; beside it the same place in the nearest shot.
+
+        Returns:
+            Two pictures, one where no shot was kept, none where the finding names no place.
+
+        Raises:
+            OptionError: There is no such finding.
+        """
+        if isinstance(number, bool) or not 1 <= number <= len(self.findings):
+            raise OptionError(
+                f"There is no finding {number!r}; this image has {len(self.findings)}, from 1."
+            )
+        found = self.findings[number - 1]
+        if found.box is None:
+            return []
+        size = self.pixels.shape[0], self.pixels.shape[1]
+        place = found.box if len(found.boxes) == 1 else (*found.boxes, found.box)[0]
+        pictures = [Image.fromarray(self.pixels)]
+        if self.nearest is not None:
+            pictures.append(self.nearest.picture)
+        return [draw.crop(picture, place, size) for picture in pictures]
 
     def overlay(self) -> Image.Image:
         """The query with its map as a heat layer and numbered boxes, at the input's size."""

@@ -52,6 +52,7 @@ class VerdictJson(TypedDict):
     counts: dict[str, int] | None
     findings: list[FindingJson]
     notes: list[str]
+    nearest_shot: str | None
 
 
 class FailureJson(TypedDict):

@@ -74,6 +74,7 @@ class _Backbone(_Strict):
 class _Shot(_Strict):
     name: str
     key: str
+    size: list[int]  # height, width
     score: float | None
 
 
@@ -99,6 +100,7 @@ class _Manifest(_Strict):
     fusion: dict[str, Any]
     calibration: dict[str, Any]
     shots: list[_Shot]
+    names: dict[str, str]
     prompts: dict[str, Any] | None
     power: dict[str, Any] | None
     state: dict[str, Any]
@@ -178,7 +180,7 @@ def save(
     pictures = fitted.gallery.thumbnails if thumbnails else ()
     contents |= zip(_thumbnail_names(len(pictures)), pictures, strict=True)
     described = fitted.state.meta()
-    shots = zip(fitted.shots, record.shot_keys, fitted.shot_scores, strict=True)
+    shots = zip(fitted.shots, record.shot_keys, fitted.sizes, fitted.shot_scores, strict=True)
     manifest = _Manifest(
         format=FORMAT,
         fmlad=__version__,
@@ -194,7 +196,11 @@ def save(
         },
         fusion=fitted.fusion.to_dict(),
         calibration=fitted.calibration.to_dict(),
-        shots=[_Shot(name=name, key=key, score=score) for name, key, score in shots],
+        shots=[
+            _Shot(name=name, key=key, size=list(size), score=score)
+            for name, key, size, score in shots
+        ],
+        names=dict(fitted.names),
         prompts=described.pop("prompts", None),
         power=None if power is None else power.to_dict(),
         state=described,
@@ -289,8 +295,11 @@ def restore(saved: Saved, device: str) -> Fitted:
         names = tuple(shot.name for shot in manifest.shots)
         scores = tuple(shot.score for shot in manifest.shots)
         calibration = Calibration.from_dict(manifest.calibration)
+        sizes = tuple((shot.size[0], shot.size[1]) for shot in manifest.shots)
         gallery = Gallery(names if saved.thumbnails else (), saved.thumbnails)
-        return Fitted(saved.method, state, fusion, calibration, names, scores, gallery)
+        return Fitted(
+            saved.method, state, fusion, calibration, names, scores, sizes, gallery, manifest.names
+        )
     except SafetensorError as error:
         raise damaged(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:

@@ -14,14 +14,12 @@ from fmlad.table import COLUMNS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from PIL import Image
 
-    from fmlad.power import PowerCheck
+    from fmlad.detector import Detector
     from fmlad.prediction import Failure, Prediction
     from fmlad.scoring.calibration import Calibration
 
-THUMBNAIL, CROP = 160, 200  # px of the longer side
-AROUND = 0.5  # of a box's longer side: what is shown beside it
+THUMBNAIL = 160  # px of the longer side
 BINS, WIDTH, HEIGHT = 24, 640, 120
 
 
@@ -36,7 +34,8 @@ class Entry:
     thumbnail: str
     picture: str | None
     overlay: str | None
-    findings: Sequence[tuple[str, str | None]]
+    findings: Sequence[tuple[str, Sequence[str]]]
+    nearest: str | None
     notes: Sequence[str]
 
 
@@ -51,6 +50,7 @@ class FolderReport:
         """Remembers one verdict, pictures of what is not normal included."""
         from PIL import Image
 
+        from fmlad import draw
         from fmlad.draw import embedded
         from fmlad.prediction import Failure
 
@@ -60,8 +60,8 @@ class FolderReport:
         picture = Image.fromarray(outcome.pixels)
         odd = outcome.decision != "ok"
         findings = [
-            (one.text, None if one.box is None else embedded(_crop(picture, one.box), CROP))
-            for one in (outcome.findings if odd else ())
+            (one.text, [embedded(picture, draw.CROP_SIDE) for picture in outcome.crops(number)])
+            for number, one in enumerate(outcome.findings if odd else (), start=1)
         ]
         self.entries.append(
             Entry(
@@ -73,14 +73,12 @@ class FolderReport:
                 embedded(picture) if odd else None,
                 embedded(outcome.overlay()) if odd else None,
                 findings,
+                outcome.nearest.name if outcome.nearest else None,
                 outcome.notes,
             )
         )
 
-    def write(
-        self, path: Path, title: str, summary: str, calibration: Calibration,
-        power: PowerCheck | None,
-    ) -> Path:  # fmt: skip
+    def write(self, path: Path, title: str, summary: str, detector: Detector) -> Path:
         """Writes one file that needs nothing beside it.
 
         Raises:
@@ -88,12 +86,13 @@ class FolderReport:
         """
         from fmlad.report import write
 
+        calibration, power = detector.calibration, detector.power
         entries = sorted(self.entries, key=lambda entry: -entry.score)
         return write(
             path, "folder.html", title=title, summary=summary, entries=entries,
             failures=self.failures, threshold=calibration.threshold,
             threshold_from=calibration.describe(), sure_above=calibration.sure_above,
-            power=power.describe() if power else [],
+            power=power.describe() if power else [], notes=detector.notes,
             histogram=_histogram([entry.score for entry in entries], calibration),
         )  # fmt: skip
 
@@ -110,17 +109,6 @@ def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
             csv.writer(file).writerows([COLUMNS, *rows])
     except OSError as error:
         raise OptionError(f"The table cannot be written to {path}: {error}.") from error
-
-
-def _crop(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    x1, y1, x2, y2 = box
-    more = AROUND * max(x2 - x1, y2 - y1, 16)
-    corners = (x1 - more, y1 - more, x2 + more, y2 + more)
-    limits = (picture.width, picture.height) * 2
-    low, high = corners[:2], corners[2:]
-    left, top = (max(0, int(value)) for value in low)
-    right, bottom = (min(limit, round(v)) for limit, v in zip(limits, high, strict=False))
-    return picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _histogram(scores: Sequence[float], calibration: Calibration) -> Markup:

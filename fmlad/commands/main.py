@@ -24,6 +24,7 @@ from fmlad.commands.evaluate import evaluate
 from fmlad.commands.fit import fit
 from fmlad.commands.methods import methods
 from fmlad.commands.output import FAILED
+from fmlad.commands.parts import parts
 from fmlad.commands.predict import predict
 from fmlad.commands.prompts import prompts_cli
 from fmlad.commands.weights import weights_cli
@@ -38,7 +39,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, fit, check, predict, accept, undo, methods, scenes, app):
+for command in (demo, fit, check, parts, predict, accept, undo, methods, scenes, app):
     cli.command()(command)
 cli.command("eval")(evaluate)
 cli.add_typer(weights_cli, name="weights")

@@ -15,7 +15,7 @@ from fmlad.commands.output import ANOMALOUS, FAILED, Device, Engine, RayAddress,
 from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
-    from fmlad.commands.folder_report import FolderReport
+    from fmlad.detector import Detector
     from fmlad.prediction import Failure, Prediction
 
 
@@ -59,13 +59,13 @@ def predict(
     """Judge images with a saved detector; a bad file is reported and the rest goes on."""
     from fmlad.commands.folder_report import FolderReport, write_csv
     from fmlad.commands.review import put_aside
-    from fmlad.detector import Detector
     from fmlad.explain import WORDS, verdict_word
     from fmlad.io.inputs import expand_sources
     from fmlad.prediction import Prediction
     from fmlad.table import row
 
     output.check_engine(engine, workers, ray_address)
+    fitted: Detector | None = None
     # A typo in the only path is an error at once; among several it must not stop the others.
     one = images[0] if len(images) == 1 else images
     if engine == "local":
@@ -73,9 +73,7 @@ def predict(
             from fmlad.engines.threads import Threads
 
             Threads(threads, threads).apply()
-        fitted = Detector.load(detector, device=device)
-        if threshold is not None:
-            fitted.threshold = threshold
+        fitted = _loaded(detector, device, threshold)
         inputs = expand_sources(one, strict=False)
         outcomes = fitted.predict_many(inputs)
     else:
@@ -116,7 +114,9 @@ def predict(
     if csv is not None:
         write_csv(csv, table)
     if report is not None:
-        _write_report(page, report, detector, threshold, told)
+        if fitted is None:
+            fitted = _loaded(detector, device, threshold)
+        page.write(report, f"fmlad: {detector.name}", told, fitted)
     if not as_json and len(inputs) > 1:
         typer.echo(told)
     if not as_json and report is not None:
@@ -130,18 +130,13 @@ def predict(
         raise typer.Exit(FAILED)
 
 
-def _write_report(
-    page: FolderReport, path: Path, detector: Path, threshold: float | None, told: str
-) -> None:
-    from fmlad import storage
-    from fmlad.scoring.calibration import Calibration
+def _loaded(folder: Path, device: str, threshold: float | None) -> Detector:
+    from fmlad.detector import Detector
 
-    saved = storage.read(detector)
-    calibration = Calibration.from_dict(saved.manifest.calibration)
+    fitted = Detector.load(folder, device=device)
     if threshold is not None:
-        calibration = calibration.with_threshold(threshold)
-    power = storage.restore_power(saved) if threshold is None else None
-    page.write(path, f"fmlad: {detector.name}", told, calibration, power)
+        fitted.threshold = threshold
+    return fitted
 
 
 def _write_pictures(

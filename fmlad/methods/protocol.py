@@ -149,6 +149,7 @@ class Method(Protocol):
       else.
     - ``notes(state) -> list[str]``: what holds for every image, in plain sentences; the evidence's
       notes are about one image alone.
+    - ``parts(state) -> list[Part]``: the parts that findings name (``fmlad.objects.inventory``).
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
     """

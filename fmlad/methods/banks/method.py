@@ -33,6 +33,7 @@ from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
 from fmlad.objects.choices import Choices
+from fmlad.objects.inventory import Part, inventory
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
@@ -153,6 +154,15 @@ class Banks:
         if state.objects is not None and state.objects.model().frames is not None:
             found.append("the objects of the normal images are arranged alike: their places count")
         return found
+
+    def parts(self, state: BanksState) -> list[Part]:
+        """The parts that findings name."""
+        if state.objects is None:
+            return []
+        framed = state.objects.model()
+        model = framed.model
+        level = model.naming_level()
+        return inventory(model.parts, model.names, model.looks, level, framed.shots)
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.

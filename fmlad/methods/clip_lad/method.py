@@ -54,6 +54,7 @@ from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters
 from fmlad.objects.expectations import broken, has_rules
 from fmlad.objects.instances import GRID
+from fmlad.objects.inventory import Part
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
@@ -190,6 +191,14 @@ class ClipLad:
         if state.classes is None:
             return [RULES_ALONE]
         return [] if state.patches is None else [self._patches.how(state.patches)]
+
+    def parts(self, state: ClipLadState) -> list[Part]:
+        """The parts of the prompt set."""
+        if state.classes is None:
+            return []
+        names, shots = state.classes.names, state.classes.shots
+        counts = np.array([shot.counts(len(names)) for shot in shots]).astype(int)
+        return [Part(name, "", tuple(counts[:, i].tolist())) for i, name in enumerate(names)]
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""

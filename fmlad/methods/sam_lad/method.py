@@ -53,6 +53,7 @@ from fmlad.methods.sam_lad.rematching import Confirmation, FloatMap, Rematched, 
 from fmlad.methods.sam_lad.report import found_differences, labelled, matched_objects, painted
 from fmlad.methods.sam_lad.state import Learned, SamLadState
 from fmlad.objects.feature_maps import ObjectMaps, on_grid, soft_masks
+from fmlad.objects.inventory import Part
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.objects.selection import Selection
 from fmlad.scoring.fusion import AdaptiveScaling
@@ -289,6 +290,10 @@ class SamLad:
         if state.learned is not None and state.learned.affinity.arranged:
             found.append("the objects of the normal images are arranged alike: their places count")
         return found
+
+    def parts(self, state: SamLadState) -> list[Part]:
+        """The parts that findings name."""
+        return state.names.inventory(state.numbers)
 
     def fusion(
         self, left_out: Sequence[Mapping[str, float]], state: SamLadState

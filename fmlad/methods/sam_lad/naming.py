@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fmlad.objects.appearance import Objects
+from fmlad.objects.inventory import Part, inventory
 from fmlad.objects.names import looks, part_looks, part_names
 from fmlad.objects.parts import Parts
 
@@ -23,6 +24,10 @@ class PartNames:
         self._names = part_names(self._parts, FINEST)
         self._looks = part_looks(self._parts)
         self._first = np.cumsum([0, *(len(one) for one in templates)])
+
+    def inventory(self, shots: Sequence[int]) -> list[Part]:
+        """The parts; ``shots`` are the indices of the templates among all shots."""
+        return inventory(self._parts, self._names, self._looks, FINEST, shots)
 
     def of_template(self, number: int, row: int) -> Name:
         """Of an object of a template."""
