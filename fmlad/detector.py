@@ -32,6 +32,7 @@ from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
+from fmlad.regions import Regions
 from fmlad.scoring.calibration import Calibration, OddShots, checked_rate, far_odder
 from fmlad.views import BackboneSet, ImageView, prepare
 
@@ -101,6 +102,8 @@ class Detector:
         looks_for: str = "both",
         target_false_alarms: float | None = None,
         odd_shots: OddShots = "keep",
+        roi: Any = None,
+        ignore: Any = None,
         progress: Progress | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -133,6 +136,12 @@ class Detector:
                 can promise, within 0.05 and 0.15.
             odd_shots: ``"keep"`` shots that are far odder than the others for the threshold (they
                 are reported, ``detector.shots``), or ``"drop"`` them.
+            roi: Where differences count: the path of a mask image (not zero is inside; of the first
+                shot's size or proportions), an array ``(H, W)`` of bool or whole numbers, or a list
+                of boxes ``(x1, y1, x2, y2)`` or polygons ``[(x, y), ...]`` in pixels of the first
+                shot, or the path of a JSON file ``{"boxes": [...], "polygons": [...]}``. It moves
+                with the product where the shots register to the first one.
+            ignore: Where they do not count, in the same forms.
             progress: Called as ``progress(done, total, what)``.
             checkpoint: Folder where methods that train keep checkpoints.
             resume: Whether to go on from the checkpoint there.
@@ -176,6 +185,7 @@ class Detector:
         pictures = load_pictures(shots)
         held_out = load_pictures(validation) if given(validation) else []
         extra = load_pictures(unlabeled) if given(unlabeled) else []
+        regions = Regions.parse(pictures[0][1], roi, ignore)
         backbone_set = load_backbones(chosen, device)
         views = make_views(backbone_set, pictures)
         context = FitContext(
@@ -192,7 +202,7 @@ class Detector:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        fitted = pipeline.fit(chosen_method, views, context)
+        fitted = pipeline.fit(chosen_method, views, context, regions)
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, backbone_set, record, views, context)
 
@@ -436,7 +446,9 @@ class Detector:
         while batch := list(islice(sources, batch_size)):
             opened = [self._open(source) for source in batch]
             views = [view for view in opened if isinstance(view, ImageView)]
-            prepare(views, self._fitted.method.needs)
+            regions = self._fitted.regions
+            seen = [pipeline.limited(view, regions) for view in views]
+            prepare(seen, self._fitted.method.needs)
             for item in opened:
                 if isinstance(item, Failure):
                     yield item
@@ -476,7 +488,7 @@ class Detector:
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(context, checkpoint=None, resume=False)
         by_hand = self.calibration if self.calibration.source == "user" else None
-        self._fitted = pipeline.fit(method, views, context)
+        self._fitted = pipeline.fit(method, views, context, self._fitted.regions)
         self._shots, self._context, self._power = views, context, None
         if by_hand is not None:
             self.threshold = by_hand.threshold

@@ -16,8 +16,9 @@ from fmlad.errors import OptionError
 from fmlad.findings import KINDS, Finding, defects
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
-from fmlad.prediction import Prediction
+from fmlad.prediction import Prediction, Segmentation
 from fmlad.prompts import PromptSet
+from fmlad.regions import Regions, share_inside
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
 from fmlad.views import BackboneSet, ImageView
@@ -26,6 +27,7 @@ from fmlad.views import BackboneSet, ImageView
 # difference of an anomalous image becomes a finding; and of the greatest finding, from which places
 # that merely look odd are told beside it.
 WORTH, STRONGEST, BESIDE = 0.8, 0.9, 0.5
+MOSTLY = 0.5  # share of a finding's box inside the region, below which it does not count
 RULE_BROKEN = 0.5  # threshold without shots: a broken rule scores 1 or more
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 # Of the shots of a method that trains, this share is set aside for calibration, where there are so
@@ -44,6 +46,7 @@ class Fitted:
         calibration: From the score to a decision.
         shots: Name of each shot, in order.
         shot_scores: Leave-one-out score per shot; None where it was not left out.
+        regions: Where differences count; None: everywhere.
     """
 
     method: Method
@@ -52,6 +55,7 @@ class Fitted:
     calibration: Calibration
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
+    regions: Regions | None = None
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -63,7 +67,17 @@ def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None =
     return backbone_set.view(load_image(source), name or source_name(source))
 
 
-def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitted:
+def limited(view: ImageView, regions: Regions | None) -> ImageView:
+    """The view that a method sees: of what lies inside the regions alone."""
+    return view if regions is None else regions.limited(view)
+
+
+def fit(
+    method: Method,
+    views: Sequence[ImageView],
+    context: FitContext,
+    regions: Regions | None = None,
+) -> Fitted:
     """Fits a method to shots, scales its branches and sets the threshold.
 
     Branches are scaled by the normal images that the method calibrates by (``calibrates_by``;
@@ -71,9 +85,14 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     wants that (``validation_scales``). The threshold comes from those scores, or from the
     validation images' where there are any; an image that has a say in the scales is then scored
     with those of the others, as a new one would be.
+
+    With regions, all images are limited to them first.
     """
     from fmlad.training.loop import seeded
 
+    if regions is not None:
+        regions = regions.learned(views)
+        views, context = _limited(views, context, regions)
     progress = context.progress
     aside = _set_aside(method, len(views), context)
     kept = [view for index, view in enumerate(views) if index not in aside]
@@ -127,9 +146,26 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
         normal, source = scores_of(held_out, by_validation), "validation"
     calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
     names = tuple(view.name for view in views)
-    return Fitted(
-        method, state, fusion, calibration, names, tuple(fused.get(i) for i in range(len(views)))
+    scores = tuple(fused.get(index) for index in range(len(views)))
+    return Fitted(method, state, fusion, calibration, names, scores, regions)
+
+
+def _limited(
+    views: Sequence[ImageView], context: FitContext, regions: Regions
+) -> tuple[list[ImageView], FitContext]:
+    """Shots and context as they are inside the regions."""
+    inside = [regions.limited(view) for view in views]
+    labels = context.labels
+    if labels is not None:
+        pairs = zip(inside, labels, strict=True)
+        labels = [np.where(view.inside, label, 0) for view, label in pairs]
+    context = replace(
+        context,
+        labels=labels,
+        unlabeled=[regions.limited(view) for view in context.unlabeled],
+        validation=[regions.limited(view) for view in context.validation],
     )
+    return list(inside), context
 
 
 def _evidence(
@@ -192,7 +228,9 @@ def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., Ima
 
 def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()) -> Prediction:
     """The verdict for one view, by all shots but those of some indices."""
-    evidence = _evidence(fitted.method, view, fitted.state, exclude)
+    regions = fitted.regions
+    region = None if regions is None else regions.limited(view).inside
+    evidence = _evidence(fitted.method, limited(view, regions), fitted.state, exclude)
     score = fitted.fusion.fused(evidence.scores)
     if not np.isfinite(score):
         raise OptionError(
@@ -201,6 +239,15 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
         )
     anomaly_map = _at_size(fitted.fusion.fused_map(evidence.maps), view.size)
     calibration, notes = fitted.calibration, list(evidence.notes)
+    findings, parts = _findings(evidence, anomaly_map, fitted), evidence.segmentation
+    if regions is not None and region is not None:
+        anomaly_map = anomaly_map * region
+        findings = [
+            one for one in findings if one.box is None or share_inside(one.box, region) >= MOSTLY
+        ]
+        if parts is not None:
+            parts = Segmentation(np.where(region, parts.labels, 0), parts.names, parts.objects)
+        notes += filter(None, [regions.note(view)])
     if calibration.source == "augmentations":
         notes.append(f"one shot only: the threshold is {calibration.describe()}")
     return Prediction(
@@ -212,10 +259,11 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
         p_value=calibration.p_value(score),
         anomaly_map=anomaly_map,
         branch_scores=fitted.fusion.scaled(evidence.scores),
-        segmentation=evidence.segmentation,
-        findings=_findings(evidence, anomaly_map, fitted),
+        segmentation=parts,
+        findings=findings,
         notes=notes,
         pixels=view.pixels,
+        region=region,
     )
 
 

@@ -28,6 +28,7 @@ from fmlad.methods.registry import create_method
 from fmlad.pipeline import Fitted
 from fmlad.power import PowerCheck
 from fmlad.profiles import PROFILES
+from fmlad.regions import Regions
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import fusion_from_dict
 
@@ -92,6 +93,7 @@ class _Manifest(_Strict):
     shots: list[_Shot]
     prompts: dict[str, Any] | None
     power: dict[str, Any] | None
+    regions: dict[str, Any] | None
     state: dict[str, Any]
     files: dict[str, str]
     sha256: str
@@ -164,6 +166,7 @@ def save(
         shots=[_Shot(name=name, key=key, score=score) for name, key, score in shots],
         prompts=described.pop("prompts", None),
         power=None if power is None else power.to_dict(),
+        regions=None if fitted.regions is None else fitted.regions.to_dict(),
         state=described,
         files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         sha256="",
@@ -253,7 +256,8 @@ def restore(saved: Saved, device: str) -> Fitted:
         names = tuple(shot.name for shot in manifest.shots)
         scores = tuple(shot.score for shot in manifest.shots)
         calibration = Calibration.from_dict(manifest.calibration)
-        return Fitted(saved.method, state, fusion, calibration, names, scores)
+        regions = None if manifest.regions is None else Regions.from_dict(manifest.regions)
+        return Fitted(saved.method, state, fusion, calibration, names, scores, regions)
     except SafetensorError as error:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:

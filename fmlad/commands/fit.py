@@ -68,6 +68,17 @@ def fit(
             "'drop' them."
         ),
     ] = "keep",
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where differences count: a mask image (not black is inside), a box x1,y1,x2,y2 "
+            "in pixels of the first image (repeatable), or a JSON file of boxes and polygons."
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Where they do not count, in the same forms; repeatable."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder for the checkpoints of a method that trains.")
     ] = None,
@@ -88,6 +99,7 @@ def fit(
     """Fit a detector to normal images, to the rules of a prompt set, or to both; and save it."""
     from fmlad import storage
     from fmlad.detector import Detector
+    from fmlad.region_inputs import from_arguments
 
     storage.check_target(out)  # before the work, not after it
     options = {k: output.value(v) for k, v in output.pairs(option, "--option NAME=VALUE").items()}
@@ -105,6 +117,8 @@ def fit(
         "--unlabeled": unlabeled,
         "--looks-for": looks_for != "both",
         "--false-alarms": false_alarms is not None,
+        "--roi": roi,
+        "--ignore": ignore,
         "--checkpoint": checkpoint or resume,
     }
     if shots:
@@ -117,6 +131,8 @@ def fit(
                 looks_for=looks_for,
                 target_false_alarms=false_alarms,
                 odd_shots=cast("OddShots", odd_shots),
+                roi=from_arguments("--roi", roi) if roi else None,
+                ignore=from_arguments("--ignore", ignore) if ignore else None,
                 checkpoint=checkpoint,
                 resume=resume,
                 seed=seed,
