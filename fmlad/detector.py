@@ -28,6 +28,7 @@ from fmlad.loading import (
 )
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
+from fmlad.objects.rule_checks import RuleCheck
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
@@ -364,6 +365,14 @@ class Detector:
     def power(self) -> PowerCheck | None:
         """The last :meth:`power_check`; None if there was none since it was fitted."""
         return self._power
+
+    @property
+    def rule_checks(self) -> tuple[RuleCheck, ...]:
+        """Each rule that the prompt set declares, tried on the shots; saved with the detector.
+
+        Empty without rules, or without shots.
+        """
+        return self._fitted.rule_checks
 
     @property
     def threshold(self) -> float | None:

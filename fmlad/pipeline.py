@@ -16,6 +16,7 @@ from fmlad.errors import OptionError
 from fmlad.findings import KINDS, Finding, defects
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
+from fmlad.objects.rule_checks import RuleCheck, rule_checks
 from fmlad.prediction import Prediction, Segmentation
 from fmlad.prompts import PromptSet
 from fmlad.regions import Regions, share_inside
@@ -47,6 +48,7 @@ class Fitted:
         shots: Name of each shot, in order.
         shot_scores: Leave-one-out score per shot; None where it was not left out.
         regions: Where differences count; None: everywhere.
+        rule_checks: Each rule that the user declared, tried on the shots.
     """
 
     method: Method
@@ -56,6 +58,7 @@ class Fitted:
     shots: tuple[str, ...]
     shot_scores: tuple[float | None, ...]
     regions: Regions | None = None
+    rule_checks: tuple[RuleCheck, ...] = ()
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -147,7 +150,16 @@ def fit(
     calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
     names = tuple(view.name for view in views)
     scores = tuple(fused.get(index) for index in range(len(views)))
-    return Fitted(method, state, fusion, calibration, names, scores, regions)
+    rules = check_rules(method, state, views)
+    return Fitted(method, state, fusion, calibration, names, scores, regions, rules)
+
+
+def check_rules(method: Method, state: State, views: Sequence[ImageView]) -> tuple[RuleCheck, ...]:
+    """The rules that the user declared, tried on shots; none where the method knows no rules."""
+    read = getattr(method, "rule_readings", None)
+    if read is None:
+        return ()
+    return rule_checks([view.name for view in views], [read(view, state) for view in views])
 
 
 def _limited(

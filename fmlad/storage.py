@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fmlad._version import __version__
 from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionError, UnknownNameError
 from fmlad.methods.registry import create_method
+from fmlad.objects.rule_checks import restore_rule_checks
 from fmlad.pipeline import Fitted
 from fmlad.power import PowerCheck
 from fmlad.profiles import PROFILES
@@ -94,6 +95,7 @@ class _Manifest(_Strict):
     prompts: dict[str, Any] | None
     power: dict[str, Any] | None
     regions: dict[str, Any] | None
+    rule_checks: list[dict[str, Any]]
     state: dict[str, Any]
     files: dict[str, str]
     sha256: str
@@ -167,6 +169,7 @@ def save(
         prompts=described.pop("prompts", None),
         power=None if power is None else power.to_dict(),
         regions=None if fitted.regions is None else fitted.regions.to_dict(),
+        rule_checks=[check.to_dict() for check in fitted.rule_checks],
         state=described,
         files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         sha256="",
@@ -257,7 +260,8 @@ def restore(saved: Saved, device: str) -> Fitted:
         scores = tuple(shot.score for shot in manifest.shots)
         calibration = Calibration.from_dict(manifest.calibration)
         regions = None if manifest.regions is None else Regions.from_dict(manifest.regions)
-        return Fitted(saved.method, state, fusion, calibration, names, scores, regions)
+        rules = restore_rule_checks(manifest.rule_checks)
+        return Fitted(saved.method, state, fusion, calibration, names, scores, regions, rules)
     except SafetensorError as error:
         raise _corrupt(saved.folder, f"{STATE} is unreadable ({error})") from error
     except CorruptDetectorError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -156,6 +157,7 @@ def fit(
                 "threshold_from": calibration.describe(),
                 "false_alarms": calibration.rate,
                 "more_images_needed": calibration.missing,
+                "rules": [check.to_dict() for check in detector.rule_checks],
                 "power": detector.power.to_dict() if detector.power else None,
                 "shots": [vars(report) for report in reports],
             }
@@ -170,6 +172,12 @@ def fit(
                 f"is not normal, leave it out; if it is, keep it. --odd-shots drop keeps it from "
                 f"setting the threshold."
             )
+    for rule in [rule for rule in detector.rule_checks if rule.suspect]:
+        folder = shots[0] if shots and Path(shots[0]).is_dir() else "FOLDER"
+        typer.echo(
+            f"{rule.describe()}: the rule, the words or the masks are wrong; see `fmlad prompts "
+            f"lint {quote(prompts or 'SET')} --shots {quote(folder)} --out pictures`"
+        )
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:

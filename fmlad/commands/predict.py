@@ -29,6 +29,10 @@ def predict(
     overlays: Annotated[
         Path | None, typer.Option(help="Write a picture with heat and boxes per image here.")
     ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture with parts outlined and counted per image here."),
+    ] = None,
     maps: Annotated[Path | None, typer.Option(help="Write each map as .npy here.")] = None,
     report: Annotated[
         Path | None,
@@ -99,7 +103,7 @@ def predict(
                 table.append(csv_row(outcome))
             if isinstance(outcome, Prediction):
                 counts[verdict_word(outcome.decision)] += 1
-                _write_pictures(outcome, number, overlays, maps)
+                _write_pictures(outcome, number, overlays, parts, maps)
             else:
                 counts[UNREAD] += 1
     told = ", ".join(f"{counts[word]} {word}" for word in (*WORDS.values(), UNREAD) if counts[word])
@@ -133,7 +137,11 @@ def _write_report(
 
 
 def _write_pictures(
-    prediction: Prediction, number: int, overlays: Path | None, maps: Path | None
+    prediction: Prediction,
+    number: int,
+    overlays: Path | None,
+    parts: Path | None,
+    maps: Path | None,
 ) -> None:
     import numpy as np
 
@@ -143,6 +151,9 @@ def _write_pictures(
         if overlays is not None:
             overlays.mkdir(parents=True, exist_ok=True)
             prediction.overlay().save(overlays / f"{name}.png")
+        if parts is not None:
+            parts.mkdir(parents=True, exist_ok=True)
+            prediction.parts_overlay().save(parts / f"{name}.png")
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{name}.npy", prediction.anomaly_map, allow_pickle=False)

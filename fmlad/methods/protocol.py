@@ -134,7 +134,7 @@ class Method(Protocol):
         declared: Its own choice of backbones, ``{profile: {role: name}}``.
         config: Its frozen config dataclass.
 
-    Four more class attributes may be left out:
+    Five more attributes may be left out:
 
     - ``optional``, ``{role: profiles}``: roles that it uses if present: on these profiles by
       default, on others when the user names a backbone for the role.
@@ -143,6 +143,8 @@ class Method(Protocol):
       else.
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
+    - ``rule_readings(view, state) -> Sequence[Reading]``: what a view shows of each rule that the
+      user declared (:class:`fmlad.objects.expectations.Reading`), the same rules for every view.
     """
 
     name: ClassVar[str]

@@ -52,7 +52,7 @@ from fmlad.methods.clip_lad.wording import MakeView, check_words, damage, make_r
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
 from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters
-from fmlad.objects.expectations import broken, has_rules
+from fmlad.objects.expectations import Reading, broken, has_rules, readings
 from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
@@ -186,6 +186,13 @@ class ClipLad:
             tuple(difference for difference in found if difference.branch in used),
             notes,
         )
+
+    def rule_readings(self, view: ImageView, state: ClipLadState) -> list[Reading]:
+        """What a view shows of each declared rule; none where they are not asked for."""
+        unused = "declared" not in self.branches or self.config.stage == "coarse"
+        if unused or not has_rules(state.prompts):
+            return []
+        return readings(state.prompts, parse(view, state.wording, state.clusters))
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
