@@ -28,6 +28,7 @@ from fmlad.loading import (
 )
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
+from fmlad.objects.fixtures import Fixture
 from fmlad.objects.rule_checks import RuleCheck
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
@@ -373,6 +374,14 @@ class Detector:
         Empty without rules, or without shots.
         """
         return self._fitted.rule_checks
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Objects at the same place in every shot while others move: tray bolts, frame edges.
+
+        Found by the method ``"banks"`` on three shots or more; ``fixtures="drop"`` leaves them out.
+        """
+        return tuple(getattr(self._fitted.state, "fixtures", ()))
 
     @property
     def threshold(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -15,6 +16,7 @@ from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
     from fmlad.detector import Detector
+    from fmlad.objects.fixtures import Fixture
     from fmlad.scoring.calibration import OddShots
 
 
@@ -157,6 +159,7 @@ def fit(
                 "threshold_from": calibration.describe(),
                 "false_alarms": calibration.rate,
                 "more_images_needed": calibration.missing,
+                "fixtures": [fixture.to_dict() for fixture in detector.fixtures],
                 "rules": [check.to_dict() for check in detector.rule_checks],
                 "power": detector.power.to_dict() if detector.power else None,
                 "shots": [vars(report) for report in reports],
@@ -178,6 +181,8 @@ def fit(
             f"{rule.describe()}: the rule, the words or the masks are wrong; see `fmlad prompts "
             f"lint {quote(prompts or 'SET')} --shots {quote(folder)} --out pictures`"
         )
+    if detector.fixtures:
+        _print_fixtures(detector.fixtures, options.get("fixtures") == "drop")
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
@@ -185,6 +190,14 @@ def fit(
     if detector.power is not None:
         output.print_power(detector.power)
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
+
+
+def _print_fixtures(fixtures: Sequence[Fixture], dropped: bool) -> None:
+    told = "not counted" if dropped else "counted; --option fixtures=drop leaves them out"
+    typer.echo(f"At the same place in all normal images, while others move ({told}):")
+    for fixture in fixtures:
+        x1, y1, x2, y2 = (f"{value:.0%}" for value in fixture.box)
+        typer.echo(f"  {fixture.description}, {x1} to {x2} across, {y1} to {y2} down")
 
 
 def _without_shots(method: str | None, others: list[str], common: dict[str, Any]) -> Detector:

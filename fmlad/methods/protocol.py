@@ -102,7 +102,11 @@ class Evidence:
 
 
 class State(Protocol):
-    """Fitted state of a method: tensors and JSON only, so that it can be saved."""
+    """Fitted state of a method: tensors and JSON only, so that it can be saved.
+
+    One that finds objects may have ``fixtures``, a tuple of
+    :class:`fmlad.objects.fixtures.Fixture`, for people to see.
+    """
 
     @property
     def shots(self) -> int:
