@@ -376,6 +376,14 @@ class Detector:
         return self._fitted.rule_checks
 
     @property
+    def regions(self) -> Regions | None:
+        """Where differences count (``roi=``, ``ignore=``); None: everywhere.
+
+        ``regions.follows`` says whether it moves with the product.
+        """
+        return self._fitted.regions
+
+    @property
     def fixtures(self) -> tuple[Fixture, ...]:
         """Objects at the same place in every shot while others move: tray bolts, frame edges.
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.findings import Box
-from fmlad.memory.registration import Edges, edges_within, fan, register, view_edges
+from fmlad.memory.registration import Edges, Registration, edges_within, fan, register, view_edges
 from fmlad.region_inputs import drawn
 from fmlad.views import ImageView, LimitedView
 
@@ -88,7 +88,7 @@ class Regions:
     def learned(self, shots: Sequence[ImageView]) -> Regions:
         """A copy that moves with images if most of the other shots register to the first."""
         others = shots[1:]
-        fitting = sum(self._registered(shot)[1] >= SHOT_CONFIDENCE for shot in others)
+        fitting = sum(self._registered(shot, SHOT_CONFIDENCE) is not None for shot in others)
         return replace(self, follows=not others or 2 * fitting > len(others))
 
     def limited(self, view: ImageView) -> LimitedView:
@@ -156,11 +156,12 @@ class Regions:
         return cls(inside, reference, (red, green, blue), follows)
 
     @cached_property
-    def _template(self) -> Edges:
-        """Edges of the first shot inside; what lies outside has no say in a registration."""
+    def _templates(self) -> tuple[Edges, Edges]:
+        """Edges of the first shot: of its inside, what is outside having no say, and of all."""
         height, width = self.reference.shape
         inside = np.asarray(Image.fromarray(self.inside).resize((width, height)))
-        return edges_within(np.repeat(self.reference[..., None], 3, axis=2), inside)
+        pixels = np.repeat(self.reference[..., None], 3, axis=2)
+        return edges_within(pixels, inside), edges_within(pixels, np.ones_like(inside))
 
     def _transform(self, view: ImageView) -> Floats | None:
         """``(2, 3)`` from an image to the first shot; None where it does not register."""
@@ -169,22 +170,31 @@ class Regions:
         key = f"region {id(self)}"
         known = view.memo.get(key)
         if known is None or known[0] is not self:
-            matrix, confidence = self._registered(view)
-            found = matrix if confidence >= QUERY_CONFIDENCE else None
-            known = view.memo[key] = (self, found)
+            known = view.memo[key] = (self, self._registered(view, QUERY_CONFIDENCE))
         transform: Floats | None = known[1]
         return transform
 
-    def _registered(self, view: ImageView) -> tuple[Floats, float]:
-        """Transform ``(2, 3)`` from an image to the first shot, and its confidence."""
+    def _registered(self, view: ImageView, least: float) -> Floats | None:
+        """Transform ``(2, 3)`` from an image to the first shot; None below the least confidence.
+
+        By what lies inside, so that the outside has no say; where that does not register, because
+        it is plain or much of it differs, by the whole picture.
+        """
+        there = fan(view_edges(view))
         # From the first shot to the image: only the first shot's inside is known by then.
-        found = register(self._template, fan(view_edges(view)))
-        angle = math.radians(_rounded(found.angle, ANGLE_STEP))
-        zoom = math.exp(_rounded(math.log(max(found.zoom, 1e-6)), ZOOM_STEP))
-        shift = [_rounded(float(value), SHIFT_STEP) for value in found.matrix[:, 2]]
-        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
-        there = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [0, 0, 1]])
-        return np.linalg.inv(there)[:2], found.confidence
+        tried = (register(template, there) for template in self._templates)
+        found = next((one for one in tried if one.confidence >= least), None)
+        return None if found is None else _steady(found)
+
+
+def _steady(found: Registration) -> Floats:
+    """The inverse ``(2, 3)`` of a registration, rounded."""
+    angle = math.radians(_rounded(found.angle, ANGLE_STEP))
+    zoom = math.exp(_rounded(math.log(max(found.zoom, 1e-6)), ZOOM_STEP))
+    shift = [_rounded(float(value), SHIFT_STEP) for value in found.matrix[:, 2]]
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+    there = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [0, 0, 1]])
+    return np.linalg.inv(there)[:2]
 
 
 def share_inside(box: Box, inside: Bools) -> float:

@@ -122,6 +122,8 @@ def test_it_stays_where_shots_do_not_register() -> None:
         return pixels
 
     fitted = Detector.from_shots([loose() for _ in range(4)], roi=[ROI], **PATCH)
+    assert fitted.regions is not None
+    assert not fitted.regions.follows
     for query in (loose(), shifted(loose(), 10, 4)):
         region = fitted.predict(query).region
         assert region is not None
@@ -139,6 +141,18 @@ def test_a_query_that_does_not_register_is_noted(detector: Detector) -> None:
     assert any("the region stayed at its relative place" in note for note in found.notes)
     assert found.region is not None
     assert np.array_equal(found.region, np.broadcast_to(np.arange(128) < 90, SIZE))
+
+
+def test_a_plain_region_moves_with_what_is_around_it() -> None:
+    plain = [shot.copy() for shot in SHOTS]
+    for pixels in plain:
+        pixels[30:60, 40:80] = 150
+    fitted = Detector.from_shots(plain, roi=[(42, 32, 78, 58)], **PATCH)
+    region = fitted.predict(shifted(plain[0], 10, 4)).region
+    assert region is not None
+    wanted = np.zeros(SIZE, bool)
+    wanted[36:62, 52:88] = True
+    assert (region & wanted).sum() > 0.9 * (region | wanted).sum()
 
 
 def test_a_single_shot_is_enough() -> None:
@@ -234,7 +248,9 @@ def test_the_command_line(folder: Path, tmp_path: Path) -> None:
     for number, way in enumerate(ways):
         out = tmp_path / f"detector-{number}"
         rest = ("--profile", "builtin", "--option", "banks=patch", "--no-check", *way)
-        assert fmlad_cli("fit", folder, "--out", out, *rest).returncode == 0
+        done = fmlad_cli("fit", folder, "--out", out, *rest)
+        assert done.returncode == 0
+        assert "The region moves with the product" in done.stdout
         maps.append(Detector.load(out, device="cpu").predict(shot).anomaly_map)
     assert np.array_equal(maps[0], maps[1])
     assert np.array_equal(maps[0], maps[2])

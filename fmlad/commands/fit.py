@@ -181,6 +181,10 @@ def fit(
             f"{rule.describe()}: the rule, the words or the masks are wrong; see `fmlad prompts "
             f"lint {quote(prompts or 'SET')} --shots {quote(folder)} --out pictures`"
         )
+    if detector.regions is not None:
+        follows = "moves with the product" if detector.regions.follows else "stays at its place"
+        do = "register" if detector.regions.follows else "do not register"
+        typer.echo(f"The region {follows}: the normal images {do} to the first one.")
     if detector.fixtures:
         _print_fixtures(detector.fixtures, options.get("fixtures") == "drop")
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
