@@ -182,9 +182,7 @@ def fit(
             f"lint {quote(prompts or 'SET')} --shots {quote(folder)} --out pictures`"
         )
     if detector.regions is not None:
-        follows = "moves with the product" if detector.regions.follows else "stays at its place"
-        do = "register" if detector.regions.follows else "do not register"
-        typer.echo(f"The region {follows}: the normal images {do} to the first one.")
+        typer.echo(f"The region {_whether_it_moves(detector.regions.follows, len(reports))}.")
     if detector.fixtures:
         _print_fixtures(detector.fixtures, options.get("fixtures") == "drop")
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
@@ -194,6 +192,14 @@ def fit(
     if detector.power is not None:
         output.print_power(detector.power)
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
+
+
+def _whether_it_moves(follows: bool, shots: int) -> str:
+    if shots == 1:
+        return "moves with the product where an image registers to the normal one"
+    if follows:
+        return "moves with the product: the normal images register to the first one"
+    return "stays at its place: the normal images do not register to the first one"
 
 
 def _print_fixtures(fixtures: Sequence[Fixture], dropped: bool) -> None:
