@@ -29,11 +29,14 @@ from fmlad.loading import (
 )
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
+from fmlad.objects.fixtures import Fixture
+from fmlad.objects.rule_checks import RuleCheck
 from fmlad.originals import Originals
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
+from fmlad.regions import Regions
 from fmlad.scoring.calibration import Calibration, OddShots, checked_rate
 from fmlad.shots import ShotReport, report
 from fmlad.views import BackboneSet, ImageView, prepare
@@ -91,6 +94,8 @@ class Detector:
         looks_for: str = "both",
         target_false_alarms: float | None = None,
         odd_shots: OddShots = "keep",
+        roi: Any = None,
+        ignore: Any = None,
         progress: Progress | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -123,6 +128,12 @@ class Detector:
                 can promise, within 0.05 and 0.15.
             odd_shots: ``"keep"`` shots that are far odder than the others for the threshold (they
                 are reported, ``detector.shots``), or ``"drop"`` them.
+            roi: Where differences count: the path of a mask image (not zero is inside; of the first
+                shot's size or proportions), an array ``(H, W)`` of bool or whole numbers, or a list
+                of boxes ``(x1, y1, x2, y2)`` or polygons ``[(x, y), ...]`` in pixels of the first
+                shot, or the path of a JSON file ``{"boxes": [...], "polygons": [...]}``. It moves
+                with the product where the shots register to the first one.
+            ignore: Where they do not count, in the same forms.
             progress: Called as ``progress(done, total, what)``.
             checkpoint: Folder where methods that train keep checkpoints.
             resume: Whether to go on from the checkpoint there.
@@ -166,6 +177,7 @@ class Detector:
         pictures = load_pictures(shots)
         held_out = load_pictures(validation) if given(validation) else []
         extra = load_pictures(unlabeled) if given(unlabeled) else []
+        regions = Regions.parse(pictures[0][1], roi, ignore)
         backbone_set = load_backbones(chosen, device)
         views = make_views(backbone_set, pictures)
         context = FitContext(
@@ -182,7 +194,7 @@ class Detector:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        fitted = pipeline.fit(chosen_method, views, context)
+        fitted = pipeline.fit(chosen_method, views, context, regions)
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, backbone_set, record, views, context)
 
@@ -375,6 +387,30 @@ class Detector:
         return self._power
 
     @property
+    def rule_checks(self) -> tuple[RuleCheck, ...]:
+        """Each rule that the prompt set declares, tried on the shots; saved with the detector.
+
+        Empty without rules, or without shots.
+        """
+        return self._fitted.rule_checks
+
+    @property
+    def regions(self) -> Regions | None:
+        """Where differences count (``roi=``, ``ignore=``); None: everywhere.
+
+        ``regions.follows`` says whether it moves with the product.
+        """
+        return self._fitted.regions
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Objects at the same place in every shot while others move: tray bolts, frame edges.
+
+        Found by the method ``"banks"`` on three shots or more; ``fixtures="drop"`` leaves them out.
+        """
+        return tuple(getattr(self._fitted.state, "fixtures", ()))
+
+    @property
     def threshold(self) -> float | None:
         """Scores above it are anomalous; None means that nothing is decided. Settable."""
         return self._fitted.calibration.threshold
@@ -502,7 +538,9 @@ class Detector:
         while batch := list(islice(sources, batch_size)):
             opened = [self._open(source) for source in batch]
             views = [view for view in opened if isinstance(view, ImageView)]
-            prepare(views, self._fitted.method.needs)
+            regions = self._fitted.regions
+            seen = [pipeline.limited(view, regions) for view in views]
+            prepare(seen, self._fitted.method.needs)
             for item in opened:
                 if isinstance(item, Failure):
                     yield item
@@ -576,7 +614,7 @@ class Detector:
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(self._context, labels=labels, checkpoint=None, resume=False)
         context = replace(context, progress=progress or context.progress)
-        fitted = pipeline.fit(method, views, context)
+        fitted = pipeline.fit(method, views, context, self._fitted.regions)
         self._fitted = inventory.carried_over(self._fitted, fitted)
         self._shots, self._context, self._power, self._kept = views, context, None, None
         if before.source == "user":

@@ -21,6 +21,7 @@ PICTURE_SIDE = 420  # px of embedded pictures' longer side
 LEGEND = 12  # parts listed at most
 UNMATCHED = "unmatched"  # what has no counterpart stands out from all colours
 BOX_EDGE = (20, 20, 20)
+OUTSIDE = 0.35  # brightness that is left of what lies outside a region
 # Anchors of the heat colours from cold to hot: dark violet, red, orange, pale yellow.
 _HEAT = np.array([[40, 10, 90], [190, 30, 90], [250, 140, 20], [255, 245, 160]], dtype=np.float32)
 
@@ -67,6 +68,12 @@ def outlines(
         draw.text(where, text, fill=BOX_COLOUR, font=font)
         y += high
     return result
+
+
+def darkened(picture: Image.Image, inside: npt.NDArray[np.bool_]) -> Image.Image:
+    """Darkens what lies outside a bool ``(H, W)``."""
+    factor = np.where(inside[..., None], 1.0, OUTSIDE)
+    return Image.fromarray((np.asarray(picture.convert("RGB")) * factor).round().astype(np.uint8))
 
 
 def pairs(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -16,8 +16,10 @@ from fmlad.errors import OptionError
 from fmlad.findings import KINDS, Finding, defects, finding, merged
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.methods.protocol import Evidence, FitContext, Method, State
+from fmlad.objects.rule_checks import RuleCheck, rule_checks
 from fmlad.prediction import NearestShot, Prediction, Segmentation
 from fmlad.prompts import PromptSet
+from fmlad.regions import Regions, share_inside
 from fmlad.scoring.calibration import Calibration, Source
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion, by_the_others
 from fmlad.sentences import with_names
@@ -28,6 +30,7 @@ from fmlad.views import BackboneSet, ImageView
 # difference of an anomalous image becomes a finding; and of the greatest finding, from which places
 # that merely look odd are told beside it.
 WORTH, STRONGEST, BESIDE = 0.8, 0.9, 0.5
+MOSTLY = 0.5  # share of a finding's box inside the region, below which it does not count
 RULE_BROKEN = 0.5  # threshold without shots: a broken rule scores 1 or more
 LEFT_OUT = 32  # shots left out in turn at fit time, at most; a random choice beyond
 # Of the shots of a method that trains, this share is set aside for calibration, where there are so
@@ -49,6 +52,8 @@ class Fitted:
         sizes: Height and width of each shot.
         gallery: Small pictures of the shots; empty without shots, or where none were saved.
         names: The user's names for unnamed parts, ``{"part A": "pin"}``.
+        regions: Where differences count; None: everywhere.
+        rule_checks: Each rule that the user declared, tried on the shots.
     """
 
     method: Method
@@ -60,6 +65,8 @@ class Fitted:
     sizes: tuple[tuple[int, int], ...] = ()
     gallery: Gallery = field(default_factory=Gallery)
     names: Mapping[str, str] = field(default_factory=dict)
+    regions: Regions | None = None
+    rule_checks: tuple[RuleCheck, ...] = ()
 
 
 def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None = None) -> ImageView:
@@ -71,7 +78,17 @@ def open_view(source: ImageSource, backbone_set: BackboneSet, name: str | None =
     return backbone_set.view(load_image(source), name or source_name(source))
 
 
-def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitted:
+def limited(view: ImageView, regions: Regions | None) -> ImageView:
+    """The view that a method sees: of what lies inside the regions alone."""
+    return view if regions is None else regions.limited(view)
+
+
+def fit(
+    method: Method,
+    views: Sequence[ImageView],
+    context: FitContext,
+    regions: Regions | None = None,
+) -> Fitted:
     """Fits a method to shots, scales its branches and sets the threshold.
 
     Branches are scaled by the normal images that the method calibrates by (``calibrates_by``;
@@ -79,9 +96,14 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     wants that (``validation_scales``). The threshold comes from those scores, or from the
     validation images' where there are any; an image that has a say in the scales is then scored
     with those of the others, as a new one would be.
+
+    With regions, all images are limited to them first.
     """
     from fmlad.training.loop import seeded
 
+    if regions is not None:
+        regions = regions.learned(views)
+        views, context = _limited(views, context, regions)
     progress = context.progress
     aside = _set_aside(method, len(views), context)
     kept = [view for index, view in enumerate(views) if index not in aside]
@@ -136,8 +158,18 @@ def fit(method: Method, views: Sequence[ImageView], context: FitContext) -> Fitt
     calibration = Calibration.fit(normal, source, context.rate, context.odd_shots, fusion.baseline)
     gallery = _gallery(views)
     scores = tuple(fused.get(index) for index in range(len(views)))
-    sizes = tuple(view.size for view in views)
-    return Fitted(method, state, fusion, calibration, gallery.names, scores, sizes, gallery)
+    return Fitted(
+        method,
+        state,
+        fusion,
+        calibration,
+        shots=gallery.names,
+        shot_scores=scores,
+        sizes=tuple(view.size for view in views),
+        gallery=gallery,
+        regions=regions,
+        rule_checks=check_rules(method, state, views),
+    )
 
 
 def _gallery(views: Sequence[ImageView]) -> Gallery:
@@ -147,6 +179,32 @@ def _gallery(views: Sequence[ImageView]) -> Gallery:
             view.of_pixels["thumbnail"] = thumbnail(view.pixels)
     thumbnails = tuple(view.of_pixels["thumbnail"] for view in views)
     return Gallery(tuple(view.name for view in views), thumbnails)
+
+
+def check_rules(method: Method, state: State, views: Sequence[ImageView]) -> tuple[RuleCheck, ...]:
+    """The rules that the user declared, tried on shots; none where the method knows no rules."""
+    read = getattr(method, "rule_readings", None)
+    if read is None:
+        return ()
+    return rule_checks([view.name for view in views], [read(view, state) for view in views])
+
+
+def _limited(
+    views: Sequence[ImageView], context: FitContext, regions: Regions
+) -> tuple[list[ImageView], FitContext]:
+    """Shots and context as they are inside the regions."""
+    inside = [regions.limited(view) for view in views]
+    labels = context.labels
+    if labels is not None:
+        pairs = zip(inside, labels, strict=True)
+        labels = [np.where(view.inside, label, 0) for view, label in pairs]
+    context = replace(
+        context,
+        labels=labels,
+        unlabeled=[regions.limited(view) for view in context.unlabeled],
+        validation=[regions.limited(view) for view in context.validation],
+    )
+    return list(inside), context
 
 
 def _evidence(
@@ -209,7 +267,9 @@ def fit_prompts(method: Method, prompts: PromptSet, make_view: Callable[..., Ima
 
 def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()) -> Prediction:
     """The verdict for one view, by all shots but those of some indices."""
-    evidence = _evidence(fitted.method, view, fitted.state, exclude)
+    regions = fitted.regions
+    region = None if regions is None else regions.limited(view).inside
+    evidence = _evidence(fitted.method, limited(view, regions), fitted.state, exclude)
     score = fitted.fusion.fused(evidence.scores)
     if not np.isfinite(score):
         raise OptionError(
@@ -217,7 +277,16 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
             f"check the weights of its backbones."
         )
     anomaly_map = _at_size(fitted.fusion.fused_map(evidence.maps), view.size)
-    calibration = fitted.calibration
+    calibration, notes = fitted.calibration, list(evidence.notes)
+    findings, parts = _findings(evidence, anomaly_map, fitted), evidence.segmentation
+    if regions is not None and region is not None:
+        anomaly_map = anomaly_map * region
+        findings = [
+            one for one in findings if one.box is None or share_inside(one.box, region) >= MOSTLY
+        ]
+        if parts is not None:
+            parts = Segmentation(np.where(region, parts.labels, 0), parts.names, parts.objects)
+        notes += filter(None, [regions.note(view)])
     return Prediction(
         name=view.name,
         score=score,
@@ -227,10 +296,11 @@ def judge(view: ImageView, fitted: Fitted, exclude: frozenset[int] = frozenset()
         p_value=calibration.p_value(score),
         anomaly_map=anomaly_map,
         branch_scores=fitted.fusion.scaled(evidence.scores),
-        segmentation=_with_names(evidence.segmentation, fitted.names),
-        findings=_findings(evidence, anomaly_map, fitted),
-        notes=list(evidence.notes),
+        segmentation=_with_names(parts, fitted.names),
+        findings=findings,
+        notes=notes,
         pixels=view.pixels,
+        region=region,
         nearest=_nearest(view, fitted.gallery, exclude),
     )
 

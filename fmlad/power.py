@@ -9,7 +9,7 @@ they were made from, it is far too optimistic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from fmlad.objects.instances import resized
 from fmlad.objects.proposals import PROPOSER
 from fmlad.prediction import Prediction
 from fmlad.progress import Progress, silent
+from fmlad.regions import Regions
 from fmlad.synthetic import (
     DAMAGES,
     REARRANGEMENTS,
@@ -168,19 +169,24 @@ def power_check(
         )
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.permutation(len(views))[:SHOTS].tolist())
-    excluded = {index: pipeline.left_out(fitted.method, index, views) for index in chosen}
+    seen = [pipeline.limited(view, fitted.regions) for view in views]
+    excluded = {index: pipeline.left_out(fitted.method, index, seen) for index in chosen}
     unaltered = [pipeline.judge(views[i], fitted, excluded[i]).branch_scores for i in chosen]
     usual = {branch: max(one[branch] for one in unaltered) for branch in unaltered[0]}
     if PROPOSER not in backbone_set.backbones:
         backbone_set = _with_proposer(backbone_set)
-    parts = {index: parts_of(views[index].through(backbone_set)) for index in chosen}
+    inside = {i: _inside(views[i], fitted.regions) for i in chosen}
+    parts = {
+        i: [part for part in parts_of(views[i].through(backbone_set)) if inside[i][part].all()]
+        for i in chosen
+    }
     kinds = (*DAMAGES, *REARRANGEMENTS)
     rows = []
     for number, kind in enumerate(kinds):
         made: list[tuple[Copy, Prediction]] = []
         for turn in range(copies):
             index = chosen[turn % len(chosen)]
-            copy = _copy(kind, views[index], parts[index], rng)
+            copy = _copy(kind, views[index], parts[index], inside[index], rng)
             if copy is not None:
                 altered = views[index].again(copy.pixels, f"with {kind}")
                 made.append((copy, pipeline.judge(altered, fitted, excluded[index])))
@@ -209,17 +215,36 @@ def _with_proposer(backbone_set: BackboneSet) -> BackboneSet:
     return BackboneSet({**backbone_set.backbones, **found}, device=backbone_set.device)
 
 
+def _inside(view: ImageView, regions: Regions | None) -> Bools:
+    """Where a copy of an image may be altered, ``(H, W)``."""
+    return np.ones(view.size, bool) if regions is None else regions.mask_for(view)
+
+
 def _copy(
-    kind: Damage | Rearrangement, view: ImageView, parts: list[Bools], rng: np.random.Generator
+    kind: Damage | Rearrangement,
+    view: ImageView,
+    parts: list[Bools],
+    inside: Bools,
+    rng: np.random.Generator,
 ) -> Copy | None:
+    """A copy of an image that is altered inside alone; None where that cannot be done."""
     if kind == "scratch" or kind == "stain":
-        product = np.logical_or.reduce(parts or [np.zeros(view.size, bool)])
-        return synthetic.damaged(kind, view.pixels, product, rng)
+        product = np.logical_or.reduce(parts) if parts else inside
+        return _limited(synthetic.damaged(kind, view.pixels, product, rng), view, inside)
     for index in rng.permutation(len(parts))[:TRIES].tolist():
         found = synthetic.rearranged(kind, view.pixels, parts, index, rng)
-        if found is not None:
-            return found
+        # A part is put down inside, or it is another change than it says.
+        if found is not None and inside[found.changed].all():
+            return _limited(found, view, inside)
     return None
+
+
+def _limited(copy: Copy, view: ImageView, inside: Bools) -> Copy:
+    """A copy without what was altered outside."""
+    if inside.all():
+        return copy
+    pixels = np.where(inside[..., None], copy.pixels, view.pixels)
+    return replace(copy, pixels=pixels, changed=copy.changed & inside)
 
 
 def _row(

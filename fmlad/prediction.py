@@ -77,6 +77,7 @@ class Prediction:
         notes: What sets this image apart, in plain sentences; ``Detector.notes`` holds for all.
         pixels: uint8 ``(H, W, 3)``, the query as it was read, for drawing.
         nearest: The shot most like it; None where none was kept.
+        region: bool ``(H, W)``: where differences count; None: everywhere.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Prediction:
     notes: list[str]
     pixels: npt.NDArray[np.uint8] = field(repr=False)
     nearest: NearestShot | None = field(default=None, repr=False)
+    region: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         limit = "" if self.threshold is None else f", threshold {self.threshold:.2f}"
@@ -165,17 +167,21 @@ class Prediction:
         """The query with its map as a heat layer and numbered boxes, at the input's size."""
         top = self.threshold or 1.0
         heat = draw.heat(self.pixels, self.anomaly_map, start=0.5 * top, full=2.0 * top)
-        return draw.boxes(heat, self.findings)
+        return draw.boxes(self._limited(heat), self.findings)
 
     def parts_overlay(self) -> Image.Image:
         """The query with its parts outlined, a legend with counts, and numbered boxes.
 
         The query with boxes alone where the method tells no parts apart.
         """
-        picture = Image.fromarray(self.pixels)
+        picture = self._limited(Image.fromarray(self.pixels))
         if (parts := self.segmentation) is not None:
             picture = draw.outlines(picture, parts.labels, parts.names, parts.objects)
         return draw.boxes(picture, self.findings)
+
+    def _limited(self, picture: Image.Image) -> Image.Image:
+        """The picture with what lies outside the region darkened."""
+        return picture if self.region is None else draw.darkened(picture, self.region)
 
 
 @dataclass(frozen=True)

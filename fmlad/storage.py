@@ -24,10 +24,12 @@ from fmlad.errors import BackboneMismatchError, CorruptDetectorError, OptionErro
 from fmlad.io.folders import damaged, digest_of, mend, read_file, read_files, replace_folder
 from fmlad.journal import Change, What
 from fmlad.methods.registry import create_method
+from fmlad.objects.rule_checks import restore_rule_checks
 from fmlad.originals import Kept, Originals
 from fmlad.pipeline import Fitted
 from fmlad.power import PowerCheck
 from fmlad.profiles import PROFILES
+from fmlad.regions import Regions
 from fmlad.scoring.calibration import Calibration
 from fmlad.scoring.fusion import fusion_from_dict
 from fmlad.shots import Gallery
@@ -103,6 +105,8 @@ class _Manifest(_Strict):
     names: dict[str, str]
     prompts: dict[str, Any] | None
     power: dict[str, Any] | None
+    regions: dict[str, Any] | None
+    rule_checks: list[dict[str, Any]]
     state: dict[str, Any]
     originals: Kept | None
     journal: list[_Change]
@@ -203,6 +207,8 @@ def save(
         names=dict(fitted.names),
         prompts=described.pop("prompts", None),
         power=None if power is None else power.to_dict(),
+        regions=None if fitted.regions is None else fitted.regions.to_dict(),
+        rule_checks=[check.to_dict() for check in fitted.rule_checks],
         state=described,
         originals=None if originals is None else originals[0],
         journal=[_Change(**change.to_dict()) for change in journal],
@@ -296,9 +302,18 @@ def restore(saved: Saved, device: str) -> Fitted:
         scores = tuple(shot.score for shot in manifest.shots)
         calibration = Calibration.from_dict(manifest.calibration)
         sizes = tuple((shot.size[0], shot.size[1]) for shot in manifest.shots)
-        gallery = Gallery(names if saved.thumbnails else (), saved.thumbnails)
         return Fitted(
-            saved.method, state, fusion, calibration, names, scores, sizes, gallery, manifest.names
+            saved.method,
+            state,
+            fusion,
+            calibration,
+            shots=names,
+            shot_scores=scores,
+            sizes=sizes,
+            gallery=Gallery(names if saved.thumbnails else (), saved.thumbnails),
+            names=manifest.names,
+            regions=None if manifest.regions is None else Regions.from_dict(manifest.regions),
+            rule_checks=restore_rule_checks(manifest.rule_checks),
         )
     except SafetensorError as error:
         raise damaged(saved.folder, f"{STATE} is unreadable ({error})") from error

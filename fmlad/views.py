@@ -7,7 +7,7 @@ leave-one-out rounds or pages use the view.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -201,6 +201,48 @@ class ImageView:
         if cache:
             cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
         return packed
+
+
+class LimitedView(ImageView):
+    """A view of what lies inside a region.
+
+    All else is of one flat colour, and proposals lie inside by half at least. ``memo`` and role
+    outputs are its own.
+
+    Attributes:
+        inside: bool ``(H, W)``.
+    """
+
+    def __init__(
+        self,
+        original: ImageView,
+        inside: npt.NDArray[np.bool_],
+        colour: tuple[int, int, int],
+        limit: Callable[[ImageView], ImageView],
+    ) -> None:
+        """A view of a part of ``original``; ``limit`` makes one of any other image."""
+        pixels = np.where(inside[..., None], original.pixels, np.array(colour, np.uint8))
+        super().__init__(pixels, original.name, original._backbones)
+        self.inside = inside
+        # Without the original's memo, in which this view may be kept.
+        self._whole = original.through(original._backbones)
+        self._limit = limit
+
+    @cached_property
+    def gentle_copies(self) -> tuple[ImageView, ...]:
+        """Altered copies of the original, each limited: the flat colour is no variation."""
+        return tuple(self._limit(copy) for copy in self._whole.gentle_copies)
+
+    def _propose(self, backbone: MaskProposer) -> Packed:
+        found = _unpacked(super()._propose(backbone))
+        from PIL import Image
+
+        height, width = found.masks.shape[1:]
+        small = np.asarray(Image.fromarray(self.inside).resize((width, height)))
+        areas = found.masks.sum(axis=(1, 2))
+        kept = 2 * (found.masks & small).sum(axis=(1, 2)) >= np.maximum(areas, 1)
+        preferred = None if found.preferred is None else found.preferred[kept]
+        return _packed(Masks(found.masks[kept], found.boxes[kept], found.scores[kept], preferred))
 
 
 def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:

@@ -262,8 +262,22 @@ def test_whatever_a_fit_takes_is_kept_or_known_not_to_matter() -> None:
     assert arguments == {
         "shots", "method", "prompts", "labels", "unlabeled", "profile", "backbones", "validation",
         "device", "seed", "looks_for", "target_false_alarms", "odd_shots", "progress", "checkpoint",
-        "resume", "options",
-    }  # fmt: skip
+        "resume", "roi", "ignore", "options",
+    }  # fmt: skip  # regions are in the manifest
+
+
+def test_regions_are_used_again(tmp_path: Path) -> None:
+    shots, more = pictures(0, 1, 2), pictures(7)
+    roi = [(10, 8, 70, 52)]
+    fresh = Detector.from_shots([*shots, *more], **PATCH, roi=roi)
+    loaded = Detector.load(
+        Detector.from_shots(shots, **PATCH, roi=roi).save(tmp_path / "saved", originals=True)
+    )
+    loaded.add_shots(more)
+    assert loaded.threshold == pytest.approx(fresh.threshold, rel=1e-5)
+    query = pictures(9)[0]
+    assert loaded.predict(query).score == pytest.approx(fresh.predict(query).score, rel=1e-5)
+    assert np.array_equal(loaded.predict(query).region, fresh.predict(query).region)
 
 
 # --- journal -------------------------------------------------------------------------------------

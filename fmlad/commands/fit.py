@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -14,6 +16,7 @@ from fmlad.errors import OptionError
 
 if TYPE_CHECKING:
     from fmlad.detector import Detector
+    from fmlad.objects.fixtures import Fixture
     from fmlad.scoring.calibration import OddShots
 
 
@@ -68,6 +71,17 @@ def fit(
             "'drop' them."
         ),
     ] = "keep",
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where differences count: a mask image (not black is inside), a box x1,y1,x2,y2 "
+            "in pixels of the first image (repeatable), or a JSON file of boxes and polygons."
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Where they do not count, in the same forms; repeatable."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder for the checkpoints of a method that trains.")
     ] = None,
@@ -95,6 +109,7 @@ def fit(
     """Fit a detector to normal images, to the rules of a prompt set, or to both; and save it."""
     from fmlad import originals, storage
     from fmlad.detector import Detector
+    from fmlad.region_inputs import from_arguments
 
     storage.check_target(out)  # before the work, not after it
     options = {k: output.value(v) for k, v in output.pairs(option, "--option NAME=VALUE").items()}
@@ -112,6 +127,8 @@ def fit(
         "--unlabeled": unlabeled,
         "--looks-for": looks_for != "both",
         "--false-alarms": false_alarms is not None,
+        "--roi": roi,
+        "--ignore": ignore,
         "--checkpoint": checkpoint or resume,
     }
     if shots:
@@ -124,6 +141,8 @@ def fit(
                 looks_for=looks_for,
                 target_false_alarms=false_alarms,
                 odd_shots=cast("OddShots", odd_shots),
+                roi=from_arguments("--roi", roi) if roi else None,
+                ignore=from_arguments("--ignore", ignore) if ignore else None,
                 checkpoint=checkpoint,
                 resume=resume,
                 seed=seed,
@@ -149,6 +168,8 @@ def fit(
                 "false_alarms": calibration.rate,
                 "more_images_needed": calibration.missing,
                 "notes": detector.notes,
+                "fixtures": [fixture.to_dict() for fixture in detector.fixtures],
+                "rules": [check.to_dict() for check in detector.rule_checks],
                 "power": detector.power.to_dict() if detector.power else None,
                 "kept": {"images": images, "bytes": size},
                 "shots": [report.to_dict() for report in reports],
@@ -163,6 +184,16 @@ def fit(
                 f"{output.suspicion(report, reports)} If it is not normal, leave it out; if it is, "
                 f"keep it. --odd-shots drop keeps it from setting the threshold."
             )
+    for rule in [rule for rule in detector.rule_checks if rule.suspect]:
+        folder = shots[0] if shots and Path(shots[0]).is_dir() else "FOLDER"
+        typer.echo(
+            f"{rule.describe()}: the rule, the words or the masks are wrong; see `fmlad prompts "
+            f"lint {quote(prompts or 'SET')} --shots {quote(folder)} --out pictures`"
+        )
+    if detector.regions is not None:
+        typer.echo(f"The region {_whether_it_moves(detector.regions.follows, len(reports))}.")
+    if detector.fixtures:
+        _print_fixtures(detector.fixtures, options.get("fixtures") == "drop")
     plural = "" if len(reports) == 1 else "s"  # and "0 shots"
     typer.echo(f"Fitted {detector.method!r} ({detector.profile}) on {len(reports)} shot{plural}.")
     if calibration.threshold is not None:
@@ -178,6 +209,22 @@ def fit(
             f"--no-keep-shots leaves them out."
         )
     typer.echo(f"Saved to {out}. Next: fmlad predict {out} IMAGES")
+
+
+def _whether_it_moves(follows: bool, shots: int) -> str:
+    if shots == 1:
+        return "moves with the product where an image registers to the normal one"
+    if follows:
+        return "moves with the product: the normal images register to the first one"
+    return "stays at its place: the normal images do not register to the first one"
+
+
+def _print_fixtures(fixtures: Sequence[Fixture], dropped: bool) -> None:
+    told = "not counted" if dropped else "counted; --option fixtures=drop leaves them out"
+    typer.echo(f"At the same place in all normal images, while others move ({told}):")
+    for fixture in fixtures:
+        x1, y1, x2, y2 = (f"{value:.0%}" for value in fixture.box)
+        typer.echo(f"  {fixture.description}, {x1} to {x2} across, {y1} to {y2} down")
 
 
 def _without_shots(method: str | None, others: list[str], common: dict[str, Any]) -> Detector:

@@ -29,6 +29,10 @@ def predict(
     overlays: Annotated[
         Path | None, typer.Option(help="Write a picture with heat and boxes per image here.")
     ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture with parts outlined and counted per image here."),
+    ] = None,
     maps: Annotated[Path | None, typer.Option(help="Write each map as .npy here.")] = None,
     report: Annotated[
         Path | None,
@@ -104,7 +108,7 @@ def predict(
                 table.append(row(outcome))
             if isinstance(outcome, Prediction):
                 counts[verdict_word(outcome.decision)] += 1
-                _write_pictures(outcome, number, overlays, maps)
+                _write_pictures(outcome, number, overlays, parts, maps)
                 if review is not None and outcome.is_anomalous:
                     aside.add(put_aside(Path(str(inputs[number - 1])), review))
             else:
@@ -140,7 +144,11 @@ def _loaded(folder: Path, device: str, threshold: float | None) -> Detector:
 
 
 def _write_pictures(
-    prediction: Prediction, number: int, overlays: Path | None, maps: Path | None
+    prediction: Prediction,
+    number: int,
+    overlays: Path | None,
+    parts: Path | None,
+    maps: Path | None,
 ) -> None:
     import numpy as np
 
@@ -150,6 +158,9 @@ def _write_pictures(
         if overlays is not None:
             overlays.mkdir(parents=True, exist_ok=True)
             prediction.overlay().save(overlays / f"{name}.png")
+        if parts is not None:
+            parts.mkdir(parents=True, exist_ok=True)
+            prediction.parts_overlay().save(parts / f"{name}.png")
         if maps is not None:
             maps.mkdir(parents=True, exist_ok=True)
             np.save(maps / f"{name}.npy", prediction.anomaly_map, allow_pickle=False)

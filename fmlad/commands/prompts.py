@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,9 @@ from fmlad.commands.output import FAILED, Backbones, Device, Json, Profile
 from fmlad.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
+    from fmlad.commands.prompt_shots import OnShots
     from fmlad.prompts import PromptSet
-    from fmlad.views import ImageView
+    from fmlad.views import BackboneSet, ImageView
 
 prompts_cli = output.group("Prompt sets: list, show, check and compare them.")
 
@@ -52,32 +53,61 @@ def show(
 def lint(
     files: Annotated[list[str], typer.Argument(help="YAML files, or bundled sets by name.")],
     profile: Annotated[
-        str | None, typer.Option(help="Check as well that this profile can ground every phrase.")
+        str | None,
+        typer.Option(
+            help="Check as well that this profile can ground every phrase; with --shots, the "
+            "profile to look at them with. [default with --shots: $FMLAD_PROFILE, else builtin]"
+        ),
     ] = None,
+    shots: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of normal images: say what is counted in each, and which rules they break."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write pictures of what was counted here, with --shots."),
+    ] = None,
+    backbone: Backbones = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Check prompt sets; exit with 1 if any is not valid."""
+    """Check prompt sets; exit with 1 if one is not valid, or half of the shots break a rule."""
     from fmlad.prompts import PromptSet
 
+    if shots is None and (out is not None or backbone):
+        raise OptionError("--out and --backbone go with --shots FOLDER; add it, or leave them out.")
+    override = output.pairs(backbone, "--backbone ROLE=NAME")
+    views = [] if shots is None else _views(shots, profile, override, device)
     attributes_only = _takes_attributes_only(profile)
-    outcomes: list[dict[str, str | None]] = []
-    for file in files:
-        error = None
+    suspect = False
+    outcomes: list[dict[str, Any]] = []
+    for number, file in enumerate(files, start=1):
+        error, tried = None, None
         try:
             prompts = PromptSet.load(file)
             if attributes_only:
                 _check_phrases(file, prompts)
+            if views:
+                tried = _on_shots(prompts, views, out, number if len(files) > 1 else None, as_json)
         except PromptError as found:
             error = str(found)
         outcomes.append({"file": file, "error": error})
+        if tried is not None:
+            outcomes[-1] |= tried.to_dict()
+            suspect |= any(check.suspect for check in tried.checks)
         if error and not as_json:
             typer.echo(f"error: {error}", err=True)
         elif not as_json:
             count = len(prompts.parts)
             typer.echo(f"{file}: ok ({count} part{'' if count == 1 else 's'})")
+        if tried is not None and not as_json:
+            for line in tried.lines():
+                typer.echo(line)
     if as_json:
         output.print_json(outcomes)
-    if any(outcome["error"] for outcome in outcomes):
+    if suspect or any(outcome["error"] for outcome in outcomes):
         raise typer.Exit(FAILED)
 
 
@@ -99,8 +129,6 @@ def compare(
     """Compare prompt sets with each other and with controls; write a report."""
     from fmlad.commands.prompt_comparison import compare as run
     from fmlad.commands.prompt_comparison import write_comparison
-    from fmlad.io.images import load_image
-    from fmlad.io.inputs import expand_sources
     from fmlad.loading import method_backbones
     from fmlad.prompts import PromptSet
 
@@ -108,19 +136,15 @@ def compare(
     override = output.pairs(backbone, "--backbone ROLE=NAME")
     backbone_set = method_backbones("clip-lad", profile, override, device)
 
-    def opened(folder: Path) -> list[ImageView]:
-        paths = expand_sources(str(folder))
-        return [backbone_set.view(load_image(path), str(path)) for path in paths]
-
     good: list[ImageView] = []
     bad: list[ImageView] = []
     if test is not None:
         if not (test / "good").is_dir():
             raise OptionError(f"{test} has no folder good/ with normal images.")
-        good = opened(test / "good")
+        good = _opened(test / "good", backbone_set)
         folders = sorted(p for p in test.iterdir() if p.is_dir() and p.name != "good")
-        bad = [view for folder in folders for view in opened(folder)]
-    views = opened(shots)
+        bad = [view for folder in folders for view in _opened(folder, backbone_set)]
+    views = _opened(shots, backbone_set)
     with output.progress(as_json) as progress:
         rows = run(chosen, views, good, bad, seeds=seeds, draw_of=count, progress=progress)
     write_comparison(out, rows, views[0].reads)
@@ -131,6 +155,35 @@ def compare(
         figures = ", ".join(f"{key} {value:.3f}" for key, value in row.figures.items())
         typer.echo(f"{row.title}: {figures}")
     typer.echo(f"Report with pictures: {out}")
+
+
+def _opened(folder: Path, backbone_set: BackboneSet) -> list[ImageView]:
+    """Views of all images of a folder."""
+    from fmlad.io.images import load_image
+    from fmlad.io.inputs import expand_sources
+
+    paths = expand_sources(str(folder))
+    return [backbone_set.view(load_image(path), str(path)) for path in paths]
+
+
+def _views(
+    shots: Path, profile: str | None, override: dict[str, str], device: str
+) -> list[ImageView]:
+    from fmlad.loading import method_backbones
+
+    return _opened(shots, method_backbones("clip-lad", profile, override, device))
+
+
+def _on_shots(
+    prompts: PromptSet, views: list[ImageView], out: Path | None, number: int | None, quiet: bool
+) -> OnShots:
+    """A set on normal images; the pictures of each of several sets have a folder of their own."""
+    from fmlad.commands.prompt_shots import on_shots
+
+    if out is not None and number is not None:
+        out = out / f"{number:02d}-{Path(prompts.name).name}"
+    with output.progress(quiet) as progress:
+        return on_shots(prompts, views, out, progress)
 
 
 def _takes_attributes_only(profile: str | None) -> bool:

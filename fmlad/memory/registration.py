@@ -45,11 +45,14 @@ class Edges:
         coarse: ``(COARSE, COARSE)``, zero mean, tapered towards the border.
         fine: One ``(n, n)`` per entry of ``REFINE``, in [0, 1] before standardising.
         half: Half width and half height of the picture on the canvas, the longer one is 1.
+        within: Bool, one ``(n, n)`` per entry of ``REFINE``: what alone is registered; None: all.
+            Of the query's side of a registration only, and not saved.
     """
 
     coarse: Tensor
     fine: tuple[Tensor, ...]
     half: Half
+    within: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,35 @@ def view_edges(view: ImageView) -> Edges:
     return found
 
 
-def edges(grey: Tensor) -> Edges:
-    """Prepares one image, given its lightness ``(H, W)`` in [0, 1]."""
+def edges_within(pixels: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> Edges:
+    """Edge strength of what lies inside a region of uint8 pixels ``(H, W, 3)``.
+
+    What lies outside the bool ``(H, W)`` has the mean edge strength, and no say in a registration
+    of these edges (``within``).
+    """
+    step = _step(pixels)
+    return edges(_luma(pixels), torch.from_numpy(np.array(inside[::step, ::step])))
+
+
+def edges(grey: Tensor, within: Tensor | None = None) -> Edges:
+    """Prepares one image, given its lightness ``(H, W)`` in [0, 1].
+
+    Outside a bool ``(H, W)`` ``within`` edges have the mean strength of those inside.
+    """
     height, width = grey.shape
     longer = max(height, width)
     half = (width / longer, height / longer)
     canvases = [_on_canvas(grey, size) for size in (COARSE, *REFINE)]
+    limits = None
+    if within is not None:
+        limits = [_limit_on_canvas(within, size) for size in (COARSE, *REFINE)]
+        canvases = [_levelled(*both, half) for both in zip(canvases, limits, strict=True)]
     # Weighted to nothing towards the picture's own border, lest outlines be matched to outlines.
     x, y = (torch.cos(_axis(grey, COARSE) / h * math.pi / 2).clamp_min(0).sqrt() for h in half)
     taper = y[:, None] * x[None, :]
     mean = (canvases[0] * taper).sum() / taper.sum()
-    return Edges((canvases[0] - mean) * taper, tuple(canvases[1:]), half)
+    coarse = (canvases[0] - mean) * taper
+    return Edges(coarse, tuple(canvases[1:]), half, None if limits is None else tuple(limits[1:]))
 
 
 def fan(shot: Edges) -> Fan:
@@ -147,24 +168,51 @@ def sample_grid(
 def _luma(pixels: npt.NDArray[np.uint8]) -> Tensor:
     """Luma in [0, 1], float32 ``(H, W)`` (ITU-R BT.601 weights)."""
     weights = torch.tensor([0.299, 0.587, 0.114]) / 255
-    # Large photographs are thinned first: registration works on 256 px.
-    step = max(1, min(pixels.shape[:2]) // 1024)
+    step = _step(pixels)
     return torch.from_numpy(np.array(pixels[::step, ::step])).float() @ weights
+
+
+def _step(pixels: npt.NDArray[np.uint8]) -> int:
+    """Large photographs are thinned first: registration works on 256 px."""
+    return max(1, int(min(pixels.shape[:2])) // 1024)
 
 
 def _on_canvas(grey: Tensor, size: int) -> Tensor:
     """Edge strength on a square canvas: longer side ``size``, centred, nothing around it."""
-    height, width = grey.shape
-    scale = size / max(height, width)
-    target = (max(2, round(height * scale)), max(2, round(width * scale)))
+    target = _target(grey, size)
     small = _smooth(F.interpolate(grey[None, None], target, mode="bilinear", antialias=True))
     padded = F.pad(small, (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     # The root limits the weight of a single strong contour.
-    strength = _smooth((dx.square() + dy.square() + 1e-8).sqrt().sqrt())[0, 0]
-    top, left = (size - target[0]) // 2, (size - target[1]) // 2
-    return F.pad(strength, (left, size - target[1] - left, top, size - target[0] - top))
+    return _centred(_smooth((dx.square() + dy.square() + 1e-8).sqrt().sqrt())[0, 0], size)
+
+
+def _target(picture: Tensor, size: int) -> tuple[int, int]:
+    """Height and width of a picture ``(H, W)`` on a canvas."""
+    scale = size / max(picture.shape)
+    return max(2, round(picture.shape[0] * scale)), max(2, round(picture.shape[1] * scale))
+
+
+def _centred(picture: Tensor, size: int) -> Tensor:
+    height, width = picture.shape
+    top, left = (size - height) // 2, (size - width) // 2
+    return F.pad(picture, (left, size - width - left, top, size - height - top))
+
+
+def _limit_on_canvas(within: Tensor, size: int) -> Tensor:
+    """Bool ``(size, size)``: a region without a rim of 3 px, where smoothing mixed in the rest."""
+    shares = F.interpolate(within[None, None].float(), _target(within, size), mode="area")
+    outside = (shares < 1).float()
+    return _centred((F.max_pool2d(outside, 7, stride=1, padding=3) == 0)[0, 0], size)
+
+
+def _levelled(canvas: Tensor, limit: Tensor, half: Half) -> Tensor:
+    """Edges with the mean strength outside a limit, as far as the picture goes."""
+    axis = _axis(canvas, canvas.shape[0]).abs()
+    picture = (axis[:, None] <= half[1]) & (axis[None, :] <= half[0])
+    mean = canvas[limit].mean() if bool(limit.any()) else canvas.new_zeros(())
+    return torch.where(limit, canvas, mean * picture)
 
 
 def _smooth(image: Tensor) -> Tensor:
@@ -187,10 +235,13 @@ def _warp(image: Tensor, matrix: Tensor) -> Tensor:
 
 def _refined(query: Edges, shot: Edges, matrix: Tensor) -> Registration:
     """Refines a first guess; confidence 0 where it runs away from what was searched."""
-    halves = query.half, shot.half
-    for q, s in zip(query.fine, shot.fine, strict=True):
-        matrix = _refine(q, s, matrix, halves)
-    confidence = _correlation(query.fine[-1], shot.fine[-1], matrix, halves)
+    insides = [(_inside(canvas, query.half), _inside(canvas, shot.half)) for canvas in query.fine]
+    if query.within is not None:
+        limited = zip(insides, query.within, strict=True)
+        insides = [(inside & within, there) for (inside, there), within in limited]
+    for q, s, both in zip(query.fine, shot.fine, insides, strict=True):
+        matrix = _refine(q, s, matrix, both)
+    confidence = _correlation(query.fine[-1], shot.fine[-1], matrix, insides[-1])
     found = Registration(matrix, max(0.0, confidence))
     if not 1 / MAX_ZOOM <= found.zoom <= MAX_ZOOM or abs(found.angle) > MAX_ANGLE:
         return Registration(torch.eye(2, 3).to(matrix), 0.0)
@@ -211,12 +262,12 @@ def _search(query: Tensor, spectra: Tensor) -> Tensor:
     return torch.cat([turn[:, :2], (turn[:, :2] @ shift)[:, None]], dim=1)
 
 
-def _refine(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> Tensor:
+def _refine(query: Tensor, shot: Tensor, matrix: Tensor, insides: tuple[Tensor, Tensor]) -> Tensor:
     """Robust Gauss-Newton over shift, turn and zoom (inverse compositional)."""
     size = query.shape[0]
     axis = _axis(query, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    inside, shot_inside = (_inside(query, half).to(query) for half in halves)
+    inside, shot_inside = (one.to(query) for one in insides)
     target = _standardise(query, inside)
     # Slopes per coordinate unit: a pixel is 2 / size wide.
     gy, gx = torch.gradient(target, spacing=2 / size)
@@ -258,12 +309,14 @@ def _standardise(image: Tensor, weights: Tensor) -> Tensor:
     return (image - mean) / (variance.sqrt() + 1e-6)
 
 
-def _correlation(query: Tensor, shot: Tensor, matrix: Tensor, halves: tuple[Half, Half]) -> float:
+def _correlation(
+    query: Tensor, shot: Tensor, matrix: Tensor, insides: tuple[Tensor, Tensor]
+) -> float:
     """Pearson correlation over the part of the query that the shot covers, times that share.
 
     The share, because a small overlap correlates in any two pictures.
     """
-    inside, shot_inside = (_inside(query, half) for half in halves)
+    inside, shot_inside = insides
     covered = inside & (_warp(shot_inside.to(query), matrix) > 0.5)
     if 4 * int(covered.sum()) <= int(inside.sum()):
         return 0.0

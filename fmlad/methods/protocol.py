@@ -108,7 +108,11 @@ class Evidence:
 
 
 class State(Protocol):
-    """Fitted state of a method: tensors and JSON only, so that it can be saved."""
+    """Fitted state of a method: tensors and JSON only, so that it can be saved.
+
+    One that finds objects may have ``fixtures``, a tuple of
+    :class:`fmlad.objects.fixtures.Fixture`, for people to see.
+    """
 
     @property
     def shots(self) -> int:
@@ -152,6 +156,8 @@ class Method(Protocol):
     - ``parts(state) -> list[Part]``: the parts that findings name (``fmlad.objects.inventory``).
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
+    - ``rule_readings(view, state) -> Sequence[Reading]``: what a view shows of each rule that the
+      user declared (:class:`fmlad.objects.expectations.Reading`), the same rules for every view.
     """
 
     name: ClassVar[str]

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from fmlad.findings import Box, Kind
 from fmlad.objects.instances import Instance, PartMap
-from fmlad.prompts import Expectation, PromptSet, Relation
+from fmlad.prompts import PromptSet, Relation
+
+Unit = Literal["count", "share", "misplaced"]
 
 SHARE_UNIT = 0.05  # of the foreground: each so much beyond the range adds 1 (ours)
 
@@ -46,19 +49,46 @@ def has_rules(prompts: PromptSet) -> bool:
     return any(part.expect is not None for part in prompts.parts)
 
 
-def broken(prompts: PromptSet, seen: PartMap) -> list[Broken]:
-    """All declared rules that an image breaks, in the order of the parts."""
-    found: list[Broken] = []
+@dataclass(frozen=True)
+class Reading:
+    """What one image shows of one declared rule.
+
+    Attributes:
+        part: Name of the part that the rule is about.
+        rule: In words: ``"6 x 'die'"``.
+        unit: What ``observed`` is: ``"count"``, ``"share"`` (of the parts' area, in [0, 1]) or
+            ``"misplaced"`` (objects that break a relation).
+        observed: What the image has.
+        broken: How the rule is broken; None where it holds.
+    """
+
+    part: str
+    rule: str
+    unit: Unit
+    observed: float
+    broken: Broken | None
+
+
+def readings(prompts: PromptSet, seen: PartMap) -> list[Reading]:
+    """What an image shows of each declared rule, in the order of the parts."""
+    found: list[Reading] = []
     for index, part in enumerate(prompts.parts, start=1):
         if part.expect is None:
             continue
         own = _of(seen, index)
-        found += _count(part.name, part.expect, own)
-        found += _share(part.name, part.expect, seen, index)
+        if part.expect.count is not None:
+            found.append(_count(part.name, part.expect.count, own))
+        if part.expect.share is not None:
+            found.append(_share(part.name, part.expect.share, seen, index))
         for relation in part.expect.relations:
             others = _of(seen, 1 + prompts.part_names.index(relation.part))
-            found += _relation(part.name, relation, own, others)
+            found.append(_relation(part.name, relation, own, others))
     return found
+
+
+def broken(prompts: PromptSet, seen: PartMap) -> list[Broken]:
+    """All declared rules that an image breaks, in the order of the parts."""
+    return [one.broken for one in readings(prompts, seen) if one.broken is not None]
 
 
 def _of(seen: PartMap, part: int) -> list[Instance]:
@@ -69,44 +99,47 @@ def _boxes(instances: Sequence[Instance]) -> tuple[Box, ...]:
     return tuple(instance.box for instance in instances)
 
 
-def _count(name: str, expect: Expectation, own: Sequence[Instance]) -> list[Broken]:
-    if expect.count is None:
-        return []
-    least, most = expect.count
+def _count(name: str, wanted: tuple[int, int], own: Sequence[Instance]) -> Reading:
+    least, most = wanted
     number = len(own)
-    if least <= number <= most:
-        return []
-    bound = float(least if number < least else most)
-    kind: Kind = "missing" if number < least else "extra"
-    wanted = f"{least}" if least == most else f"{least} to {most}"
-    text = f"the rule says {wanted}, found {number}"
-    return [Broken(kind, name, bound, float(number), _boxes(own), abs(number - bound), text)]
+    rule_count = f"{least}" if least == most else f"{least} to {most}"
+    rule = f"{rule_count} x {name!r}"
+    wrong = None
+    if not least <= number <= most:
+        bound = float(least if number < least else most)
+        kind: Kind = "missing" if number < least else "extra"
+        text = f"the rule says {rule_count}, found {number}"
+        score = abs(number - bound)
+        wrong = Broken(kind, name, bound, float(number), _boxes(own), score, text)
+    return Reading(name, rule, "count", float(number), wrong)
 
 
-def _share(name: str, expect: Expectation, seen: PartMap, index: int) -> list[Broken]:
-    if expect.share is None:
-        return []
-    least, most = expect.share
+def _share(name: str, wanted: tuple[float, float], seen: PartMap, index: int) -> Reading:
+    least, most = wanted
     foreground = int((seen.labels > 0).sum())
     share = float((seen.labels == index).sum()) / max(foreground, 1)
-    if least <= share <= most:
-        return []
-    bound = least if share < least else most
-    wanted = f"{least:.0%} to {most:.0%} of the parts' area"
-    text = f"the rule says {wanted}, found {share:.0%}"
-    score = 1 + abs(share - bound) / SHARE_UNIT
-    return [Broken("resized", name, bound, share, _boxes(_of(seen, index)), score, text)]
+    area = f"{least:.0%} to {most:.0%} of the parts' area"
+    rule = f"{area} to be {name!r}"
+    wrong = None
+    if not least <= share <= most:
+        bound = least if share < least else most
+        text = f"the rule says {area}, found {share:.0%}"
+        score = 1 + abs(share - bound) / SHARE_UNIT
+        wrong = Broken("resized", name, bound, share, _boxes(_of(seen, index)), score, text)
+    return Reading(name, rule, "share", share, wrong)
 
 
 def _relation(
     name: str, relation: Relation, own: Sequence[Instance], others: Sequence[Instance]
-) -> list[Broken]:
-    wrong = [instance for instance in own if not _holds(relation, instance, others)]
-    if not wrong:
-        return []
-    text = f"the rule says {relation.kind} {relation.part}; {len(wrong)} of {len(own)} not so"
-    number = float(len(wrong))
-    return [Broken("misplaced", name, None, number, _boxes(wrong), number, text)]
+) -> Reading:
+    misplaced = [instance for instance in own if not _holds(relation, instance, others)]
+    rule, number = f"{name!r} {relation.kind} {relation.part!r}", float(len(misplaced))
+    wrong = None
+    if misplaced:
+        so = f"{relation.kind} {relation.part}"
+        text = f"the rule says {so}; {len(misplaced)} of {len(own)} not so"
+        wrong = Broken("misplaced", name, None, number, _boxes(misplaced), number, text)
+    return Reading(name, rule, "misplaced", number, wrong)
 
 
 def _holds(relation: Relation, one: Instance, others: Sequence[Instance]) -> bool:

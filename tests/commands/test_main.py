@@ -139,13 +139,18 @@ def test_fail_on_anomaly_exits_with_three(saved: Path, queries: Path) -> None:
     assert raised.returncode == 3
 
 
-def test_overlays_and_maps_are_written(saved: Path, queries: Path, tmp_path: Path) -> None:
-    fmlad_cli("predict", saved, queries, "--overlays", tmp_path / "o", "--maps", tmp_path / "m")
-    assert [p.name for p in sorted((tmp_path / "o").iterdir())] == [
-        "0002-good.png",
-        "0003-scratched.png",
-    ]
-    assert np.load(tmp_path / "m" / "0003-scratched.npy").shape == (120, 160)
+def test_overlays_parts_and_maps_are_written(saved: Path, queries: Path, tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("overlays", "parts", "maps")}
+    fmlad_cli("predict", saved, queries, *(x for n, f in folders.items() for x in (f"--{n}", f)))
+    for name in ("overlays", "parts"):
+        assert [p.name for p in sorted(folders[name].iterdir())] == [
+            "0002-good.png",
+            "0003-scratched.png",
+        ]
+    shown = fmlad.Detector.load(saved, device="cpu").predict(queries / "scratched.png")
+    drawn = np.asarray(Image.open(folders["parts"] / "0003-scratched.png"))
+    assert np.array_equal(drawn, np.asarray(shown.parts_overlay()))
+    assert np.load(folders["maps"] / "0003-scratched.npy").shape == (120, 160)
 
 
 @pytest.mark.parametrize(

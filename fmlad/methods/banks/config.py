@@ -29,6 +29,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
 # scenes of worlds 1 and 2: logical / structural AUROC 0.80 / 0.78 -> 0.78 / 0.81.
 BY_MEAN = ("patch", "histogram", "combination")
 
+Fixed = Literal["keep", "drop"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -66,6 +67,8 @@ class BanksConfig:
             one odd cell (PatchCore: sigma 4 px at a stride of 8 px is half a cell).
         variation: Share of the distance of the nearest patch to the other shots that is taken off
             the distance to it, in the search anywhere and with at least three shots (ours).
+        fixtures: Whether objects that lie at the same place in every shot while others move (tray
+            bolts, say) are counted: ``"keep"`` or ``"drop"`` (ours).
         background: What is common to a whole map is taken off in the search anywhere: its median,
             and its 0.9-quantile above that as far as this many times the largest of a left-out
             shot; 0: the median alone, None: nothing (ours).
@@ -94,3 +97,4 @@ class BanksConfig:
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     variation: Share = 0.4
     background: Annotated[float, Field(ge=0, le=100)] | None = 1.5
+    fixtures: Fixed = "keep"

@@ -33,6 +33,7 @@ from fmlad.methods.banks.parts_model import Deviation
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.objects.arrangement import moved
 from fmlad.objects.choices import Choices
+from fmlad.objects.fixtures import Fixture, at_fixtures, fixtures
 from fmlad.objects.inventory import Part, inventory
 from fmlad.objects.proposals import PROPOSER, view_proposals
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
@@ -57,6 +58,11 @@ class BanksState:
     def shots(self) -> int:
         """Number of shots."""
         return self.patches.shots
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """What lies at the same place in all shots while other objects move."""
+        return self.objects.fixtures if self.objects else ()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything remembered, on the CPU."""
@@ -198,12 +204,22 @@ class Banks:
         kept = list(zip(proposals, read_together(proposals, self.config.hierarchy), strict=True))
         objects = [one.objects.rows(rows) for one, rows in kept]
         choices = [Choices.distinct(one, rows) for one, rows in kept]
-        return ObjectMemory.learn(objects, choices, self.config.hierarchy, self.config.place)
+        fixed = fixtures(objects, [view.size for view in views])
+        if self.config.fixtures == "drop":
+            objects = [
+                one.rows(~at_fixtures(one, view.size, fixed))
+                for one, view in zip(objects, views, strict=True)
+            ]
+        hierarchy, place = self.config.hierarchy, self.config.place
+        return ObjectMemory.learn(objects, choices, hierarchy, place, fixed)
 
     def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
         framed = memory.model(exclude)
         proposals = view_proposals(view)
-        seen = proposals.taken(memory.select(proposals, exclude), view.masks(PROPOSER))
+        dropped = None
+        if self.config.fixtures == "drop":
+            dropped = at_fixtures(proposals.objects, view.size, memory.fixtures)
+        seen = proposals.taken(memory.select(proposals, exclude, dropped), view.masks(PROPOSER))
         seen = replace(seen, objects=framed.model.pooled(seen.objects))
         return Scene(seen, framed, framed.transform(seen.objects), view.size)
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from fmlad.objects.arrangement import Arrangement, arrange, composed, inverse, m
 from fmlad.objects.arrays import Bools, Floats
 from fmlad.objects.choices import Choices
 from fmlad.objects.consensus import consensus, select
+from fmlad.objects.fixtures import Fixture
 from fmlad.objects.rereading import reread
 
 CHOICE_COLUMNS = 9  # point, quality, kept
@@ -44,36 +44,48 @@ class ObjectMemory:
         hierarchy: Whether to count at all levels of similarity.
         frames: Per shot the ``(2, 3)`` transform of its positions into a common frame; None for a
             shot that does not fit. Empty where the shots have no common arrangement.
+        fixtures: What lies at the same place in all shots while others move.
     """
 
     shots: tuple[Objects, ...]
     choices: tuple[Choices, ...]
     hierarchy: bool
     frames: tuple[Floats | None, ...] = ()
+    fixtures: tuple[Fixture, ...] = ()
     _models: dict[frozenset[int], Framed] = field(default_factory=dict, repr=False)
 
     @classmethod
     def learn(
-        cls, shots: Sequence[Objects], choices: Sequence[Choices], hierarchy: bool, place: bool
+        cls,
+        shots: Sequence[Objects],
+        choices: Sequence[Choices],
+        hierarchy: bool,
+        place: bool,
+        fixtures: Sequence[Fixture] = (),
     ) -> ObjectMemory:
         """Objects of the shots, and their common arrangement if there is one."""
-        memory = cls(tuple(shots), tuple(choices), hierarchy)
+        memory = cls(tuple(shots), tuple(choices), hierarchy, fixtures=tuple(fixtures))
         return replace(memory, frames=memory._arranged(), _models={}) if place else memory
 
-    def select(self, proposals: Proposals, exclude: frozenset[int]) -> npt.NDArray[np.bool_]:
+    def select(
+        self, proposals: Proposals, exclude: frozenset[int], dropped: Bools | None = None
+    ) -> Bools:
         """Which proposals of an image are kept, ``(n,)``, by the shots that are not excluded.
+
+        Without those ``dropped``, ``(n,)``, which have their say in what else is kept.
 
         A shot that is left out is normal and is read again by the others as when it was learned; a
         query is not, because then seven dice, two of which touch, would be read as six.
         """
+        counted = np.ones(len(proposals.preferred), bool) if dropped is None else ~dropped
         choices = [one for number, one in enumerate(self.choices) if number not in exclude]
         if len(choices) == 1:  # a single image is no evidence of what recurs
-            return proposals.preferred
+            return proposals.preferred & counted
         together = Choices.together(choices)
-        kept = select(proposals, together)
+        kept = select(proposals, together) & counted
         if not exclude or len(choices) < LEAST_SHOTS - 1 or len(self.shots) > MOST_SHOTS:
             return kept
-        return read_again(proposals, kept, together, self.model(exclude).model)
+        return read_again(proposals, kept, together, self.model(exclude).model) & counted
 
     def model(self, exclude: frozenset[int] = frozenset()) -> Framed:
         """The parts of all shots but some."""
@@ -114,6 +126,7 @@ class ObjectMemory:
             "shots": len(self.shots),
             "hierarchy": self.hierarchy,
             "framed": [frame is not None for frame in self.frames],
+            "fixtures": [fixture.to_dict() for fixture in self.fixtures],
         }
 
     @classmethod
@@ -137,7 +150,8 @@ class ObjectMemory:
             _array(reader, f"frames.{i}", (2, 3)) if there else None
             for i, there in enumerate(framed)
         )
-        return cls(tuple(shots), tuple(choices), bool(meta["hierarchy"]), frames)
+        fixtures = tuple(Fixture.from_dict(fixture) for fixture in meta["fixtures"])
+        return cls(tuple(shots), tuple(choices), bool(meta["hierarchy"]), frames, fixtures)
 
     def _arranged(self) -> tuple[Floats | None, ...]:
         """Each shot's transform to the shot that most fit to; empty where most fit to none."""

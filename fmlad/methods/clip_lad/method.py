@@ -52,7 +52,7 @@ from fmlad.methods.clip_lad.wording import MakeView, check_words, damage, make_r
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
 from fmlad.objects import clusters as clustering
 from fmlad.objects.clusters import Clusters
-from fmlad.objects.expectations import broken, has_rules
+from fmlad.objects.expectations import Reading, broken, has_rules, readings
 from fmlad.objects.instances import GRID
 from fmlad.objects.inventory import Part
 from fmlad.prompts import PromptSet
@@ -199,6 +199,13 @@ class ClipLad:
         names, shots = state.classes.names, state.classes.shots
         counts = np.array([shot.counts(len(names)) for shot in shots]).astype(int)
         return [Part(name, "", tuple(counts[:, i].tolist())) for i, name in enumerate(names)]
+
+    def rule_readings(self, view: ImageView, state: ClipLadState) -> list[Reading]:
+        """What a view shows of each declared rule; none where they are not asked for."""
+        unused = "declared" not in self.branches or self.config.stage == "coarse"
+        if unused or not has_rules(state.prompts):
+            return []
+        return readings(state.prompts, parse(view, state.wording, state.clusters))
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
