@@ -1,7 +1,7 @@
 """The vocabulary of findings: their kinds, and one sentence for each, the same for every method.
 
-A sentence names the part, says where to look in words, and gives the numbers: "1 x pin missing,
-second row, third from the left: expected 15, found 14".
+A sentence names the part, says where to look in words, and gives the numbers: "pin missing, second
+row, third from the left: expected 15, found 14".
 """
 
 from __future__ import annotations
@@ -176,14 +176,15 @@ def _what(facts: Facts) -> str:
         name = f"{name} ({facts.looks})"
     counted = facts.measure == "count" and facts.expected is not None
     number = max(1, round(abs((facts.observed or 0.0) - (facts.expected or 0.0))))
+    several = f"{number} x {name}" if counted and number > 1 else name
     if facts.kind == "missing":
-        return f"{number} x {name} missing" if counted else f"{name} missing"
+        return f"{several} missing"
     if facts.kind == "extra":
         if facts.part is None:
             things = "1 object" if number == 1 else f"{number} objects"
             looks = f" ({facts.looks})" if facts.looks else ""
             return f"{things} unlike any in the normal images{looks}"
-        return f"{number} x {name} too many" if counted else f"{name} where there should be none"
+        return f"{several} too many" if counted else f"{name} where there should be none"
     if facts.kind == "misplaced":
         return f"{name} in the wrong place"
     if facts.kind == "defect":

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from fmlad.errors import InvalidImageError
+from fmlad.errors import InvalidImageError, OptionError
 from fmlad.findings import Finding
-from fmlad.prediction import Failure, Prediction, Segmentation
+from fmlad.prediction import Failure, NearestShot, Prediction, Segmentation
 from fmlad.schema import FailureJson, VerdictJson, json_schema
 
 PARTS = Segmentation(
@@ -179,3 +179,24 @@ def test_a_failure_names_its_source_and_reason() -> None:
         "name": "bad.png",
         "error": "bad.png is no picture.",
     }
+
+
+def test_crops_show_the_place_and_the_same_place_in_the_nearest_shot() -> None:
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[40:60, 120:140] = 250
+    shot = NearestShot("shot.png", Image.new("RGB", (100, 50), "blue"))
+    found = Finding(
+        "extra", None, None, None, (120, 40, 140, 60), 2.0, "one", ((120, 40, 140, 60),)
+    )
+    whole = prediction(pixels=pixels, findings=[found, FINDINGS[1]], nearest=shot)
+    here, there = whole.crops(1)
+    assert max(here.size) == max(there.size)
+    middle = np.asarray(here)[here.height // 2, here.width // 2]
+    assert middle.min() > 200
+    assert np.asarray(here)[2, 2].max() < 50
+    assert tuple(np.asarray(there).reshape(-1, 3).max(0)) == (0, 0, 255)
+    assert whole.crops(2) == []  # it names no place
+    assert len(prediction(pixels=pixels, findings=[found]).crops(1)) == 1
+    for number in (0, 3, True):
+        with pytest.raises(OptionError, match="no finding"):
+            whole.crops(number)

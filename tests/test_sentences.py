@@ -27,7 +27,7 @@ def grid(rows: int, columns: int, step: float = 50) -> list[Box]:
     [
         (
             Facts(kind="missing", part="pin", expected=15, observed=14, boxes=(box(580, 20),)),
-            "1 x pin missing, upper right: expected 15, found 14",
+            "pin missing, upper right: expected 15, found 14",
         ),
         (
             Facts(kind="extra", part="pin", expected=15, observed=17),
@@ -59,7 +59,7 @@ def grid(rows: int, columns: int, step: float = 50) -> list[Box]:
         ),
         (
             Facts(kind="missing", part="die", expected=6, observed=5, reason="the rule says 6"),
-            "1 x die missing: the rule says 6",
+            "die missing: the rule says 6",
         ),
     ],
 )

@@ -131,5 +131,5 @@ def _shape(mean: Floats) -> str:
     if ratio > 2.2:
         return "long"
     if mean[SOLIDITY] * SOLIDITY_UNIT < 0.85:
-        return "jagged"
+        return "irregular"
     return "compact" if ratio < 1.35 else ""

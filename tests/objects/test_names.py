@@ -78,7 +78,7 @@ def test_colours(rgb: tuple[int, int, int], word: str) -> None:
         (0.5, 1.0, 1.0, "large grey compact"),
         (0.03, 6.0, 1.0, "grey long"),
         (0.03, 1.7, 1.0, "grey"),
-        (0.03, 1.0, 0.6, "grey jagged"),
+        (0.03, 1.0, 0.6, "grey irregular"),
         (0.001, 6.0, 0.6, "small grey long"),
     ],
 )

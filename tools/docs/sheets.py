@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,10 @@ from benchmarks.dice import NORMAL, ODD, photographs
 from fmlad.datasets import SCENE_CATEGORIES, render_digits, render_scene
 from fmlad.datasets.scenes import Scene, contact_sheet
 from fmlad.draw import boxes, outlines, pairs, part_colour
-from fmlad.power import parts_of
+from fmlad.explain import verdict_word
+from fmlad.findings import Finding
+from fmlad.power import NAMES, parts_of
+from fmlad.prediction import Prediction
 from fmlad.synthetic import DAMAGES, REARRANGEMENTS, damaged, rearranged
 from tools.docs.markdown import ROOT, figures
 
@@ -99,25 +103,62 @@ def parts() -> None:
     save(sheet(rows), "parts-scenes.jpg")
 
 
+def captioned(picture: Picture, height: int, *lines: str) -> Picture:
+    """A picture at a height with lines of text below it."""
+    small = panel(picture, height)
+    font = ImageFont.load_default(size=14)
+    whole = Image.new("RGB", (small.width, small.height + 20 * len(lines) + 6), "white")
+    whole.paste(small, (0, 0))
+    draw = ImageDraw.Draw(whole)
+    for number, line in enumerate(lines):
+        draw.text((4, small.height + 3 + 20 * number), line, fill="black", font=font)
+    return whole
+
+
 def power() -> None:
-    """What the power check shows a detector: altered copies of a shot, and what it says of them."""
+    """What the power check shows a detector: altered copies of a shot, and how many it catches."""
     shots = [render_scene("pushpins", 7, "train", "good", i).image for i in range(4)]
     detector = fmlad.Detector.from_shots(shots, profile="builtin")
-    print("\n  ".join(["power check", *detector.power_check().describe()]), flush=True)
-    eyes, rng = builtin_backbones(), np.random.default_rng(1)
-    view = eyes.view(shots[0])
+    check = detector.power_check()
+    print("\n  ".join(["power check", *check.describe()]), flush=True)
+    view, rng = builtin_backbones().view(shots[0]), np.random.default_rng(1)
     parts = parts_of(view)
     product = np.logical_or.reduce(parts)
     copies = [damaged(kind, view.pixels, product, rng) for kind in DAMAGES]
     for kind in REARRANGEMENTS:
         tries = (rearranged(kind, view.pixels, parts, i, rng) for i in rng.permutation(len(parts)))
         copies.append(next(copy for copy in tries if copy is not None))
-    rows = []
-    for start in (0, 3):
-        some = copies[start : start + 3]
-        caption = "   |   ".join(copy.kind for copy in some)
-        rows.append((caption, [panel(Image.fromarray(copy.pixels), 240) for copy in some]))
-    save(sheet(rows, band=20), "power.jpg")
+    caught = {row.kind: f"{NAMES[row.kind]}: {row.caught} of {row.of} found" for row in check.rows}
+    panels = []
+    for copy in copies:
+        rows, columns = np.nonzero(copy.changed)
+        box = float(columns.min()), float(rows.min()), float(columns.max()), float(rows.max())
+        shown = Finding("defect", None, None, None, box, 1.0, "", (box,))
+        picture = boxes(Image.fromarray(copy.pixels), [shown])
+        panels.append(captioned(picture, 240, caught[copy.kind]))
+    save(sheet([("", panels[:3]), ("", panels[3:])]), "power.jpg")
+
+
+DEMO = (("logical_anomalies", 0), ("structural_anomalies", 0))
+
+
+def demo_verdicts(number: int = 0) -> list[tuple[Scene, Prediction]]:
+    """The first logical anomaly and the first damage of `fmlad demo`, judged as it judges them."""
+    shots = [render_scene("pushpins", number, "train", "good", i).image for i in range(4)]
+    detector = fmlad.Detector.from_shots(shots, profile="builtin", seed=number)
+    scenes = [render_scene("pushpins", number, "test", group, i) for group, i in DEMO]
+    return [(scene, detector.predict(scene.image)) for scene in scenes]
+
+
+def readme() -> None:
+    """What the first command of the README shows."""
+    panels = []
+    for scene, verdict in demo_verdicts():
+        print(scene.anomaly, verdict.explain(), sep="\n  ", flush=True)
+        text = verdict.findings[0].text if verdict.findings else "nothing found"
+        said = textwrap.wrap(f"{verdict_word(verdict.decision)}: 1. {text}", 64)[:2]
+        panels.append(captioned(verdict.overlay(), 300, *said, *[""] * (2 - len(said))))
+    save(sheet([("", panels)]), "verdict.jpg")
 
 
 def dice() -> None:
@@ -267,6 +308,7 @@ SHEETS: dict[str, Callable[[], None]] = {
     "scenes": scenes,
     "parts": parts,
     "power": power,
+    "readme": readme,
     "dice": dice,
     "clip-lad-prompts": clip_lad_prompts,
     "clip-lad-scenes": clip_lad_scenes,

@@ -197,7 +197,7 @@ def test_numbers_and_words_of_a_missing_and_an_extra_one(judge: Judge) -> None:
     ):
         found = typed(judge("one kind", what))[0]
         assert (found.part, found.expected, found.observed) == ("part A", 6, count)
-        assert found.text == f"1 x part A (blue compact) {words}: expected 6, found {count}"
+        assert found.text == f"part A (blue compact) {words}: expected 6, found {count}"
         assert len(found.boxes) == 1
 
 

@@ -64,7 +64,7 @@ def test_what_is_missing_or_too_much_is_found_named_placed_and_painted(detector:
     assert missing.is_anomalous
     first = missing.findings[0]
     assert (first.kind, first.part, first.expected, first.observed) == ("missing", "red disc", 2, 1)
-    assert first.text == "1 x red disc missing, upper right: expected 2, found 1"
+    assert first.text == "red disc missing, upper right: expected 2, found 1"
     assert missing.anomaly_map.shape == (240, 240)
     # The nearest shot has a red disc there, the query none.
     assert missing.anomaly_map[60, 180] > missing.anomaly_map[120, 120]
