@@ -46,6 +46,7 @@ from fmlad.methods.banks.config import BANKS
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
 from fmlad.objects.proposals import PROPOSER
+from fmlad.sentences import MOST_PLACES
 from fmlad.views import BackboneSet, ImageView
 
 SHOTS = 4
@@ -125,6 +126,7 @@ def category(
         scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         kinds: list[bool] = []
         places: list[bool] = []
+        wrongly_named: list[int] = []  # findings of each normal image
         for group, views in tests.items():
             for view in views:
                 verdict = pipeline.judge(view, fitted)
@@ -135,11 +137,14 @@ def category(
                 scores["maximum"][group].append(max(verdict.branch_scores.values()))
                 for branch, score in raw.items():
                     scores[branch][group].append(score)
+                if group == "good":
+                    wrongly_named.append(len(verdict.findings))
                 if group == "logical_anomalies" and verdict.is_anomalous:
                     truth = json.loads((sidecars / f"{view.name}.json").read_text())["anomaly"]
                     first: Finding | None = next(iter(verdict.findings), None)
                     kinds.append(first is not None and first.kind == truth["kind"])
-                    places.append(first is not None and in_place(first.box, truth["box"]))
+                    shown = [] if first is None else [first.box, *first.boxes[:MOST_PLACES]]
+                    places.append(any(in_place(box, truth["box"]) for box in shown))
         row = {}
         for which, by_group in scores.items():
             good = by_group["good"]
@@ -151,6 +156,10 @@ def category(
         row["first finding: kind"] = float(np.mean(kinds)) if kinds else 0.0
         row["first finding: place"] = float(np.mean(places)) if places else 0.0
         both = [kind and place for kind, place in zip(kinds, places, strict=True)]
+        every = max(len(tests["logical_anomalies"]), 1)
+        for what, right in (("kind", kinds), ("place", places), ("kind and place", both)):
+            row[f"of all logical, first finding: {what}"] = sum(right) / every
+        row["findings a normal image"] = float(np.mean(wrongly_named))
         row["first finding: kind and place"] = float(np.mean(both)) if both else 0.0
         rows.append(row)
     figures = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
