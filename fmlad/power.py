@@ -41,6 +41,7 @@ SHOTS = 8  # whose copies are made, at most
 QUALITY = 0.6  # of a proposal, from which it is a part
 LEAST, MOST = 0.001, 0.15  # share of the image that a part covers
 TRIES = 8  # parts tried until one has a free place to go to
+ENOUGH = 24  # copies after which a branch that heard none of them is called noise
 FEW = 0.5  # share caught below which something is said about it
 
 Bools = npt.NDArray[np.bool_]
@@ -84,6 +85,27 @@ class PowerCheck:
         rows = [row for row in self.rows if row.kind in kinds]
         return sum(row.caught for row in rows) / sum(row.of for row in rows) if rows else None
 
+    @property
+    def silent(self) -> Mapping[str, str]:
+        """Branch -> why it is no better than noise on these shots.
+
+        Such a branch scores no altered copy higher than the unaltered shot that it scores highest.
+        It keeps its say in the score: leaving it out did not help. Nothing is said of branches
+        after fewer than ``ENOUGH`` copies.
+        """
+        copies = sum(row.of for row in self.rows)
+        heard: dict[str, int] = {}
+        for row in self.rows:
+            for branch, count in row.branches.items():
+                heard[branch] = heard.get(branch, 0) + count
+        if copies < ENOUGH:
+            return {}
+        why = (
+            f"no better than noise on these shots: it scores none of {copies} altered copies "
+            f"higher than every unaltered shot"
+        )
+        return {branch: why for branch, count in heard.items() if count == 0}
+
     def describe(self) -> list[str]:
         """A line for each kind, then what can be done about the weak ones."""
         lines = [
@@ -91,6 +113,7 @@ class PowerCheck:
             f"found, {row.in_place} of them in place"
             for row in self.rows
         ]
+        lines += [f"{branch}: {why}" for branch, why in self.silent.items()]
         damage, composition = self.share(DAMAGES), self.share(REARRANGEMENTS)
         if composition is None:
             lines.append("no single part could be told from the rest, so none was moved or removed")

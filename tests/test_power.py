@@ -61,6 +61,30 @@ def test_it_is_the_same_each_time_and_blind_detectors_say_so(
         detector.threshold = before
 
 
+def tried(copies: int, histogram: int) -> PowerCheck:
+    """Of three kinds; the patch bank heard one copy."""
+    none = {"patch": 0, "histogram": 0}
+    heard = {"patch": 1, "histogram": histogram}
+    rows = (
+        Caught("stain", 0.05, 0, 0, copies, none),
+        Caught("missing", 0.05, 0, 0, copies, heard),
+        Caught("extra", 0.05, 0, 0, copies, none),
+    )
+    return PowerCheck(rows, 4)
+
+
+def test_a_branch_that_heard_no_copy_at_all_is_called_noise() -> None:
+    power = tried(8, histogram=0)
+    assert list(power.silent) == ["histogram"]
+    assert "none of 24 altered copies" in power.silent["histogram"]
+    assert any(line.startswith("histogram: no better than noise") for line in power.describe())
+    heard = tried(8, histogram=1)
+    assert not heard.silent
+    assert not any("noise" in line for line in heard.describe())
+    assert not tried(7, histogram=0).silent  # too few copies to say so
+    assert not PowerCheck((), 4).silent
+
+
 def test_it_is_saved_printed_again_and_verified(
     detector: Detector, tmp_path: Path, power: PowerCheck
 ) -> None:
