@@ -114,6 +114,6 @@ def test_fit_lists_them(tmp_path: Path) -> None:
     out = ("--out", tmp_path.parent / "detector")
     said = fmlad_cli("fit", tmp_path, *out, *rest).stdout
     assert "others move (counted; --option fixtures=drop leaves them out)" in said
-    assert said.count("  dark compact part, ") == 2
+    assert said.count("  dark compact, ") == 2
     said = fmlad_cli("fit", tmp_path, *out, *rest, "--option", "fixtures=drop").stdout
     assert "others move (not counted)" in said

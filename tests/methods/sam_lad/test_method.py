@@ -440,7 +440,7 @@ def test_the_command_line_end_to_end(
     run = CliRunner().invoke(
         cli,
         ["fit", *map(str, images[:3]), "--method", "sam-lad", "--profile", "builtin",
-         "--out", str(tmp_path / "detector")],
+         "--no-check", "--out", str(tmp_path / "detector")],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     detector = fmlad.Detector.load(tmp_path / "detector")

@@ -97,7 +97,7 @@ def test_the_command_line_with_local_folders(weights: Path, tmp_path: Path) -> N
             ["fit", *(str(tmp_path / f"{seed}.png") for seed in range(2)), "--method", "sam-lad",
              "--profile", "builtin", "--backbone", f"mask_proposer={sam}",
              "--backbone", f"feature_extractor=dinov2:{dinov2}",
-             "--out", str(tmp_path / "detector")],
+             "--no-check", "--out", str(tmp_path / "detector")],
         )  # fmt: skip
         assert run.exit_code == 0, run.output
         run = CliRunner().invoke(
