@@ -90,8 +90,8 @@ class PowerCheck:
         """Branch -> why it is no better than noise on these shots.
 
         Such a branch scores no altered copy higher than the unaltered shot that it scores highest.
-        It keeps its say in the score: leaving it out did not help. Nothing is said of branches
-        after fewer than ``ENOUGH`` copies.
+        It keeps its say in the score. Nothing is said of branches after fewer than ``ENOUGH``
+        copies.
         """
         copies = sum(row.of for row in self.rows)
         heard: dict[str, int] = {}
