@@ -176,8 +176,8 @@ def scenes() -> list[str]:
         f"{found['mean: detected logical']:.0%} are called anomalous, and so are "
         f"{found['mean: false alarms']:.0%} of the normal images;",
         f"of those detected the first finding is of the right kind in {first['kind']:.0%}, in the "
-        f"right place in {first['place']:.0%}, both in {first['kind and place']:.0%}; of all logical "
-        f"anomalies, detected or not, in {every['kind']:.0%}, {every['place']:.0%} and "
+        f"right place in {first['place']:.0%}, both in {first['kind and place']:.0%}; of all "
+        f"logical anomalies, detected or not, in {every['kind']:.0%}, {every['place']:.0%} and "
         f"{every['kind and place']:.0%}. A normal image has "
         f"{found['mean: findings a normal image']:.2f} findings on average.",
     ]
