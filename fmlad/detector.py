@@ -26,6 +26,7 @@ from fmlad.loading import (
     load_backbones,
     load_pictures,
     make_views,
+    without_copies,
 )
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import aimed, create_method
@@ -177,6 +178,7 @@ class Detector:
         pictures = load_pictures(shots)
         held_out = load_pictures(validation) if given(validation) else []
         extra = load_pictures(unlabeled) if given(unlabeled) else []
+        pictures, labels = without_copies(pictures, labels)
         regions = Regions.parse(pictures[0][1], roi, ignore)
         backbone_set = load_backbones(chosen, device)
         views = make_views(backbone_set, pictures)
@@ -338,10 +340,14 @@ class Detector:
         added = last_accepted(self._changes, self._shot_keys())
         if not added:
             raise ShotsError(
-                "There is nothing to take back: the shots are those that the detector was fitted "
-                "to at first."
+                "There is nothing to take back: no image was accepted since the detector was "
+                "fitted, or all were taken back."
             )
-        return self._without(set(added), "undo", progress)
+        keys = {key for index, key in enumerate(self._shot_keys()) if index in added}
+        accepted = next(one for one in reversed(self._changes) if keys & {*one.keys})
+        change = self._without(set(added), "undo", progress)
+        self._fitted = inventory.renamed_as(self._fitted, accepted.part_names)
+        return change
 
     @property
     def journal(self) -> tuple[Change, ...]:
@@ -614,12 +620,14 @@ class Detector:
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(self._context, labels=labels, checkpoint=None, resume=False)
         context = replace(context, progress=progress or context.progress)
+        known_names = dict(self._fitted.names)
         fitted = pipeline.fit(method, views, context, self._fitted.regions)
         self._fitted = inventory.carried_over(self._fitted, fitted)
         self._shots, self._context, self._power, self._kept = views, context, None, None
         if before.source == "user":
             self.threshold = before.threshold
         names, keys = tuple(view.name for view in changed), tuple(view.key for view in changed)
-        change = Change(now(), what, names, keys, before.threshold, self.calibration.threshold)
+        after = self.calibration.threshold
+        change = Change(now(), what, names, keys, before.threshold, after, known_names)
         self._changes = (*self._changes, change)
         return change

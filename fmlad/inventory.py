@@ -11,7 +11,7 @@ from fmlad import draw
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.objects.inventory import Part
 from fmlad.pipeline import Fitted
-from fmlad.sentences import with_names
+from fmlad.sentences import UNNAMED, with_names
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,19 +21,19 @@ _log = logging.getLogger(__name__)
 
 def parts(fitted: Fitted) -> list[Part]:
     """The parts that findings name, by the user's names."""
-    return [replace(part, name=with_names(part.name, fitted.names)) for part in _plain(fitted)]
+    known = _by_letter(fitted).values()
+    return [replace(part, name=with_names(part.name, fitted.names)) for part in known]
 
 
 def picture(fitted: Fitted, name: str) -> Image.Image | None:
     """A part as one of the shots shows it; None where no small pictures were kept.
 
     Raises:
-        UnknownNameError: There is no such part.
+        UnknownNameError: There is no part of this name, or of this letter.
     """
-    known = {part.name: part for part in parts(fitted)}
-    if name not in known:
-        raise UnknownNameError.of("part", name, known)
-    part = known[name]
+    part = {**_by_letter(fitted), **{one.name: one for one in parts(fitted)}}.get(name)
+    if part is None:
+        raise UnknownNameError.of("part", str(name), [one.name for one in parts(fitted)])
     if part.shot is None or part.box is None or not fitted.gallery:
         return None
     return draw.crop(fitted.gallery.picture(part.shot), part.box, fitted.sizes[part.shot])
@@ -44,17 +44,22 @@ def named(fitted: Fitted, given: Mapping[str, str]) -> Fitted:
 
     Raises:
         UnknownNameError: There is no such part.
-        OptionError: A name is empty, or two parts would have the same.
+        OptionError: A name is empty or a letter of parts, two parts would have the same, or the
+            part has its name from a prompt set.
     """
-    plain = [part.name for part in _plain(fitted)]
-    letters = {fitted.names.get(name, name): name for name in plain} | {n: n for n in plain}
+    if not isinstance(given, Mapping):
+        raise OptionError(f"Names of parts are {{'part A': 'pin'}}, got {given!r}.")
+    plain = list(_by_letter(fitted))
+    letters = {name: name for name in plain} | {
+        fitted.names.get(name, name): name for name in plain
+    }
     names = dict(fitted.names)
     for part, name in given.items():
         if part not in letters:
-            raise UnknownNameError.of("part", part, letters)
-        if not isinstance(name, str) or not name.strip():
-            raise OptionError(f"The name of {part!r} is empty; give it some letters.")
-        names[letters[part]] = name.strip()
+            raise UnknownNameError.of("part", str(part), letters)
+        if not UNNAMED.fullmatch(letters[part]):
+            raise OptionError(f"{part!r} has its name from the prompt set; change it there.")
+        names[letters[part]] = _checked(part, name)
     final = [names.get(name, name) for name in plain]
     if twice := {name for name in final if final.count(name) > 1}:
         raise OptionError(f"Two parts would be called {sorted(twice)[0]!r}; name them apart.")
@@ -64,16 +69,43 @@ def named(fitted: Fitted, given: Mapping[str, str]) -> Fitted:
 def carried_over(before: Fitted, after: Fitted) -> Fitted:
     """A new fit with the old one's names for the parts that still look the same.
 
-    Letters go by frequency, so that other shots may change them.
+    Letters go by frequency, so that other shots may exchange them.
     """
-    looks = {part.name: part.looks for part in _plain(after)}
-    same = [part.name for part in _plain(before) if looks.get(part.name) == part.looks]
-    kept = {letter: name for letter, name in before.names.items() if letter in same}
-    for letter in before.names.keys() - kept.keys():
-        _log.warning("%r looks otherwise now and lost its name", before.names[letter])
+    old, new = _by_letter(before), _by_letter(after)
+    kept: dict[str, str] = {}
+    for letter, name in before.names.items():
+        looks = old[letter].looks if letter in old else None
+        same = [one for one, part in new.items() if part.looks == looks]
+        unique = len(same) == 1 and sum(part.looks == looks for part in old.values()) == 1
+        found = same[0] if unique else letter
+        if found in same:
+            kept[found] = name
+        else:
+            _log.warning("%r looks otherwise now and lost its name", name)
     return replace(after, names=kept)
 
 
-def _plain(fitted: Fitted) -> list[Part]:
+def renamed_as(fitted: Fitted, names: Mapping[str, str]) -> Fitted:
+    """A fit whose parts are those that had these names, and keep them."""
+    known = _by_letter(fitted)
+    restored = {letter: name for letter, name in names.items() if letter in known}
+    others = {one: n for one, n in fitted.names.items() if n not in restored.values()}
+    return replace(fitted, names={**others, **restored})
+
+
+def _checked(part: str, name: object) -> str:
+    """A name on one line that is no letter of parts."""
+    if not isinstance(name, str) or not name.strip():
+        raise OptionError(f"The name of {part!r} is {name!r}; give it some letters.")
+    if not name.isprintable() or UNNAMED.fullmatch(name.strip()):
+        raise OptionError(
+            f"{name!r} cannot be the name of {part!r}: a name is one line, and 'part A' and its "
+            f"like are parts without one."
+        )
+    return name.strip()
+
+
+def _by_letter(fitted: Fitted) -> dict[str, Part]:
+    """The parts by the names that they have without the user's."""
     known: list[Part] = getattr(fitted.method, "parts", lambda state: [])(fitted.state)
-    return known
+    return {part.name: part for part in known}

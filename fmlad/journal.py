@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ class Change:
         keys: Hashes of their pixels.
         threshold_before: The threshold before; None where nothing was decided.
         threshold_after: The threshold after.
+        part_names: The user's names for parts before.
     """
 
     time: str
@@ -30,10 +31,14 @@ class Change:
     keys: tuple[str, ...]
     threshold_before: float | None
     threshold_after: float | None
+    part_names: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**vars(self), "names": list(self.names), "keys": list(self.keys)}
+        return {
+            **vars(self), "names": list(self.names), "keys": list(self.keys),
+            "part_names": dict(self.part_names),
+        }  # fmt: skip
 
 
 def now() -> str:

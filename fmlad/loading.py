@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from fmlad.methods.protocol import Method
 
 Inputs = ImageSource | Iterable[ImageSource]
+Picture = tuple[str, npt.NDArray[np.uint8]]  # name and pixels
+
+_log = logging.getLogger(__name__)
 
 
 def checked_labels(
@@ -44,7 +48,7 @@ def checked_labels(
     return found
 
 
-def load_pictures(sources: Inputs) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+def load_pictures(sources: Inputs) -> list[Picture]:
     """Name and pixels of each image of an argument; an error names the first unreadable one.
 
     Only what has no path of its own is called by its place in the argument, which does not stay.
@@ -61,9 +65,23 @@ def _has_path(source: ImageSource) -> bool:
     return isinstance(source, str | os.PathLike)
 
 
-def make_views(
-    backbone_set: BackboneSet, pictures: Iterable[tuple[str, npt.NDArray[np.uint8]]]
-) -> list[ImageView]:
+def without_copies(
+    pictures: list[Picture], labels: Sequence[npt.NDArray[np.integer]] | None
+) -> tuple[list[Picture], Sequence[npt.NDArray[np.integer]] | None]:
+    """The first shot alone where all are the same picture, which a warning then says.
+
+    Copies show no variation: judged by each other they are perfect, and any new image is far off.
+    """
+    first = pictures[0][1]
+    same = all(np.array_equal(first, pixels) for _, pixels in pictures[1:])
+    if len(pictures) == 1 or not same:
+        return pictures, labels
+    _log.warning("all %d shots are the same picture: they count as one", len(pictures))
+    alike = labels is not None and len(labels) == len(pictures)
+    return pictures[:1], labels[:1] if alike and labels is not None else labels
+
+
+def make_views(backbone_set: BackboneSet, pictures: Iterable[Picture]) -> list[ImageView]:
     """A view on each picture."""
     return [backbone_set.view(pixels, name) for name, pixels in pictures]
 

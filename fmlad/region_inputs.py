@@ -50,10 +50,10 @@ def drawn(roi: Any, ignore: Any, size: Size, stored: int) -> Bools:
         inside &= ~_region("ignore", ignore, size, small)
     given = " and ".join(n for n, one in (("roi=", roi), ("ignore=", ignore)) if one is not None)
     if not inside.any():
-        raise OptionError(f"{given} leave nothing inside; a part of the first shot must count.")
+        raise OptionError(f"{given}: nothing is left inside; a part of the first shot must count.")
     if inside.all():
         raise OptionError(
-            f"{given} leave everything inside, so there is nothing to leave out; check the mask or "
+            f"{given}: everything is left inside, so nothing would be left out; check the mask or "
             f"the coordinates (pixels of the first shot), or give neither."
         )
     return inside

@@ -87,6 +87,7 @@ class _Change(_Strict):
     keys: list[str]
     threshold_before: float | None
     threshold_after: float | None
+    part_names: dict[str, str]
 
 
 class _Manifest(_Strict):

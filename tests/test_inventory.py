@@ -65,14 +65,39 @@ def test_names_survive_saving_and_further_shots(fresh: Detector, tmp_path: Path)
     assert "blue" in named.looks
 
 
+def test_undo_brings_names_back(fresh: Detector) -> None:
+    names = {part.name: f"thing {number}" for number, part in enumerate(fresh.parts)}
+    fresh.name_parts(names)
+    before = [part.describe() for part in fresh.parts]
+    fresh.add_shots([render(discs("one kind"), 30)])  # six blue ones: letters change
+    fresh.undo()
+    assert [part.describe() for part in fresh.parts] == before
+
+
+def test_names_of_a_prompt_set_are_changed_there(tmp_path: Path) -> None:
+    prompts = "coarse: {background: [grey board]}\nfine: {cap: [blue disc]}\n"
+    (tmp_path / "set.yaml").write_text(prompts)
+    shots = [render(discs("one kind"), seed) for seed in range(2)]
+    fitted = Detector.from_shots(shots, prompts=tmp_path / "set.yaml", profile="builtin")
+    assert [part.name for part in fitted.parts] == ["cap"]
+    with pytest.raises(OptionError, match="from the prompt set"):
+        fitted.name_parts({"cap": "lid"})
+
+
 def test_what_is_no_part_or_no_name_is_refused(fresh: Detector) -> None:
     names = [part.name for part in fresh.parts]
     with pytest.raises(UnknownNameError, match="part Z"):
         fresh.name_parts({"part Z": "pin"})
-    with pytest.raises(OptionError, match="empty"):
+    with pytest.raises(OptionError, match="give it some letters"):
         fresh.name_parts({names[0]: " "})
     with pytest.raises(OptionError, match="Two parts"):
         fresh.name_parts({names[0]: "pin", names[1]: "pin"})
+    with pytest.raises(OptionError, match="cannot be the name"):
+        fresh.name_parts({names[0]: names[1]})
+    with pytest.raises(OptionError, match="cannot be the name"):
+        fresh.name_parts({names[0]: "two\nlines"})
+    with pytest.raises(OptionError, match="Names of parts are"):
+        fresh.name_parts("pin")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError):
         fresh.part_picture("pin")
     assert [part.name for part in fresh.parts] == names

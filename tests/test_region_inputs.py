@@ -70,9 +70,9 @@ def test_large_ones_are_stored_small() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (np.zeros((60, 80), bool), "nothing inside"),
-        (np.ones((60, 80), bool), "everything inside"),
-        ([(0, 0, 80, 60)], "everything inside"),
+        (np.zeros((60, 80), bool), "nothing is left inside"),
+        (np.ones((60, 80), bool), "everything is left inside"),
+        ([(0, 0, 80, 60)], "everything is left inside"),
         (np.ones((60, 60), bool), "60 x 60 pixels .* expected 80 x 60"),
         (np.ones((60, 80)), "float64"),
         (np.ones((60, 80, 3), np.uint8), r"\(60, 80, 3\)"),

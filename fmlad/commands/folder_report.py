@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class FolderReport:
         self.entries.append(
             Entry(
                 len(self.entries) + 1,
-                Path(outcome.name).name,
+                outcome.name,
                 verdict_word(outcome.decision),
                 outcome.score,
                 embedded(picture, THUMBNAIL, 75),
@@ -87,7 +87,9 @@ class FolderReport:
         from fmlad.report import write
 
         calibration, power = detector.calibration, detector.power
-        entries = sorted(self.entries, key=lambda entry: -entry.score)
+        shown = _short([entry.name for entry in self.entries])
+        named = [replace(e, name=name) for e, name in zip(self.entries, shown, strict=True)]
+        entries = sorted(named, key=lambda entry: -entry.score)
         return write(
             path, "folder.html", title=title, summary=summary, entries=entries,
             failures=self.failures, threshold=calibration.threshold,
@@ -109,6 +111,15 @@ def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
             csv.writer(file).writerows([COLUMNS, *rows])
     except OSError as error:
         raise OptionError(f"The table cannot be written to {path}: {error}.") from error
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """File names; with their folders where two would be the same."""
+    for parts in range(1, 4):
+        short = ["/".join(Path(name).parts[-parts:]) for name in names]
+        if len(set(short)) == len(short):
+            return short
+    return list(names)
 
 
 def _histogram(scores: Sequence[float], calibration: Calibration) -> Markup:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +57,20 @@ def check_engine(engine: str, workers: int | None, address: str | None) -> None:
         raise UnknownNameError.of("engine", engine, ENGINES)
     if engine == "local" and (workers is not None or address is not None):
         raise OptionError("--workers and --ray-address go with --engine ray; add it, or leave out.")
+
+
+def check_files(targets: Mapping[str, Path | None]) -> None:
+    """OptionError for an option whose file is a folder, before the work rather than after it."""
+    for option, path in targets.items():
+        if path is not None and path.is_dir():
+            raise OptionError(f"{option} is a file to write, and {path} is a folder; name a file.")
+
+
+def check_folders(targets: Mapping[str, Path | None]) -> None:
+    """OptionError for an option whose folder is a file, before the work rather than after it."""
+    for option, path in targets.items():
+        if path is not None and path.exists() and not path.is_dir():
+            raise OptionError(f"{option} is a folder, and {path} is a file; name a folder.")
 
 
 def pairs(given: Sequence[str] | None, form: str) -> dict[str, str]:

@@ -33,8 +33,8 @@ def parts(
     if name:
         fitted.name_parts(output.pairs(name, "--name 'part A=pin'"))
         fitted.save(detector)
-    if out is not None:
-        _write(fitted, out)
+    if out is not None and _write(fitted, out) == 0:
+        typer.echo("No pictures were written: the detector keeps no small pictures of its shots.")
     known = fitted.parts
     if as_json:
         output.print_json([part.to_dict() for part in known])
@@ -45,12 +45,16 @@ def parts(
         typer.echo(f"The method {fitted.method!r} of this detector tells no parts apart.")
 
 
-def _write(fitted: Detector, out: Path) -> None:
+def _write(fitted: Detector, out: Path) -> int:
+    """Pictures of the parts; how many."""
+    written = 0
     try:
         out.mkdir(parents=True, exist_ok=True)
         for part in fitted.parts:
             if (picture := fitted.part_picture(part.name)) is not None:
                 safe = "".join(sign if sign.isalnum() else "-" for sign in part.name)
                 picture.save(out / f"{safe}.png")
+                written += 1
     except OSError as error:
         raise OptionError(f"The pictures cannot be written to {out}: {error}.") from error
+    return written

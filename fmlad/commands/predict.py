@@ -69,6 +69,10 @@ def predict(
     from fmlad.table import row
 
     output.check_engine(engine, workers, ray_address)
+    output.check_files({"--report": report, "--csv": csv})
+    output.check_folders(
+        {"--overlays": overlays, "--parts": parts, "--maps": maps, "--review": review}
+    )
     fitted: Detector | None = None
     # A typo in the only path is an error at once; among several it must not stop the others.
     one = images[0] if len(images) == 1 else images

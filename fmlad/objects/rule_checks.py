@@ -44,7 +44,7 @@ class RuleCheck:
     def describe(self) -> str:
         """One line: what was expected, how many shots break it, and what was found in all."""
         shown = [f"{one:.0%}" if self.unit == "share" else f"{one:.0f}" for one in self.counted]
-        found = ", ".join(shown)
+        found = ", ".join(shown) + (" not so" if self.unit == "misplaced" else "")
         images = f"normal image{'' if self.of == 1 else 's'}"
         if not self.broken_by:
             agree = "agrees" if self.of == 1 else "agree"

@@ -146,7 +146,7 @@ class Calibration:
             of += f" ({self.dropped} far odder left aside)"
         if self.rate is None:
             return f"none could be read off {of}"
-        rate = f"{self.rate:.0%} false alarms"
+        rate = f"{self.rate:.{0 if self.rate >= 0.01 else 2}%} false alarms"
         if not self.modelled:
             return f"at most {rate} by the ranks of {of}"
         return (

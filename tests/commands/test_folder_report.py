@@ -85,3 +85,31 @@ def test_a_place_that_cannot_be_written_is_one_error(place: Path) -> None:
         done = CliRunner().invoke(cli, [*arguments, str(place / "file" / "x")])
         assert done.exit_code == 1
         assert "cannot be written" in str(done.exception)
+
+
+def test_a_target_of_the_wrong_kind_is_refused_before_the_work(place: Path) -> None:
+    (place / "file").write_text("")
+    for option, target, word in (
+        ("--report", place, "is a folder; name a file"),
+        ("--csv", place, "is a folder; name a file"),
+        ("--overlays", place / "file", "is a file; name a folder"),
+        ("--parts", place / "file", "is a file; name a folder"),
+        ("--review", place / "file", "is a file; name a folder"),
+    ):
+        arguments = ["predict", str(place / "line"), str(place / "new"), option, str(target)]
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 1
+        assert word in str(done.exception)
+        assert "score" not in done.output
+
+
+def test_files_of_one_name_are_shown_with_their_folders(place: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture(9)).save(tmp_path / name / "a.png")
+    out = tmp_path / "out.html"
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    CliRunner().invoke(cli, ["predict", str(place / "line"), *folders, "--report", str(out)])
+    page = out.read_text()
+    assert "one/a.png" in page
+    assert "two/a.png" in page

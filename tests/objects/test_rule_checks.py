@@ -52,7 +52,7 @@ def test_shares_and_relations_have_words_of_their_own() -> None:
     wanted = prompts('["70%..80%", right of bolt]')
     share, place = rule_checks(["a", "b"], [readings(wanted, one) for one in (FEW, MORE)])
     assert "2 of 2 normal images have another share (50%, 60%)" in share.describe()
-    assert "2 of 2 normal images have objects elsewhere (2, 3)" in place.describe()
+    assert "2 of 2 normal images have objects elsewhere (2, 3 not so)" in place.describe()
     assert (share.rule, place.rule) == (
         "70% to 80% of the parts' area to be 'nut'",
         "'nut' right of 'bolt'",
