@@ -487,8 +487,8 @@ class Detector:
             folder: Created, or replaced if it holds a detector; anything else there is refused.
             thumbnails: Whether to store small pictures of the shots for people to look at.
             originals: Whether to store what it takes to fit it again (:meth:`add_shots` and so on
-                after loading): all images that it was fitted to, as PNG without loss, which takes
-                0.1 to 2 MB a megapixel. None: where it was loaded with them.
+                after loading): all images that it was fitted to, as PNG without loss. None: where
+                it was loaded with them.
 
         Raises:
             OptionError: The folder exists and is not a saved detector, or cannot be written; or

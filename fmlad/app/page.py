@@ -60,6 +60,8 @@ def build_page(profile: str | None = None) -> gr.Blocks:
                         list_profiles(), value=profile_name(profile), label="Profile", min_width=120
                     )
                 button = gr.Button("Judge", variant="primary", elem_id="judge")
+                trying = gr.Button("What will it see?", elem_id="check")
+                seen = gr.HTML(visible=False, elem_id="power")
             with gr.Column(scale=3, min_width=360):
                 headline = gr.HTML(words.say("empty"), elem_id="verdict")
                 problems = gr.HTML(visible=False, elem_id="problems")
@@ -89,7 +91,8 @@ def build_page(profile: str | None = None) -> gr.Blocks:
 
         results = [headline, problems, pictures, details, shots_group, files]
         given = [shots, queries, method, chosen]
-        show, judge_to_json = _judges(service.DetectorCache())
+        detectors = service.DetectorCache()
+        show, judge_to_json = _judges(detectors)
         # One judgement at a time: a backbone takes all cores, and memory for two is not promised.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "judge"}
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -106,6 +109,10 @@ def build_page(profile: str | None = None) -> gr.Blocks:
         )
         # After whatever came of it: a full queue must not leave the button dead.
         judged.then(lambda: gr.Button(interactive=True), None, button, queue=False, **quiet)
+        trying.click(
+            _check(detectors), [shots, method, chosen], seen, show_progress_on=trying,
+            api_visibility="private", **alone,
+        )  # fmt: skip
         pictures.select(_select, every_detail, details, **quiet)
         # For programs: the same judgement, as JSON.
         gr.Button(visible=False).click(
@@ -197,6 +204,24 @@ def _judges(
         ).to_dict()
 
     return show, judge_to_json
+
+
+def _check(detectors: service.DetectorCache) -> Callable[..., gr.HTML]:
+    """The handler that tries a detector on altered copies of its shots."""
+
+    def check(
+        shots: Files,
+        method: str,
+        profile: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (where gradio looks for it)
+    ) -> gr.HTML:
+        found = service.check(
+            shots or [], method=method, profile=profile, detectors=detectors,
+            progress=lambda done, total, what: progress((done, total), desc=what),
+        )  # fmt: skip
+        return _shown(words.say("power", found))
+
+    return check
 
 
 def _clear() -> list[Any]:

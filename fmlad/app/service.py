@@ -140,6 +140,19 @@ class Result:
         }
 
 
+@dataclass(frozen=True)
+class Check:
+    """What a detector will see.
+
+    Attributes:
+        lines: A line each.
+        error: Why that could not be tried, or None.
+    """
+
+    lines: list[str]
+    error: str | None = None
+
+
 class DetectorCache:
     """The last few detectors, by the contents of the shots' files: visitors may share it."""
 
@@ -182,25 +195,10 @@ def judge(
     """
     problems: list[Problem] = []
     try:
-        _check_numbers(shots, queries)
-        pictures = []
-        for path in shots:
-            with _reported(path, "normal image", problems):
-                pictures.append(read_file(path))
-        if not pictures:
-            raise ShotsError(
-                "None of the normal images could be read. Upload at least one picture of a product "
-                "that is as it should be."
-            )
-        key = (method, profile, *(picture.key for picture in pictures))
-        detector = detectors.get(key)
-        refitted = detector is None
-        if detector is None:
-            detector = Detector.from_shots(
-                [picture.pixels for picture in pictures], method=method, profile=profile,
-                progress=progress,
-            )  # fmt: skip
-            detectors.put(key, detector)
+        _check_shots(shots)
+        _check_number(queries, MAX_QUERIES, "images to judge", "one or more")
+        pictures = _read_shots(shots, problems)
+        detector, refitted = _detector(pictures, method, profile, detectors, progress)
         verdicts = []
         for number, path in enumerate(queries, start=1):
             with _reported(path, "image to judge", problems):
@@ -209,21 +207,75 @@ def judge(
             if progress:
                 progress(number, len(queries), "judging images")
         failure = None if verdicts else "None of the images to judge could be judged."
-        pairs = zip(detector.shots, pictures, strict=True)
+        pairs = zip(detector.shots, pictures, strict=False)  # copies of one picture are one shot
         reports = [replace(report, name=picture.name) for report, picture in pairs]
-        remarks = [picture.remark for picture in pictures if picture.remark]
+        remarks = [*(p.remark for p in pictures if p.remark), *detector.notes]
+        if len(reports) < len(pictures):
+            remarks.append("all normal images are the same picture: they count as one")
         how = detector.calibration.describe()
         return Result(method, profile, failure, problems, verdicts, reports, remarks, how, refitted)
-    except FmladError as error:
-        message = str(error)
     except Exception as error:
-        # The page must say something in place of a verdict; the cause goes to the server's log.
-        _log.exception("judging failed")
-        message = (
-            f"Something went wrong inside fmlad ({type(error).__name__}), which is not your fault; "
-            f"the log of the server says more. Another method or profile may work."
+        return Result(method, profile, _message(error), problems)
+
+
+def check(
+    shots: Sequence[str | Path],
+    *,
+    method: str,
+    profile: str,
+    detectors: DetectorCache,
+    progress: Progress | None = None,
+) -> Check:
+    """What a detector of these shots will see (``Detector.power_check``), a line each."""
+    try:
+        _check_shots(shots)
+        pictures = _read_shots(shots, [])
+        detector, _ = _detector(pictures, method, profile, detectors, progress)
+        return Check((detector.power or detector.power_check(progress=progress)).describe())
+    except Exception as error:
+        return Check([], _message(error))
+
+
+def _read_shots(shots: Sequence[str | Path], problems: list[Problem]) -> list[Picture]:
+    """The normal images that can be read; ``problems`` gets the others."""
+    pictures = []
+    for path in shots:
+        with _reported(path, "normal image", problems):
+            pictures.append(read_file(path))
+    if not pictures:
+        raise ShotsError(
+            "None of the normal images could be read. Upload at least one picture of a product "
+            "that is as it should be."
         )
-    return Result(method, profile, without_folders(message), problems)
+    return pictures
+
+
+def _detector(
+    pictures: Sequence[Picture],
+    method: str,
+    profile: str,
+    detectors: DetectorCache,
+    progress: Progress | None,
+) -> tuple[Detector, bool]:
+    """The detector of these shots, and whether it had to be fitted."""
+    key = (method, profile, *(picture.key for picture in pictures))
+    if (known := detectors.get(key)) is not None:
+        return known, False
+    pixels = [picture.pixels for picture in pictures]
+    detector = Detector.from_shots(pixels, method=method, profile=profile, progress=progress)
+    detectors.put(key, detector)
+    return detector, True
+
+
+def _message(error: Exception) -> str:
+    """What the page says in place of a result; the cause of a fault of ours goes to the log."""
+    if isinstance(error, FmladError):
+        return without_folders(str(error))
+    _log.error("judging failed", exc_info=error)
+    return (
+        f"Something went wrong inside fmlad ({type(error).__name__}), which is not your fault; "
+        f"the log of the server says more. Another method or profile may work."
+    )
 
 
 def thumbnails(paths: Sequence[str | Path], role: Role) -> list[Upload]:
@@ -290,18 +342,19 @@ def _reported(path: str | Path, role: Role, problems: list[Problem]) -> Iterator
         problems.append(Problem(role, Path(path).name, without_folders(str(error))))
 
 
-def _check_numbers(shots: Sequence[object], queries: Sequence[object]) -> None:
-    for given, limit, what, advice in (
-        (shots, MAX_SHOTS, "normal images", "one or more pictures of good products first"),
-        (queries, MAX_QUERIES, "images to judge", "one or more"),
-    ):
-        if not given:
-            raise ShotsError(f"There are no {what}. Upload {advice}.")
-        if len(given) > limit:
-            raise ShotsError(
-                f"Got {len(given)} {what}; this page takes at most {limit} at a time. "
-                f"Use fewer, or fmlad from Python or the command line."
-            )
+def _check_shots(shots: Sequence[object]) -> None:
+    advice = "one or more pictures of good products first"
+    _check_number(shots, MAX_SHOTS, "normal images", advice)
+
+
+def _check_number(given: Sequence[object], limit: int, what: str, advice: str) -> None:
+    if not given:
+        raise ShotsError(f"There are no {what}. Upload {advice}.")
+    if len(given) > limit:
+        raise ShotsError(
+            f"Got {len(given)} {what}; this page takes at most {limit} at a time. "
+            f"Use fewer, or fmlad from Python or the command line."
+        )
 
 
 def _judge_one(detector: Detector, picture: Picture, number: int, folder: Path | None) -> Verdict:

@@ -161,6 +161,16 @@ def test_what_is_missing_is_said_in_place(tab: Any, files: dict[str, Path]) -> N
     tab.wait_for_selector("#judge:not([disabled])")
 
 
+def test_the_page_says_what_it_will_see(tab: Any, files: dict[str, Path]) -> None:
+    tab.click("#check")
+    tab.wait_for_selector("#power [role=alert]")
+    assert "no normal images" in tab.inner_text("#power")
+    _upload(tab, "shots", [files[name] for name in SHOTS])
+    tab.click("#check")
+    tab.wait_for_selector("#power li", timeout=120_000)
+    assert "scratches" in tab.inner_text("#power").lower()
+
+
 def test_client_gets_the_exact_score(address: str, files: dict[str, Path], expected: float) -> None:
     gradio_client = pytest.importorskip("gradio_client")
     client = gradio_client.Client(address, verbose=False, analytics_enabled=False)

@@ -304,3 +304,28 @@ def test_the_page_offers_no_method_that_it_has_no_prompts_for() -> None:
     )
     assert "banks" in choices
     assert "clip-lad" not in choices
+
+
+def test_copies_of_one_picture_are_said_to_count_as_one(files: dict[str, Path]) -> None:
+    shots = [files["good-1"], files["good-1"]]
+    result = judge(shots, [files["fine"]], detectors=DetectorCache(), **HOW)
+    assert result.error is None
+    assert len(result.shots) == 1
+    assert any("count as one" in remark for remark in result.remarks)
+    assert any("one normal image only" in remark for remark in result.remarks)
+
+
+def test_what_it_will_see_is_told_a_line_a_kind(files: dict[str, Path]) -> None:
+    detectors = DetectorCache()
+    shots = [files["good-1"], files["good-2"]]
+    found = service.check(shots, detectors=detectors, **HOW)
+    assert found.error is None
+    assert any("scratches" in line for line in found.lines)
+    assert "scratches" in words.say("power", found).lower()
+    assert len(detectors) == 1  # the one that will judge
+    again = service.check(shots, detectors=detectors, **HOW)
+    assert again == found
+    wrong = service.check([], detectors=detectors, **HOW)
+    assert wrong.lines == []
+    assert "no normal images" in str(wrong.error)
+    assert "no normal images" in words.say("power", wrong)
