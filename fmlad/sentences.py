@@ -24,7 +24,10 @@ Measure = Literal["count", "share", "ratio"]
 
 MOST_PLACES = 3  # named in one sentence
 WHOLE = 0.7  # share of both sides from which a box is the whole picture: no place to name
-SAME_LINE, NEXT_LINE = 0.6, 0.7  # of an object's side: within it one row, beyond it the next
+# Width of a row, as a share of the distance of rows (of an object's side where there is one); gap
+# between rows, as a share of an object's side, and of the widest gap.
+SAME_LINE, NEXT_LINE, WIDE_GAP = 0.5, 0.7, 0.45
+LEAST_IN_GRID = 6  # objects below which rows and columns are chance
 MOST_IN_LINE = 12
 ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth",
@@ -145,19 +148,27 @@ def in_line(box: Box, peers: Sequence[Box]) -> str:
         return across
     if len(columns) == 1:
         return _nth(own, rows, "top", "bottom")
-    if not rows or not columns or min(map(len, rows)) < len(columns) - 1:
+    few = len(peers) < LEAST_IN_GRID
+    if few or not rows or not columns or min(map(len, rows)) < len(columns) - 1:
         return ""
     number = next(number for number, row in enumerate(rows) if own in row)
     return f"{ORDINALS[number]} row, {across}"
 
 
 def _lines(values: np.ndarray, side: float) -> list[list[int]]:
-    """Indices in groups along an axis, each narrow and clearly apart; empty where they are not."""
+    """Indices in groups along an axis; empty where there are no lines clearly apart.
+
+    Objects may lie anywhere in their cells, so that lines are told by the gaps between them and
+    must be narrow beside their distance, not beside an object.
+    """
     order = np.argsort(values, kind="stable")
-    apart = np.flatnonzero(np.diff(values[order]) > NEXT_LINE * side) + 1
+    gaps = np.diff(values[order])
+    apart = np.flatnonzero(gaps > max(NEXT_LINE * side, WIDE_GAP * gaps.max(initial=0.0))) + 1
     lines = [line.tolist() for line in np.split(order, apart)]
-    narrow = all(np.ptp(values[line]) <= SAME_LINE * side for line in lines)
-    return lines if narrow and len(lines) <= MOST_IN_LINE else []
+    spread = max(float(np.ptp(values[line])) for line in lines)
+    centres = np.array([values[line].mean() for line in lines])
+    most = SAME_LINE * (side if len(lines) == 1 else float(np.diff(centres).min()))
+    return lines if spread <= most and len(lines) <= MOST_IN_LINE else []
 
 
 def _nth(own: int, lines: list[list[int]], first: str, last: str) -> str:
