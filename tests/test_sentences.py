@@ -124,7 +124,7 @@ def test_a_shaken_grid_is_still_one_and_a_heap_never_was() -> None:
     for _ in range(50):
         heap = [box(x, y) for x, y in rng.uniform(0, 300, (9, 2))]
         named += sum(bool(in_line(one, heap)) for one in heap)
-    assert named < 0.02 * 50 * 9
+    assert named < 0.05 * 50 * 9
 
 
 def test_users_names_take_the_place_of_letters() -> None:

@@ -192,7 +192,7 @@ def test_counts_are_those_of_the_picture(judge: Judge, kind: str) -> None:
 
 def test_numbers_and_words_of_a_missing_and_an_extra_one(judge: Judge) -> None:
     for what, count, words in (
-        ("missing", 5, "missing, upper left"),
+        ("missing", 5, "missing, first row, first from the left"),
         ("extra", 7, "too many, centre"),
     ):
         found = typed(judge("one kind", what))[0]
