@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,20 +50,22 @@ def test_the_command_line_of_the_readme_runs(
     folder.rename(tmp_path / "normal_images")
     (tmp_path / "incoming").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "incoming" / "a.png")  # a shot: normal for sure
+    Image.fromarray(picture(20, defect=True)).save(tmp_path / "incoming" / "0417.png")
     for kind, seeds in (("good", range(10, 14)), ("scratched", range(14, 16))):
         (tmp_path / "parts" / kind).mkdir(parents=True)
         for seed in seeds:
             image = Image.fromarray(picture(seed, defect=kind != "good"))
             image.save(tmp_path / "parts" / kind / f"{seed}.png")
     lines = [line for block in blocks(README, "bash") for line in block.splitlines()]
-    ours = [line.split("#")[0].split() for line in lines if line.startswith("fmlad ")]
+    ours = [shlex.split(line, comments=True) for line in lines if line.startswith("fmlad ")]
     commands = {words[1] for words in ours}
     assert commands >= {"fit", "predict", "methods", "app", "datasets", "bench", "eval"}
     for words in ours:
         if words[1] in ("app", "demo"):  # a server, and a test of its own
             continue
         done = fmlad_cli(*words[1:])
-        assert done.returncode == 0, (words, done.stderr)
+        expected = 3 if "--fail-on-anomaly" in words else 0
+        assert done.returncode == expected, (words, done.stderr)
     assert (tmp_path / "results" / "report.html").is_file()
 
 
