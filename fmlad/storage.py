@@ -14,9 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fmlad import originals as originals_files
 from fmlad._version import __version__
@@ -76,7 +76,7 @@ class _Backbone(_Strict):
 class _Shot(_Strict):
     name: str
     key: str
-    size: list[int]  # height, width
+    size: Annotated[list[int], Field(min_length=2, max_length=2)]  # height, width
     score: float | None
 
 
