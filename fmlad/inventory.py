@@ -74,9 +74,10 @@ def carried_over(before: Fitted, after: Fitted) -> Fitted:
     old, new = _by_letter(before), _by_letter(after)
     kept: dict[str, str] = {}
     for letter, name in before.names.items():
-        looks = old[letter].looks if letter in old else None
-        same = [one for one, part in new.items() if part.looks == looks]
-        unique = len(same) == 1 and sum(part.looks == looks for part in old.values()) == 1
+        description = old[letter].description if letter in old else None
+        same = [one for one, part in new.items() if part.description == description]
+        alike = [one for one, part in old.items() if part.description == description]
+        unique = len(same) == len(alike) == 1
         found = same[0] if unique else letter
         if found in same:
             kept[found] = name

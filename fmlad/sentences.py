@@ -44,7 +44,7 @@ class Facts:
         kind: What sort of difference.
         part: Name of the part: the user's, or ``"part A"``; None for a plain defect, or an object
             that is like nothing in the shots.
-        looks: What the part looks like, in words; for parts that nobody named.
+        description: What the part looks like, in words; for parts that nobody named.
         expected: What the shots have, in the unit of ``measure``; None where there is no number.
         observed: What the image has.
         measure: What both are.
@@ -58,7 +58,7 @@ class Facts:
 
     kind: Kind
     part: str | None = None
-    looks: str = ""
+    description: str = ""
     expected: float | None = None
     observed: float | None = None
     measure: Measure = "count"
@@ -70,7 +70,9 @@ class Facts:
 
 def sentence(facts: Facts, size: tuple[int, int]) -> str:
     """One plain sentence about a difference in an image of ``size`` ``(H, W)``."""
-    place = where(facts.boxes, size, facts.peers)
+    # More places than objects: which of them it is cannot be told.
+    sure = not _counted(facts) or len(facts.boxes) <= _number(facts)
+    place = where(facts.boxes, size, facts.peers) if sure else ""
     head = f"{_what(facts)}, {place}" if place else _what(facts)
     if facts.kind == "defect" and facts.part is None and len(facts.boxes) == 1:
         x1, y1, x2, y2 = facts.boxes[0]
@@ -84,7 +86,7 @@ def renamed(facts: Facts, names: Mapping[str, str]) -> Facts:
     if facts.part is None or not names:
         return facts
     part = with_names(facts.part, names)
-    return replace(facts, part=part, looks=facts.looks if UNNAMED.search(part) else "")
+    return replace(facts, part=part, description=facts.description if UNNAMED.search(part) else "")
 
 
 def with_names(text: str, names: Mapping[str, str]) -> str:
@@ -181,20 +183,30 @@ def _nth(own: int, lines: list[list[int]], first: str, last: str) -> str:
     return f"{ORDINALS[len(lines) - 1 - index]} from the {last}"
 
 
+def _counted(facts: Facts) -> bool:
+    """Whether it is about a number of objects."""
+    counts = facts.kind in ("missing", "extra") and facts.measure == "count"
+    return counts and facts.expected is not None
+
+
+def _number(facts: Facts) -> int:
+    """Objects too few or too many, at least 1."""
+    return max(1, round(abs((facts.observed or 0.0) - (facts.expected or 0.0))))
+
+
 def _what(facts: Facts) -> str:
     name = facts.part or "something"
-    if facts.part and facts.looks:
-        name = f"{name} ({facts.looks})"
-    counted = facts.measure == "count" and facts.expected is not None
-    number = max(1, round(abs((facts.observed or 0.0) - (facts.expected or 0.0))))
+    if facts.part and facts.description:
+        name = f"{name} ({facts.description})"
+    counted, number = _counted(facts), _number(facts)
     several = f"{number} x {name}" if counted and number > 1 else name
     if facts.kind == "missing":
         return f"{several} missing"
     if facts.kind == "extra":
         if facts.part is None:
             things = "1 object" if number == 1 else f"{number} objects"
-            looks = f" ({facts.looks})" if facts.looks else ""
-            return f"{things} unlike any in the normal images{looks}"
+            words = f" ({facts.description})" if facts.description else ""
+            return f"{things} unlike any in the normal images{words}"
         return f"{several} too many" if counted else f"{name} where there should be none"
     if facts.kind == "misplaced":
         return f"{name} in the wrong place"

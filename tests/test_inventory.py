@@ -30,19 +30,19 @@ def test_each_part_has_a_letter_its_looks_its_number_and_a_picture(detector: Det
     parts = [part for part in detector.parts if set(part.counts) == {2}]
     assert len(parts) == 3
     assert len({part.name for part in parts}) == 3
-    assert any("blue" in part.looks for part in parts)
+    assert any("blue" in part.description for part in parts)
     for part in parts:
-        assert part.describe() == f"{part.name} ({part.looks}): 2"
+        assert part.describe() == f"{part.name} ({part.description}): 2"
         assert json.loads(json.dumps(part.to_dict()))["counts"] == [2, 2, 2, 2]
         picture = detector.part_picture(part.name)
         assert picture is not None
-        if "blue" in part.looks:
+        if "blue" in part.description:
             middle = np.asarray(picture)[picture.height // 2, picture.width // 2].astype(int)
             assert middle[2] > middle[0] + 30
 
 
 def test_names_hold_in_sentences_segmentation_and_after_saving(fresh: Detector) -> None:
-    blue = next(part.name for part in fresh.parts if "blue" in part.looks)
+    blue = next(part.name for part in fresh.parts if "blue" in part.description)
     query = render(discs("three kinds")[1:], 9)  # a blue disc is missing
     assert f"{blue} (" in fresh.predict(query).findings[0].text
     fresh.name_parts({blue: "cap"})
@@ -56,13 +56,13 @@ def test_names_hold_in_sentences_segmentation_and_after_saving(fresh: Detector) 
 
 
 def test_names_survive_saving_and_further_shots(fresh: Detector, tmp_path: Path) -> None:
-    blue = next(part.name for part in fresh.parts if "blue" in part.looks)
+    blue = next(part.name for part in fresh.parts if "blue" in part.description)
     fresh.name_parts({blue: "cap"})
     loaded = Detector.load(fresh.save(tmp_path / "again", originals=True), device="cpu")
     assert "cap" in {part.name for part in loaded.parts}
     loaded.add_shots([render(discs("three kinds"), 20)])
     named = next(part for part in loaded.parts if part.name == "cap")
-    assert "blue" in named.looks
+    assert "blue" in named.description
 
 
 def test_undo_brings_names_back(fresh: Detector) -> None:

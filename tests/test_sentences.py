@@ -34,11 +34,17 @@ def grid(rows: int, columns: int, step: float = 50) -> list[Box]:
             "2 x pin too many: expected 15, found 17",
         ),
         (
-            Facts(kind="extra", looks="small grey", expected=0, observed=1, boxes=(box(300, 290),)),
+            Facts(
+                kind="extra",
+                description="small grey",
+                expected=0,
+                observed=1,
+                boxes=(box(300, 290),),
+            ),
             "1 object unlike any in the normal images (small grey), bottom",
         ),
         (
-            Facts(kind="misplaced", part="part A", looks="red", boxes=(box(20, 150),)),
+            Facts(kind="misplaced", part="part A", description="red", boxes=(box(20, 150),)),
             "part A (red) in the wrong place, left",
         ),
         (
@@ -104,6 +110,14 @@ def test_a_few_places_are_named_and_many_are_not() -> None:
     assert where([box(10, 10), box(30, 20)], SIZE) == "upper left"
 
 
+def test_more_places_than_missing_objects_are_not_told() -> None:
+    boxes = (box(10, 10), box(590, 290))
+    one = Facts(kind="missing", part="pin", expected=5, observed=4, boxes=boxes)
+    assert sentence(one, SIZE) == "pin missing: expected 5, found 4"
+    two = Facts(kind="missing", part="pin", expected=5, observed=3, boxes=boxes)
+    assert sentence(two, SIZE).startswith("2 x pin missing, upper left and lower right")
+
+
 def test_rows_and_columns_are_counted_from_the_nearer_side() -> None:
     peers = grid(3, 5)
     told = [in_line(one, peers) for one in peers]
@@ -132,6 +146,6 @@ def test_users_names_take_the_place_of_letters() -> None:
     assert with_names("part A or part B or part C", names) == "pin or part B or cap"
     assert with_names("part A2", names) == "pin 2"
     assert with_names("part AB", names) == "part AB"
-    facts = Facts(kind="misplaced", part="part A", looks="small grey")
+    facts = Facts(kind="misplaced", part="part A", description="small grey")
     assert sentence(renamed(facts, names), SIZE) == "pin in the wrong place"
     assert renamed(facts, {}) == facts

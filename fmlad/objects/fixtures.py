@@ -17,7 +17,8 @@ import numpy as np
 from fmlad.errors import CorruptDetectorError
 from fmlad.objects.appearance import LIGHTNESS, RED_GREEN, SIZE, YELLOW_BLUE, Objects
 from fmlad.objects.arrays import Bools, Floats
-from fmlad.objects.names import looks
+from fmlad.objects.instances import as_box
+from fmlad.objects.names import describe
 
 LEAST_SHOTS = 3  # two shots may have an object at the same place by chance
 SAME_PLACE = 0.7  # intersection over union of boxes, above which two shots' objects are one
@@ -91,8 +92,7 @@ def fixtures(shots: Sequence[Objects], sizes: Sequence[Size]) -> tuple[Fixture, 
         return ()
     found.sort(key=lambda one: (round(float(one[0][1]), 1), float(one[0][0])))
     return tuple(
-        Fixture((float(b[0]), float(b[1]), float(b[2]), float(b[3])), looks(appearance) or "object")
-        for b, appearance in found
+        Fixture(as_box(box), describe(appearance) or "object") for box, appearance in found
     )
 
 

@@ -19,23 +19,27 @@ class Part:
 
     Attributes:
         name: As findings name it.
-        looks: What it looks like, in words; "" for parts of a prompt set.
+        description: What it looks like, in words; "" for parts of a prompt set.
         counts: Objects of it in each shot that the method remembers.
         shot: Index of a shot that shows it, or None.
         box: One of its objects there, ``xyxy`` in that shot's pixels, or None.
     """
 
     name: str
-    looks: str
+    description: str
     counts: tuple[int, ...]
     shot: int | None = None
     box: Box | None = None
 
     def describe(self) -> str:
-        """Name, looks and usual number in one line."""
+        """Name, description and usual number in one line."""
         least, most = min(self.counts, default=0), max(self.counts, default=0)
         number = f"{least}" if least == most else f"{least} to {most}"
-        return f"{self.name} ({self.looks}): {number}" if self.looks else f"{self.name}: {number}"
+        return (
+            f"{self.name} ({self.description}): {number}"
+            if self.description
+            else f"{self.name}: {number}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -43,14 +47,18 @@ class Part:
 
 
 def inventory(
-    parts: Parts, names: Sequence[str], looks: Sequence[str], level: int, shots: Sequence[int]
+    parts: Parts,
+    names: Sequence[str],
+    descriptions: Sequence[str],
+    level: int,
+    shots: Sequence[int],
 ) -> list[Part]:
     """Parts of one level, in the order of their names.
 
     Args:
         parts: Of the shots.
         names: Of each group.
-        looks: Of each group.
+        descriptions: Of each group, in words.
         level: Index of the level.
         shots: Index of each of its shots among all of the detector's.
     """
@@ -65,5 +73,5 @@ def inventory(
             shot, row = int(parts.shot[member]), int(parts.row[member])
         box = None if shot is None or row is None else as_box(parts.shots[shot].boxes[row])
         index = None if shot is None else shots[shot]
-        found.append(Part(names[number], looks[number], counts, index, box))
+        found.append(Part(names[number], descriptions[number], counts, index, box))
     return sorted(found, key=lambda part: (len(part.name), part.name))

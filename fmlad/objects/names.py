@@ -74,10 +74,10 @@ def part_names(parts: Parts, level: int) -> list[str]:
     return names
 
 
-def part_looks(parts: Parts) -> list[str]:
+def part_descriptions(parts: Parts) -> list[str]:
     """What each group looks like, in words; "" where it may be anything."""
     return [
-        "" if group.facet == "any" else looks(parts.appearance[group.members])
+        "" if group.facet == "any" else describe(parts.appearance[group.members])
         for group in parts.groups
     ]
 
@@ -92,7 +92,7 @@ def letter(rank: int) -> str:
     return name
 
 
-def looks(appearance: Floats) -> str:
+def describe(appearance: Floats) -> str:
     """Words for the mean appearance of some objects, ``(n, 7)`` as in ``Objects.appearance``.
 
     Size, colour and shape, as far as they are worth a word; "" where none is.

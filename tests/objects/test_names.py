@@ -17,7 +17,7 @@ from fmlad.objects.appearance import (
     SOLIDITY_UNIT,
     Objects,
 )
-from fmlad.objects.names import letter, looks, part_looks, part_names
+from fmlad.objects.names import describe, letter, part_descriptions, part_names
 from fmlad.objects.parts import Parts
 
 Floats = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def objects(appearance: list[Floats]) -> Objects:
     ],
 )
 def test_colours(rgb: tuple[int, int, int], word: str) -> None:
-    assert looks(np.array([look(rgb)])) == f"{word} compact"
+    assert describe(np.array([look(rgb)])) == f"{word} compact"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_colours(rgb: tuple[int, int, int], word: str) -> None:
     ],
 )
 def test_sizes_and_shapes(share: float, ratio: float, solidity: float, words: str) -> None:
-    assert looks(np.array([look(share=share, ratio=ratio, solidity=solidity)])) == words
+    assert describe(np.array([look(share=share, ratio=ratio, solidity=solidity)])) == words
 
 
 def test_every_hue_has_a_name() -> None:
@@ -95,7 +95,7 @@ def test_every_hue_has_a_name() -> None:
             row = look()
             row[:3] = np.array([lightness, 60 * math.cos(angle), 60 * math.sin(angle)])
             row[:3] /= COLOUR_UNIT
-            word, rest = looks(row[None]).split(" ", 1)
+            word, rest = describe(row[None]).split(" ", 1)
             assert rest == "compact"
             met.add(word)
     assert met == known
@@ -108,12 +108,12 @@ def test_neighbours_across_the_turn_of_the_circle_are_alike() -> None:
         angle = math.radians(degrees)
         row[:3] = np.array([60, 40 * math.cos(angle), 40 * math.sin(angle)]) / COLOUR_UNIT
         rows.append(row[None])
-    assert looks(rows[0]) == looks(rows[1]) == "green compact"
+    assert describe(rows[0]) == describe(rows[1]) == "green compact"
 
 
 def test_what_is_of_all_colours_has_none() -> None:
-    assert looks(np.array([look((255, 0, 0)), look((0, 0, 255))])) == "compact"
-    assert looks(np.array([look((200, 30, 40)), look((210, 30, 40))])) == "red compact"
+    assert describe(np.array([look((255, 0, 0)), look((0, 0, 255))])) == "compact"
+    assert describe(np.array([look((200, 30, 40)), look((210, 30, 40))])) == "red compact"
 
 
 def test_parts_have_letters_the_most_frequent_first_and_wider_groups_say_what_they_hold() -> None:
@@ -122,7 +122,7 @@ def test_parts_have_letters_the_most_frequent_first_and_wider_groups_say_what_th
     shot = [kind + 0.01 * i for i in range(2) for kind in kinds] + [kinds[2] + 0.02]
     parts = Parts([objects(shot)] * 4)
     names = part_names(parts, 0)
-    said = part_looks(parts)
+    said = part_descriptions(parts)
     finest = {
         name: words
         for name, words, group in zip(names, said, parts.groups, strict=True)

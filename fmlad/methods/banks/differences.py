@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from fmlad.methods.protocol import Difference
 from fmlad.objects.appearance import COLOUR, SIZE, MaskedObjects
 from fmlad.objects.arrays import Bools, Floats, Ints
 from fmlad.objects.instances import as_box, resized
-from fmlad.objects.names import looks
+from fmlad.objects.names import describe
 from fmlad.objects.parts import UNKNOWN
 from fmlad.prediction import Segmentation
 
@@ -45,6 +46,11 @@ class Scene:
     framed: Framed
     transform: Floats | None
     size: tuple[int, int]
+
+    @cached_property
+    def owners(self) -> Ints:
+        """Group of each object at each level, ``(levels, n)``."""
+        return self.framed.model.parts.assign(self.seen.objects)
 
     def boxes(self, deviation: Deviation) -> Floats:
         """Boxes ``(n, 4)`` of what is concerned: present objects, then places of absent ones."""
@@ -109,7 +115,7 @@ def segmentation(scene: Scene) -> Segmentation:
     level = model.naming_level()
     numbers = [i for i, group in enumerate(model.parts.groups) if group.level == level]
     names = ["background", *(model.names[i] for i in numbers), "other", "unknown"]
-    owner = model.parts.assign(seen.objects)[level] if len(seen.objects) else np.zeros(0, np.int64)
+    owner = scene.owners[level]
     labels = np.zeros(scene.size, np.uint16)
     counts = dict.fromkeys(names[1:], 0)
     areas = seen.masks.sum(axis=(1, 2)) if len(seen.masks) else np.zeros(0)
@@ -242,7 +248,7 @@ def _difference(
         score = max(score, instead.score)
     boxes = _as_boxes(scene.boxes(instead or deviation))
     rows = list(deviation.rows if instead is None else instead.rows)
-    words = looks(scene.seen.objects.appearance[rows]) if rows else ""
+    words = describe(scene.seen.objects.appearance[rows]) if rows else ""
     reason = ""
     if instead is None and deviation.branch == "combination":
         what = "colour" if kind == "recoloured" else "size and proportions"
@@ -254,7 +260,7 @@ def _difference(
         score=score,
         kind=kind,
         part=None if group is None else model.names[group],
-        looks=words if group is None else model.looks[group],
+        description=words if group is None else model.descriptions[group],
         expected=None if instead else expected,
         observed=None if instead else observed,
         measure="ratio" if kind == "resized" else "count",
@@ -280,7 +286,7 @@ def _peers(deviation: Deviation, scene: Scene, boxes: Sequence[Box]) -> tuple[Bo
         owners = owners[owners >= 0]
         if len(owners):
             level, owner = forms[-1], int(np.bincount(owners).argmax())
-    here = parts.assign(scene.seen.objects)[level] == owner
+    here = scene.owners[level] == owner
     present = _as_boxes(scene.seen.objects.boxes[here])
     return (*present, *(box for box in boxes if box not in present))
 

@@ -168,7 +168,7 @@ class Banks:
         framed = state.objects.model()
         model = framed.model
         level = model.naming_level()
-        return inventory(model.parts, model.names, model.looks, level, framed.shots)
+        return inventory(model.parts, model.names, model.descriptions, level, framed.shots)
 
     def fusion(self, left_out: Sequence[Mapping[str, float]], state: BanksState) -> AdaptiveScaling:
         """PSAD's adaptive scaling, within bounds for the banks in natural units.

@@ -19,7 +19,7 @@ from fmlad.objects.appearance import SIZE, SIZE_UNIT, Objects
 from fmlad.objects.arrangement import pairs
 from fmlad.objects.arrays import Floats, Ints
 from fmlad.objects.counts import CountLaw, count_laws, spread_surprise
-from fmlad.objects.names import part_looks, part_names
+from fmlad.objects.names import part_descriptions, part_names
 from fmlad.objects.parts import UNKNOWN, Group, Parts
 from fmlad.objects.places import Slots
 
@@ -95,7 +95,7 @@ class PartsModel:
             held = sum(law.lawful * c.sum() for law, c in zip(laws, counts, strict=True))
             self.order.append(float(held) / max(total, 1e-6))
         self.names = part_names(self.parts, self.naming_level())
-        self.looks = part_looks(self.parts)
+        self.descriptions = part_descriptions(self.parts)
         self.composition = Composition(
             [self._embeddings_of(group) for group in groups], self.parts.feature_unit
         )

@@ -19,7 +19,7 @@ from fmlad.methods.sam_lad.rematching import FloatMap, Rematched, Scores
 from fmlad.objects.appearance import COLOUR, SIZE
 from fmlad.objects.feature_maps import ObjectMaps, on_grid
 from fmlad.objects.instances import as_box
-from fmlad.objects.names import looks
+from fmlad.objects.names import describe
 from fmlad.prediction import Segmentation
 
 OWNED = 0.5  # share of a cell from which it is painted as an object's
@@ -130,7 +130,7 @@ def labelled(
     """Objects under the label of their partner ``(n,)`` in a reference; -1: unmatched."""
     names = ["background"]
     rows = reference.objects.appearance[:, None]
-    names += [f"{n}: {looks(row) or 'object'}" for n, row in enumerate(rows, start=1)]
+    names += [f"{n}: {describe(row) or 'object'}" for n, row in enumerate(rows, start=1)]
     names.append(UNMATCHED)
     chosen = np.where(partner >= 0, partner + 1, len(names) - 1)
     labels = np.zeros(maps.size, np.uint16)
@@ -165,7 +165,7 @@ def _missing(gone: int, maps: ObjectMaps, match: ReferenceMatch, name: Name) -> 
     part, words = name
     return Difference(
         branch="matching", score=float(match.missing[gone]), kind="missing",
-        part=part or "object", looks=words, boxes=(peers[gone],), peers=peers,
+        part=part or "object", description=words, boxes=(peers[gone],), peers=peers,
     )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _exchanged(
         kind = "recoloured" if colour >= size else "resized"
     score = max(match.missing[gone], match.extra[instead])
     found = _about(maps, instead, kind, score, name)
-    words = looks(maps.objects.appearance[[instead]])
+    words = describe(maps.objects.appearance[[instead]])
     return replace(found, instead=f"a {words} one" if words else "another object")
 
 
@@ -216,6 +216,6 @@ def _about(
     part, words = name
     return Difference(
         branch="matching", score=float(score), kind=kind,
-        part=part if kind == "extra" else part or "object", looks=words,
+        part=part if kind == "extra" else part or "object", description=words,
         boxes=(as_box(maps.objects.boxes[row]),), reason=reason,
     )  # fmt: skip
