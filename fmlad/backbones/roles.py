@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,31 @@ class Masks:
         return Masks(self.masks[kept], self.boxes[kept], self.scores[kept])
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of one image that answer phrases.
+
+    Attributes:
+        boxes: float32 ``(n, 4)``, ``xyxy`` in input pixels.
+        phrases: int64 ``(n,)``, the index of the phrase that each box answers.
+        scores: float32 ``(n,)``, confidence in [0, 1], best first.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    phrases: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class Tag(NamedTuple):
+    """A word for an image with its confidence in [0, 1]."""
+
+    word: str
+    score: float
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """What every backbone tells about itself.
@@ -151,26 +176,34 @@ class MaskProposer(Backbone, Protocol):
         image: Tensor,
         boxes: npt.NDArray[np.float32] | None = None,
         points: npt.NDArray[np.float32] | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> Masks:
-        """One mask per box ``(n, 4) xyxy`` or per point ``(n, 2) xy``, in input pixels."""
+        """One mask per box or per set of points, boxes first.
+
+        Args:
+            image: ``uint8 (1, 3, H, W)``.
+            boxes: ``(n, 4) xyxy`` in input pixels.
+            points: ``(n, 2) xy`` in input pixels, a mask each, or ``(n, p, 2)``, p points for each
+                of n masks.
+            labels: Of points ``(n, p)``: 1 on the object, 0 beside it, -1 no point at all (sets of
+                unlike sizes); None: all are on it.
+        """
 
 
 @runtime_checkable
 class Grounder(Backbone, Protocol):
     """Boxes for phrases."""
 
-    def ground(
-        self, image: Tensor, phrases: Sequence[str]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Boxes ``(n, 4) xyxy`` in input pixels, phrase index and score in [0, 1], ``(n,)``."""
+    def find(self, image: Tensor, phrases: Sequence[str]) -> Boxes:
+        """Places in ``uint8 (1, 3, H, W)`` that answer one of the phrases."""
 
 
 @runtime_checkable
 class Tagger(Backbone, Protocol):
     """Words for a whole image."""
 
-    def tags(self, image: Tensor) -> list[str]:
-        """Tags of ``uint8 (1, 3, H, W)``, most certain first."""
+    def tags(self, image: Tensor) -> list[Tag]:
+        """Words for ``uint8 (1, 3, H, W)``, most certain first."""
 
 
 @runtime_checkable

@@ -41,16 +41,19 @@ def test_the_nouns_stand_in_the_order_of_the_classes() -> None:
 
 
 def test_photographs_are_called_by_their_names(tagger: NounTagger) -> None:
-    assert {"tabby", "tiger cat", "Egyptian cat"} & set(tagger.tags(photograph(chelsea())))
-    assert tagger.tags(photograph(coffee()))[0] in {"espresso", "cup"}
+    cat = {tag.word for tag in tagger.tags(photograph(chelsea()))}
+    assert {"tabby", "tiger cat", "Egyptian cat"} & cat
+    assert tagger.tags(photograph(coffee()))[0].word in {"espresso", "cup"}
 
 
 def test_the_most_certain_comes_first_and_the_doubtful_not_at_all(tagger: NounTagger) -> None:
     image = photograph(coffee())
     chances = tagger.probabilities(image)[0]
     assert chances.sum().item() == pytest.approx(1, abs=1e-4)
-    found = [chances[nouns().index(tag)].item() for tag in tagger.tags(image)]
-    assert found == sorted(found, reverse=True)
+    found = tagger.tags(image)
+    for tag in found:
+        assert tag.score == pytest.approx(chances[nouns().index(tag.word)].item())
+    assert [tag.score for tag in found] == sorted((tag.score for tag in found), reverse=True)
     assert len(found) == int((chances >= LEAST).sum())
     assert tagger.tags(image) == tagger.tags(image.clone())
 
@@ -61,7 +64,9 @@ def test_a_name_of_two_classes_is_said_once(
     chances = torch.zeros(1, 1000)
     chances[0, [134, 517, 0]] = torch.tensor([0.3, 0.5, 0.2])  # a crane, a crane, a tench
     monkeypatch.setattr(tagger, "probabilities", lambda image: chances)
-    assert tagger.tags(photograph(coffee())) == ["crane", "tench"]
+    found = tagger.tags(photograph(coffee()))
+    assert [tag.word for tag in found] == ["crane", "tench"]
+    assert found[0].score == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 400), (900, 700)])

@@ -23,6 +23,7 @@ from fmlad.backbones.embedded.networks import (
     lite_pixels,
 )
 from fmlad.backbones.hub import file_hash, locate
+from fmlad.backbones.roles import Tag
 
 SIDE = 224  # px of the shorter side, on which the network was trained
 LEAST = 0.1  # probability below which a noun is no tag (ours)
@@ -48,15 +49,18 @@ class NounTagger:
         """Name and hash of the weights."""
         return f"{self.name} sha256={file_hash(locate(LITE_WEIGHTS, FAMILY))}"
 
-    def tags(self, image: Tensor) -> list[str]:
+    def tags(self, image: Tensor) -> list[Tag]:
         """Nouns of ``uint8 (1, 3, H, W)`` with a probability of 0.1 at least, most certain first.
 
         There may be none.
         """
         chances, order = self.probabilities(image)[0].sort(descending=True)
-        kept = order[chances >= LEAST].tolist()
-        # Two names stand for two classes each (a crane is a bird and a machine).
-        return list(dict.fromkeys(nouns()[index] for index in kept))
+        found: dict[str, float] = {}
+        for index, chance in zip(order.tolist(), chances.tolist(), strict=True):
+            if chance >= LEAST:
+                # Two names stand for two classes each (a crane is a bird and a machine).
+                found.setdefault(nouns()[index], chance)
+        return [Tag(word, score) for word, score in found.items()]
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
