@@ -21,7 +21,7 @@ from fmlad import pipeline, synthetic
 from fmlad.backbones.pooling import holders
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.objects.instances import resized
-from fmlad.objects.proposals import PROPOSER
+from fmlad.objects.proposals import AUTOMATIC, PROPOSER, ProposalSource
 from fmlad.prediction import Prediction
 from fmlad.progress import Progress, silent
 from fmlad.regions import Regions
@@ -199,10 +199,11 @@ def power_check(
     if PROPOSER not in backbone_set.backbones:
         backbone_set = _with_proposer(backbone_set)
     inside = {i: _inside(views[i], fitted.regions) for i in chosen}
-    parts = {
-        i: [part for part in parts_of(views[i].through(backbone_set)) if inside[i][part].all()]
-        for i in chosen
-    }
+    source: ProposalSource = getattr(fitted.state, "source", AUTOMATIC)
+    parts = {}
+    for i in chosen:
+        found = parts_of(views[i].through(backbone_set), source)
+        parts[i] = [part for part in found if inside[i][part].all()]
     kinds = (*DAMAGES, *REARRANGEMENTS)
     rows = []
     for number, kind in enumerate(kinds):
@@ -219,9 +220,9 @@ def power_check(
     return PowerCheck(tuple(rows), len(chosen))
 
 
-def parts_of(view: ImageView) -> list[Bools]:
+def parts_of(view: ImageView, source: ProposalSource = AUTOMATIC) -> list[Bools]:
     """Masks ``(H, W)`` of single parts that can be taken away: small, whole, holding nothing."""
-    masks = view.masks(PROPOSER).best()
+    masks = source.masks(view).best()
     shares = masks.masks.mean(axis=(1, 2))
     edges = [masks.masks[:, 0], masks.masks[:, -1], masks.masks[:, :, 0], masks.masks[:, :, -1]]
     cut = np.logical_or.reduce([edge.any(axis=1) for edge in edges])

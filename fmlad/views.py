@@ -7,6 +7,7 @@ leave-one-out rounds or pages use the view.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,20 +21,30 @@ from torch import Tensor
 from fmlad import augment
 from fmlad.backbones.roles import (
     Backbone,
+    Boxes,
     FeatureExtractor,
+    Grounder,
     MaskProposer,
     Masks,
     Pyramid,
+    Tagger,
     TextAligner,
     Upsampler,
+)
+from fmlad.role_outputs import (
+    BOXES,
+    MASKS,
+    TAGS,
+    Arrays,
+    Form,
+    Output,
+    Tags,
+    pyramid_of,
+    pyramid_tensors,
 )
 
 if TYPE_CHECKING:
     from fmlad.io.cache import DiskCache
-
-STAGE = "stage "  # prefix of the names of stages among the tensors of a cached pyramid
-
-Packed = dict[str, npt.NDArray[Any]]  # masks, eight pixels a byte
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,15 @@ class BackboneSet:
     backbones: Mapping[str, Backbone]
     cache: DiskCache | None = None
     device: str = "cpu"
-    _latest: list[tuple[Packed, Masks]] = field(default_factory=list, repr=False, compare=False)
+    _latest: list[tuple[Arrays, Masks]] = field(default_factory=list, repr=False, compare=False)
 
-    def unpacked(self, packed: Packed) -> Masks:
+    def unpacked(self, packed: Arrays) -> Masks:
         """Masks from their packed form; the last ones stay unpacked.
 
         The steps of a method use one image's masks in turn; all images' would fill the memory.
         """
         if not self._latest or self._latest[0][0] is not packed:
-            self._latest[:] = [(packed, _unpacked(packed))]
+            self._latest[:] = [(packed, MASKS.unpack(packed))]
         return self._latest[0][1]
 
     def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
@@ -81,7 +92,7 @@ class ImageView:
         self.name = name
         self._backbones = backbone_set
         self._pyramids: dict[str, Pyramid] = {}
-        self._masks: dict[str, Packed] = {}  # packed: shots are many
+        self._answers: dict[str, Arrays] = {}  # masks are packed: shots are many
         self.memo: dict[str, Any] = {}
         self.of_pixels: dict[str, Any] = {}
 
@@ -122,14 +133,51 @@ class ImageView:
 
     def release(self) -> None:
         """Drops all features, masks and notes; what is asked for again is computed again."""
-        self._pyramids, self._masks, self.memo = {}, {}, {}
+        self._pyramids, self._answers, self.memo = {}, {}, {}
 
     def masks(self, role: str = "mask_proposer") -> Masks:
         """Object proposals, best first."""
         backbone = cast(MaskProposer, self._backbones.backbones[role])
-        if backbone.fingerprint not in self._masks:
-            self._masks[backbone.fingerprint] = self._propose(backbone)
-        return self._backbones.unpacked(self._masks[backbone.fingerprint])
+        return self._masks(f"proposals {backbone.fingerprint}", lambda: self._proposed(backbone))
+
+    def prompted(self, boxes: npt.NDArray[np.float32], role: str = "mask_proposer") -> Masks:
+        """One mask per box ``(n, 4)``, ``xyxy`` in pixels, in their order."""
+        backbone = cast(MaskProposer, self._backbones.backbones[role])
+        asked = hashlib.sha256(np.ascontiguousarray(boxes, np.float32).tobytes()).hexdigest()
+        return self._masks(
+            f"prompted {backbone.fingerprint} {asked}",
+            lambda: self._answer(
+                backbone, MASKS, f"boxes={asked}", lambda: backbone.prompt(self.tensor, boxes)
+            ),
+        )
+
+    def derived_masks(self, name: str, make: Callable[[], Masks]) -> Masks:
+        """Masks made of role outputs, kept under a name in memory alone."""
+        return self._masks(f"derived {name}", lambda: MASKS.pack(make()))
+
+    def boxes(self, phrases: Sequence[str], role: str = "grounder") -> Boxes:
+        """Boxes that answer phrases; see ``Grounder.find``.
+
+        Raises:
+            PromptError: The backbone cannot ground one of them.
+        """
+        grounder = cast(Grounder, self._backbones.backbones[role])
+        asked = json.dumps(list(phrases))
+        key = f"boxes {grounder.fingerprint} {asked}"
+        if key not in self._answers:
+            self._answers[key] = self._answer(
+                grounder, BOXES, asked, lambda: grounder.find(self.tensor, phrases)
+            )
+        return BOXES.unpack(self._answers[key])
+
+    def tags(self, role: str = "tagger") -> Tags:
+        """Words for the whole image, most certain first."""
+        tagger = cast(Tagger, self._backbones.backbones[role])
+        key = f"tags {tagger.fingerprint}"
+        if key not in self._answers:
+            found = self._answer(tagger, TAGS, "", lambda: tuple(tagger.tags(self.tensor)))
+            self._answers[key] = found
+        return TAGS.unpack(self._answers[key])
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role."""
@@ -166,7 +214,7 @@ class ImageView:
         which may come from backbones that the other view does not have.
         """
         other = ImageView(self.pixels, self.name, backbone_set)
-        other._pyramids, other._masks = self._pyramids, self._masks
+        other._pyramids, other._answers = self._pyramids, self._answers
         other.of_pixels = self.of_pixels
         if "gentle_copies" in vars(self):
             copies = tuple(copy.through(backbone_set) for copy in self.gentle_copies)
@@ -182,7 +230,7 @@ class ImageView:
             tensors = (*pyramid.levels.values(), *pyramid.stages, pyramid.pooled)
             total += sum(tensor.nbytes for tensor in tensors)
             total += 0 if pyramid.appearance is None else pyramid.appearance.nbytes
-        return total + sum(part.nbytes for m in self._masks.values() for part in m.values())
+        return total + sum(part.nbytes for one in self._answers.values() for part in one.values())
 
     @cached_property
     def gentle_copies(self) -> tuple[ImageView, ...]:
@@ -191,15 +239,26 @@ class ImageView:
             self.again(pixels, what) for what, pixels in augment.gentle_copies(self.pixels)
         )
 
-    def _propose(self, backbone: MaskProposer) -> Packed:
+    def _masks(self, key: str, make: Callable[[], Arrays]) -> Masks:
+        if key not in self._answers:
+            self._answers[key] = make()
+        return self._backbones.unpacked(self._answers[key])
+
+    def _proposed(self, backbone: MaskProposer) -> Arrays:
+        return self._answer(backbone, MASKS, "", lambda: backbone.propose(self.tensor))
+
+    def _answer(
+        self, backbone: Backbone, form: Form[Output], asked: str, ask: Callable[[], Output]
+    ) -> Arrays:
+        """What an expensive backbone said before, from disk, or says now; packed."""
         cache = self._backbones.cache if backbone.expensive else None
-        key = f"masks {backbone.fingerprint} {self.key}"
+        key = " ".join(filter(None, (form.kind, backbone.fingerprint, asked, self.key)))
         stored = cache.get(key) if cache else None
-        if stored is not None and stored.keys() >= {"bits", "size", "boxes", "scores"}:
+        if stored is not None and stored.keys() >= form.names:
             return {name: tensor.numpy() for name, tensor in stored.items()}
-        packed = _packed(backbone.propose(self.tensor))
+        packed = form.pack(ask())
         if cache:
-            cache.put(key, {name: torch.from_numpy(part) for name, part in packed.items()})
+            cache.put(key, {name: torch.from_numpy(np.array(a)) for name, a in packed.items()})
         return packed
 
 
@@ -233,16 +292,23 @@ class LimitedView(ImageView):
         """Altered copies of the original, each limited: the flat colour is no variation."""
         return tuple(self._limit(copy) for copy in self._whole.gentle_copies)
 
-    def _propose(self, backbone: MaskProposer) -> Packed:
-        found = _unpacked(super()._propose(backbone))
+    def _proposed(self, backbone: MaskProposer) -> Arrays:
+        found = MASKS.unpack(super()._proposed(backbone))
         from PIL import Image
 
         height, width = found.masks.shape[1:]
         small = np.asarray(Image.fromarray(self.inside).resize((width, height)))
         areas = found.masks.sum(axis=(1, 2))
         kept = 2 * (found.masks & small).sum(axis=(1, 2)) >= np.maximum(areas, 1)
-        preferred = None if found.preferred is None else found.preferred[kept]
-        return _packed(Masks(found.masks[kept], found.boxes[kept], found.scores[kept], preferred))
+        return MASKS.pack(found.rows(kept))
+
+    def boxes(self, phrases: Sequence[str], role: str = "grounder") -> Boxes:
+        """Those of all boxes that lie inside by half at least."""
+        found = super().boxes(phrases, role)
+        height, width = self.size
+        spans = np.clip(found.boxes, 0, (width, height, width, height)).round().astype(int)
+        shares = [self.inside[y1:y2, x1:x2] for x1, y1, x2, y2 in spans]
+        return found.rows(np.array([one.size > 0 and one.mean() >= 0.5 for one in shares], bool))
 
 
 def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:
@@ -250,27 +316,6 @@ def pixels_key(pixels: npt.NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
-
-
-def _packed(masks: Masks) -> Packed:
-    """For memory and the disk cache: eight pixels of a mask a byte."""
-    height, width = masks.masks.shape[1:]
-    parts: Packed = {
-        "bits": np.packbits(masks.masks.reshape(len(masks), height * width), axis=1),
-        "size": np.array([height, width], np.int64),
-        "boxes": masks.boxes,
-        "scores": masks.scores,
-    }
-    return parts if masks.preferred is None else parts | {"preferred": masks.preferred}
-
-
-def _unpacked(parts: Packed) -> Masks:
-    """Inverse of :func:`_packed`."""
-    height, width = parts["size"].tolist()
-    flat = np.unpackbits(parts["bits"], axis=1, count=height * width).view(bool)
-    masks = flat.reshape(len(flat), height, width)
-    masks.flags.writeable = False
-    return Masks(masks, parts["boxes"], parts["scores"], parts.get("preferred"))
 
 
 def encode_together(views: Sequence[ImageView], role: str = "feature_extractor") -> None:
@@ -283,7 +328,9 @@ def encode_together(views: Sequence[ImageView], role: str = "feature_extractor")
         backbone = cast(FeatureExtractor, view._backbones.backbones[role])
         if backbone.fingerprint in view._pyramids:
             continue
-        stored = _stored_pyramid(view, backbone)
+        cache = view._backbones.cache if backbone.expensive else None
+        key = f"pyramid {backbone.fingerprint} {view.key}" if cache else ""
+        stored = pyramid_of(cache.get(key) or {}) if cache else None
         if stored is not None:
             view._pyramids[backbone.fingerprint] = stored.to(view._backbones.device)
         else:
@@ -293,7 +340,9 @@ def encode_together(views: Sequence[ImageView], role: str = "feature_extractor")
         pyramid = backbone.encode(torch.cat([view.tensor for view in group]))
         for index, view in enumerate(group):
             one = pyramid[index] if len(group) > 1 else pyramid
-            _store_pyramid(view, backbone, one)
+            if (cache := view._backbones.cache) and backbone.expensive:
+                key = f"pyramid {backbone.fingerprint} {view.key}"
+                cache.put(key, pyramid_tensors(one))
             view._pyramids[backbone.fingerprint] = one.to(view._backbones.device)
 
 
@@ -302,28 +351,3 @@ def prepare(views: Sequence[ImageView], roles: Iterable[str]) -> None:
     for role in roles:
         if views and isinstance(views[0]._backbones.backbones[role], FeatureExtractor):
             encode_together(views, role)
-
-
-def _stored_pyramid(view: ImageView, backbone: FeatureExtractor) -> Pyramid | None:
-    cache = view._backbones.cache if backbone.expensive else None
-    stored = cache.get(f"pyramid {backbone.fingerprint} {view.key}") if cache else None
-    if stored is None or "pooled" not in stored:
-        return None
-    pooled, appearance = stored.pop("pooled"), stored.pop("appearance", None)
-    deep = sorted(name for name in stored if name.startswith(STAGE))
-    stages = tuple(stored.pop(name) for name in deep)
-    levels = {int(stride): level for stride, level in stored.items()}
-    return Pyramid(levels, pooled, stages, appearance)
-
-
-def _store_pyramid(view: ImageView, backbone: FeatureExtractor, pyramid: Pyramid) -> None:
-    if view._backbones.cache is None or not backbone.expensive:
-        return
-    tensors = {str(stride): level for stride, level in pyramid.levels.items()}
-    # Two digits: names are put back in order by sorting them.
-    tensors |= {f"{STAGE}{number:02d}": stage for number, stage in enumerate(pyramid.stages)}
-    if pyramid.appearance is not None:
-        tensors["appearance"] = pyramid.appearance
-    view._backbones.cache.put(
-        f"pyramid {backbone.fingerprint} {view.key}", {**tensors, "pooled": pyramid.pooled}
-    )

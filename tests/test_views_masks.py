@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fmlad.backbones.embedded.objects import ObjectProposer
 from fmlad.backbones.roles import Masks
 from fmlad.io.cache import DiskCache
-from fmlad.views import BackboneSet, ImageView, _packed, _unpacked
+from fmlad.role_outputs import MASKS
+from fmlad.views import BackboneSet, ImageView
 from tests.conftest import picture
 
 
@@ -61,9 +62,9 @@ def test_packed_and_unpacked_is_the_same(
     count: int, height: int, width: int, preferred: bool, seed: int
 ) -> None:
     masks = some(count, height, width, preferred, seed)
-    packed = _packed(masks)
+    packed = MASKS.pack(masks)
     assert packed["bits"].shape == (count, -(-height * width // 8))
-    assert_same(_unpacked(packed), masks)
+    assert_same(MASKS.unpack(packed), masks)
 
 
 @pytest.mark.parametrize("preferred", [True, False])

@@ -67,22 +67,28 @@ class Masks:
         scores: float32 ``(n,)``, quality in [0, 1], higher is better.
         preferred: bool ``(n,)``: of proposals that exclude each other (a whole and its pieces),
             those that the proposer would keep itself; None where it offers no such choice.
+        phrases: int64 ``(n,)``: index of the phrase that a mask answers, -1: of none; None where
+            nothing was asked for.
     """
 
     masks: npt.NDArray[np.bool_]
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     preferred: npt.NDArray[np.bool_] | None = None
+    phrases: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    def rows(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Masks:
+        """Some of them, or all in another order: bool ``(n,)`` or numbers."""
+        preferred = None if self.preferred is None else self.preferred[which]
+        phrases = None if self.phrases is None else self.phrases[which]
+        return Masks(self.masks[which], self.boxes[which], self.scores[which], preferred, phrases)
+
     def best(self) -> Masks:
         """The preferred proposals alone."""
-        kept = self.preferred
-        if kept is None:
-            return self
-        return Masks(self.masks[kept], self.boxes[kept], self.scores[kept])
+        return self if self.preferred is None else self.rows(self.preferred)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,10 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def rows(self, which: npt.NDArray[np.bool_]) -> Boxes:
+        """Some of them: bool ``(n,)``."""
+        return Boxes(self.boxes[which], self.phrases[which], self.scores[which])
 
 
 class Tag(NamedTuple):

@@ -1,18 +1,218 @@
-"""Object proposals of a view, described once."""
+"""Object proposals of a view: automatic masks, masks grounded by phrases, or both.
+
+Grounded: words for the image, from the user or from a tagger that saw the shots, become boxes, and
+boxes become masks (the chain of CSAD, section 3.1: tags, grounding, segmentation).
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, BeforeValidator
+
+from fmlad.backbones.roles import Masks
+from fmlad.errors import OptionError
 from fmlad.objects.appearance import Proposals, describe_proposals
+from fmlad.objects.instances import resized
+from fmlad.progress import Progress, silent
+from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
-PROPOSER = "mask_proposer"
+PROPOSER, GROUNDER, TAGGER = "mask_proposer", "grounder", "tagger"
+How = Literal["automatic", "grounded", "both"]
+
+PROMPT_SET = "prompts:"  # prefix of a phrase that stands for the words of a prompt set
+MOST_PHRASES = 32  # tags of the shots that are grounded, at most (ours)
+RECURS = 0.5  # share of the shots that a tag must be of (ours)
+WHOLE = 0.9  # share of the image from which what a box holds is its background, no object (ours)
+SAME = 0.8  # overlap from which two masks are of one object (ours)
 
 
-def view_proposals(view: ImageView) -> Proposals:
-    """Proposals of the mask proposer, described by the appearance of the view."""
-    if "proposals" not in view.memo:
-        view.memo["proposals"] = describe_proposals(
-            view.pixels, view.masks(PROPOSER), view.pyramid().cells
+def expanded(phrases: Any) -> Any:
+    """Phrases without repetition, ``"prompts:NAME"`` replaced by the words of that prompt set.
+
+    Raises:
+        PromptError: There is no such set.
+    """
+    if isinstance(phrases, str):
+        phrases = phrases.split(",")
+    if not isinstance(phrases, list | tuple) or not all(isinstance(p, str) for p in phrases):
+        return phrases
+    found: list[str] = []
+    for phrase in phrases:
+        name = phrase.strip()
+        if name.startswith(PROMPT_SET):
+            found += PromptSet.load(name.removeprefix(PROMPT_SET)).words
+        else:
+            found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def _some(phrases: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in phrases:
+        raise ValueError("should have no empty phrase")
+    return phrases
+
+
+Phrases = Annotated[tuple[str, ...], BeforeValidator(expanded), AfterValidator(_some)]
+"""For the option ``phrases`` of methods: a list, ``"a, b"``, or ``"prompts:NAME"``."""
+
+
+@dataclass(frozen=True)
+class ProposalSource:
+    """Where the object proposals of a view come from.
+
+    Attributes:
+        how: ``"automatic"``: the mask proposer's own; ``"grounded"``: one mask a box that answers
+            one of the phrases; ``"both"``: grounded ones and what they leave of the others.
+        phrases: What is grounded; empty before :meth:`learned`.
+    """
+
+    how: How = "automatic"
+    phrases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """OptionError: phrases that would be ignored."""
+        if self.how == "automatic" and self.phrases:
+            raise OptionError(
+                f"phrases={', '.join(self.phrases)!r} would be ignored with automatic masks; add "
+                f"proposals='grounded' or 'both', or leave them out."
+            )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles that it asks for."""
+        if self.how == "automatic":
+            return (PROPOSER,)
+        return (PROPOSER, GROUNDER) if self.phrases else (PROPOSER, GROUNDER, TAGGER)
+
+    def learned(self, views: Sequence[ImageView], progress: Progress = silent) -> ProposalSource:
+        """With phrases from the shots' tags, if it has none, and all shots' masks made.
+
+        Every step is kept on disk for each image, so that an interrupted fit goes on where it was.
+
+        Raises:
+            OptionError: No tag recurs over the shots.
+        """
+        source = self
+        if self.how != "automatic" and not self.phrases:
+            source = replace(self, phrases=_recurring(views, progress))
+        for done, view in enumerate(views, start=1):
+            source.masks(view)
+            progress(done, len(views), "finding objects in the shots")
+        return source
+
+    def masks(self, view: ImageView) -> Masks:
+        """The proposals of a view, best first; grounded ones say which phrase they answer."""
+        if self.how == "automatic":
+            return view.masks(PROPOSER)
+        return view.derived_masks(repr(self), lambda: self._grounded(view))
+
+    def proposals(self, view: ImageView) -> Proposals:
+        """Them, described once by the appearance of the view."""
+        key = f"proposals {self!r}"
+        if key not in view.memo:
+            cells = view.pyramid().cells
+            view.memo[key] = describe_proposals(view.pixels, self.masks(view), cells)
+        proposals: Proposals = view.memo[key]
+        return proposals
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"how": self.how, "phrases": list(self.phrases)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None) -> ProposalSource:
+        """Inverse of :meth:`to_dict`; of None the automatic one.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is no such description.
+        """
+        if data is None:
+            return cls()
+        how, phrases = data["how"], tuple(data["phrases"])
+        if how not in get_args(How) or not all(isinstance(one, str) for one in phrases):
+            raise ValueError(f"proposals are {how!r} of {phrases!r}")
+        return cls(how, phrases)
+
+    def _grounded(self, view: ImageView) -> Masks:
+        # What the mask proposer is asked for one image comes together: it encodes the image once.
+        boxes = view.boxes(self.phrases)
+        automatic = view.masks(PROPOSER) if self.how == "both" else None
+        masks = replace(view.prompted(boxes.boxes), phrases=boxes.phrases)
+        shares = masks.masks.mean(axis=(1, 2))
+        masks = masks.rows((shares > 0) & (shares < WHOLE))
+        # Of two phrases for one thing the surer one names it.
+        masks = masks.rows(_distinct(masks.masks))
+        if automatic is None:
+            order = np.argsort(-masks.scores, kind="stable")
+            return masks.rows(order)
+        return _joined(masks, automatic)
+
+
+AUTOMATIC = ProposalSource()
+
+
+def _recurring(views: Sequence[ImageView], progress: Progress) -> tuple[str, ...]:
+    """Tags that many of the shots have, the most frequent first."""
+    number, score = Counter[str](), defaultdict[str, float](float)
+    for done, view in enumerate(views, start=1):
+        for word, sureness in view.tags():
+            number[word] += 1
+            score[word] += sureness
+        progress(done, len(views), "naming what the shots show")
+    found = [word for word, count in number.items() if count >= RECURS * len(views)]
+    if not found:
+        raise OptionError(
+            "The tagger found no word that half of the shots have in common, so there is nothing "
+            "to ground; name the things yourself: phrases='screw, nut' (--option "
+            "phrases='screw, nut'), or use proposals='automatic'."
         )
-    proposals: Proposals = view.memo["proposals"]
-    return proposals
+    found.sort(key=lambda word: (-number[word], -score[word], word))
+    return tuple(found[:MOST_PHRASES])
+
+
+def _distinct(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Masks ``(n, h, w)`` that are not the same as one before them."""
+    overlap = overlaps(masks, masks)
+    kept = np.ones(len(masks), bool)
+    for row in range(len(masks)):
+        kept[row] = not (overlap[row, :row][kept[:row]] >= SAME).any()
+    return kept
+
+
+def _joined(grounded: Masks, automatic: Masks) -> Masks:
+    """Grounded masks and the automatic ones that are of other things, best first."""
+    answered = grounded.phrases
+    if answered is None or not len(grounded):
+        return replace(automatic, phrases=np.full(len(automatic), -1))
+    height, width = automatic.masks.shape[1:]
+    masks = np.array([resized(mask, (height, width)) for mask in grounded.masks])
+    same = overlaps(automatic.masks, masks) >= SAME
+    others = automatic.rows(np.flatnonzero(~same.any(axis=1)))
+    preferred = others.preferred
+    if preferred is not None:
+        preferred = np.concatenate([np.ones(len(masks), bool), preferred])
+    found = Masks(
+        np.concatenate([masks, others.masks]),
+        np.concatenate([grounded.boxes, others.boxes]),
+        np.concatenate([grounded.scores, others.scores]),
+        preferred,
+        np.concatenate([answered, np.full(len(others), -1)]),
+    )
+    return found.rows(np.argsort(-found.scores, kind="stable"))
+
+
+def overlaps(
+    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Intersection over union of masks ``(n, h, w)`` and ``(m, h, w)``, ``(n, m)``."""
+    one, other = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (first, second))
+    shared = one @ other.T
+    union = one.sum(1)[:, None] + other.sum(1) - shared
+    return np.asarray(shared / np.maximum(union, 1), np.float64)

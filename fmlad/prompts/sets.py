@@ -51,6 +51,11 @@ class PromptSet:
         default_factory=dict, compare=False, repr=False
     )
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of all parts, each once."""
+        return tuple(dict.fromkeys(word for part in self.parts for word in part.words))
+
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> PromptSet:
         """Reads a bundled set by name (``"scenes/screw_bag"``) or a YAML file by path.

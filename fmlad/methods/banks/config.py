@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from fmlad.augment import Symmetry
 from fmlad.methods.options import CHECKED, SEVERAL
+from fmlad.objects.proposals import How, Phrases
 from fmlad.scoring.fusion import Combine
 
 Bank = Literal["patch", "histogram", "composition", "combination"]
@@ -72,6 +73,10 @@ class BanksConfig:
         background: What is common to a whole map is taken off in the search anywhere: its median,
             and its 0.9-quantile above that as far as this many times the largest of a left-out
             shot; 0: the median alone, None: nothing (ours).
+        proposals: Where objects come from: ``"automatic"`` masks, ``"grounded"`` ones (a mask for
+            each box that answers one of the phrases; CSAD), or ``"both"``.
+        phrases: What is grounded: ``"screw, nut"``, a list, or ``"prompts:NAME"`` for the words of
+            a prompt set; none: what a tagger sees in half of the shots.
     """
 
     banks: Annotated[
@@ -98,3 +103,5 @@ class BanksConfig:
     variation: Share = 0.4
     background: Annotated[float, Field(ge=0, le=100)] | None = 1.5
     fixtures: Fixed = "keep"
+    proposals: How = "automatic"
+    phrases: Phrases = ()

@@ -35,7 +35,7 @@ from fmlad.objects.arrangement import moved
 from fmlad.objects.choices import Choices
 from fmlad.objects.fixtures import Fixture, at_fixtures, fixtures
 from fmlad.objects.inventory import Part, inventory
-from fmlad.objects.proposals import PROPOSER, view_proposals
+from fmlad.objects.proposals import AUTOMATIC, ProposalSource
 from fmlad.scoring.fusion import AdaptiveScaling, Combine
 from fmlad.views import ImageView
 
@@ -49,10 +49,12 @@ class BanksState:
     Attributes:
         patches: The patch bank, with what registration needs.
         objects: For the banks of parts; None without them.
+        source: Where their objects come from.
     """
 
     patches: PatchMemory
     objects: ObjectMemory | None
+    source: ProposalSource = AUTOMATIC
 
     @property
     def shots(self) -> int:
@@ -73,6 +75,7 @@ class BanksState:
         return {
             "patches": self.patches.meta(),
             "objects": self.objects.meta() if self.objects else None,
+            "proposals": self.source.to_dict(),
         }
 
 
@@ -106,13 +109,17 @@ class Banks:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Roles it asks for: a mask proposer where a bank of parts was asked for."""
-        return ("feature_extractor", PROPOSER) if self._of_parts else ("feature_extractor",)
+        """Roles it asks for: those of proposals where a bank of parts was asked for."""
+        return ("feature_extractor", *(self._source.roles if self._of_parts else ()))
 
     @property
     def branches(self) -> tuple[str, ...]:
         """One branch a bank."""
         return tuple(self.config.banks)
+
+    @property
+    def _source(self) -> ProposalSource:
+        return ProposalSource(self.config.proposals, self.config.phrases)
 
     @property
     def _of_parts(self) -> bool:
@@ -121,8 +128,10 @@ class Banks:
     def fit(self, views: Sequence[ImageView], context: FitContext) -> BanksState:
         """Remembers the shots and learns whether place means anything among them."""
         patches = self._patches.fit(views, context.rng, context.progress)
-        objects = self._learn_objects(views) if self._of_parts else None
-        return BanksState(patches, objects)
+        if not self._of_parts:
+            return BanksState(patches, None)
+        source = self._source.learned(views, context.progress)
+        return BanksState(patches, self._learn_objects(views, source), source)
 
     def evidence(
         self, view: ImageView, state: BanksState, exclude: frozenset[int] = frozenset()
@@ -139,7 +148,7 @@ class Banks:
             notes += [patches.note] if patches.note else []
         if state.objects is None:
             return Evidence(scores, maps, notes=tuple(notes))
-        scene = self._scene(view, state.objects, exclude)
+        scene = self._scene(view, state.objects, state.source, exclude)
         if scene.framed.frames is not None and scene.transform is None:
             notes.append("its objects do not lie as in the shots: their places were not compared")
         deviations, change = self._deviations(scene, patches, state)
@@ -190,17 +199,18 @@ class Banks:
             patches = PatchMemory.restore(reader, meta["patches"])
             described = meta["objects"]
             objects = None if described is None else ObjectMemory.restore(reader, described)
+            source = ProposalSource.from_dict(meta.get("proposals"))
         if (objects is not None) != self._of_parts:
             raise CorruptDetectorError("The saved bank's objects are not what its banks need.")
         if objects is not None and len(objects.shots) != patches.shots:
             raise CorruptDetectorError("The saved banks remember different shots.")
         if len(patches.memory[0].features.levels) > self.config.levels:
             raise CorruptDetectorError("The saved bank holds more levels than it compares.")
-        return BanksState(patches, objects)
+        return BanksState(patches, objects, source)
 
-    def _learn_objects(self, views: Sequence[ImageView]) -> ObjectMemory:
+    def _learn_objects(self, views: Sequence[ImageView], source: ProposalSource) -> ObjectMemory:
         """Objects of the shots: the proposals that are kept by consensus."""
-        proposals = [view_proposals(view) for view in views]
+        proposals = [source.proposals(view) for view in views]
         kept = list(zip(proposals, read_together(proposals, self.config.hierarchy), strict=True))
         objects = [one.objects.rows(rows) for one, rows in kept]
         choices = [Choices.distinct(one, rows) for one, rows in kept]
@@ -213,13 +223,19 @@ class Banks:
         hierarchy, place = self.config.hierarchy, self.config.place
         return ObjectMemory.learn(objects, choices, hierarchy, place, fixed)
 
-    def _scene(self, view: ImageView, memory: ObjectMemory, exclude: frozenset[int]) -> Scene:
+    def _scene(
+        self,
+        view: ImageView,
+        memory: ObjectMemory,
+        source: ProposalSource,
+        exclude: frozenset[int],
+    ) -> Scene:
         framed = memory.model(exclude)
-        proposals = view_proposals(view)
+        proposals = source.proposals(view)
         dropped = None
         if self.config.fixtures == "drop":
             dropped = at_fixtures(proposals.objects, view.size, memory.fixtures)
-        seen = proposals.taken(memory.select(proposals, exclude, dropped), view.masks(PROPOSER))
+        seen = proposals.taken(memory.select(proposals, exclude, dropped), source.masks(view))
         seen = replace(seen, objects=framed.model.pooled(seen.objects))
         return Scene(seen, framed, framed.transform(seen.objects), view.size)
 

@@ -11,6 +11,7 @@ from fmlad.backbones.upsampling import FACTORS
 from fmlad.methods.options import CHECKED
 from fmlad.methods.sam_lad.matching import Mode
 from fmlad.methods.sam_lad.measurement import Align
+from fmlad.objects.proposals import How, Phrases
 from fmlad.scoring.fusion import Combine
 
 
@@ -57,6 +58,10 @@ class SamLadConfig:
             off.
         smoothing: Gaussian sigma in cells on the map of measured places (PatchCore's).
         fusion: ``"maximum"`` of the scaled branches, or their ``"sum"``.
+        proposals: Where objects come from: ``"automatic"`` masks, ``"grounded"`` ones (a mask for
+            each box that answers one of the phrases; CSAD), or ``"both"``.
+        phrases: What is grounded: ``"screw, nut"``, a list, or ``"prompts:NAME"`` for the words of
+            a prompt set; none: what a tagger sees in half of the shots.
     """
 
     preset: Literal["default", "paper"] = "default"
@@ -78,3 +83,5 @@ class SamLadConfig:
     templates: Annotated[int, Field(ge=2, le=4096)] = 64  # so that one stays in leave-one-out
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
     fusion: Combine = "maximum"
+    proposals: How = "automatic"
+    phrases: Phrases = ()

@@ -54,7 +54,7 @@ from fmlad.methods.sam_lad.report import found_differences, labelled, matched_ob
 from fmlad.methods.sam_lad.state import Learned, SamLadState
 from fmlad.objects.feature_maps import ObjectMaps, on_grid, soft_masks
 from fmlad.objects.inventory import Part
-from fmlad.objects.proposals import PROPOSER, view_proposals
+from fmlad.objects.proposals import AUTOMATIC, PROPOSER, ProposalSource
 from fmlad.objects.selection import Selection
 from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import ImageView
@@ -105,7 +105,7 @@ class SamLad:
     def needs(self) -> tuple[str, ...]:
         """Roles it asks for: an upsampler where maps are to be sharpened."""
         sharper = (UPSAMPLER,) if (self.config.upsample or 1) > 1 else ()
-        return ("feature_extractor", PROPOSER, *sharper)
+        return ("feature_extractor", *self._source.roles, *sharper)
 
     @property
     def optional(self) -> Mapping[str, tuple[str, ...]]:
@@ -118,6 +118,10 @@ class SamLad:
         alone = self.config.light or self._published
         own = ("measure",) if alone else ("matching", "object", "measure")
         return (*own, "background") if self._with_bank else own
+
+    @property
+    def _source(self) -> ProposalSource:
+        return ProposalSource(self.config.proposals, self.config.phrases)
 
     @property
     def _with_bank(self) -> bool:
@@ -142,19 +146,18 @@ class SamLad:
         numbers = coreset(vectors, self.config.templates)
         kept = [views[number] for number in numbers]
         # 3.4.2, 3.4.3: which masks are objects, and their feature maps
-        proposals = []
-        for done, view in enumerate(kept, start=1):
-            proposals.append(view_proposals(view))
-            context.progress(done, len(kept), "looking for objects")
-        selection = Selection.learn(proposals)
-        templates = tuple(self._object_maps(view, selection) for view in kept)
-        state = SamLadState(len(views), tuple(numbers), templates, selection, None, None)
+        source = self._source.learned(kept, context.progress)
+        selection = Selection.learn([source.proposals(view) for view in kept])
+        templates = tuple(self._object_maps(view, selection, source) for view in kept)
+        state = SamLadState(len(views), tuple(numbers), templates, selection, None, None, source)
         if self._published:
             return state
         # What the default adds: units of matching and measurement, and the patch bank
         copies = views[0].gentle_copies if len(views) == 1 else ()
         context.progress(0, 1, "matching shots with each other")
-        learned = self._learned(state, [self._object_maps(copy, selection) for copy in copies])
+        learned = self._learned(
+            state, [self._object_maps(copy, selection, source) for copy in copies]
+        )
         bank = None
         if self._with_bank:
             bank = self._patches.fit(kept, context.rng, context.progress)
@@ -203,7 +206,7 @@ class SamLad:
             raise OptionError("All shots are excluded; at least one must stay.")
         config, learned = self.config, state.learned
         # 3.4: objects and their feature maps, Eq. 3
-        maps = self._object_maps(view, state.selection)
+        maps = self._object_maps(view, state.selection, state.source)
         if learned is None:
             return self._as_published(maps, state, out)
         # 3.3, 3.5: the references (Eq. 2), and the query matched with each (Eqs. 4 to 10)
@@ -333,14 +336,16 @@ class SamLad:
         longer = max(view.upsampled(1).shape[-2:])
         return max(factor for factor in FACTORS if factor == 1 or factor * longer <= GRID)
 
-    def _object_maps(self, view: ImageView, selection: Selection) -> ObjectMaps:
+    def _object_maps(
+        self, view: ImageView, selection: Selection, source: ProposalSource = AUTOMATIC
+    ) -> ObjectMaps:
         """A view's objects, not kept beyond their use: at true size they take 25 MB."""
-        key = f"object maps x{self._factor(view)} {selection} {self._published}"
+        key = f"object maps x{self._factor(view)} {selection} {self._published} {source}"
         known: ObjectMaps | None = view.memo.get(key, lambda: None)()
         if known is not None:  # a template's, which the state keeps
             return known
-        proposals, level = view_proposals(view), view.upsampled(self._factor(view))
-        chosen = proposals.taken(selection.taken(proposals), view.masks(PROPOSER))
+        proposals, level = source.proposals(view), view.upsampled(self._factor(view))
+        chosen = proposals.taken(selection.taken(proposals), source.masks(view))
         masks = soft_masks(chosen.masks, (level.shape[-2], level.shape[-1]), self._published)
         maps = ObjectMaps(level, chosen.objects, masks, view.size, image_vector(view.upsampled(1)))
         view.memo[key] = weakref.ref(maps)

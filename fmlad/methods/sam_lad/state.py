@@ -16,6 +16,7 @@ from fmlad.methods.sam_lad.matching import Affinity, MatchStatistics
 from fmlad.methods.sam_lad.measurement import PooledGaussian
 from fmlad.methods.sam_lad.naming import PartNames
 from fmlad.objects.feature_maps import ObjectMaps
+from fmlad.objects.proposals import AUTOMATIC, ProposalSource
 from fmlad.objects.selection import Selection
 
 
@@ -52,6 +53,7 @@ class SamLadState:
         selection: Which proposals are objects.
         learned: By matching the templates; None with the preset ``"paper"``.
         bank: For what lies outside all objects; None if not asked for.
+        source: Where proposals come from.
     """
 
     shots: int
@@ -60,6 +62,7 @@ class SamLadState:
     selection: Selection
     learned: Learned | None
     bank: PatchMemory | None
+    source: ProposalSource = AUTOMATIC
 
     @cached_property
     def index(self) -> TemplateIndex:
@@ -102,6 +105,7 @@ class SamLadState:
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
             "selection": asdict(self.selection),
+            "proposals": self.source.to_dict(),
             "learned": learned
             and {
                 "affinity": asdict(learned.affinity),
@@ -149,4 +153,5 @@ class SamLadState:
                     gaussian = PooledGaussian.restore(reader, templates, affinity.reach)
                 learned = Learned(affinity, statistics, baseline, gaussian)
             selection = _filled(Selection, meta["selection"])
-        return cls(shots, numbers, templates, selection, learned, bank)
+            source = ProposalSource.from_dict(meta.get("proposals"))
+        return cls(shots, numbers, templates, selection, learned, bank, source)
