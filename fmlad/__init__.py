@@ -26,6 +26,7 @@ _HOMES = {
     "list_methods": "fmlad.methods.registry",
     "list_profiles": "fmlad.profiles",
     "list_prompt_sets": "fmlad.prompts",
+    "look": "fmlad.backbone_outputs",
     "to_frame": "fmlad.table",
 }
 _MODULES = ("bench", "datasets", "errors", "metrics")
@@ -45,12 +46,14 @@ __all__ = [
     "list_methods",
     "list_profiles",
     "list_prompt_sets",
+    "look",
     "metrics",
     "to_frame",
 ]
 
 if TYPE_CHECKING:
     from fmlad import bench, datasets, errors, metrics
+    from fmlad.backbone_outputs import look
     from fmlad.detector import Detector
     from fmlad.findings import Finding
     from fmlad.methods.registry import list_methods

@@ -196,7 +196,7 @@ class Detector:
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
         )
-        fitted = pipeline.fit(chosen_method, views, context, regions)
+        fitted = inventory.grounded(pipeline.fit(chosen_method, views, context, regions), views)
         record = storage.Record(name, profile, chosen, seed, len(held_out))
         return cls(fitted, backbone_set, record, views, context)
 
@@ -622,7 +622,7 @@ class Detector:
         context = replace(context, progress=progress or context.progress)
         known_names = dict(self._fitted.names)
         fitted = pipeline.fit(method, views, context, self._fitted.regions)
-        self._fitted = inventory.carried_over(self._fitted, fitted)
+        self._fitted = inventory.grounded(inventory.carried_over(self._fitted, fitted), views)
         self._shots, self._context, self._power, self._kept = views, context, None, None
         if before.source == "user":
             self.threshold = before.threshold

@@ -162,12 +162,17 @@ def tagged(findings: Sequence[Finding]) -> list[tuple[str, Box]]:
 
 def boxes(picture: Image.Image, findings: Sequence[Finding]) -> Image.Image:
     """Draws the findings' boxes, numbered as in the sentences of ``explain``."""
+    return framed(picture, tagged(findings))
+
+
+def framed(picture: Image.Image, labelled: Sequence[tuple[str, Box]]) -> Image.Image:
+    """Draws boxes ``xyxy``, each with a text on it."""
     result = picture.copy()
     draw = ImageDraw.Draw(result)
     unit = max(1, round(max(picture.size) / 400))
     font = ImageFont.load_default(size=max(13, 10 * unit))
     right, bottom = picture.width - 1.0, picture.height - 1.0
-    for tag, (x0, y0, x1, y1) in tagged(findings):
+    for tag, (x0, y0, x1, y1) in labelled:
         wide = x0 - unit, y0 - unit, max(0.0, x0, x1) + unit, max(0.0, y0, y1) + unit
         frame = tuple(np.clip(wide, 0, (right, bottom, right, bottom)).tolist())
         draw.rectangle(frame, outline=BOX_EDGE, width=3 * unit)
@@ -183,7 +188,7 @@ def _tag(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
 ) -> None:
-    """A number on a dark plate above the frame, or below it where there is no room above."""
+    """A text on a dark plate above the frame, or below it where there is no room above."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     wide, high = right - left + 6, bottom - top + 6
     x = max(0.0, min(frame[0], size[0] - wide))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fmlad import draw
 from fmlad.errors import OptionError, UnknownNameError
+from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
-from fmlad.pipeline import Fitted
+from fmlad.objects.proposals import AUTOMATIC, ProposalSource
+from fmlad.pipeline import Fitted, limited
 from fmlad.sentences import UNNAMED, with_names
+from fmlad.views import ImageView
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# Shots that say which phrase a part answers, at most, and the share of its pixels that must.
+ASKED, ANSWERED = 16, 0.6
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +91,45 @@ def carried_over(before: Fitted, after: Fitted) -> Fitted:
         else:
             _log.warning("%r looks otherwise now and lost its name", name)
     return replace(after, names=kept)
+
+
+def grounded(fitted: Fitted, views: Sequence[ImageView]) -> Fitted:
+    """A fit whose parts have the names of the phrases that their masks answer in the shots.
+
+    Parts that answer the same phrase keep their letters: ``"screw A"`` and ``"screw C"``. Names
+    that a part has already stay.
+    """
+    source: ProposalSource = getattr(fitted.state, "source", AUTOMATIC)
+    if not source.phrases:
+        return fitted
+    pixels: Counter[str] = Counter()
+    answered: dict[str, Counter[str]] = defaultdict(Counter)
+    for view in (limited(view, fitted.regions) for view in views[:ASKED]):
+        segmentation = fitted.method.evidence(view, fitted.state).segmentation
+        masks = source.masks(view)
+        if segmentation is None or masks.phrases is None:
+            continue
+        for label, letter in enumerate(segmentation.names):
+            inside = segmentation.labels == label
+            if not UNNAMED.fullmatch(letter) or not inside.any():
+                continue
+            pixels[letter] += int(inside.sum())
+            for mask, phrase in zip(masks.masks, masks.phrases, strict=True):
+                if phrase >= 0:
+                    shared = int((resized(mask, view.size) & inside).sum())
+                    answered[letter][source.phrases[phrase]] += shared
+    named = {}
+    for letter, phrases in answered.items():
+        phrase, shared = phrases.most_common(1)[0]
+        if shared >= ANSWERED * pixels[letter]:
+            named[letter] = phrase
+    several = Counter(named.values())
+    for letter, phrase in named.items():
+        if several[phrase] > 1:
+            named[letter] = f"{phrase} {letter.removeprefix('part ')}"
+    taken = set(fitted.names.values())
+    fresh = {letter: name for letter, name in named.items() if name not in taken}
+    return replace(fitted, names={**fresh, **fitted.names})
 
 
 def renamed_as(fitted: Fitted, names: Mapping[str, str]) -> Fitted:

@@ -97,6 +97,11 @@ class ImageView:
         self.of_pixels: dict[str, Any] = {}
 
     @property
+    def backbone_set(self) -> BackboneSet:
+        """The backbones that it asks."""
+        return self._backbones
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]

@@ -22,6 +22,7 @@ from fmlad.commands.datasets import datasets_cli, scenes
 from fmlad.commands.demo import demo
 from fmlad.commands.evaluate import evaluate
 from fmlad.commands.fit import fit
+from fmlad.commands.look import look
 from fmlad.commands.methods import methods
 from fmlad.commands.output import FAILED
 from fmlad.commands.parts import parts
@@ -39,7 +40,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, fit, check, parts, predict, accept, undo, methods, scenes, app):
+for command in (demo, fit, check, parts, predict, accept, undo, look, methods, scenes, app):
     cli.command()(command)
 cli.command("eval")(evaluate)
 cli.add_typer(weights_cli, name="weights")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from fmlad.shots import ShotReport
 
 FAILED, ANOMALOUS = 1, 3  # exit codes; 2 is the parser's
+
+WORTH_SAYING = 90  # seconds left from which it is said
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -124,7 +127,10 @@ def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
         yield silent
         return
     if not sys.stderr.isatty():
-        yield lambda done, total, what: typer.echo(f"[{done}/{total}] {what}", err=True)
+        left = _TimeLeft()
+        yield lambda done, total, what: typer.echo(
+            f"[{done}/{total}] {what}{left(done, total, what)}", err=True
+        )
         return
     from rich.console import Console
     from rich.markup import escape
@@ -135,6 +141,21 @@ def progress(quiet: bool = False, lines: bool = False) -> Iterator[Progress]:
         yield lambda done, total, what: bar.update(
             task, completed=done, total=total, description=escape(what)
         )
+
+
+class _TimeLeft:
+    """The time that a kind of work still takes, in words, by how long it took so far."""
+
+    def __init__(self) -> None:
+        self._since = ("", 0.0, 0)
+
+    def __call__(self, done: int, total: int, what: str) -> str:
+        kind, start, first = self._since
+        if kind != what:
+            self._since = (what, time.monotonic(), done)
+            return ""
+        seconds = (time.monotonic() - start) / max(done - first, 1) * (total - done)
+        return f", about {seconds / 60:.0f} min left" if seconds >= WORTH_SAYING else ""
 
 
 @contextmanager
