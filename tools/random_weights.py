@@ -1,0 +1,229 @@
+"""Random weights in the formats in which published ones lie on disk.
+
+    python -m tools.random_weights FOLDER --profile foundation [--size tiny] [--only NAME]
+
+fills a folder for ``$FMLAD_WEIGHTS`` with what a profile names, of the published sizes or tiny.
+What such networks say means nothing: they show that everything loads, runs, fits into memory and
+gives the same result again. Masks and boxes follow their prompts, so that each step has something
+to hand to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fmlad.backbones.catalogue import Weights, catalogue
+from fmlad.backbones.hub import place_of
+from fmlad.profiles import PROFILES
+
+Size = Literal["true", "tiny"]
+
+# What makes masks large and stable, and lets them follow their prompts.
+STRENGTHS = {
+    "hypernetworks": 7.0,
+    "iou_prediction_head": 1.0,
+    "q_proj.weight": 4.0,
+    "k_proj.weight": 4.0,
+    "point_embed": 6.0,
+    "query_position_embeddings": 3.0,
+}
+WORDS = (
+    "screw", "nut", "washer", "bolt", "pin", "box", "bag", "bottle", "label", "cable", "juice",
+    "red", "blue", "yellow", "long", "short", "metal", "disc", "square", "table",
+)  # fmt: skip
+ENDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
+STACKS = {"dinov2": (384, 32), "clip": (512, 24)}  # channels of FeatUp's features, true and tiny
+
+
+def fill(root: Path, names: Iterable[str], size: Size = "true") -> list[Path]:
+    """Writes the weights of catalogued names below ``root``; those that are there stay.
+
+    Raises:
+        KeyError: This tool makes none of that family.
+    """
+    known = {weights.name: weights for weights in catalogue()}
+    places = []
+    for name in names:
+        weights = known[name.partition("#")[0]]
+        place = root / place_of(weights.source)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            MAKERS[weights.family](place, weights, size)
+        places.append(place)
+    return places
+
+
+def overrides(root: Path, profile: str) -> dict[str, str]:
+    """Role -> name for tiny weights whose own name says how large they are: CLIP's."""
+    known = {weights.name: weights for weights in catalogue()}
+    found = {}
+    for role, name in PROFILES[profile].items():
+        family, _, model = name.partition(":")
+        if family in ("clip", "clip-tags"):
+            place = root / place_of(known[f"clip:{model}"].source)
+            found[role] = f"{family}:local-dir:{place}"
+    return found
+
+
+def profile_names(profile: str) -> list[str]:
+    """Backbones of a profile that have weights in the catalogue, each once."""
+    known = {weights.name for weights in catalogue() if not weights.name.startswith("builtin:")}
+    named = (name.partition("#")[0] for name in PROFILES[profile].values())
+    named = (name.replace("clip-tags:", "clip:") for name in named)
+    return [name for name in dict.fromkeys(named) if name in known]
+
+
+def shaken(model: nn.Module, seed: int = 0) -> Any:
+    """Random numbers in every parameter, those that start at zero included."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=rng)
+            if "norm" in name.lower() and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * noise)
+                continue
+            fan = parameter[0].numel() if parameter.ndim > 1 else 100
+            strong = next((s for part, s in STRENGTHS.items() if part in name), 1.0)
+            parameter.copy_(strong * noise * fan**-0.5)
+    return model.eval()
+
+
+def _clip(place: Path, weights: Weights, size: Size) -> None:
+    import open_clip
+    from safetensors.torch import save_file
+
+    place.mkdir(parents=True)
+    model = weights.name.partition(":")[2].partition("@")[0]
+    config: dict[str, Any] = open_clip.get_model_config(model)
+    if size == "tiny":
+        config["embed_dim"] = 24
+        config["vision_cfg"] = {
+            "image_size": 32, "layers": 4, "width": 48, "head_width": 16, "patch_size": 8,
+        }  # fmt: skip
+        config["text_cfg"] = {**config["text_cfg"], "width": 16, "heads": 2, "layers": 1}
+    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.3] * 3}}
+    (place / "open_clip_config.json").write_text(json.dumps(described))
+    torch.manual_seed(0)
+    network = open_clip.create_model(f"local-dir:{place}", load_weights=False)
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, place / "open_clip_model.safetensors")
+
+
+def _dino(place: Path, weights: Weights, size: Size) -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    sizes: dict[str, Any] = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518}
+    if size == "tiny":
+        sizes = {
+            "hidden_size": 32, "num_attention_heads": 2, "image_size": 56, "num_hidden_layers": 2,
+        }  # fmt: skip
+    torch.manual_seed(0)
+    Dinov2Model(Dinov2Config(**sizes)).save_pretrained(place)
+
+
+def _sam(place: Path, weights: Weights, size: Size) -> None:
+    from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
+
+    vision: dict[str, Any] = {
+        "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_dim": 3072,
+        "global_attn_indexes": [2, 5, 8, 11],
+    }  # fmt: skip
+    if "huge" in weights.name:
+        vision = {
+            "hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16,
+            "mlp_dim": 5120, "global_attn_indexes": [7, 15, 23, 31],
+        }  # fmt: skip
+    settings: dict[str, Any] = {"vision_config": vision}
+    if size == "tiny":
+        vision |= {
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 64,
+            "global_attn_indexes": [1], "window_size": 7, "image_size": 256,
+            "output_channels": 32, "num_pos_feats": 16,
+        }  # fmt: skip
+        settings["prompt_encoder_config"] = {
+            "hidden_size": 32, "image_size": 256, "mask_input_channels": 8,
+        }  # fmt: skip
+        settings["mask_decoder_config"] = {
+            "hidden_size": 32, "mlp_dim": 48, "iou_head_hidden_dim": 24,
+        }  # fmt: skip
+    hq = weights.family == "sam-hq"
+    if hq:
+        settings["mask_decoder_config"] = {
+            **settings.get("mask_decoder_config", {}), "vit_dim": vision["hidden_size"],
+        }  # fmt: skip
+    model = SamHQModel(SamHQConfig(**settings)) if hq else SamModel(SamConfig(**settings))
+    shaken(model).save_pretrained(place)
+    (place / "preprocessor_config.json").write_text("{}")
+
+
+def _featup(place: Path, weights: Weights, size: Size) -> None:
+    from fmlad.backbones.featup import PREFIX, STAGES, Stage
+
+    kind = weights.name.partition(":")[2].partition("_")[0]
+    channels = STACKS[kind][size == "tiny"]
+    torch.manual_seed(0)
+    state: dict[str, Tensor] = {}
+    for number in range(1, STAGES + 1):
+        stage = {f"{PREFIX}up{number}.{n}": t for n, t in Stage().state_dict().items()}
+        state |= stage
+    state[f"{PREFIX}fixup_proj.1.weight"] = 0.05 * torch.randn(channels, channels, 1, 1)
+    state[f"{PREFIX}fixup_proj.1.bias"] = torch.zeros(channels)
+    if kind == "dinov2":
+        state["model.1.norm.weight"] = torch.ones(channels)
+        state["model.1.norm.bias"] = torch.zeros(channels)
+    torch.save({"epoch": 0, "state_dict": state}, place)
+
+
+def _timm(place: Path, weights: Weights, size: Size) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    place.mkdir(parents=True)
+    name, _, tag = weights.name.partition(":")[2].partition(".")
+    architecture = name if size == "true" else "resnet10t"
+    torch.manual_seed(0)
+    model = timm.create_model(architecture, pretrained=False)
+    save_file(model.state_dict(), place / "model.safetensors")
+    described = {
+        "architecture": architecture,
+        "num_classes": 1000,
+        "num_features": model.num_features,
+        "pretrained_cfg": {
+            "tag": tag, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+            "input_size": [3, 224, 224],
+        },
+    }  # fmt: skip
+    (place / "config.json").write_text(json.dumps(described))
+
+
+MAKERS: dict[str, Callable[[Path, Weights, Size], None]] = {
+    "clip": _clip,
+    "dinov2": _dino,
+    "featup": _featup,
+    "sam": _sam,
+    "sam-hq": _sam,
+    "timm": _timm,
+}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--profile", default="foundation", choices=sorted(PROFILES))
+    parser.add_argument("--size", default="true", choices=("true", "tiny"))
+    parser.add_argument("--only", action="append", help="a name of the catalogue; repeatable")
+    given = parser.parse_args()
+    for place in fill(given.folder, given.only or profile_names(given.profile), given.size):
+        print(place)
+
+
+if __name__ == "__main__":
+    main()
