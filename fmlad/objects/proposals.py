@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -123,22 +123,21 @@ class ProposalSource:
         return proposals
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"how": self.how, "phrases": list(self.phrases)}
+        """JSON-ready: ``{"phrases": [...]}``, nothing where proposals are automatic."""
+        return {} if self.how == "automatic" else {"phrases": list(self.phrases)}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | None) -> ProposalSource:
-        """Inverse of :meth:`to_dict`; of None the automatic one.
+    def restored(self, data: Mapping[str, Any]) -> ProposalSource:
+        """As it was learned, from what :meth:`to_dict` is a part of.
 
         Raises:
-            KeyError, TypeError, ValueError: It is no such description.
+            KeyError, ValueError: It is no such description.
         """
-        if data is None:
-            return cls()
-        how, phrases = data["how"], tuple(data["phrases"])
-        if how not in get_args(How) or not all(isinstance(one, str) for one in phrases):
-            raise ValueError(f"proposals are {how!r} of {phrases!r}")
-        return cls(how, phrases)
+        if self.how == "automatic":
+            return self
+        phrases = tuple(data["phrases"])
+        if not phrases or not all(isinstance(one, str) for one in phrases):
+            raise ValueError(f"phrases are {phrases!r}")
+        return replace(self, phrases=phrases)
 
     def _grounded(self, view: ImageView) -> Masks:
         # What the mask proposer is asked for one image comes together: it encodes the image once.

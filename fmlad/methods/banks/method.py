@@ -75,7 +75,7 @@ class BanksState:
         return {
             "patches": self.patches.meta(),
             "objects": self.objects.meta() if self.objects else None,
-            "proposals": self.source.to_dict(),
+            **self.source.to_dict(),
         }
 
 
@@ -199,7 +199,7 @@ class Banks:
             patches = PatchMemory.restore(reader, meta["patches"])
             described = meta["objects"]
             objects = None if described is None else ObjectMemory.restore(reader, described)
-            source = ProposalSource.from_dict(meta.get("proposals"))
+            source = self._source.restored(meta) if described else AUTOMATIC
         if (objects is not None) != self._of_parts:
             raise CorruptDetectorError("The saved bank's objects are not what its banks need.")
         if objects is not None and len(objects.shots) != patches.shots:

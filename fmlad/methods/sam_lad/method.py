@@ -315,7 +315,7 @@ class SamLad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> SamLadState:
         """Back from a saved detector."""
-        state = SamLadState.restore(TensorReader(tensors, device), meta)
+        state = SamLadState.restore(TensorReader(tensors, device), meta, self._source)
         learned, pooled = state.learned, self.config.pooled and self.config.align != "none"
         if (
             (state.bank is not None) != self._with_bank

@@ -105,7 +105,7 @@ class SamLadState:
             "numbers": list(self.numbers),
             "sizes": [list(template.size) for template in self.templates],
             "selection": asdict(self.selection),
-            "proposals": self.source.to_dict(),
+            **self.source.to_dict(),
             "learned": learned
             and {
                 "affinity": asdict(learned.affinity),
@@ -116,7 +116,9 @@ class SamLadState:
         }
 
     @classmethod
-    def restore(cls, reader: TensorReader, meta: Mapping[str, Any]) -> SamLadState:
+    def restore(
+        cls, reader: TensorReader, meta: Mapping[str, Any], source: ProposalSource = AUTOMATIC
+    ) -> SamLadState:
         """Inverse of :meth:`tensors` and :meth:`meta`.
 
         Raises:
@@ -153,5 +155,5 @@ class SamLadState:
                     gaussian = PooledGaussian.restore(reader, templates, affinity.reach)
                 learned = Learned(affinity, statistics, baseline, gaussian)
             selection = _filled(Selection, meta["selection"])
-            source = ProposalSource.from_dict(meta.get("proposals"))
+            source = source.restored(meta)
         return cls(shots, numbers, templates, selection, learned, bank, source)
