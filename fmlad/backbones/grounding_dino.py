@@ -207,7 +207,7 @@ def _tokenizer(folder: Path, source: str, words: int) -> Any:
 
     with loading(source, "its tokenizer", FAMILY):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        ends = dict(zip(ENDS, tokenizer.convert_tokens_to_ids(list(ENDS)), strict=True))
+        ends = {token: tokenizer.convert_tokens_to_ids(token) for token in ENDS}
     if len(tokenizer) != words or ends != ENDS:
         why = (
             f"the tokenizer in {folder} knows {len(tokenizer)} words and the model {words}: it "

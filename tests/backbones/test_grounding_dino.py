@@ -144,7 +144,13 @@ def test_sizes_are_those_of_the_image_processor(folder: Path) -> None:
 
     backbone = grounding_dino.load(f"grounding-dino:{folder}")
     rng = np.random.default_rng(0)
-    sizes = [*rng.integers(40, 4000, (500, 2)).tolist(), [800, 1333], [1, 1], [800, 900], [480, 640]]
+    sizes = [
+        *rng.integers(40, 4000, (500, 2)).tolist(),
+        [800, 1333],
+        [1, 1],
+        [800, 900],
+        [480, 640],
+    ]
     for height, width in sizes:
         theirs = get_size_with_aspect_ratio((height, width), 800, 1333)
         assert backbone.input_size(height, width) == (max(1, theirs[0]), max(1, theirs[1]))
@@ -172,9 +178,7 @@ def test_a_long_list_goes_in_several_texts(folder: Path) -> None:
     parts = [many[start : start + 15] for start in (0, 15, 30)]
     alone = [backbone.find(photo(), part) for part in parts]
     expected = np.concatenate([part.scores for part in alone])
-    owners = np.concatenate(
-        [part.phrases + 15 * number for number, part in enumerate(alone)]
-    )
+    owners = np.concatenate([part.phrases + 15 * number for number, part in enumerate(alone)])
     order = np.argsort(-expected, kind="stable")
     np.testing.assert_allclose(found.scores, expected[order], atol=1e-6)
     np.testing.assert_array_equal(found.phrases, owners[order])
@@ -206,7 +210,11 @@ def test_the_same_phrase_twice_and_nothing_found(folder: Path) -> None:
     np.testing.assert_array_equal(once.phrases, twice.phrases)
     nothing = grounding_dino.load(f"grounding-dino:{folder}#{SMALL},box=1").find(photo(), PHRASES)
     assert isinstance(nothing, Boxes)
-    assert (nothing.boxes.shape, nothing.phrases.shape, nothing.scores.shape) == ((0, 4), (0,), (0,))
+    assert (nothing.boxes.shape, nothing.phrases.shape, nothing.scores.shape) == (
+        (0, 4),
+        (0,),
+        (0,),
+    )
 
 
 def test_thresholds_sizes_weights_and_words_make_the_fingerprint(
@@ -334,7 +342,8 @@ def test_a_file_alone_and_a_folder_that_is_not_there_are_refused(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    "option", ["box=1.5", "box=x", "text=-1", "nms=2", "side=3", "longest=0", "phrases=some", "tex=1"]
+    "option",
+    ["box=1.5", "box=x", "text=-1", "nms=2", "side=3", "longest=0", "phrases=some", "tex=1"],
 )
 def test_other_options_are_refused(option: str) -> None:
     with pytest.raises(OptionError, match="has an option"):
@@ -391,14 +400,15 @@ def test_a_network_of_the_true_size(tmp_path: Path) -> None:
     from transformers import BertTokenizer
 
     BertTokenizer(vocab=words, do_lower_case=True).save_pretrained(tmp_path)
-    backbone = grounding_dino.load(f"grounding-dino:{tmp_path}#side=320,longest=533,box=0,nms=1")
+    backbone = grounding_dino.load(f"grounding-dino:{tmp_path}#box=0,text=0,nms=1")
+    assert backbone.input_size(300, 400) == (800, 1066)
     found = backbone.find(photo(0, (300, 400)), PHRASES)
     assert len(found) == 900
     assert np.isfinite(found.boxes).all()
     assert (found.boxes >= 0).all()
     assert (found.boxes <= [400, 300, 400, 300]).all()
     with pytest.raises(OptionError, match="find 900 places"):
-        backbone.find(torch.zeros(1, 3, 10, 500, dtype=torch.uint8), PHRASES)
+        backbone.find(torch.zeros(1, 3, 2, 500, dtype=torch.uint8), PHRASES)
 
 
 def test_the_tiny_network_is_of_its_kind() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ digits = st.from_regex(r"[0-9]{1,3}", fullmatch=True)
 foreign = st.text(st.characters(categories=["L", "N", "M", "P", "S"]), min_size=1, max_size=6)
 word = st.one_of(
     known, known.map(str.upper), pieces, digits, foreign,
-    st.builds("{}-{}".format, known, known), st.sampled_from(["café", "Größe", "中文", "5mm", "[SEP]"]),
+    st.builds("{}-{}".format, known, known),
+    st.sampled_from(["café", "Größe", "中文", "5mm", "[SEP]"]),
 )  # fmt: skip
 phrase = st.lists(word, min_size=1, max_size=4).map(" ".join)
 lists = st.lists(phrase, min_size=1, max_size=9)
@@ -108,7 +110,7 @@ def test_long_lists_go_in_several_texts(phrases: list[str], limit: int) -> None:
             assert prompt.tokens[b] == 1012
     assert asked == alone
     # None could have gone with the one before.
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         a, b = after.spans[0]
         assert len(before.tokens) + b - a + 1 > limit
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-WORDS = (
-    "screw bolt nut washer long short red blue zip lock bag push pin metal hex the of in with "
-    "almonds orange juice label text schraube cafe box"
-).split()
+WORDS = [
+    "screw", "bolt", "nut", "washer", "long", "short", "red", "blue", "zip", "lock", "bag", "push",
+    "pin", "metal", "hex", "the", "of", "in", "with", "almonds", "orange", "juice", "label", "text",
+    "schraube", "cafe", "box",
+]  # fmt: skip
 PIECES = [f"##{piece}" for piece in ("s", "es", "er", "pin", "driver", "ed", *"abcdefgh0123456789")]
 OTHERS = [*"abcdefgh0123456789", *"-,'/()&:", "ß", "é", "中", "##ß"]
 SIZE = 1200  # rows of the vocabulary
@@ -82,7 +83,9 @@ def tiny_model(seed: int = 0, **changed: Any) -> Any:
             parameter.copy_(strong * (1 + 0.2 * noise if norm else noise * fan**-0.5))
         # What all boxes have in common goes, or one phrase would win everywhere.
         picture = torch.randn(1, 3, 160, 224, generator=rng)
-        output = model.eval()(pixel_values=picture, input_ids=torch.tensor([[101, 1030, 1012, 102]]))
+        output = model.eval()(
+            pixel_values=picture, input_ids=torch.tensor([[101, 1030, 1012, 102]])
+        )
         common = output.intermediate_hidden_states[0, -1].mean(dim=0)
         model.model.decoder.layer_norm.bias -= common
     return model
