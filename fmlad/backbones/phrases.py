@@ -59,6 +59,22 @@ def cleaned(phrase: str) -> str:
     return " ".join(phrase.lower().translate(dict.fromkeys(map(ord, STOPS), " ")).split())
 
 
+def check(phrases: object) -> None:
+    """Refuses what is no list of texts.
+
+    Raises:
+        PromptError: There is no phrase, a text instead of a list, or one that is no text.
+    """
+    if isinstance(phrases, str) or not isinstance(phrases, Sequence) or not phrases:
+        raise PromptError(
+            f"Boxes are found for a list of phrases, got {phrases!r}; give one phrase at least, "
+            f"such as ['long dark screw']."
+        )
+    for index, phrase in enumerate(phrases):
+        if not isinstance(phrase, str):
+            raise PromptError(f"Phrase {index} is {phrase!r}, not text; write it as words.")
+
+
 def prompts(phrases: Sequence[str], vocabulary: Vocabulary, limit: int) -> list[Prompt]:
     """As few texts as take all phrases in their order, none of more than ``limit`` tokens.
 
@@ -68,11 +84,7 @@ def prompts(phrases: Sequence[str], vocabulary: Vocabulary, limit: int) -> list[
         PromptError: There is no phrase; or one is no text, has no word that the vocabulary knows,
             or is alone longer than the limit.
     """
-    if isinstance(phrases, str) or not isinstance(phrases, Sequence) or not phrases:
-        raise PromptError(
-            f"Boxes are found for a list of phrases, got {phrases!r}; give one phrase at least, "
-            f"such as ['screw']."
-        )
+    check(phrases)
     asked: dict[tuple[int, ...], int] = {}
     for index, phrase in enumerate(phrases):
         asked.setdefault(_tokens(phrase, index, vocabulary, limit), index)
@@ -108,9 +120,7 @@ def phrase_scores(chances: Tensor, prompt: Prompt) -> Tensor:
     return torch.stack([chances[:, a:b].amax(dim=1) for a, b in prompt.spans], dim=1)
 
 
-def _tokens(phrase: object, index: int, vocabulary: Vocabulary, limit: int) -> tuple[int, ...]:
-    if not isinstance(phrase, str):
-        raise PromptError(f"Phrase {index} is {phrase!r}, not text; write it as words.")
+def _tokens(phrase: str, index: int, vocabulary: Vocabulary, limit: int) -> tuple[int, ...]:
     found = tuple(vocabulary.tokens(cleaned(phrase)))
     if all(token == vocabulary.unknown for token in found):
         lacks = "is none of the network's vocabulary" if found else "has no word"

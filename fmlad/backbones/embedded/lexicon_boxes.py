@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from fmlad.backbones import phrases as phrase_list
 from fmlad.backbones.embedded.learned_objects import LearnedProposer
 from fmlad.backbones.embedded.lexicon import LexiconAligner
 from fmlad.backbones.roles import Boxes
-from fmlad.errors import OptionError, PromptError
+from fmlad.errors import OptionError
 
 # Of a degree to which a phrase holds, in [0, 1], above which it does: the middle of every ramp of
 # the lexicon, so that a phrase holds rather than not.
@@ -49,14 +50,11 @@ class LexiconBoxes:
         than 0.5; that degree is its score. Boxes do not overlap but where one object holds another.
 
         Raises:
-            PromptError: There is no phrase, or one without any word that the lexicon can see.
+            PromptError: There is no phrase, or one without any word that the lexicon can see: it
+                knows words for what something looks like, and is told which was meant.
             OptionError: There are several images.
         """
-        if isinstance(phrases, str) or not len(phrases):
-            raise PromptError(
-                f"Boxes are found for a list of phrases, got {phrases!r}; give one phrase at "
-                f"least, such as ['long dark screw']."
-            )
+        phrase_list.check(phrases)
         if image.ndim != 4 or len(image) != 1:
             raise OptionError(f"find() takes one image (1, 3, H, W), got {tuple(image.shape)}.")
         found = self._proposer.propose(image).best()
