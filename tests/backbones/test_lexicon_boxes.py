@@ -157,7 +157,7 @@ def counted(grounder: LexiconBoxes, name: str, world: int, images: int) -> np.nd
 def test_parts_of_scenes_are_found_by_their_words(grounder: LexiconBoxes, name: str) -> None:
     boxes, right, objects, found = counted(grounder, name, world=2, images=2)
     assert right / boxes > 0.7
-    assert found / objects > 0.85
+    assert found / objects > 0.8
 
 
 @pytest.mark.slow
