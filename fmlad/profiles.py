@@ -53,6 +53,7 @@ class BackboneEntry:
 
 
 _FEATURES, _MASKS, _TEXT = ("feature_extractor",), ("mask_proposer",), ("text_aligner",)
+_BOXES = ("grounder",)
 _ORIGINAL = "through transformers (hub identifier or folder), or an original .pth checkpoint"
 _BUILTIN = "fmlad.backbones.embedded"
 _CNN, _CNN_ROLES = "fmlad.backbones.cnn.cnn:load", ("feature_extractor", "encoder")
@@ -69,6 +70,8 @@ _BACKBONES = tuple(
          "objects at the threshold where they look most like one, nested; no weights"),
         ("builtin:lexicon@1", _TEXT, f"{_BUILTIN}.lexicon", "LexiconAligner",
          "grounds phrases by their words for colour, size, shape and texture; no weights"),
+        ("builtin:lexicon-boxes@1", _BOXES, f"{_BUILTIN}.lexicon_boxes", "LexiconBoxes",
+         "object proposals, each called by the phrase that the lexicon finds to fit; no download"),
         ("builtin:nouns@1", ("tagger",), f"{_BUILTIN}.nouns", "NounTagger",
          "the 1,000 ImageNet nouns of EfficientNet-Lite0's classifier; no download"),
         ("builtin:bilateral@1", ("upsampler",), f"{_BUILTIN}.bilateral", "JointBilateral",
@@ -83,6 +86,8 @@ _BACKBONES = tuple(
         ("sam-hq:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM-HQ {_ORIGINAL}"),
         ("sam2:*", _MASKS, "fmlad.backbones.sam.sam", "load",
          "SAM 2 through transformers: a hub identifier or a local folder"),
+        ("grounding-dino:*", _BOXES, "fmlad.backbones.grounding_dino", "load",
+         "Grounding DINO through transformers: a hub identifier or a local folder"),
         ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
          "FeatUp's JBU stack: a published .ckpt checkpoint"),
         ("clip:*", (*_TEXT, *_FEATURES), "fmlad.backbones.clip.clip", "load",
@@ -108,6 +113,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "feature_extractor": "builtin:features@1",
         "mask_proposer": "builtin:objects@3",
         "text_aligner": "builtin:lexicon@1",
+        "grounder": "builtin:lexicon-boxes@1",
         "tagger": "builtin:nouns@1",
         "upsampler": "builtin:bilateral@1",
         "encoder": "builtin:efficientnet-lite0@1",
@@ -116,6 +122,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "feature_extractor": "dinov2:facebook/dinov2-small",
         "mask_proposer": "sam:facebook/sam-vit-base",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
+        "grounder": "grounding-dino:IDEA-Research/grounding-dino-tiny",
         "upsampler": "builtin:bilateral@1",
         "encoder": "timm:resnet18.tv_in1k",
     },
@@ -123,6 +130,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "feature_extractor": "dinov2:facebook/dinov2-small",
         "mask_proposer": "sam:facebook/sam-vit-huge",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
+        "grounder": "grounding-dino:IDEA-Research/grounding-dino-tiny",
         "upsampler": "featup:dinov2_jbu_stack_cocostuff",
         "encoder": "timm:wide_resnet50_2.tv2_in1k",
     },

@@ -134,9 +134,16 @@ def test_only_what_is_needed_is_chosen() -> None:
     assert resolve([FEATURES], "builtin").keys() == {FEATURES}
 
 
-def test_a_role_that_nobody_fills_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"'builtin' has no backbone for the role 'grounder'"):
-        resolve(["grounder"], "builtin")
+def test_the_embedded_profile_fills_every_role() -> None:
+    assert PROFILES["builtin"].keys() == ROLES.keys()
+    assert all(backbone.startswith("builtin:") for backbone in PROFILES["builtin"].values())
+
+
+def test_a_role_that_a_profile_does_not_fill_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "few", {FEATURES: HANDMADE})  # type: ignore[arg-type]
+    said = r"'few' has no backbone for the role 'grounder'.* known for it: builtin:lexicon-boxes@1,"
+    with pytest.raises(OptionError, match=said):
+        resolve(["grounder"], "few")
 
 
 @pytest.mark.parametrize("role", ["feature_extracter", "", "FeatureExtractor"])

