@@ -85,6 +85,8 @@ _BACKBONES = tuple(
          "SAM 2 through transformers: a hub identifier or a local folder"),
         ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
          "FeatUp's JBU stack: a published .ckpt checkpoint"),
+        ("ram:*", ("tagger",), "fmlad.backbones.ram", "load",
+         "RAM++: the published .pth checkpoint with ram_tag_list.txt beside it"),
         ("clip:*", (*_TEXT, *_FEATURES), "fmlad.backbones.clip.clip", "load",
          "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
          "transformers (folder or hub identifier), dense by NACLIP"),
