@@ -19,8 +19,16 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from fmlad.backbones.catalogue import describe
 from fmlad.backbones.common import STRICT, normalised, only_checkpoint, parse
-from fmlad.backbones.hub import folder_hash, loading, locate, read_tensors
+from fmlad.backbones.hub import (
+    HUB_IDENTIFIER,
+    find,
+    folder_hash,
+    loading,
+    locate,
+    read_tensors,
+)
 from fmlad.backbones.ram_checkpoint import network_of
 from fmlad.backbones.roles import Tag
 from fmlad.errors import OptionError, WeightsUnavailableError
@@ -62,11 +70,14 @@ def load(name: str, device: str = "cpu") -> RamTagger:
     source, options = parse(name, _Options)
     if options.thresholds is not None and options.least is not None:
         raise OptionError(f"The backbone {name!r} has both thresholds= and least=; leave one out.")
+    # First the small files: the large one takes a while to read, and a long while to fetch.
+    fetched = HUB_IDENTIFIER.fullmatch(source) and find(describe(f"ram:{source}")) is None
+    if fetched and not options.tags:
+        raise WeightsUnavailableError(_no_tags(name, "the checkpoint, which is not here yet"))
     file = only_checkpoint(locate(source, family="ram"), source, "RAM++")
-    # First the small files: the large one takes a while to read.
     listed = Path(options.tags).expanduser() if options.tags else file.parent / TAGS
     if not options.tags and not listed.is_file():
-        raise WeightsUnavailableError(_no_tags(name, file))
+        raise WeightsUnavailableError(_no_tags(name, str(file)))
     tags = _lines(listed)
     least = _thresholds(options, file, len(tags))
     state = read_tensors(file, source, "ram")
@@ -140,11 +151,12 @@ class RamTagger:
         return found
 
 
-def _no_tags(name: str, file: Path) -> str:
+def _no_tags(name: str, file: str) -> str:
     return (
         f"The backbone {name!r} lacks a file: there is no {TAGS} beside {file}, and a checkpoint "
-        f"of RAM++ does not say what its outputs are called. Copy {TAGS} and {THRESHOLDS} there, "
-        f"from {ORIGIN}, or name them: {name.partition('#')[0]}#tags=FILE,thresholds=FILE."
+        f"of RAM++ does not say what its outputs are called. Get {TAGS} and {THRESHOLDS} from "
+        f"{ORIGIN}, and copy them there or name them: "
+        f"{name.partition('#')[0]}#tags=FILE,thresholds=FILE."
     )
 
 

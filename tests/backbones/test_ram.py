@@ -132,6 +132,27 @@ def test_a_checkpoint_alone_says_which_file_it_lacks_before_it_is_read(tmp_path:
         assert part in said
 
 
+def test_nothing_is_fetched_as_long_as_the_words_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("FMLAD_WEIGHTS", str(tmp_path / "own"))
+    name = "ram:xinyu1205/recognize-anything-plus-model"
+    with pytest.raises(
+        WeightsUnavailableError, match=r"no ram_tag_list\.txt beside the checkpoint"
+    ):
+        ram.load(name)
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(WORDS))
+    with pytest.raises(WeightsUnavailableError, match="HF_HUB_OFFLINE is set"):
+        ram.load(f"{name}#tags={words}")
+    # What was unpacked from a bundle, with the list beside it.
+    place = tmp_path / "own" / "xinyu1205" / "recognize-anything-plus-model"
+    save(place / "ram_plus_swin_large_14m.pth")
+    assert ram.load(name).words == WORDS
+
+
 def test_the_lists_may_lie_anywhere(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pth", words=None)
     (tmp_path / "words.txt").write_text("\r\n".join(WORDS))
