@@ -177,12 +177,18 @@ def test_the_doubtful_and_the_many_are_left_out() -> None:
     assert axes_tagger(least=1.0)[0].tags_of(pooled) == []
 
 
-def test_words_are_embedded_once_and_when_asked_for() -> None:
+@pytest.mark.parametrize(("patience", "said"), [(-1.0, 1), (1e9, 0)])
+def test_words_are_embedded_once_and_when_asked_for_and_a_wait_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: float, said: int
+) -> None:
+    monkeypatch.setattr(clip_tags, "CHUNK", 3)
+    monkeypatch.setattr(clip_tags, "PATIENCE", patience)
     tagger, text = axes_tagger()
     assert not text.asked
     for _ in range(2):
         tagger.tags_of(F.normalize(torch.ones(1, 8), dim=-1))
     assert text.asked == [f"a photo of a w{number}." for number in range(8)]
+    assert caplog.text.count("embedding the 8 words of clip-tags:axes") == said
 
 
 def test_a_word_that_the_model_cannot_read_is_named(tmp_path: Path) -> None:

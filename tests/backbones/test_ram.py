@@ -136,7 +136,7 @@ def test_nothing_is_fetched_as_long_as_the_words_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("FMLAD_WEIGHTS", str(tmp_path / "own"))
     name = "ram:xinyu1205/recognize-anything-plus-model"
     with pytest.raises(

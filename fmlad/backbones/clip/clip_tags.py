@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -35,6 +36,8 @@ TEMPLATE = "a photo of a {}."
 # too many costs a look for it, a tag too few a part.
 LEAST = 0.02
 MOST = 20
+CHUNK = 50  # words embedded between two looks at the clock
+PATIENCE = 5.0  # s of embedding, after which the log says how long it will take
 
 _log = logging.getLogger(__name__)
 
@@ -144,8 +147,18 @@ class VocabularyTagger:
     @cached_property
     def _embeddings(self) -> Tensor:
         """Of all words, float32 ``(words, D)`` on the CPU."""
-        _log.info("embedding %d words for %s, once", len(self.words), self.name)
-        return self.aligner.text(self.words, self._templates)
+        parts, begun, warned = [], time.monotonic(), False
+        for start in range(0, len(self.words), CHUNK):
+            parts.append(self.aligner.text(self.words[start : start + CHUNK], self._templates))
+            done, left = start + CHUNK, len(self.words) - start - CHUNK
+            passed = time.monotonic() - begun
+            if passed > PATIENCE and left > 0 and not warned:
+                _log.warning(
+                    "fmlad: embedding the %d words of %s takes about %.0f s more; it is done once "
+                    "and kept in the disk cache.", len(self.words), self.name, left * passed / done,
+                )  # fmt: skip
+                warned = True
+        return torch.cat(parts)
 
 
 @lru_cache(maxsize=1)
