@@ -37,6 +37,8 @@ class BackboneEntry:
         summary: One line for listings.
         options: Whether a full name may be followed by ``#key=value,...``; a family decides that
             itself.
+        over: ``"module:callable"`` that takes a name and gives that of the backbone it works on.
+            That one is built first, or found built, and comes as a third argument to the factory.
     """
 
     name: str
@@ -44,6 +46,7 @@ class BackboneEntry:
     factory: str
     summary: str
     options: bool = False
+    over: str = ""
 
     def matches(self, name: str) -> bool:
         """Whether a full backbone name belongs to this entry."""
@@ -56,6 +59,7 @@ _FEATURES, _MASKS, _TEXT = ("feature_extractor",), ("mask_proposer",), ("text_al
 _BOXES = ("grounder",)
 _ORIGINAL = "through transformers (hub identifier or folder), or an original .pth checkpoint"
 _BUILTIN = "fmlad.backbones.embedded"
+_CLIP_TAGS = "fmlad.backbones.clip.clip_tags"
 _CNN, _CNN_ROLES = "fmlad.backbones.cnn.cnn:load", ("feature_extractor", "encoder")
 _BACKBONES = tuple(
     BackboneEntry(name, roles, f"{module}:{factory}", summary)
@@ -90,6 +94,8 @@ _BACKBONES = tuple(
          "Grounding DINO through transformers: a hub identifier or a local folder"),
         ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
          "FeatUp's JBU stack: a published .ckpt checkpoint"),
+        ("ram:*", ("tagger",), "fmlad.backbones.ram", "load",
+         "RAM++: the published .pth checkpoint with ram_tag_list.txt beside it"),
         ("clip:*", (*_TEXT, *_FEATURES), "fmlad.backbones.clip.clip", "load",
          "CLIP or SigLIP through open_clip (MODEL@TAG, MODEL@FILE, local-dir:, hf-hub:) or "
          "transformers (folder or hub identifier), dense by NACLIP"),
@@ -106,6 +112,12 @@ _BACKBONES = tuple(
          "or a file with #model=NAME"),
         ("torchvision:*", "any network of torchvision's with stages: a file with #model=NAME"),
     )
+) + (
+    BackboneEntry(
+        "clip-tags:*", ("tagger",), f"{_CLIP_TAGS}:load",
+        "the words of a vocabulary that CLIP finds nearest to the image; sources as of clip:*",
+        over=f"{_CLIP_TAGS}:aligner_of",
+    ),
 )  # fmt: skip
 
 PROFILES: Mapping[str, Mapping[str, str]] = {
@@ -123,6 +135,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "mask_proposer": "sam:facebook/sam-vit-base",
         "text_aligner": "clip:ViT-B-16@datacomp_xl_s13b_b90k",
         "grounder": "grounding-dino:IDEA-Research/grounding-dino-tiny",
+        "tagger": "clip-tags:ViT-B-16@datacomp_xl_s13b_b90k",
         "upsampler": "builtin:bilateral@1",
         "encoder": "timm:resnet18.tv_in1k",
     },
@@ -131,6 +144,8 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
         "mask_proposer": "sam:facebook/sam-vit-huge",
         "text_aligner": "clip:ViT-L-14@datacomp_xl_s13b_b90k",
         "grounder": "grounding-dino:IDEA-Research/grounding-dino-tiny",
+        # Not RAM++: its tags' names are no part of its weights, and the user has to bring them.
+        "tagger": "clip-tags:ViT-L-14@datacomp_xl_s13b_b90k",
         "upsampler": "featup:dinov2_jbu_stack_cocostuff",
         "encoder": "timm:wide_resnet50_2.tv2_in1k",
     },
@@ -279,6 +294,13 @@ def _entries() -> tuple[BackboneEntry, ...]:
 
 @lru_cache(maxsize=8)
 def _build(name: str, device: str) -> Backbone:
-    module, _, attribute = _entry(name).factory.partition(":")
-    factory: Any = getattr(importlib.import_module(module), attribute)
-    return cast(Backbone, factory(name, device))
+    entry = _entry(name)
+    factory = _imported(entry.factory)
+    if not entry.over:
+        return cast(Backbone, factory(name, device))
+    return cast(Backbone, factory(name, device, _build(_imported(entry.over)(name), device)))
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)

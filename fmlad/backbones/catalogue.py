@@ -18,8 +18,8 @@ from fmlad.backbones import wheels
 
 # Families whose names may have options behind a "#".
 OPTIONED = (
-    "builtin", "clip", "dinov2", "dinov3", "featup", "grounding-dino", "sam", "sam-hq", "sam2",
-    "timm", "torchvision",
+    "builtin", "clip", "dinov2", "dinov3", "featup", "grounding-dino", "ram", "sam",
+    "sam-hq", "sam2", "timm", "torchvision",
 )  # fmt: skip
 
 
@@ -117,6 +117,8 @@ def lookup(text: str, family: str | None = None) -> Weights | None:
 
 def describe(name: str) -> Weights:
     """The catalogued weights of a name, or a bare entry for others: a local path, another model."""
+    if name.startswith("clip-tags:"):  # works on the weights of clip
+        name = f"clip:{name.removeprefix('clip-tags:')}"
     known = lookup(name)
     if known is not None:
         return known

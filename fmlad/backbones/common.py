@@ -1,16 +1,18 @@
-"""What several backbones share: options in a name, a network's pixels."""
+"""What several backbones share: options in a name, a network's pixels, a folder's checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
-from fmlad.errors import OptionError
+from fmlad.backbones.hub import CHECKPOINTS
+from fmlad.errors import OptionError, WeightsUnavailableError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of RGB in [0, 1]
 STRICT = ConfigDict(extra="forbid")  # of a dataclass of options: no other keys
@@ -55,3 +57,23 @@ def normalised(
         pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in colours)
     return (pixels - mean) / std
+
+
+def only_checkpoint(place: Path, source: str, whose: str) -> Path:
+    """A file itself, or the one pickled checkpoint of a folder.
+
+    ``whose`` checkpoint it is, as the message shall say.
+
+    Raises:
+        WeightsUnavailableError: The folder holds none, or several.
+    """
+    if place.is_file():
+        return place
+    found = sorted(path for path in place.iterdir() if path.suffix in CHECKPOINTS)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise WeightsUnavailableError(
+            f"{source} must hold exactly one checkpoint of {whose}'s, and it holds: {names}. Name "
+            f"the file itself."
+        )
+    return found[0]

@@ -8,7 +8,6 @@ for several networks; only the projection behind the last stage depends on which
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,10 +15,10 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from fmlad.backbones.common import STRICT, normalised, parse
-from fmlad.backbones.hub import CHECKPOINTS, folder_hash, loading, locate, read_tensors
+from fmlad.backbones.common import STRICT, normalised, only_checkpoint, parse
+from fmlad.backbones.hub import folder_hash, loading, locate, read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
-from fmlad.errors import OptionError, WeightsUnavailableError
+from fmlad.errors import OptionError
 
 COLOURS = 32  # channels of the projected colours
 STAGES = 4
@@ -154,7 +153,7 @@ def load(name: str, device: str = "cpu") -> FeatUp:
     """
     source, options = parse(name, _Options)
     place = locate(source, family="featup")
-    file = _only_checkpoint(place, source)
+    file = only_checkpoint(place, source, "FeatUp")
     state = read_tensors(file, source, "featup")
     with loading(source, f"{file} is no JBU stack of FeatUp's: it", "featup"):
         return FeatUp(name, state, folder_hash(file), device, fixup=options.fixup == "on")
@@ -170,16 +169,3 @@ def _over_channels(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """LayerNorm over the channels of ``(B, C, h, w)``."""
     last = maps.movedim(1, -1)
     return F.layer_norm(last, weight.shape, weight, bias).movedim(-1, 1).contiguous()
-
-
-def _only_checkpoint(place: Path, source: str) -> Path:
-    if place.is_file():
-        return place
-    found = sorted(path for path in place.iterdir() if path.suffix in CHECKPOINTS)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise WeightsUnavailableError(
-            f"{source} must hold exactly one checkpoint of FeatUp's, and it holds: {names}. Name "
-            f"the file itself."
-        )
-    return found[0]

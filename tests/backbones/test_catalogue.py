@@ -54,7 +54,10 @@ def test_no_two_are_confused() -> None:
 def test_what_a_profile_uses_is_in_the_catalogue(profile: str) -> None:
     names = {(weights.name, weights.role) for weights in catalogue() if profile in weights.profiles}
     for role, backbone in PROFILES[profile].items():
-        assert backbone.startswith("builtin:") or (backbone, role) in names
+        if backbone.startswith("clip-tags:"):  # has no weights but those of the text aligner
+            assert (describe(backbone).name, "text_aligner") in names
+        else:
+            assert backbone.startswith("builtin:") or (backbone, role) in names
 
 
 @pytest.mark.parametrize("profile", ["foundation", "light"])
@@ -84,6 +87,10 @@ def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
         ("clip:hf-hub:laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "laion/CLIP-ViT-L-14"),
         ("clip:local-dir:/data/clip#side=336", "/data/clip"),
         ("clip:hf-hub:some/other", "some/other"),
+        ("clip-tags:ViT-L-14@datacomp_xl_s13b_b90k", "laion/CLIP-ViT-L-14"),
+        ("clip-tags:local-dir:/data/clip#words=/data/words.txt,most=5", "/data/clip"),
+        ("ram:/data/ram#tags=/data/tags.txt", "/data/ram"),
+        ("ram:xinyu1205/recognize-anything-plus-model#tags=x.txt", "xinyu1205/recognize-anything"),
         ("dinov2:facebook/dinov2-small#side=224", "facebook/dinov2-small"),
         ("dinov3:facebook/dinov3-vits16-pretrain-lvd1689m#side=768", "facebook/dinov3-vits16"),
         ("sam:/data/sam_vit_b.pth#points=16,iou=0.8", "/data/sam_vit_b.pth"),

@@ -75,6 +75,7 @@ class CLIP:
     Its pyramid has one level, at the patch stride: the projected tokens, unit length
     ``(B, D, g, g)``. ``pooled`` is the model's ordinary image embedding, unit length; ``stages``
     are the raw tokens after each quarter of the blocks, without class token, ``(B, W, g, g)``.
+    ``scale`` is what the model multiplies cosines of whole images and texts by before a softmax.
     """
 
     expensive = True
@@ -101,6 +102,7 @@ class CLIP:
         self.grid = wanted // vision.patch
         self.side = self.grid * vision.patch
         self.attention = attention
+        self.scale = towers.scale
         # The name is left out, so that a moved folder still matches.
         self.fingerprint = (
             f"clip side={self.side} attention={attention} sigma={SIGMA:g} "

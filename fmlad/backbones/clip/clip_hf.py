@@ -44,7 +44,8 @@ def from_folder(folder: Path, source: str, device: str) -> Towers:
     text = TransformersText(model, tokenizer, kind, device)
     rows = int(model.text_model.get_input_embeddings().weight.shape[0])
     check_tokenizer(lambda texts: text.tokens(texts)["input_ids"], rows, source)
-    return Towers(TransformersVision(model, kind), text, mean, std, _digest(folder))
+    scale = float(model.logit_scale.exp())
+    return Towers(TransformersVision(model, kind), text, mean, std, scale, _digest(folder))
 
 
 class TransformersVision:

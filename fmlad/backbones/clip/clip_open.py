@@ -225,4 +225,5 @@ def towers(opened: OpenModel, source: str, device: str) -> Towers:
     check_tokenizer(opened.tokenizer, int(opened.model.vocab_size), source)
     model = opened.model.eval().requires_grad_(False).to(device)
     text = OpenClipText(model, opened.tokenizer, device)
-    return Towers(vision_of(model, source), text, opened.mean, opened.std, opened.weights)
+    vision, scale = vision_of(model, source), float(model.logit_scale.exp())
+    return Towers(vision, text, opened.mean, opened.std, scale, opened.weights)

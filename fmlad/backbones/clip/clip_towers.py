@@ -69,12 +69,17 @@ class Text(Protocol):
 
 @dataclass(frozen=True)
 class Towers:
-    """A loaded model; ``mean`` and ``std`` of RGB in [0, 1], ``weights``: SHA-256 of its files."""
+    """A loaded model.
+
+    ``mean`` and ``std`` are of RGB in [0, 1]; ``scale`` is what it multiplies cosines by before a
+    softmax (100 in most); ``weights``: SHA-256 of its files.
+    """
 
     vision: Vision
     text: Text
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    scale: float
     weights: str
 
 
