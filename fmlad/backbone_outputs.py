@@ -97,20 +97,22 @@ def look(
     given = {**profiles.PROFILES[profile], **(backbones or {})}
     chosen = [role for role in STEPS if role in wanted and role in given]
     seen = _Seen(load_image(image), source_name(image), device, tuple(expanded(words)))
+    steps = {}
+    for done, role in enumerate(chosen):  # all before the first is asked: some share a network
+        progress(done, len(chosen), "loading networks")
+        backbone = given[role]
+        steps[role] = Step(role, backbone if isinstance(backbone, str) else backbone.name)
+        try:
+            seen.add(profiles.resolve([role], profile, override={role: backbone}))
+        except FmladError as error:
+            steps[role] = replace(steps[role], problem=str(error))
     found = []
     for done, role in enumerate(chosen):
         progress(done, len(chosen), f"asking the {role.replace('_', ' ')}")
-        name = given[role] if isinstance(given[role], str) else given[role].name  # type: ignore[union-attr]
-        step = Step(role, str(name))
-        try:
-            resolved = profiles.resolve([role], profile, override={role: given[role]})
-            seen.add(resolved)
-        except FmladError as error:
-            found.append(replace(step, problem=str(error)))
-            continue
-        found.append(_asked(step, lambda role=role: _ASK[role](seen)))  # type: ignore[misc]
-        if role == "mask_proposer" and seen.boxes is not None and len(seen.boxes):
-            found.append(_asked(replace(step, role="grounded masks"), lambda: _grounded(seen)))
+        step = steps[role]
+        found.append(step if step.problem else _asked(step, _ASK[role], seen))
+        if role == "mask_proposer" and not step.problem and seen.boxes is not None:
+            found.append(_asked(replace(step, role="grounded masks"), _grounded, seen))
     progress(len(chosen), len(chosen), "done")
     return found
 
@@ -118,10 +120,10 @@ def look(
 Result = tuple[list[str], list[tuple[str, Image.Image]]]
 
 
-def _asked(step: Step, ask: Callable[[], Result]) -> Step:
+def _asked(step: Step, ask: Callable[[_Seen], Result], seen: _Seen) -> Step:
     started = time.monotonic()
     try:
-        lines, pictures = ask()
+        lines, pictures = ask(seen)
     except FmladError as error:
         return replace(step, problem=str(error))
     return replace(

@@ -180,9 +180,16 @@ class ImageView:
         tagger = cast(Tagger, self._backbones.backbones[role])
         key = f"tags {tagger.fingerprint}"
         if key not in self._answers:
-            found = self._answer(tagger, TAGS, "", lambda: tuple(tagger.tags(self.tensor)))
+            found = self._answer(tagger, TAGS, "", lambda: self._tagged(tagger))
             self._answers[key] = found
         return TAGS.unpack(self._answers[key])
+
+    def _tagged(self, tagger: Tagger) -> Tags:
+        # A tagger over the text aligner's network takes what that one saw.
+        shared = getattr(tagger, "aligner", None)
+        if shared is not None and shared is self._backbones.backbones.get("text_aligner"):
+            return tuple(tagger.tags_of(self.pyramid("text_aligner").pooled))  # type: ignore[attr-defined]
+        return tuple(tagger.tags(self.tensor))
 
     def has(self, role: str) -> bool:
         """Whether there is a backbone in a role."""

@@ -181,6 +181,64 @@ def _featup(place: Path, weights: Weights, size: Size) -> None:
     torch.save({"epoch": 0, "state_dict": state}, place)
 
 
+def _grounding_dino(place: Path, weights: Weights, size: Size) -> None:
+    from transformers import (
+        BertConfig,
+        BertTokenizer,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        SwinConfig,
+    )
+
+    sizes: dict[str, Any] = {}
+    swin = SwinConfig(window_size=7, out_indices=[2, 3, 4])  # Swin-T and BERT base are defaults
+    bert = BertConfig(vocab_size=30522)
+    if size == "tiny":
+        swin = SwinConfig(
+            embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+            out_indices=[2, 3, 4],
+        )  # fmt: skip
+        bert = BertConfig(
+            vocab_size=1200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32,
+        )  # fmt: skip
+        sizes = {
+            "num_queries": 50, "d_model": 64, "encoder_layers": 1, "decoder_layers": 2,
+            "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+        }  # fmt: skip
+    config = GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, disable_custom_kernels=True, **sizes
+    )
+    shaken(GroundingDinoForObjectDetection(config)).save_pretrained(place)
+    words = ENDS | {word: 1030 + number for number, word in enumerate(WORDS)}
+    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
+    words |= {letter: 1060 + number for number, letter in enumerate(letters)}
+    taken = set(words.values())
+    words |= {f"[unused{i}]": i for i in range(int(bert.vocab_size)) if i not in taken}
+    BertTokenizer(vocab=words, do_lower_case=True).save_pretrained(place)
+    GroundingDinoImageProcessorPil().save_pretrained(place)
+
+
+def _ram(place: Path, weights: Weights, size: Size) -> None:
+    from fmlad.backbones.ram import TAGS, THRESHOLDS
+    from fmlad.backbones.ram_checkpoint import published
+    from fmlad.networks.ram_plus import RamPlus, RamSizes
+
+    sizes = RamSizes(4, 192, (2, 2, 18, 2), (6, 12, 24, 48), 12, 512, 4585, 768, 3072, 2)
+    if size == "tiny":
+        sizes = RamSizes(4, 8, (2, 2, 2, 2), (1, 2, 2, 4), 2, 12, len(WORDS), 16, 24, 2)
+    place.mkdir(parents=True)
+    state = {
+        published(name): tensor for name, tensor in shaken(RamPlus(sizes)).state_dict().items()
+    }
+    torch.save({"model": state}, place / weights.files[0].name)
+    words = [*WORDS, *(f"thing {number}" for number in range(len(WORDS), sizes.tags))]
+    (place / TAGS).write_text("\n".join(words))
+    (place / THRESHOLDS).write_text("\n".join(["0.5"] * len(words)))
+
+
 def _timm(place: Path, weights: Weights, size: Size) -> None:
     import timm
     from safetensors.torch import save_file
@@ -207,6 +265,8 @@ MAKERS: dict[str, Callable[[Path, Weights, Size], None]] = {
     "clip": _clip,
     "dinov2": _dino,
     "featup": _featup,
+    "grounding-dino": _grounding_dino,
+    "ram": _ram,
     "sam": _sam,
     "sam-hq": _sam,
     "timm": _timm,
