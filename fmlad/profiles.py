@@ -83,6 +83,9 @@ _BACKBONES = tuple(
         ("sam-hq:*", _MASKS, "fmlad.backbones.sam.sam", "load", f"SAM-HQ {_ORIGINAL}"),
         ("sam2:*", _MASKS, "fmlad.backbones.sam.sam", "load",
          "SAM 2 through transformers: a hub identifier or a local folder"),
+        ("segment-anything:*", _MASKS, "fmlad.backbones.sam.sam", "load_package",
+         "SAM by the package segment-anything: vit_b, vit_l or vit_h with #checkpoint=FILE, or an "
+         "original .pth checkpoint"),
         ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
          "FeatUp's JBU stack: a published .ckpt checkpoint"),
         ("clip:*", (*_TEXT, *_FEATURES), "fmlad.backbones.clip.clip", "load",
