@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fmlad.backbones.hub import FOLDER_VARIABLE, place_of
 from fmlad.backbones.roles import Upsampler
 from fmlad.errors import MissingDependencyError, OptionError
 from fmlad.profiles import load_backbones
-from tests.backbones.test_featup import saved, tensors
+from tests.backbones.test_featup import REAL, saved, tensors
 from tests.backbones.test_upsampling import photo
 
 # The interface of featup.upsamplers, by its definition: patches are unfolded and weighted at once,
@@ -221,6 +222,23 @@ def test_a_package_with_other_maps_is_not_taken_for_the_same(
     assert insisted.implementation == "featup package"
     assert insisted.fingerprint != chosen.fingerprint
     forget(monkeypatch)
+
+
+@pytest.mark.shared
+def test_both_implementations_agree_on_a_published_checkpoint(
+    shared: Callable[..., Path], installed: Any
+) -> None:
+    name = f"featup:{shared('weights', REAL)}"
+    theirs, own = featup.load(name), featup.load(f"{name}#implementation=own")
+    assert (theirs.implementation, own.implementation) == ("featup package", "own")
+    assert theirs.fingerprint == own.fingerprint
+    features, image = torch.randn(1, 512, 7, 7), photo((224, 224))
+    expected = own(features, image, 16)
+    scale = float(expected.abs().amax())
+    torch.testing.assert_close(
+        theirs(features, image, 16) / scale, expected / scale, atol=3e-5, rtol=0
+    )
+    assert len(installed().CALLS) > 4
 
 
 @pytest.mark.parametrize("name", [w.name for w in catalogue() if w.family == "featup"])

@@ -42,7 +42,7 @@ class SamOptions(GeneratorSettings):
         return GeneratorSettings(**{name: getattr(self, name) for name in names})
 
     def numbers(self, name: str, device: str) -> torch.dtype:
-        """The torch dtype of ``dtype``; OptionError where the device is too slow for it."""
+        """As torch has it; OptionError for float16 on a CPU, which hardly computes in it."""
         if self.dtype == "float16" and torch.device(device).type == "cpu":
             raise OptionError(
                 f"The backbone {name!r} asks for dtype=float16, which needs a GPU; the device is "
