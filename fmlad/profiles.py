@@ -92,6 +92,9 @@ _BACKBONES = tuple(
          "SAM 2 through transformers: a hub identifier or a local folder"),
         ("grounding-dino:*", _BOXES, "fmlad.backbones.grounding_dino", "load",
          "Grounding DINO through transformers: a hub identifier or a local folder"),
+        ("segment-anything:*", _MASKS, "fmlad.backbones.sam.sam", "load_package",
+         "SAM by the package segment-anything: vit_b, vit_l or vit_h with #checkpoint=FILE, or an "
+         "original .pth checkpoint"),
         ("featup:*", ("upsampler",), "fmlad.backbones.featup", "load",
          "FeatUp's JBU stack: a published .ckpt checkpoint"),
         ("ram:*", ("tagger",), "fmlad.backbones.ram", "load",

@@ -192,12 +192,12 @@ def _grounding_dino(place: Path, weights: Weights, size: Size) -> None:
     )
 
     sizes: dict[str, Any] = {}
-    swin = SwinConfig(window_size=7, out_indices=[2, 3, 4])  # Swin-T and BERT base are defaults
+    stages: dict[str, Any] = {"out_indices": [2, 3, 4]}
+    swin = SwinConfig(**stages)  # Swin-T and BERT base are defaults
     bert = BertConfig(vocab_size=30522)
     if size == "tiny":
         swin = SwinConfig(
-            embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-            out_indices=[2, 3, 4],
+            embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, **stages
         )  # fmt: skip
         bert = BertConfig(
             vocab_size=1200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,

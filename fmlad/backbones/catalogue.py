@@ -18,8 +18,8 @@ from fmlad.backbones import wheels
 
 # Families whose names may have options behind a "#".
 OPTIONED = (
-    "builtin", "clip", "dinov2", "dinov3", "featup", "grounding-dino", "ram", "sam",
-    "sam-hq", "sam2", "timm", "torchvision",
+    "builtin", "clip", "dinov2", "dinov3", "featup", "grounding-dino", "ram", "sam", "sam-hq",
+    "sam2", "segment-anything", "timm", "torchvision",
 )  # fmt: skip
 
 
@@ -124,7 +124,10 @@ def describe(name: str) -> Weights:
         return known
     family, _, identifier = name.partition(":")
     if family in OPTIONED and not Path(identifier).expanduser().exists():
-        identifier = identifier.partition("#")[0]
+        identifier, _, options = identifier.partition("#")
+        named = dict(item.partition("=")[::2] for item in options.split(","))
+        if family == "segment-anything":  # its size, and then a file of that size
+            identifier = named.get("checkpoint") or identifier
     if family == "clip":  # its places; see fmlad.backbones.clip.load
         identifier = identifier.removeprefix("hf-hub:").removeprefix("local-dir:")
     if identifier and family in {weights.family for weights in catalogue()}:

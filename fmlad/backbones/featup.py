@@ -4,6 +4,8 @@ Each stage doubles the resolution. Its weights for the 49 places around one come
 a softmax over the similarity of projected colours, times a Gaussian of the distance, brought to the
 sum 1, plus a small learned correction that is not normalised again. FeatUp publishes checkpoints
 for several networks; only the projection behind the last stage depends on which.
+
+FeatUp's own package runs the stages where it is installed (:mod:`.featup_package`).
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from fmlad.backbones import featup_package
 from fmlad.backbones.common import STRICT, normalised, only_checkpoint, parse
 from fmlad.backbones.hub import folder_hash, loading, locate, read_tensors
 from fmlad.backbones.upsampling import CHUNK, SIDE, check, gathered, shifts, spatial
 from fmlad.errors import OptionError
 
 COLOURS = 32  # channels of the projected colours
-STAGES = 4
+STAGES = featup_package.STAGES
 CORRECTION = 0.1  # share of the learned correction, in the kernel and behind the last stage
 PREFIX = "upsampler."
 NORM = "model.1.norm."  # LayerNorm over the channels, in front of the stages
+
+Implementation = Literal["auto", "own", "package"]
 
 
 class Stage(nn.Module):
@@ -81,13 +86,28 @@ class FeatUp:
         device: str = "cpu",
         *,
         fixup: bool = True,
+        implementation: Implementation = "own",
     ) -> None:
-        """Builds the stack from a checkpoint's tensors; ``fixup``: with the last correction.
+        """Builds the stack from a checkpoint's tensors.
 
-        Raises KeyError where a tensor is missing, ValueError where one has another shape.
+        Args:
+            name: Of the backbone.
+            state: The checkpoint's tensors, others among them.
+            weights_hash: Of the checkpoint.
+            device: Where it runs.
+            fixup: With the last linear correction.
+            implementation: Whose stages run: ``"own"``, ``"package"`` or ``"auto"``, the package's
+                where it can be imported and its maps are ours.
+
+        Attributes:
+            implementation: What runs: ``"own"`` or ``"featup package"``.
+
+        Raises:
+            KeyError: A tensor is missing.
+            ValueError: A tensor has another shape.
+            MissingDependencyError: The package is asked for and cannot be used.
         """
         self.name = name
-        self.fingerprint = f"featup fixup={int(fixup)} imagenet sha256={weights_hash}"
         self._device = device
         self._stages = [_stage(state, f"{PREFIX}up{n}.").to(device) for n in range(1, STAGES + 1)]
         weight, bias = (state[f"{PREFIX}fixup_proj.1.{part}"] for part in ("weight", "bias"))
@@ -98,6 +118,18 @@ class FeatUp:
         self._corrects = fixup
         norm = [state[NORM + part] for part in ("weight", "bias") if NORM + part in state]
         self._norm = tuple(part.float().to(device) for part in norm)
+        self._package, agrees = None, True
+        if implementation != "own":
+            parts = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+            insists = implementation == "package"
+            with torch.inference_mode():
+                self._package, agrees = featup_package.choose(
+                    name, parts, self.channels, device, self._own, insists=insists
+                )
+        self.implementation = "own" if self._package is None else "featup package"
+        # Where the two agree scores are the same, and a detector may move between machines.
+        other = "" if agrees else " implementation=package"
+        self.fingerprint = f"featup fixup={int(fixup)} imagenet sha256={weights_hash}{other}"
 
     @torch.inference_mode()
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
@@ -123,9 +155,17 @@ class FeatUp:
         if self._norm:
             maps = _over_channels(maps, *self._norm)
         image = normalised(guidance, self._device)
-        for stage in self._stages[:doublings]:
-            maps = stage(maps, image)
+        for number in range(1, doublings + 1):
+            # The package mirrors 3 places at the border, and has none to mirror in a single row.
+            single = min(maps.shape[-2:]) == 1
+            stages = self._own if single or self._package is None else self._package
+            maps = stages(maps, image, number)
         return self._corrected(maps) if self._corrects else maps
+
+    def _own(self, maps: Tensor, image: Tensor, number: int) -> Tensor:
+        """Our own stage of a number, 1 to 4."""
+        doubled: Tensor = self._stages[number - 1](maps, image)
+        return doubled
 
     def _corrected(self, maps: Tensor) -> Tensor:
         """Adds the linear correction in place, some rows at a time."""
@@ -139,24 +179,30 @@ class FeatUp:
 @dataclass(frozen=True, config=STRICT)
 class _Options:
     fixup: Literal["on", "off"] = "on"
+    implementation: Implementation = "auto"
 
 
 def load(name: str, device: str = "cpu") -> FeatUp:
     """Builds the backbone from ``"featup:SOURCE"`` or ``"featup:SOURCE#fixup=off"``.
 
     SOURCE is a checkpoint of FeatUp's (``*_jbu_stack_cocostuff.ckpt``, read as tensors alone), a
-    folder with exactly one, or an identifier of the catalogue.
+    folder with exactly one, or an identifier of the catalogue. ``implementation`` is ``own``,
+    ``package`` (FeatUp's own) or ``auto``: the package's where it can be imported and agrees.
 
     Raises:
         WeightsUnavailableError: The checkpoint cannot be had, or is no stack of FeatUp's.
         OptionError: An option that does not exist.
+        MissingDependencyError: FeatUp's package is asked for and cannot be used.
     """
     source, options = parse(name, _Options)
     place = locate(source, family="featup")
     file = only_checkpoint(place, source, "FeatUp")
     state = read_tensors(file, source, "featup")
     with loading(source, f"{file} is no JBU stack of FeatUp's: it", "featup"):
-        return FeatUp(name, state, folder_hash(file), device, fixup=options.fixup == "on")
+        return FeatUp(
+            name, state, folder_hash(file), device,
+            fixup=options.fixup == "on", implementation=options.implementation,
+        )  # fmt: skip
 
 
 def _stage(state: dict[str, Tensor], prefix: str) -> Stage:

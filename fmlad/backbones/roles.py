@@ -196,7 +196,13 @@ class MaskProposer(Backbone, Protocol):
             points: ``(n, 2) xy`` in input pixels, a mask each, or ``(n, p, 2)``, p points for each
                 of n masks.
             labels: Of points ``(n, p)``: 1 on the object, 0 beside it, -1 no point at all (sets of
-                unlike sizes); None: all are on it.
+                unlike sizes); None: all are on it. Every set has a 1.
+
+        Returns:
+            A mask for each, empty where nothing answers.
+
+        Raises:
+            OptionError: Shapes or labels do not fit.
         """
 
 

@@ -95,6 +95,8 @@ def test_an_entry_is_found_by_each_of_its_names(weights: Weights) -> None:
         ("dinov3:facebook/dinov3-vits16-pretrain-lvd1689m#side=768", "facebook/dinov3-vits16"),
         ("sam:/data/sam_vit_b.pth#points=16,iou=0.8", "/data/sam_vit_b.pth"),
         ("sam2:facebook/sam2.1-hiera-tiny#points=16", "facebook/sam2.1-hiera-tiny"),
+        ("segment-anything:vit_h#points=16", "https://dl.fbaipublicfiles.com/segment_anything/"),
+        ("segment-anything:vit_h#checkpoint=/data/sam_vit_h.pth", "/data/sam_vit_h.pth"),
         ("featup:/data/x.ckpt#fixup=off", "/data/x.ckpt"),
         ("timm:/data/m#levels=1+2", "/data/m"),
         ("timm:wheel:some-package/m.pth#model=resnet18", "wheel:some-package/m.pth"),

@@ -116,6 +116,11 @@ def test_prompts_are_answered_from_the_proposals(proposer: LearnedProposer) -> N
     assert len(found) == 3
     assert found.scores[0] > 0.5
     assert found.scores[1] > 0.5
+    pair = np.array([[[100, 100], [300, 220]]], np.float32)  # on the disc, and on the ground
+    beside = proposer.prompt(tensor(image), points=pair, labels=np.array([[1, 0]]))
+    np.testing.assert_array_equal(beside.masks[0], found.masks[1])
+    both = proposer.prompt(tensor(image), points=pair)
+    assert not both.masks[0].any() or both.masks[0].sum() > found.masks[1].sum()
 
 
 def weights(file: Path, seed: int) -> Path:

@@ -16,7 +16,7 @@ from fmlad.backbones.sam.mask_generator import (
     remove_specks,
 )
 from fmlad.backbones.sam.sam import SAM
-from fmlad.backbones.sam.sam_models import EncodedImage, TransformersSam
+from fmlad.backbones.sam.sam_models import EncodedImage, SamNetwork
 from tests.backbones.test_sam import fake_cv2
 
 SHAPES = [  # colour, centre x, centre y, half width, half height, in the unit square
@@ -40,7 +40,7 @@ def board(height: int, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
     return image, masks
 
 
-class Blobs(TransformersSam):
+class Blobs(SamNetwork):
     """Answers a point with all that has its colour; scaling and padding are the real ones.
 
     Three masks a point: the blob, the blob with blurred logits (unstable), and the blob again with
@@ -48,7 +48,8 @@ class Blobs(TransformersSam):
     """
 
     def __init__(self, side: int = 256, grid: int = 128, kind: str = "sam") -> None:
-        self.side, self._grid, self.kind, self._device = side, grid, kind, "cpu"
+        super().__init__(kind, side, "cpu", torch.float32)
+        self._grid = grid
         self.encoded_sizes: list[tuple[int, int]] = []
 
     def encode(self, pixels: np.ndarray) -> EncodedImage:
@@ -65,14 +66,13 @@ class Blobs(TransformersSam):
         encoded: EncodedImage,
         *,
         points: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
         several: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         canvas = encoded.maps[0][0]
-        if boxes is not None:
-            points = (boxes[:, :2] + boxes[:, 2:]) / 2
-        assert points is not None
-        places = self._to_input(points, encoded)
+        middles = points[:, 0] if boxes is None else (boxes[:, :2] + boxes[:, 2:]) / 2
+        places = self._to_input(middles, encoded)
         logits, quality = [], []
         for x, y in places.floor().long().tolist():
             colour = canvas[:, y, x]
@@ -85,6 +85,12 @@ class Blobs(TransformersSam):
             quality.append(torch.tensor([0.9 + float(y) / 1e4, 0.95, 0.5]))
         kept = slice(None) if several else slice(1)
         return torch.stack(logits)[:, kept], torch.stack(quality)[:, kept]
+
+    def _embed(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise NotImplementedError
+
+    def _answer(self, *prompts: object) -> tuple[torch.Tensor, torch.Tensor]:
+        raise NotImplementedError
 
 
 def masks_of(image: np.ndarray, settings: GeneratorSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +179,7 @@ class Predictor:
     def predict_torch(
         self, points: torch.Tensor, labels: torch.Tensor, **_: bool
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        logits, quality = self.blobs.decode(self.encoded, points=points[:, 0].numpy())
+        logits, quality = self.blobs.decode(self.encoded, points=points.numpy())
         full = self.blobs.enlarge(logits.flatten(0, 1), self.encoded)
         return full.view(*logits.shape[:2], *full.shape[1:]), quality, None
 

@@ -192,3 +192,7 @@ def test_prompts_pick_a_proposal_or_nothing() -> None:
     assert len(both) == 3
     assert both.masks[0][int(180 / 240 * height), int(250 / 320 * width)]
     assert len(proposer.prompt(tensor(image))) == 0
+    pair = np.array([[[60, 60], [250, 180]]], np.float32)
+    assert not proposer.prompt(tensor(image), points=pair).masks.any()  # nothing holds both discs
+    apart = proposer.prompt(tensor(image), points=pair, labels=np.array([[1, 0]]))
+    np.testing.assert_array_equal(apart.masks[0], masks.masks[0])

@@ -84,9 +84,10 @@ class LearnedProposer:
         image: Tensor,
         boxes: npt.NDArray[np.float32] | None = None,
         points: npt.NDArray[np.float32] | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> Masks:
-        """The best proposal per box or point; see :func:`.prompted.prompted`."""
-        return prompted(self.propose(image), image.shape[-2:], boxes, points)
+        """The proposal that answers each box or set of points; see :func:`.prompted.prompted`."""
+        return prompted(self.propose(image), image.shape[-2:], boxes, points, labels)
 
     def tree(self, image: Tensor) -> RegionTree:
         """The regions of ``uint8 (1, 3, H, W)``, all of them."""

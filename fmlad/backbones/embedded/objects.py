@@ -95,10 +95,14 @@ class ObjectProposer:
         return Masks(masks, boxes, scores, np.array([id(n) in ids for n in found], bool))
 
     def prompt(
-        self, image: Tensor, boxes: Floats | None = None, points: Floats | None = None
+        self,
+        image: Tensor,
+        boxes: Floats | None = None,
+        points: Floats | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> Masks:
-        """The best proposal per box or point; see :func:`.prompted.prompted`."""
-        return prompted(self.propose(image), image.shape[-2:], boxes, points)
+        """The proposal that answers each box or set of points; see :func:`.prompted.prompted`."""
+        return prompted(self.propose(image), image.shape[-2:], boxes, points, labels)
 
 
 def _segment(

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from fmlad.backbones.common import STRICT
-from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, TransformersSam
+from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, SamNetwork
 
 if TYPE_CHECKING:
     from segment_anything.utils.amg import MaskData
@@ -58,7 +58,7 @@ class GeneratorSettings:
 
 
 def generate(
-    model: TransformersSam, pixels: Pixels, settings: GeneratorSettings, whole: EncodedImage
+    model: SamNetwork, pixels: Pixels, settings: GeneratorSettings, whole: EncodedImage
 ) -> tuple[Bools, npt.NDArray[np.float32]]:
     """Every mask of an image uint8 ``(H, W, 3)``, of which ``whole`` is the encoded form.
 
@@ -111,7 +111,7 @@ def remove_specks(mask: Bools, least: int) -> tuple[Bools, bool]:
 
 
 def _in_crop(
-    model: TransformersSam,
+    model: SamNetwork,
     encoded: EncodedImage,
     box: list[int],
     size: tuple[int, int],
@@ -126,7 +126,8 @@ def _in_crop(
     # On the way masks may pass through the network's input size.
     step = max(1, ENLARGED // max(height * width, model.side**2))
     for start in range(0, len(points), settings.batch):
-        logits, quality = model.decode(encoded, points=points[start : start + settings.batch])
+        asked = points[start : start + settings.batch, None]
+        logits, quality = model.decode(encoded, points=asked)
         logits, quality = logits.flatten(0, 1), quality.flatten()
         good = quality > (settings.iou or -math.inf)
         for some, theirs in zip(

@@ -4,24 +4,58 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from fmlad.backbones.common import parse
+from fmlad.backbones.common import STRICT, parse
 from fmlad.backbones.hub import CHECKPOINTS, folder_hash, from_folder, locate, unavailable
+from fmlad.backbones.mask_prompts import mask_prompts
 from fmlad.backbones.roles import Masks
 from fmlad.backbones.sam.mask_generator import GeneratorSettings, generate
-from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, TransformersSam
+from fmlad.backbones.sam.sam_models import EncodedImage, Pixels, SamNetwork, TransformersSam
 from fmlad.backbones.sam.sam_original import from_checkpoint
+from fmlad.backbones.sam.sam_package import PackageSam, checkpoint_of, package_model
+from fmlad.errors import OptionError
 
 Floats = npt.NDArray[np.float32]
 
+Ints = npt.NDArray[np.int64]
+
 DEFAULTS: dict[str, dict[str, float]] = {"sam2": {"iou": 0.8}}  # by its own repository
 PROMPTS = 64  # answered at a time
+
+
+@dataclass(frozen=True, config=STRICT)
+class SamOptions(GeneratorSettings):
+    """Options behind ``#``: those of the generator, and ``dtype``, the image encoder's numbers."""
+
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+    def generator(self) -> GeneratorSettings:
+        """The generator's part."""
+        names = (field.name for field in fields(GeneratorSettings) if field.init)
+        return GeneratorSettings(**{name: getattr(self, name) for name in names})
+
+    def numbers(self, name: str, device: str) -> torch.dtype:
+        """As torch has it; OptionError for float16 on a CPU, which hardly computes in it."""
+        if self.dtype == "float16" and torch.device(device).type == "cpu":
+            raise OptionError(
+                f"The backbone {name!r} asks for dtype=float16, which needs a GPU; the device is "
+                f"{device!r}. Use dtype=bfloat16 or dtype=float32."
+            )
+        return cast(torch.dtype, getattr(torch, self.dtype))
+
+
+@dataclass(frozen=True, config=STRICT)
+class PackageOptions(SamOptions):
+    """Options of ``segment-anything:SIZE``: also the ``checkpoint``, a file."""
+
+    checkpoint: str = ""
 
 
 def load(name: str, device: str = "cpu") -> SAM:
@@ -32,7 +66,7 @@ def load(name: str, device: str = "cpu") -> SAM:
     (``sam_vit_b_01ec64.pth``, ``sam_hq_vit_h.pth``), which is read as tensors alone.
 
     Options behind ``#`` are those of :class:`.GeneratorSettings`: ``points``, ``batch``,
-    ``crops``, ``specks``, ``iou``, ``stability`` and ``nms``.
+    ``crops``, ``specks``, ``iou``, ``stability`` and ``nms``; and ``dtype``.
 
     Raises:
         WeightsUnavailableError: The weights cannot be had, or are not what the name says.
@@ -41,7 +75,8 @@ def load(name: str, device: str = "cpu") -> SAM:
     from transformers import Sam2Model, SamHQModel, SamModel
 
     family = name.partition(":")[0]
-    source, settings = parse(name, GeneratorSettings, **DEFAULTS.get(family, {}))
+    source, options = parse(name, SamOptions, **DEFAULTS.get(family, {}))
+    numbers = options.numbers(name, device)
     place = locate(source, family=family)
     if place.is_dir():
         kinds: dict[str, dict[str, Any]] = {
@@ -56,7 +91,29 @@ def load(name: str, device: str = "cpu") -> SAM:
     else:
         why = f"{place} is one file, and the folder with its config.json is needed"
         raise unavailable(source, why, family)
-    return SAM(name, TransformersSam(model, device), folder_hash(place), settings)
+    network = TransformersSam(model, device, numbers)
+    return SAM(name, network, folder_hash(place), options.generator())
+
+
+def load_package(name: str, device: str = "cpu") -> SAM:
+    """Builds the backbone from ``"segment-anything:SIZE"``, with the package's own modules.
+
+    ``"segment-anything:vit_h#checkpoint=FILE"`` names the size (``vit_b``, ``vit_l`` or ``vit_h``,
+    the package's registry) and an original checkpoint; without ``checkpoint`` it is the published
+    one of the catalogue. ``"segment-anything:FILE"`` reads the size off the file. Other options
+    are those of :func:`load`.
+
+    Raises:
+        WeightsUnavailableError: The checkpoint cannot be had, is damaged, something else, or of
+            another size than the name says.
+        OptionError: No such size, an option that does not exist, or a value that does not fit.
+    """
+    source, options = parse(name, PackageOptions)
+    numbers = options.numbers(name, device)
+    file = checkpoint_of(name, source, options.checkpoint)
+    model = package_model(file, source)
+    network = PackageSam(model, device, numbers)
+    return SAM(name, network, folder_hash(file), options.generator())
 
 
 class SAM:
@@ -70,7 +127,7 @@ class SAM:
     expensive = True
 
     def __init__(
-        self, name: str, model: TransformersSam, weights_hash: str, settings: GeneratorSettings
+        self, name: str, model: SamNetwork, weights_hash: str, settings: GeneratorSettings
     ) -> None:
         """Wraps a loaded network; the hash is of its weights and configuration."""
         self.name = name
@@ -81,7 +138,8 @@ class SAM:
             for field in fields(settings)
             if field.name != "batch"
         )
-        self.fingerprint = f"sam side={model.side} {numbers} imagenet sha256={weights_hash}"
+        network = f"side={model.side} {numbers} imagenet sha256={weights_hash}"
+        self.fingerprint = f"sam {network}{model.details}"
         self._model = model
         self._last: tuple[str, EncodedImage] | None = None
 
@@ -97,30 +155,56 @@ class SAM:
 
     @torch.inference_mode()
     def prompt(
-        self, image: Tensor, boxes: Floats | None = None, points: Floats | None = None
+        self,
+        image: Tensor,
+        boxes: Floats | None = None,
+        points: Floats | None = None,
+        labels: Ints | None = None,
     ) -> Masks:
-        """One mask per box ``(n, 4) xyxy`` and per point ``(n, 2) xy``, boxes first.
+        """One mask per box ``(n, 4) xyxy`` and per set of points, boxes first.
 
-        A point gets the best of the masks that the network offers for it; a box its only one. A
-        prompt that the network has no mask for gets an empty one. ``boxes`` of the result are the
-        masks' own.
+        Args:
+            image: ``uint8 (1, 3, H, W)``.
+            boxes: In input pixels.
+            points: ``(n, 2) xy``, a mask each, or ``(n, p, 2)``, p points for each of n masks.
+            labels: Of points ``(n, p)``: 1 on the object, 0 beside it, -1 no point at all; None:
+                all are on it.
+
+        A single point is ambiguous (a part, or the whole): it gets the best, by its predicted
+        quality, of the masks that the network offers. A box or several points say what is meant:
+        they get the network's one mask for such prompts (Kirillov et al. 2023, appendix A). Points
+        labelled -1 are left out, so a set gets the mask that it would get without them. A prompt
+        that the network has no mask for gets an empty one. ``boxes`` of the result are the masks'
+        own.
+
+        Raises:
+            OptionError: Shapes or labels do not fit; see :func:`.mask_prompts.mask_prompts`.
         """
+        asked = mask_prompts(boxes, points, labels)
         pixels = self._shrunk(image)
         encoded = self._encoded(pixels)
         scale = np.array([encoded.size[1] / image.shape[-1], encoded.size[0] / image.shape[-2]])
-        answers = [(torch.zeros(0, *encoded.size, dtype=torch.bool), torch.zeros(0))]
-        for key, given, width in (("boxes", boxes, 4), ("points", points, 2)):
-            places = np.reshape(given if given is not None else [], (-1, width)).astype(np.float64)
-            places = places * np.tile(scale, width // 2)
-            for start in range(0, len(places), PROMPTS):
-                asked: dict[str, Any] = {key: places[start : start + PROMPTS]}
-                logits, quality = self._model.decode(encoded, several=key == "points", **asked)
-                best = quality.argmax(1)
+        first = len(asked.boxes)
+        masks = np.zeros((first + len(asked.points), *encoded.size), bool)
+        quality = np.zeros(len(masks), np.float32)
+        groups: list[tuple[Ints, dict[str, Any]]] = [
+            (np.arange(first), {"boxes": asked.boxes * np.tile(scale, 2), "several": False})
+        ]
+        for rows, places, kinds in asked.sets():
+            alone = places.shape[1] == 1
+            given = {"points": places * scale, "labels": kinds, "several": alone}
+            groups.append((first + rows, given))
+        for rows, given in groups:
+            several = given.pop("several")
+            for start in range(0, len(rows), PROMPTS):
+                part = slice(start, start + PROMPTS)
+                some = {key: places[part] for key, places in given.items()}
+                logits, guessed = self._model.decode(encoded, several=several, **some)
+                best = guessed.argmax(1)
                 chosen = logits[torch.arange(len(best), device=best.device), best]
-                masks = self._model.enlarge(chosen, encoded) > 0
-                answers.append((masks.cpu(), quality.amax(1).cpu()))
-        masks, quality = (torch.cat(parts) for parts in zip(*answers, strict=True))
-        return _as_masks(masks.numpy(), quality.numpy(), image)
+                masks[rows[part]] = (self._model.enlarge(chosen, encoded) > 0).cpu().numpy()
+                quality[rows[part]] = guessed.amax(1).cpu().numpy()
+        return _as_masks(masks, quality, image)
 
     def _encoded(self, pixels: Pixels) -> EncodedImage:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()

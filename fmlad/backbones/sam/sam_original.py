@@ -1,4 +1,4 @@
-"""Checkpoints of the original SAM and SAM-HQ repositories, as models of transformers.
+"""Checkpoints of the original SAM and SAM-HQ repositories: sizes, and models of transformers.
 
 Such a ``.pth`` holds tensors and no configuration. All sizes follow from the tensors' shapes, but
 for the decoder's eight attention heads, which every published SAM has.
@@ -7,6 +7,7 @@ for the decoder's eight attention heads, which every published SAM has.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +51,67 @@ PERCEPTRON = re.compile(
 )
 
 
-def from_checkpoint(file: Path, source: str, family: str) -> Any:
-    """A ``SamModel`` or ``SamHQModel`` of transformers with the file's weights.
+@dataclass(frozen=True)
+class Sizes:
+    """Of a SAM: numbers of channels unless said otherwise.
+
+    Attributes:
+        width, depth, heads, mlp: Of the image encoder; depth and heads are counts.
+        side, patch: Pixels of the square input, and of a patch of it.
+        window: Side of the windows that most blocks attend within, in patches.
+        global_blocks: Numbers of the blocks that see the whole input.
+        hidden: Of prompts and masks.
+        mask_in: Of the encoder of mask prompts.
+        inner: Of the decoder's cross attention.
+        decoder_depth, decoder_mlp: Of the decoder's transformer.
+        iou_depth, iou_width: Of the network that predicts a mask's quality.
+        masks: Masks for an ambiguous prompt.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    mlp: int
+    side: int
+    patch: int
+    window: int
+    global_blocks: tuple[int, ...]
+    hidden: int
+    mask_in: int
+    inner: int
+    decoder_depth: int
+    decoder_mlp: int
+    iou_depth: int
+    iou_width: int
+    masks: int
+
+
+def read_original(file: Path, source: str, family: str, kind: str) -> dict[str, Tensor]:
+    """The tensors of an original checkpoint of ``kind``, ``"sam"`` or ``"sam-hq"``.
 
     Raises:
-        WeightsUnavailableError: It is damaged, something else, or of another family.
+        WeightsUnavailableError: It is damaged, something else, or of the other kind.
     """
     state = read_tensors(file, source, family)
     found = "sam-hq" if HQ_TOKEN in state else "sam"
     if ENCODER + "pos_embed" not in state or FREQUENCIES not in state:
         why = f"{file} is no checkpoint of the original SAM or SAM-HQ"
         raise unavailable(source, why, family)
-    if found != family:
-        why = f"{file} is a checkpoint of {found}; write {found}:{source}"
+    if found != kind:
+        why = f"{file} is a checkpoint of {found}; write {found}:{file}"
         raise unavailable(source, why, family)
+    return state
+
+
+def from_checkpoint(file: Path, source: str, family: str) -> Any:
+    """A ``SamModel`` or ``SamHQModel`` of transformers with the file's weights.
+
+    Raises:
+        WeightsUnavailableError: It is damaged, something else, or of another family.
+    """
+    state = read_original(file, source, family, family)
     with loading(source, file, family):
-        model = _empty(found, state)
+        model = _empty(family, state)
         # assign: what was built on the meta device has no memory to copy into.
         model.load_state_dict(renamed(state), strict=True, assign=True)
     return model.float()
@@ -94,10 +140,8 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _empty(family: str, state: dict[str, Tensor]) -> Any:
-    """The model without memory, its sizes read off the tensors."""
-    from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
-
+def sizes(state: dict[str, Tensor]) -> Sizes:
+    """What the tensors of an original checkpoint say; KeyError where one is missing."""
     _, grid, _, width = state[ENCODER + "pos_embed"].shape
     patch = state[ENCODER + "patch_embed.proj.weight"].shape[-1]
     relative = [
@@ -105,43 +149,66 @@ def _empty(family: str, state: dict[str, Tensor]) -> Any:
         for number in range(_count(state, ENCODER + "blocks."))
     ]
     spans = [len(table) for table in relative]
-    hidden = state[ENCODER + "neck.0.weight"].shape[0]
-    vision = {
-        "hidden_size": width,
-        "output_channels": hidden,
-        "num_hidden_layers": len(relative),
-        "num_attention_heads": width // relative[0].shape[1],
-        "image_size": grid * patch,
-        "patch_size": patch,
+    layers = DECODER + "transformer.layers."
+    return Sizes(
+        width=width,
+        depth=len(relative),
+        heads=width // relative[0].shape[1],
+        mlp=state[ENCODER + "blocks.0.mlp.lin1.weight"].shape[0],
+        side=grid * patch,
+        patch=patch,
         # A block attends within windows if its table is shorter than the grid needs.
-        "window_size": (min(spans) + 1) // 2,
-        "global_attn_indexes": [n for n, span in enumerate(spans) if span == 2 * grid - 1],
+        window=(min(spans) + 1) // 2,
+        global_blocks=tuple(n for n, span in enumerate(spans) if span == 2 * grid - 1),
+        hidden=state[ENCODER + "neck.0.weight"].shape[0],
+        mask_in=state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+        inner=state[layers + "0.cross_attn_token_to_image.q_proj.weight"].shape[0],
+        decoder_depth=_count(state, layers),
+        decoder_mlp=state[layers + "0.mlp.lin1.weight"].shape[0],
+        iou_depth=_count(state, DECODER + "iou_prediction_head.layers."),
+        iou_width=state[DECODER + "iou_prediction_head.layers.0.weight"].shape[0],
+        masks=len(state[DECODER + "mask_tokens.weight"]) - 1,
+    )
+
+
+def _empty(family: str, state: dict[str, Tensor]) -> Any:
+    """The model of transformers without memory."""
+    from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
+
+    of = sizes(state)
+    vision = {
+        "hidden_size": of.width,
+        "output_channels": of.hidden,
+        "num_hidden_layers": of.depth,
+        "num_attention_heads": of.heads,
+        "image_size": of.side,
+        "patch_size": of.patch,
+        "window_size": of.window,
+        "global_attn_indexes": list(of.global_blocks),
         "num_pos_feats": state[FREQUENCIES].shape[1],
-        "mlp_dim": state[ENCODER + "blocks.0.mlp.lin1.weight"].shape[0],
+        "mlp_dim": of.mlp,
     }
     prompt = {
-        "hidden_size": hidden,
-        "image_size": grid * patch,
-        "patch_size": patch,
-        "mask_input_channels": state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+        "hidden_size": of.hidden,
+        "image_size": of.side,
+        "patch_size": of.patch,
+        "mask_input_channels": of.mask_in,
     }
-    layers = DECODER + "transformer.layers."
-    inner = state[layers + "0.cross_attn_token_to_image.q_proj.weight"].shape[0]
     decoder = {
-        "hidden_size": hidden,
-        "mlp_dim": state[layers + "0.mlp.lin1.weight"].shape[0],
-        "num_hidden_layers": _count(state, layers),
+        "hidden_size": of.hidden,
+        "mlp_dim": of.decoder_mlp,
+        "num_hidden_layers": of.decoder_depth,
         "num_attention_heads": HEADS,
-        "attention_downsample_rate": hidden // inner,
-        "num_multimask_outputs": len(state[DECODER + "mask_tokens.weight"]) - 1,
-        "iou_head_depth": _count(state, DECODER + "iou_prediction_head.layers."),
-        "iou_head_hidden_dim": state[DECODER + "iou_prediction_head.layers.0.weight"].shape[0],
+        "attention_downsample_rate": of.hidden // of.inner,
+        "num_multimask_outputs": of.masks,
+        "iou_head_depth": of.iou_depth,
+        "iou_head_hidden_dim": of.iou_width,
         "layer_norm_eps": 1e-5,  # the original's; transformers' default is 1e-6
     }
     kinds: tuple[Any, Any] = (SamConfig, SamModel)
     if family == "sam-hq":
         kinds = (SamHQConfig, SamHQModel)
-        decoder["vit_dim"] = width
+        decoder["vit_dim"] = of.width
     config = kinds[0](
         vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
     )
