@@ -459,7 +459,8 @@ class Detector:
     @property
     def notes(self) -> list[str]:
         """What holds for every image that it judges, in plain sentences."""
-        return pipeline.notes(self._fitted)
+        told = (getattr(one, "note", "") for one in self._backbones.backbones.values())
+        return [*pipeline.notes(self._fitted), *filter(None, told)]
 
     @property
     def method(self) -> str:

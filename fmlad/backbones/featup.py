@@ -131,6 +131,12 @@ class FeatUp:
         other = "" if agrees else " implementation=package"
         self.fingerprint = f"featup fixup={int(fixup)} imagenet sha256={weights_hash}{other}"
 
+    @property
+    def note(self) -> str:
+        """Whose code sharpens, as a sentence for the detector's record."""
+        whose = "fmlad's own code" if self.implementation == "own" else "the package featup"
+        return f"features are sharpened by FeatUp's stack, run by {whose}"
+
     @torch.inference_mode()
     def __call__(self, features: Tensor, guidance: Tensor, factor: int) -> Tensor:
         """float ``(B, C, h, w)``, uint8 ``(B, 3, H, W)`` -> float32 ``(B, C, factor h, factor w)``.

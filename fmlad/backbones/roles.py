@@ -129,6 +129,9 @@ class Backbone(Protocol):
         fingerprint: Changes whenever the output for the same pixels could change: weights,
             preprocessing, settings. Part of cache keys and of saved detectors.
         expensive: Whether reading a stored result beats computing it again (disk cache).
+
+    One may have a ``note`` as well: a sentence for the detector's notes, where what runs depends on
+    what is installed.
     """
 
     @property

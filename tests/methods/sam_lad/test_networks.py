@@ -42,6 +42,7 @@ def test_foundation_is_what_the_paper_uses(weights: Path, tmp_path: Path) -> Non
     assert view.pyramid().levels[14].shape == (1, CHANNELS, 16, 16)
     template = detector._fitted.state.templates[0]
     assert template.level.shape == (1, CHANNELS, 128, 128)  # x8
+    assert any("FeatUp's stack, run by fmlad's own code" in note for note in detector.notes)
     query = picture(4, defect=True)
     verdict = detector.predict(query)
     assert np.isfinite(verdict.score)
