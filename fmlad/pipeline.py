@@ -121,9 +121,14 @@ def fit(
     trials: dict[int, Evidence] = {}
     source: Source
     if method.calibrates_by == "leave-one-out" and len(views) > 1:
-        source = "leave-one-out"
         chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
+        alone = getattr(method, "alone", lambda state: frozenset())(state)
+        source = "augmentations" if alone.issuperset(chosen) else "leave-one-out"
         for done, index in enumerate(chosen, start=1):
+            if index in alone:
+                for copy in views[index].gentle_copies:
+                    trials[-len(trials) - 1] = _evidence(method, copy, state)
+                continue
             trials[index] = _evidence(method, views[index], state, left_out(method, index, views))
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
