@@ -122,7 +122,7 @@ def fit(
     source: Source
     if method.calibrates_by == "leave-one-out" and len(views) > 1:
         chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
-        alone = getattr(method, "alone", lambda state: frozenset())(state)
+        alone: frozenset[int] = getattr(method, "alone", lambda state: frozenset())(state)
         source = "augmentations" if alone.issuperset(chosen) else "leave-one-out"
         for done, index in enumerate(chosen, start=1):
             if index in alone:
