@@ -99,9 +99,7 @@ def _together(profile: str) -> tuple[Entry, ...]:
     clip = ("clip-lad", profile)
     return (
         Entry(f"clip-lad{TOGETHER}", *clip, prompts=CATEGORY),
-        Entry(
-            f"clip-lad, validation images{TOGETHER}", *clip, prompts=CATEGORY, validation=True
-        ),
+        Entry(f"clip-lad, validation images{TOGETHER}", *clip, prompts=CATEGORY, validation=True),
         Entry(f"banks{TOGETHER}", "banks", profile),
     )
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from itertools import product
@@ -19,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fmlad.bench.draw import digest, draw, open_task
 from fmlad.bench.model import Cell, Count, Entry, Task, explained
 from fmlad.datasets.model import Dataset
-from fmlad.errors import OptionError, UnknownNameError
+from fmlad.errors import OptionError, PromptError, UnknownNameError
 from fmlad.progress import Progress
 
 SHOTS = (1, 2, 4, 8)
@@ -126,7 +127,7 @@ class Plan:
                     continue
                 words = prompts_of(entry, task, dataset)
                 if words is not None and Path(words).is_file():
-                    digests[words] = hashlib.sha256(Path(words).read_bytes()).hexdigest()
+                    digests[words] = _words_digest(Path(words))
                 draws = self._draws(entry, dataset.paired)
                 cells += [Cell(entry, task, k, seed) for k, seed in draws]
                 drawn |= set(draws)
@@ -143,6 +144,17 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :func:`plan_from_dict` reads it back."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def _words_digest(file: Path) -> str:
+    """Of a file of prompts, with the sets that a group names."""
+    from fmlad.prompts import PromptGroup, load_prompts
+
+    content = file.read_bytes()
+    with suppress(PromptError):  # is told by the cells that use it
+        if isinstance(found := load_prompts(file), PromptGroup):
+            content += json.dumps(found.to_dict(), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 @cache

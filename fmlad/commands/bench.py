@@ -30,14 +30,18 @@ def run_benchmark(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Results folder; run again, it resumes.")
     ],
-    suite: Annotated[str | None, typer.Option(help="training-free, peers, trained or loco.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="training-free, peers, trained or loco.")
+    ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="A plan in YAML or JSON, instead of a suite.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A dataset by name, instead of a suite (see docs/bench.md).")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the dataset, or of MVTec LOCO AD for the suite loco.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset; of the suite loco, MVTec LOCO AD.")
+    ] = None,
     category: Annotated[
         list[str] | None, typer.Option(help="Of the dataset; repeatable. [default: all]")
     ] = None,

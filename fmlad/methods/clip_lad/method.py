@@ -108,9 +108,7 @@ class ClipLad:
         """What it was asked to use."""
         return tuple(self.config.branches)
 
-    def fit(
-        self, views: Sequence[ImageView], context: FitContext
-    ) -> ClipLadState | KindsState:
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState | KindsState:
         """Divides the shots into parts and stores their areas, counts and patches."""
         chosen = as_prompts(context.prompts)
         if isinstance(chosen, PromptGroup):

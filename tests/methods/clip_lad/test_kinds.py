@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fmlad import Detector, datasets
 from fmlad.datasets import make_scenes
+from fmlad.datasets.model import Dataset
 from fmlad.errors import CorruptDetectorError, PromptError
-from fmlad.metrics import auroc
 from fmlad.methods.registry import create_method
+from fmlad.metrics import auroc
 from fmlad.prompts import PromptGroup, PromptSet
 from tests.methods.clip_lad.test_coarse_to_fine import discs
 
@@ -25,7 +28,7 @@ SETS = {
 GROUP = PromptGroup("discs", SETS)
 
 
-def product(colour: str, seed: int, dots: int = 2) -> object:
+def product(colour: str, seed: int, dots: int = 2) -> np.ndarray:
     places = [(180, 60), (180, 180), (60, 180)][:dots]
     return discs((colour, 60 + seed, 60), *(("green", x - seed, y) for x, y in places), seed=seed)
 
@@ -38,7 +41,7 @@ def detector() -> Detector:
     return Detector.from_shots(MIXED, prompts=GROUP, profile="builtin")
 
 
-def told(detector: Detector, image: object) -> str:
+def told(detector: Detector, image: np.ndarray) -> str:
     """What kind an image was judged as."""
     return next(n for n in detector.predict(image).notes if n.startswith("judged as"))
 
@@ -50,27 +53,24 @@ def test_each_image_is_judged_by_its_own_kind(route: str) -> None:
         assert told(fitted, product(colour, 7)) == f"judged as '{colour} kind'"
         good, bad = (fitted.predict(product(colour, 7, dots)) for dots in (2, 1))
         assert bad.score > 2 * good.score
-        assert [(one.kind, one.part) for one in bad.findings][0] == ("missing", "dot")
+        first = bad.findings[0]
+        assert (first.kind, first.part) == ("missing", "dot")
 
 
 def test_a_kind_is_judged_as_by_its_own_shots_alone(detector: Detector) -> None:
-    """Areas and patches are those of a detector that never saw the other kind."""
+    """Parts and counts are those of a detector that never saw the other kind."""
     own = Detector.from_shots(MIXED[::2], prompts=SETS["red kind"], profile="builtin")
-    method = create_method("clip-lad", {})
-    del method
     for dots in (2, 1, 3):
         image = product("red", 5, dots)
         both, one = detector.predict(image), own.predict(image)
-        assert both.segmentation is not None and one.segmentation is not None
+        assert both.segmentation is not None
+        assert one.segmentation is not None
         assert both.segmentation.counts() == one.segmentation.counts()
-        unscaled = {"count", "declared"}  # others are scaled by the shots of both kinds
-        for branch in unscaled:
+        for branch in ("count", "declared"):  # others are scaled by the shots of both kinds
             assert both.branch_scores[branch] == pytest.approx(one.branch_scores[branch], abs=1e-5)
 
 
 def test_named_shots_go_as_they_are_named(tmp_path: Path) -> None:
-    from PIL import Image
-
     paths = []
     for index, image in enumerate(MIXED):
         paths.append(tmp_path / f"{index}.png")
@@ -144,36 +144,40 @@ def test_without_shots_a_group_is_refused() -> None:
         Detector.from_prompts(GROUP, profile="builtin")
 
 
-def _scores(detector: Detector, found: datasets.model.Dataset) -> tuple[list[bool], list[float]]:
-    samples = found.test
-    scores = [detector.predict(sample.path).score for sample in samples]
-    return [sample.kind != "good" for sample in samples], scores
+def _scores(detector: Detector, found: Dataset) -> tuple[list[bool], list[float]]:
+    scores = [detector.predict(sample.path).score for sample in found.test]
+    return [sample.kind != "good" for sample in found.test], scores
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("category", "kinds"),
-    [("juice_bottle", ("banana", "cherry")), ("splicing_connectors", ("blue", "red"))],
+    [("juice_bottle", ("cherry", "orange")), ("splicing_connectors", ("blue", "red"))],
 )
 def test_mixed_shots_with_a_group_do_as_well_as_each_kind_alone(
     tmp_path: Path, category: str, kinds: Sequence[str]
 ) -> None:
-    """Shots of two kinds under the bundled group, against a detector for each kind."""
-    tests = {"test_good": 18, "test_logical": 18, "test_structural": 9}
-    counts = {"train": 24, "validation": 1, **tests}
-    make_scenes(tmp_path / category, category, seed=11, counts=counts)
+    """Shots of two kinds under the bundled group, a detector for each, and one set for both.
+
+    A mean over the kinds of 18 anomalies against 12 normal images each is uncertain by about 0.06.
+    """
+    counts = {"train": 24, "validation": 1, "test_good": 36}
+    counts |= {"test_logical": 36, "test_structural": 18}
+    make_scenes(tmp_path / category, category, seed=21, counts=counts)
     parts = {kind: datasets.load("scenes", tmp_path, category, kind) for kind in kinds}
     shots = {kind: [sample.path for sample in part.train[:4]] for kind, part in parts.items()}
     mixed = [path for pair in zip(*shots.values(), strict=True) for path in pair]
     group = Detector.from_shots(mixed, prompts=f"scenes/{category}", profile="builtin")
-    assert any(
-        f"4 as '{kinds[0]}', 4 as '{kinds[1]}'" in note for note in group.notes
-    ), group.notes
-    together, alone = [], []
+    split = f"4 as {kinds[0]!r}, 4 as {kinds[1]!r}"
+    assert any(split in note for note in group.notes), group.notes
+    either = Detector.from_shots(mixed, prompts=f"scenes/{category}_{kinds[0]}", profile="builtin")
+    figures: dict[str, list[float]] = {"group": [], "alone": [], "either": []}
     for kind, part in parts.items():
         own = Detector.from_shots(
             shots[kind], prompts=f"scenes/{category}_{kind}", profile="builtin"
         )
-        together.append(auroc(*_scores(group, part)))
-        alone.append(auroc(*_scores(own, part)))
-    assert sum(together) >= sum(alone) - 0.04, (together, alone)
+        for name, detector in (("group", group), ("alone", own), ("either", either)):
+            figures[name].append(auroc(*_scores(detector, part)))
+    means = {name: float(np.mean(values)) for name, values in figures.items()}
+    assert means["group"] >= means["alone"] - 0.03, figures
+    assert means["group"] > means["either"], figures
