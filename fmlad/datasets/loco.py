@@ -34,7 +34,7 @@ KINDS: Mapping[str, Mapping[str, float]] = {
     "juice_bottle": {"banana": 95.0, "cherry": 30.0, "orange": 65.0},
     "splicing_connectors": {"blue": 280.0, "red": 30.0, "yellow": 95.0},
 }
-LEAST_LEAD = 0.05  # in cosines, of the best way to name three types over the next best one
+LEAST_LEAD = 0.1  # of the best way to name three types over the next best one, whose range is 2
 
 
 def load_loco(root: Path, category: str, subtype: str | None) -> Dataset:
@@ -87,10 +87,10 @@ def loco_kinds(category: str) -> tuple[str, ...]:
 def name_types(category: str, types: Mapping[Path, str | None]) -> dict[str, str]:
     """Which type is which product, by the hues of the images of each type: name -> type.
 
-    Of the mean shares of the hues, what all types have is taken off (glass, label, connectors); the
-    mean hue of the rest is that of the juice or of the cable. The three are named together, so that
-    the cosines to the hues of :data:`KINDS` add up to the most: their order counts more than any
-    hue by itself.
+    The mean colour of each type is a vector on the circle of hues. What all types have in common
+    (glass, label, levers) falls out when the mean of the three is taken off. What is left is laid
+    upon the hues of :data:`KINDS`, centred in the same way, by the names that make the cosine
+    between the two triangles largest: all three are named together.
 
     Raises:
         DatasetError: A type has no image here, or two ways to name them are about as good.
@@ -105,12 +105,11 @@ def name_types(category: str, types: Mapping[Path, str | None]) -> dict[str, str
                 f"Use all images under their own names, or load a type by its number."
             )
         shares.append(np.mean(own, axis=0))
-    rest = np.stack(shares) - np.min(shares, axis=0)
-    angles = np.arange(HUES) * 2 * np.pi / HUES
-    found = np.angle((rest * np.exp(1j * angles)).sum(axis=1))  # (types,)
-    wanted = np.radians([KINDS[category][name] for name in names])
+    circle = np.exp(2j * np.pi * np.arange(HUES) / HUES)
+    found = _triangle(np.stack(shares) @ circle)
+    wanted = _triangle(np.exp(1j * np.radians([KINDS[category][name] for name in names])))
     fits = {
-        order: float(np.cos(found[list(order)] - wanted).sum())
+        order: float((found[list(order)] * wanted.conj()).real.sum())
         for order in permutations(range(len(numbers)))
     }
     best, second = sorted(fits, key=lambda order: -fits[order])[:2]
@@ -120,6 +119,12 @@ def name_types(category: str, types: Mapping[Path, str | None]) -> dict[str, str
             f"load a type by its number: {', '.join(numbers)}."
         )
     return {name: numbers[index] for name, index in zip(names, best, strict=True)}
+
+
+def _triangle(points: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
+    """Points of the plane about their mean, of norm 1 together; zeros where all are one."""
+    centred = points - points.mean()
+    return np.asarray(centred / max(float(np.linalg.norm(centred)), 1e-9))
 
 
 def check_subtype(dataset: str, category: str, subtype: str | None, known: Sequence[str]) -> None:

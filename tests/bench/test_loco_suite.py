@@ -41,7 +41,6 @@ COLOURS = {
     "juice_bottle": [(230, 220, 40), (200, 30, 40), (240, 140, 30)],
     "splicing_connectors": [(40, 60, 210), (200, 30, 40), (230, 220, 40)],
 }
-TRAIN = 16  # of either category with sub-types four of each, at least
 
 
 @pytest.fixture(autouse=True)
@@ -67,12 +66,15 @@ def product(path: Path, colour: tuple[int, int, int], seed: int, odd: str = "") 
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 
-def tree(root: Path) -> Path:
-    """The five categories in MVTec's layout; plain categories hold the same pictures."""
+def tree(root: Path, typed: int = 16, plain: int = 5) -> Path:
+    """The five categories in MVTec's layout; plain categories hold the same pictures.
+
+    ``typed``: training images where there are sub-types, of 16 four a type; ``plain``: elsewhere.
+    """
     for category in official_names("mvtec_loco"):
         home = root / category
         colours = COLOURS.get(category, [(200, 90, 160)])
-        for index in range(TRAIN if category in COLOURS else 5):
+        for index in range(typed if category in COLOURS else plain):
             path = home / "train" / "good" / f"{index:03d}.png"
             type_ = int(loco_type(category, path) or 0)
             product(path, colours[type_], index)
@@ -135,7 +137,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loco_suite, "SHOTS", (2,))
+    monkeypatch.setattr(loco_suite, "SHOTS", (1,))
     monkeypatch.setattr(loco_suite, "SEEDS", (0,))
 
 
@@ -275,10 +277,10 @@ def test_root_and_profile_go_with_this_suite_alone(root: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_the_command_runs_on_foundation_is_interrupted_and_goes_on(
-    root: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMLAD_WEIGHTS", str(weights))
-    out = tmp_path / "out"
+    root, out = tree(tmp_path / "loco", typed=6, plain=2), tmp_path / "out"
     command = ("bench", "run", "--suite", "loco", "--root", root, "--profile", "foundation",
                "--out", out, "--device", "cpu", "--threads", 1)  # fmt: skip
     keep, kept = store.Store.keep, []
