@@ -78,6 +78,19 @@ def test_a_file_names_sets_beside_it_and_bundled_ones(home: Path) -> None:
     assert one == PromptSet.load(home / "red.yaml")
 
 
+def test_the_group_of_the_docs_is_valid(home: Path) -> None:
+    from tests.test_docs import blocks
+
+    text = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text()
+    (block,) = [block for block in blocks(text, "yaml") if "\nsets:" in block]
+    for kind in ("banana", "cherry"):
+        (home / f"{kind}.yaml").write_text(SET % "red")
+    group = load_prompts(write(home, block))
+    assert isinstance(group, PromptGroup)
+    assert list(group.sets) == ["banana", "cherry", "orange"]
+    assert group.shots == {"012.png": "cherry", "013.png": "cherry"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
