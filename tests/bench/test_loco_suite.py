@@ -137,7 +137,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One category with sub-types and one without, one draw: every kind of cell, and few of each."""
+    """One category with sub-types and one without, one draw: every kind of cell, few of each."""
     names = lambda dataset: ("juice_bottle", "pushpins")  # noqa: E731
     monkeypatch.setattr("fmlad.datasets.counts.official_names", names)
     monkeypatch.setattr(loco_suite, "SHOTS", (2,))
