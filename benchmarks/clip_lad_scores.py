@@ -22,6 +22,7 @@ from fmlad.datasets import make_scenes
 from fmlad.io.cache import DiskCache
 from fmlad.io.images import load_image
 from fmlad.methods.clip_lad.config import ClipLadConfig
+from fmlad.methods.clip_lad.kinds import KindsState
 from fmlad.methods.clip_lad.method import ClipLad
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.protocol import FitContext
@@ -191,7 +192,9 @@ class Recording(ClipLad):
         super().__init__(config)
         self.left_out = []
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
+    def fusion(
+        self, left_out: Sequence[Mapping[str, float]], state: ClipLadState | KindsState
+    ) -> Fusion:
         """As the method's own; the calls that leave one out, for the threshold, are smaller."""
         if len(left_out) > len(self.left_out):
             self.left_out = [dict(scores) for scores in left_out]

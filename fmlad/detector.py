@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad import inventory, originals, pipeline, power, profiles, storage
-from fmlad.errors import FmladError, OptionError, ShotsError
+from fmlad.errors import FmladError, OptionError, PromptError, ShotsError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
 from fmlad.journal import Change, What, last_accepted, now
@@ -36,7 +36,7 @@ from fmlad.originals import Originals
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
-from fmlad.prompts import PromptSet
+from fmlad.prompts import PromptGroup, PromptSet, load_prompts
 from fmlad.regions import Regions
 from fmlad.scoring.calibration import Calibration, OddShots, checked_rate
 from fmlad.shots import ShotReport, report
@@ -230,7 +230,14 @@ class Detector:
             WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
         """
         method = create_method(ZERO_SHOT, options)
-        chosen_prompts = prompts if isinstance(prompts, PromptSet) else PromptSet.load(prompts)
+        chosen_prompts = prompts
+        if not isinstance(prompts, (PromptSet, PromptGroup)):
+            chosen_prompts = load_prompts(prompts)
+        if isinstance(chosen_prompts, PromptGroup):
+            raise PromptError(
+                f"{chosen_prompts.name!r} is a group of prompt sets, and shots say which image is "
+                f"of which kind; give shots, or one set: {', '.join(chosen_prompts.sets)}."
+            )
         profile, chosen = choose_backbones(method, profile, backbones)
         backbone_set = load_backbones(chosen, profiles.pick_device(device))
         fitted = pipeline.fit_prompts(method, chosen_prompts, backbone_set.view)

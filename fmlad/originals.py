@@ -27,7 +27,7 @@ from fmlad.errors import InvalidImageError
 from fmlad.io.folders import damaged, digest_of, read_files
 from fmlad.io.images import load_image
 from fmlad.methods.protocol import FitContext
-from fmlad.prompts import PromptSet
+from fmlad.prompts import Prompts, prompts_from_dict
 from fmlad.views import BackboneSet, ImageView
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Originals:
         chosen = None
         if prompts is not None:
             shown = pictures("exemplar", kept.exemplars)
-            chosen = PromptSet.from_dict(prompts).with_pictures(
+            chosen = prompts_from_dict(prompts).with_pictures(
                 dict(zip(kept.exemplars, shown, strict=True))
             )
         context = FitContext(
@@ -167,14 +167,14 @@ class Originals:
 
 
 def encode(
-    shots: Sequence[ImageView], context: FitContext, prompts: PromptSet | None
+    shots: Sequence[ImageView], context: FitContext, prompts: Prompts | None
 ) -> tuple[Kept, dict[str, bytes]]:
     """What the manifest says of originals, and their files.
 
     Args:
         shots: The shots.
         context: The rest of what a detector was fitted to.
-        prompts: The prompt set in use, or None.
+        prompts: The prompt set or the group in use, or None.
 
     Raises:
         PromptError: The picture of an exemplar is not there any more.

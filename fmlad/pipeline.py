@@ -121,9 +121,14 @@ def fit(
     trials: dict[int, Evidence] = {}
     source: Source
     if method.calibrates_by == "leave-one-out" and len(views) > 1:
-        source = "leave-one-out"
         chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
+        alone = alone_shots(method, state)
+        source = "augmentations" if alone.issuperset(chosen) else "leave-one-out"
         for done, index in enumerate(chosen, start=1):
+            if index in alone:
+                for copy in views[index].gentle_copies:
+                    trials[-len(trials) - 1] = _evidence(method, copy, state)
+                continue
             trials[index] = _evidence(method, views[index], state, left_out(method, index, views))
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
@@ -323,12 +328,21 @@ def with_threshold(fitted: Fitted, threshold: float | None) -> Fitted:
     return replace(fitted, calibration=fitted.calibration.with_threshold(threshold))
 
 
-def left_out(method: Method, index: int, views: Sequence[ImageView]) -> frozenset[int]:
+def alone_shots(method: Method, state: State) -> frozenset[int]:
+    """Shots that no other can judge; see :class:`fmlad.methods.protocol.Method`."""
+    tell: Callable[[State], frozenset[int]] | None = getattr(method, "alone", None)
+    return frozenset() if tell is None else tell(state)
+
+
+def left_out(
+    method: Method, index: int, views: Sequence[ImageView], alone: frozenset[int] = frozenset()
+) -> frozenset[int]:
     """What a shot must not be judged by: itself, and those with the same pixels.
 
-    Nothing where the method cannot leave shots out, or there is no other.
+    Nothing where the method cannot leave shots out, or there is no other, or it is one of those
+    that no other can judge (``alone``).
     """
-    if method.calibrates_by != "leave-one-out" or len(views) == 1:
+    if method.calibrates_by != "leave-one-out" or len(views) == 1 or index in alone:
         return frozenset()
     twins = frozenset(i for i, view in enumerate(views) if view.key == views[index].key)
     return twins if len(twins) < len(views) else frozenset({index})

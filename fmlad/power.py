@@ -193,7 +193,8 @@ def power_check(
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.permutation(len(views))[:SHOTS].tolist())
     seen = [pipeline.limited(view, fitted.regions) for view in views]
-    excluded = {index: pipeline.left_out(fitted.method, index, seen) for index in chosen}
+    alone = pipeline.alone_shots(fitted.method, fitted.state)
+    excluded = {index: pipeline.left_out(fitted.method, index, seen, alone) for index in chosen}
     unaltered = [pipeline.judge(views[i], fitted, excluded[i]).branch_scores for i in chosen]
     usual = {branch: max(one[branch] for one in unaltered) for branch in unaltered[0]}
     if PROPOSER not in backbone_set.backbones:

@@ -416,7 +416,8 @@ def test_the_sets_of_the_docs_are_valid() -> None:
     from tests.test_docs import blocks
 
     text = (ROOT / "docs" / "prompts.md").read_text()
-    found = [PromptSet.from_text(block, folder=ROOT / "prompts") for block in blocks(text, "yaml")]
+    sets = [block for block in blocks(text, "yaml") if "\nsets:" not in block]
+    found = [PromptSet.from_text(block, folder=ROOT / "prompts") for block in sets]
     assert len(found) == 3
     assert dataclasses.replace(found[0], name="dice") == PromptSet.load("dice")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,8 +79,10 @@ def some(samples: Sequence[Sample], images: int, spread: bool = True) -> tuple[S
     return tuple(sample for index, sample in enumerate(samples) if index in kept)
 
 
-def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
+def draw(dataset: Dataset, shots: int, seed: int, each_subtype: bool = False) -> Draw:
     """Draws shots at random from the training images, and takes them out of the test images.
+
+    With ``each_subtype`` from the sub-types in turn; images of unknown sub-type are never drawn.
 
     Files that are drawn images, byte for byte, are left out of the test: both may come from one
     pool, and a folder may hold one picture twice. Images with a reference each draw nothing.
@@ -90,12 +93,22 @@ def draw(dataset: Dataset, shots: int, seed: int) -> Draw:
     if dataset.paired:
         return Draw((), dataset.test)
     pool = sorted(dataset.train, key=lambda sample: sample.name)
+    if each_subtype:
+        pool = [sample for sample in pool if sample.subtype is not None]
     title = "/".join(part for part in (dataset.name, dataset.category, dataset.subtype) if part)
     if shots > len(pool) or not pool:
+        known = " of a known sub-type" if each_subtype else ""
         raise OptionError(
-            f"{title} has {len(pool)} training images; {shots or 'all'} shots are asked for."
+            f"{title} has {len(pool)} training images{known}; {shots or 'all'} shots are asked for."
         )
     order = np.random.default_rng(seed).permutation(len(pool))
+    if each_subtype:
+        drawn_of: Counter[str | None] = Counter()
+        turns = []
+        for i in order:
+            turns.append(drawn_of[pool[i].subtype])
+            drawn_of[pool[i].subtype] += 1
+        order = order[np.argsort(turns, kind="stable")]
     drawn = tuple(pool[i] for i in (order if shots == ALL else order[:shots]))
     sizes: dict[int, list[Path]] = {}  # few files are of one size
     for sample in drawn:

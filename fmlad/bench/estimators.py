@@ -25,7 +25,7 @@ from fmlad.io.images import load_image
 from fmlad.loading import method_roles
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.prompts import PromptSet
+from fmlad.prompts import load_prompts
 from fmlad.views import BackboneSet, ImageView
 
 CACHE_MB = 1024  # of pixels, features and masks; the least recently used view goes first
@@ -134,7 +134,7 @@ class MethodEstimator:
             [self._view(path, anew, path in known) for path in shots],
             FitContext(
                 validation=[self._view(path, anew, path in known) for path in validation],
-                prompts=None if prompts is None else PromptSet.load(prompts),
+                prompts=None if prompts is None else load_prompts(prompts),
                 device=self._backbones.device,
                 seed=seed,
             ),

@@ -70,6 +70,8 @@ class Task:
         images: At most this many test images of each kind; 0 means all.
         spread: Whether those are evenly spread over the dataset's order, or its first ones.
         localise: Whether maps are measured against the annotations as well.
+        each_subtype: Whether shots are drawn from the sub-types in turn, so that as many shots as
+            there are sub-types hold one of each (CLIP-LAD, table 3).
         prompts: Prompt set that an entry with ``"category"`` gets here, by name or path; None means
             the one bundled for the category.
     """
@@ -84,6 +86,7 @@ class Task:
     spread: Annotated[bool, Field(strict=True)] = True
     localise: Annotated[bool, Field(strict=True)] = True
     prompts: str | None = None
+    each_subtype: Annotated[bool, Field(strict=True)] = False
 
     @property
     def title(self) -> str:
@@ -110,6 +113,8 @@ class Cell:
         """A file name: readable, and different wherever the work is (roots do not count)."""
         facts = asdict(self)
         facts["task"].pop("root")
+        if not self.task.each_subtype:  # cells from before there was a choice keep their names
+            facts["task"].pop("each_subtype")
         text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         words = f"{self.entry.label} {self.task.title} k{self.shots} s{self.seed}"

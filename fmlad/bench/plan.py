@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from itertools import product
@@ -19,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fmlad.bench.draw import digest, draw, open_task
 from fmlad.bench.model import Cell, Count, Entry, Task, explained
 from fmlad.datasets.model import Dataset
-from fmlad.errors import OptionError, UnknownNameError
+from fmlad.errors import OptionError, PromptError, UnknownNameError
 from fmlad.progress import Progress
 
 SHOTS = (1, 2, 4, 8)
@@ -47,6 +48,7 @@ class Plan:
             what torch would take on the machine that starts the run.
         only: Label -> datasets or titles of tasks (``"scenes"``, ``"scenes/pushpins"``) that this
             entry takes part in; labels left out take part in all.
+        shots_of, seeds_of: Label -> shots or seeds of this entry, instead of the plan's.
     """
 
     entries: Annotated[tuple[Entry, ...], AtLeastOne]
@@ -56,6 +58,8 @@ class Plan:
     name: str = ""
     threads: Count = 0
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shots_of: Mapping[str, Annotated[tuple[Count, ...], AtLeastOne]] = field(default_factory=dict)
+    seeds_of: Mapping[str, Annotated[tuple[Count, ...], AtLeastOne]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, adapter in _adapters().items():
@@ -71,17 +75,24 @@ class Plan:
         for what, values in named.items():
             if twice := [value for value, count in Counter(values).items() if count > 1]:
                 raise OptionError(f"The {what} {twice[0]!r} is in the plan twice; once is enough.")
-        for label, wanted in self.only.items():
+        for label in (*self.only, *self.shots_of, *self.seeds_of):
             if label not in labels:
                 raise UnknownNameError.of("entry", label, labels)
+        for wanted in self.only.values():
             for what in wanted:
-                if not any(_belongs(task, what) for task in self.tasks):
+                if not any(self._belongs(task, what) for task in self.tasks):
                     raise UnknownNameError.of("task", what, titles)
 
     def takes_part(self, entry: Entry, task: Task) -> bool:
         """Whether an entry is entered for a task."""
         wanted = self.only.get(entry.label)
-        return wanted is None or any(_belongs(task, what) for what in wanted)
+        return wanted is None or any(self._belongs(task, what) for what in wanted)
+
+    def _belongs(self, task: Task, what: str) -> bool:
+        """Whether a task is the one named, or, where none has that title, one of those below it."""
+        if any(one.title == what for one in self.tasks):
+            return task.title == what
+        return task.title.startswith(f"{what}/")
 
     def cells(self) -> list[Cell]:
         """All cells (errors: :meth:`opened`)."""
@@ -110,22 +121,40 @@ class Plan:
         for task in self.tasks:
             dataset = open_task(task, progress)
             digests[task.title] = digest(dataset)
-            shots, seeds = ((1,), self.seeds[:1]) if dataset.paired else (self.shots, self.seeds)
-            draws = list(product(shots, seeds))
+            drawn: set[tuple[int, int]] = set()
             for entry in self.entries:
                 if not self.takes_part(entry, task):
                     continue
                 words = prompts_of(entry, task, dataset)
                 if words is not None and Path(words).is_file():
-                    digests[words] = hashlib.sha256(Path(words).read_bytes()).hexdigest()
+                    digests[words] = _words_digest(Path(words))
+                draws = self._draws(entry, dataset.paired)
                 cells += [Cell(entry, task, k, seed) for k, seed in draws]
-            for k, seed in draws:
-                draw(dataset, k, seed)
+                drawn |= set(draws)
+            for k, seed in sorted(drawn):
+                draw(dataset, k, seed, task.each_subtype)
         return cells, digests
+
+    def _draws(self, entry: Entry, paired: bool) -> list[tuple[int, int]]:
+        """Shots and seed of each draw of an entry."""
+        shots = self.shots_of.get(entry.label, self.shots)
+        seeds = self.seeds_of.get(entry.label, self.seeds)
+        return list(product((1,), seeds[:1]) if paired else product(shots, seeds))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :func:`plan_from_dict` reads it back."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def _words_digest(file: Path) -> str:
+    """Of a file of prompts, with the sets that a group names."""
+    from fmlad.prompts import PromptGroup, load_prompts
+
+    content = file.read_bytes()
+    with suppress(PromptError):  # is told by the cells that use it
+        if isinstance(found := load_prompts(file), PromptGroup):
+            content += json.dumps(found.to_dict(), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 @cache
@@ -261,7 +290,3 @@ def _check_options(entry: Entry) -> None:
     method = create_method(entry.method, entry.options)
     if entry.prompts is not None and "prompts" not in method.takes:
         raise OptionError(f"{entry.label!r}: the method {entry.method!r} makes no use of prompts.")
-
-
-def _belongs(task: Task, what: str) -> bool:
-    return task.title == what or task.title.startswith(f"{what}/")

@@ -51,6 +51,8 @@ def run(
     shared: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+    profile: str | None = None,
 ) -> Results:
     """Does what a plan asks for and is not yet in the folder.
 
@@ -59,7 +61,7 @@ def run(
 
     Args:
         plan: A :class:`Plan`, the name of a suite (``"training-free"``, ``"peers"``,
-            ``"trained"``), or the path of a YAML or JSON file.
+            ``"trained"``, ``"loco"``), or the path of a YAML or JSON file.
         out: Results folder; made if need be.
         engine: ``"local"``, ``"ray"``, or an engine.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
@@ -67,24 +69,30 @@ def run(
             ``../shared``. Without effect on other plans.
         threads: Of each cell, instead of the plan's own; 0 means what torch would take.
         progress: Called as ``progress(done, total, what)`` before the first cell and after each.
+        root: Folder of MVTec LOCO AD, for the suite ``"loco"`` alone.
+        profile: Of all entries of that suite; None means ``$FMLAD_PROFILE``, else ``"builtin"``.
 
     Raises:
         OptionError: The plan or the folder does not fit.
+        WeightsUnavailableError: Weights of the suite ``"loco"`` are not on this machine.
         DatasetError: A dataset is not where or what the plan says.
         CorruptResultsError: A finished cell in the folder is damaged.
     """
-    from fmlad.bench.suites import SUITES, make_suite
+    from fmlad.bench.suites import LOCO, SUITES, check_free, make_suite
     from fmlad.profiles import pick_device
 
     worker = _engine(engine)
     device = pick_device(device)
     store = Store(out)
     store.check_folder()
-    if isinstance(plan, Plan):
+    if isinstance(plan, str) and (plan in (*SUITES, LOCO) or not Path(plan).suffix):
+        data = store.folder / DATA
+        planned = make_suite(plan, data, shared, progress, root=root, profile=profile)
+    elif isinstance(plan, Plan):
+        check_free("a plan", root, profile)
         planned = plan
-    elif isinstance(plan, str) and (plan in SUITES or not Path(plan).suffix):
-        planned = make_suite(plan, store.folder / DATA, shared, progress)
     else:
+        check_free(os.fsdecode(plan), root, profile)
         planned = load_plan(plan)
     wanted = planned.threads if threads is None else threads
     planned = replace(planned, threads=wanted or _threads(store))

@@ -41,7 +41,7 @@ def run_cell(cell: Cell, dataset: Dataset, estimator: Estimator) -> CellResult:
     Raises:
         FmladError: The draw is not possible, an image cannot be read, or the estimator refuses.
     """
-    drawn = draw(dataset, cell.shots, cell.seed)
+    drawn = draw(dataset, cell.shots, cell.seed, cell.task.each_subtype)
     fitter = Fitter(cell, dataset, estimator)
     if not dataset.paired:
         fitter.fit([sample.path for sample in drawn.shots])

@@ -1,7 +1,8 @@
 """Plans by name, on data that the program makes itself and, where they are there, photographs.
 
-Every entry is on the embedded profile, so that a suite needs no download. What a suite judges and
-how much of it was fixed here before it was first run.
+Every entry is on the embedded profile, so that a suite needs no download; the suite ``loco`` alone
+is of a dataset and a profile that are named (``loco_suite.py``). What a suite judges and how much
+of it was fixed here before it was first run.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from fmlad.bench.loco_suite import loco_plan
 from fmlad.bench.model import Entry, Task
 from fmlad.bench.plan import CATEGORY, Plan
-from fmlad.errors import DatasetError, MissingDependencyError, UnknownNameError
+from fmlad.errors import DatasetError, MissingDependencyError, OptionError, UnknownNameError
 from fmlad.progress import Progress
 
 SHARED_VARIABLE = "FMLAD_SHARED"
@@ -37,30 +39,53 @@ PENALTY_SIDE = 128  # px of the pieces of photographs
 # Of PatchCore, with real weights that need no download.
 NETWORKS = {"SqueezeNet": "squeezenet", "EfficientNet-Lite0": "efficientnet-lite0"}
 
+LOCO = "loco"
 DICE = "6 in 3-10 without trays.txt"
 PROMPTED = ("scenes/breakfast_box", "scenes/pushpins", "scenes/screw_bag")  # have own sets
 
 
 def make_suite(
-    name: str, data: Path, shared: Shared = None, progress: Progress | None = None
+    name: str,
+    data: Path,
+    shared: Shared = None,
+    progress: Progress | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    profile: str | None = None,
 ) -> Plan:
     """The plan of a suite, with its pictures rendered.
 
     Args:
-        name: A key of :data:`SUITES`.
+        name: A key of :data:`SUITES`, or :data:`LOCO`.
         data: Folder that the pictures are rendered into, unless they are there.
         shared: Folder with photographs; None means ``$FMLAD_SHARED``, else ``../shared``. Given,
             it must be there; else what is missing is left out.
         progress: Told of the rendering.
+        root, profile: Of the suite ``"loco"``; see :func:`.loco_suite.loco_plan`.
 
     Raises:
         UnknownNameError: There is no such suite.
+        OptionError: ``root`` or ``profile`` is given to another suite, or no ``root`` to that one.
+        WeightsUnavailableError: Weights of that suite's profile are not on this machine.
         MissingDependencyError: Nothing that takes part in it is installed.
         DatasetError: The pictures cannot be written, or ``shared`` is not there.
     """
+    if name == LOCO:
+        return loco_plan(root, profile)
     if name not in SUITES:
-        raise UnknownNameError.of("suite", name, SUITES)
+        raise UnknownNameError.of("suite", name, (*SUITES, LOCO))
+    check_free(name, root, profile)
     return SUITES[name](data, shared, progress)
+
+
+def check_free(what: str, root: object, profile: object) -> None:
+    """Refuses root and profile for anything that says itself what it is about."""
+    for name, value in (("root", root), ("profile", profile)):
+        if value is not None:
+            raise OptionError(
+                f"--{name} goes with --dataset and with the suite {LOCO!r}; {what!r} says that "
+                f"itself."
+            )
 
 
 def _training_free(data: Path, shared: Shared, progress: Progress | None) -> Plan:

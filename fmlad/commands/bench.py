@@ -30,14 +30,18 @@ def run_benchmark(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Results folder; run again, it resumes.")
     ],
-    suite: Annotated[str | None, typer.Option(help="training-free, peers or trained.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="training-free, peers, trained or loco.")
+    ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="A plan in YAML or JSON, instead of a suite.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A dataset by name, instead of a suite (see docs/bench.md).")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset; of the suite loco, MVTec LOCO AD.")
+    ] = None,
     category: Annotated[
         list[str] | None, typer.Option(help="Of the dataset; repeatable. [default: all]")
     ] = None,
@@ -47,7 +51,11 @@ def run_benchmark(
         typer.Option(help="METHOD, or LABEL=METHOD to enter it twice; repeatable."),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Of all methods. [default: $FMLAD_PROFILE, else builtin]")
+        str | None,
+        typer.Option(
+            help="Of all methods of --dataset or of the suite loco. [default: $FMLAD_PROFILE, "
+            "else builtin]"
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -97,6 +105,8 @@ def run_benchmark(
         "shots": shots, "seeds": seeds, "images": images, "localise": localise,
     }  # fmt: skip
     extra = [name for name, value in of_datasets.items() if value not in (None, [])]
+    if suite == "loco":
+        extra = [name for name in extra if name not in ("root", "profile")]
     if dataset is None and extra:
         raise OptionError(f"--{extra[0]} goes with --dataset; a {given[0]} says that itself.")
     from fmlad.bench.plan import Plan
@@ -119,7 +129,7 @@ def run_benchmark(
     with output.progress(quiet=as_json, lines=True) as progress:
         results = run(
             planned, out, engine=chosen, device=device, shared=shared, progress=progress,
-            threads=threads,
+            threads=threads, root=None if dataset else root, profile=None if dataset else profile,
         )  # fmt: skip
     _print_results(results, as_json)
     if results.failed:
@@ -244,6 +254,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _print_results(results: Results, as_json: bool) -> None:
+    from fmlad.bench.groups import groups
     from fmlad.bench.summary import summarise
 
     lines = summarise(results)
@@ -257,6 +268,9 @@ def _print_results(results: Results, as_json: bool) -> None:
         }
         output.print_json(facts)
         return
+    # Means over the tasks that some entry is confined to, too.
+    some = [group for group in groups(results, lines, draws=0) if not group.whole]
+    lines = [*lines, *(line for group in some for line in group.lines)]
     shown = [name for name in SHOWN if any(name in line.figures for line in lines)]
     if lines:
         heading = ("task", "entry", "shots", "seeds", *shown, "p50 s")

@@ -21,8 +21,8 @@ prompts_cli = output.group("Prompt sets: list, show, check and compare them.")
 
 @prompts_cli.command("list")
 def list_sets(as_json: Json = False) -> None:
-    """List the bundled prompt sets."""
-    from fmlad.prompts import PromptSet, list_prompt_sets
+    """List the bundled prompt sets, and the groups of sets for products of several kinds."""
+    from fmlad.prompts import PromptGroup, PromptSet, list_prompt_groups, list_prompt_sets
 
     names = list_prompt_sets()
     if as_json:
@@ -30,6 +30,8 @@ def list_sets(as_json: Json = False) -> None:
         return
     for name in names:
         typer.echo(f"{name}: {PromptSet.load(name).description}")
+    for name in list_prompt_groups():
+        typer.echo(f"{name}: the group of {', '.join(PromptGroup.load(name).sets)}")
 
 
 @prompts_cli.command()

@@ -12,7 +12,7 @@ from fmlad.datasets.counts import official_names
 from fmlad.datasets.deeppcb import is_group, load_deeppcb
 from fmlad.datasets.files import categories_in, key, spelled
 from fmlad.datasets.folder import folder_categories, load_folder
-from fmlad.datasets.loco import load_loco, loco_types
+from fmlad.datasets.loco import load_loco, loco_kinds
 from fmlad.datasets.model import Dataset
 from fmlad.datasets.synthetic import (
     load_digits,
@@ -89,7 +89,7 @@ LAYOUTS: dict[str, Layout] = {
         "MVTec LOCO AD, logical and structural anomalies",
         lambda root, category, subtype, progress: load_loco(root, category, subtype),
         _listed("mvtec_loco", is_tree),
-        loco_types,
+        loco_kinds,
     ),
     "scenes": Layout(
         "the synthetic scenes of this package (rendered where missing)",
@@ -124,7 +124,8 @@ def load(
         name: One of :func:`list_datasets`.
         root: The folder that holds the categories, in the official layout (``docs/datasets.md``).
         category: One of :func:`categories`; for ``"boxes"`` a rule such as ``"6 in 3-10"``.
-        subtype: One of :func:`subtypes`, or None for all of them.
+        subtype: One of :func:`subtypes`, or None for all of them; of ``"mvtec_loco"`` also ``"0"``,
+            ``"1"`` or ``"2"``, as the public assignment has them.
         progress: Called while images are rendered, as ``progress(done, total, what)``.
 
     Raises:

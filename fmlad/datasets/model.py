@@ -42,6 +42,7 @@ class Sample:
         defect: The defect's name in the dataset (``"broken_large"``), or None.
         reference: The one normal image this sample is to be judged by (pairs as in DeepPCB), or
             None where shots are drawn from the training images.
+        subtype: Of a training image whose sub-type is known, as the dataset has it; else None.
         read_annotation: Reads its annotation; None where there is none.
     """
 
@@ -53,6 +54,7 @@ class Sample:
     read_annotation: Callable[[], Annotation] | None = field(
         default=None, repr=False, compare=False
     )
+    subtype: str | None = None
 
     def annotation(self) -> Annotation | None:
         """Its regions, read from disk now; None where it was not annotated.
@@ -79,7 +81,8 @@ class Dataset:
         train: Normal images that shots are drawn from; empty where every sample has a reference.
         validation: Further normal images.
         test: Normal and anomalous images.
-        prompts: Name of the bundled prompt set made for it, or None.
+        prompts: Name of the bundled prompt set made for it, or of the group of sets for its
+            sub-types, or None.
         notes: What is unlike the official counts or was left out, in plain sentences.
     """
 

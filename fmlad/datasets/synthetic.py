@@ -54,9 +54,12 @@ def load_scenes(
         notes.append(f"{home} holds {listed} images, {expected} were made.")
     test = tuple(_named_by_sidecar(home, sample) for sample in found.test)
     found = replace(found, test=test, notes=tuple(notes))
-    if subtype is None:
-        return replace(found, prompts=None if scene_types(category) else f"scenes/{category}")
-    types = {sample.path: _scene_type(home, category, sample) for sample in found.train}
+    if scene_types(category):
+        train = (replace(one, subtype=_scene_type(home, category, one)) for one in found.train)
+        found = replace(found, train=tuple(train))
+    if subtype is None:  # of sub-types, the group of their sets
+        return replace(found, prompts=f"scenes/{category}")
+    types = {sample.path: sample.subtype for sample in found.train}
     return replace(keep_type(found, subtype, types), prompts=f"scenes/{category}_{subtype}")
 
 

@@ -156,6 +156,8 @@ class Method(Protocol):
     - ``parts(state) -> list[Part]``: the parts that findings name (``fmlad.objects.inventory``).
     - ``typed``: branches whose differences are complete, so that their maps are not searched for
       defects.
+    - ``alone(state) -> frozenset[int]``: shots that no other shot can judge, of a method that
+      leaves shots out: altered copies of them are judged instead.
     - ``rule_readings(view, state) -> Sequence[Reading]``: what a view shows of each rule that the
       user declared (:class:`fmlad.objects.expectations.Reading`), the same rules for every view.
     """

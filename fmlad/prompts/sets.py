@@ -216,6 +216,11 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         if name_or_path in known:
             return bundled_folder() / f"{name_or_path}.yaml", name_or_path
         if not name_or_path or not os.path.exists(name_or_path):  # noqa: PTH110 (never raises)
+            if kinds := [name for name in known if name.startswith(f"{name_or_path}_")]:
+                raise PromptError(
+                    f"{name_or_path!r} is a group of prompt sets, one a kind; a detector with "
+                    f"shots takes it whole, and here one is needed: {', '.join(kinds)}."
+                )
             unknown = UnknownNameError.of("bundled prompt set", name_or_path, known)
             raise PromptError(f"{unknown} A file of your own is given by its path, with .yaml.")
     return path, path.stem

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fmlad.prompts import PromptSet, list_prompt_sets
+from fmlad.prompts import PromptSet, list_prompt_groups, list_prompt_sets
 from tests.commands.test_main import fmlad_cli
 
 GOOD = "coarse: {background: [background]}\nfine: {nut: [small nut]}\n"
@@ -20,7 +20,8 @@ BAD = "coarse: {background: [background]}\nfine:\n  nut: []\n"
 def test_list() -> None:
     done = fmlad_cli("prompts", "list")
     assert done.returncode == 0
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == list_prompt_sets()
+    names = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert names == [*list_prompt_sets(), *list_prompt_groups()]
     assert json.loads(fmlad_cli("prompts", "list", "--json").stdout) == list_prompt_sets()
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fmlad.datasets import categories, load, make_digits, make_scenes, scenes, subtypes
-from fmlad.datasets.loco import loco_type, loco_types, nearest_types
+from fmlad.datasets.loco import loco_kinds, loco_type, loco_types, name_types, nearest_types
 from fmlad.errors import DatasetError, OptionError, UnknownNameError
-from fmlad.prompts import list_prompt_sets
+from fmlad.prompts import list_prompt_groups, list_prompt_sets
 from tests.datasets import trees
 
 FEW = {"train": 6, "validation": 2, "test_good": 3, "test_logical": 2, "test_structural": 2}
@@ -141,7 +141,7 @@ def _juice(root: Path) -> Path:
 
 def test_the_split_by_sub_type(tmp_path: Path) -> None:
     _juice(tmp_path)
-    assert subtypes("mvtec_loco", tmp_path, "juice_bottle") == ["0", "1", "2"]
+    assert subtypes("mvtec_loco", tmp_path, "juice_bottle") == ["banana", "cherry", "orange"]
     assert subtypes("mvtec_loco", tmp_path, "pushpins") == []
     parts = [load("mvtec_loco", tmp_path, "juice_bottle", type_) for type_ in ("0", "1", "2")]
     whole = load("mvtec_loco", tmp_path, "juice_bottle")
@@ -151,13 +151,56 @@ def test_the_split_by_sub_type(tmp_path: Path) -> None:
     assert [s.name for s in parts[1].train] == ["good/002", "good/003", "good/006", "good/007"]
     assert [s.name for s in parts[1].validation] == ["good/001", "good/004"]
     assert parts[1].subtype == "1"
-    assert whole.prompts is None
+    assert [sample.subtype for sample in whole.train] == list("001120112")
+    assert {part.prompts for part in (whole, *parts)} == {"mvtec_loco/juice_bottle"}
+    assert whole.prompts in list_prompt_groups()
+
+
+def test_sub_types_are_named_by_the_colours_of_their_images(tmp_path: Path) -> None:
+    """Yellow, red and orange pictures in the tree above."""
+    _juice(tmp_path)
+    for number, name in enumerate(("banana", "cherry", "orange")):
+        named = load("mvtec_loco", tmp_path, "juice_bottle", name)
+        numbered = load("mvtec_loco", tmp_path, "juice_bottle", str(number))
+        assert (named.train, named.validation, named.test) == (
+            numbered.train, numbered.validation, numbered.test,
+        )  # fmt: skip
+        assert (named.subtype, named.prompts) == (name, f"mvtec_loco/juice_bottle_{name}")
+        assert named.prompts in list_prompt_sets()
+        assert f"Type {number} of the known assignment is {name}" in named.notes[-1]
+
+
+def test_colours_that_tell_nothing_name_no_type(tmp_path: Path) -> None:
+    home = _juice(tmp_path)
+    for path in (home / "train" / "good").glob("*.png"):
+        trees.image(path, COLOURS["2"])
+    with pytest.raises(DatasetError, match="do not tell which type is which of banana, cherry"):
+        load("mvtec_loco", tmp_path, "juice_bottle", "banana")
+    assert load("mvtec_loco", tmp_path, "juice_bottle", "2").train
+    for path in (home / "train" / "good").glob("*.png"):
+        if loco_type("juice_bottle", path) == "1":
+            path.unlink()
+    with pytest.raises(DatasetError, match="no training image of type 1 here"):
+        load("mvtec_loco", tmp_path, "juice_bottle", "banana")
+
+
+@pytest.mark.parametrize("category", ["juice_bottle", "splicing_connectors"])
+def test_the_products_of_scenes_are_named_right(tmp_path: Path, category: str) -> None:
+    """Their types are known: whatever numbers they bear, the colours give them their names."""
+    counts = dict.fromkeys(FEW, 0) | {"train": 18}
+    make_scenes(tmp_path / category, category, seed=4, counts=counts)
+    train = load("scenes", tmp_path, category).train
+    names = loco_kinds(category)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
+        numbers = {name: str(number) for name, number in zip(names, order, strict=True)}
+        types = {one.path: numbers[one.subtype or ""] for one in train}
+        assert name_types(category, types) == numbers
 
 
 def test_a_sub_type_that_is_none(tmp_path: Path) -> None:
     _juice(tmp_path)
-    with pytest.raises(UnknownNameError, match=r"sub-type of juice_bottle .* Known ones: 0, 1, 2"):
-        load("mvtec_loco", tmp_path, "juice_bottle", "banana")
+    with pytest.raises(UnknownNameError, match=r"sub-type of juice_bottle .* banana, cherry"):
+        load("mvtec_loco", tmp_path, "juice_bottle", "grape")
     with pytest.raises(UnknownNameError, match="sub-type"):
         load("mvtec_ad", tmp_path, "juice_bottle", "0")
 

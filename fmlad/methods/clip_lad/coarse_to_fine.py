@@ -47,6 +47,7 @@ ALIGNER, PROPOSER = "text_aligner", "mask_proposer"
 SCALE = 40.0  # of the softmax over words (NACLIP)
 COVERED = 0.5  # share of a cell from which an object owns it (ours)
 LEAST_AREA = 0.001  # of the image, below which a proposal is no object (ours)
+SHOWN = 0.005  # share of the places that fit a part best, by which its presence is judged (ours)
 QUALITY = 0.4  # of a proposal, below which it is no object (ours; as in appearance.py)
 
 
@@ -118,9 +119,7 @@ def _parsed(view: ImageView, wording: Wording, clusters: Clusters | None) -> Par
             regions = clusters.regions(pyramid)
         labels = _places(view, wording, regions)
         return PartMap(labels, pieces_of(labels, view.size))
-    objects = view.masks(PROPOSER).best()
-    good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
-    masks, boxes = objects.masks[good], objects.boxes[good]
+    masks, boxes = _objects(view)
     owners = _owners(view, wording, masks)
     instances = [
         Instance(int(owner), as_box(box), float(mask.mean()))
@@ -153,6 +152,31 @@ def margin(view: ImageView, wording: Wording) -> float:
     background, classes = _degrees(view, wording, regions)
     best = torch.cat([background[None], classes]).topk(2, dim=0).values
     return float((best[0] - best[1]).mean())
+
+
+def presence(view: ImageView, wording: Wording) -> float:
+    """How well an image shows all parts of a set, in the units of the aligner's similarities.
+
+    The mean over the parts of what fits each of them best: an object, or without objects the mean
+    of the best :data:`SHOWN` of the places. Of several sets of the same number of parts, the words
+    that are said of what is there have the most.
+    """
+    name = f"presence {wording.stages} {wording.prompts!r}"
+    if wording.exemplars or name not in view.memo:
+        regions = _objects(view)[0] if by_objects(view, wording) else None
+        if regions is not None and not len(regions):
+            regions = None
+        classes = _degrees(view, wording, regions)[1].flatten(1)
+        best = 1 if regions is not None else max(1, round(SHOWN * classes.shape[1]))
+        view.memo[name] = float(classes.topk(best, dim=1).values.mean())
+    return float(view.memo[name])
+
+
+def _objects(view: ImageView) -> tuple[Bools, npt.NDArray[np.float32]]:
+    """Masks ``(n, h, w)`` and boxes ``(n, 4)`` of the proposals that are good and large enough."""
+    objects = view.masks(PROPOSER).best()
+    good = (objects.scores > QUALITY) & (objects.masks.mean(axis=(1, 2)) >= LEAST_AREA)
+    return objects.masks[good], objects.boxes[good]
 
 
 def _places(view: ImageView, wording: Wording, regions: Bools | None) -> Ints:

@@ -14,6 +14,7 @@ from fmlad.methods.clip_lad.histogram import Distance
 from fmlad.methods.options import CHECKED, SEVERAL
 
 Joined = Literal["maximum", "sum", "mahalanobis"]
+Route = Literal["words", "nearest"]
 Branch = Literal["histogram", "count", "layout", "patch", "declared"]
 
 # Smallest and largest scale of each branch in natural units (ours). Counts are in nats and stay so:
@@ -53,6 +54,8 @@ class ClipLadConfig:
             aligner has no stages (ours).
         smoothing: Gaussian sigma in cells on the distance map (ours, as in the banks; the paper has
             none).
+        route: With a group of prompt sets, whether an image is judged as the kind whose ``"words"``
+            fit it best or as that of its ``"nearest"`` shot by pooled features (PSAD's rule); ours.
     """
 
     clusters: Annotated[int, Field(ge=2, le=256)] | Literal["auto"] = "auto"
@@ -69,3 +72,4 @@ class ClipLadConfig:
     )
     levels: Annotated[int, Field(ge=1, le=8)] = 1
     smoothing: Annotated[float, Field(ge=0, le=16)] = 1.0
+    route: Route = "words"

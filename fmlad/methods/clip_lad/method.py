@@ -16,6 +16,7 @@ Ours are three more branches: ``count``, objects of each part against the counts
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,6 +48,7 @@ from fmlad.methods.clip_lad.differences import (
     segmentation,
 )
 from fmlad.methods.clip_lad.histogram import ClassMemory, relative
+from fmlad.methods.clip_lad.kinds import KindsState, kinds_of
 from fmlad.methods.clip_lad.state import ClipLadState
 from fmlad.methods.clip_lad.wording import MakeView, check_words, damage, make_ready
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
@@ -55,7 +57,7 @@ from fmlad.objects.clusters import Clusters
 from fmlad.objects.expectations import Reading, broken, has_rules, readings
 from fmlad.objects.instances import GRID
 from fmlad.objects.inventory import Part
-from fmlad.prompts import PromptSet
+from fmlad.prompts import PromptGroup, Prompts, PromptSet, load_prompts
 from fmlad.scoring.fusion import AdaptiveScaling, Fusion
 from fmlad.scoring.mahalanobis import ENOUGH, Mahalanobis
 from fmlad.views import ImageView
@@ -106,9 +108,30 @@ class ClipLad:
         """What it was asked to use."""
         return tuple(self.config.branches)
 
-    def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState:
+    def fit(self, views: Sequence[ImageView], context: FitContext) -> ClipLadState | KindsState:
         """Divides the shots into parts and stores their areas, counts and patches."""
-        chosen = _as_prompts(context.prompts)
+        chosen = as_prompts(context.prompts)
+        if isinstance(chosen, PromptGroup):
+            return self._fit_kinds(chosen, views, context)
+        return self._fit_one(chosen, views, context)
+
+    def _fit_kinds(
+        self, group: PromptGroup, views: Sequence[ImageView], context: FitContext
+    ) -> KindsState:
+        """Each kind of a group of prompt sets by itself, to the shots of that kind."""
+        for one in group.sets.values():
+            check_words(one, views[0])
+        own = kinds_of(group, self.config.stage, views)
+        fitted = {
+            kind: self._fit_one(group.sets[kind], [views[i] for i in indices], context)
+            for kind, indices in own.items()
+        }
+        pooled = torch.stack([self._features(view).pooled for view in views]).cpu()
+        return KindsState(group, fitted, own, pooled)
+
+    def _fit_one(
+        self, chosen: PromptSet, views: Sequence[ImageView], context: FitContext
+    ) -> ClipLadState:
         check_words(chosen, views[0])
         wording = make_ready(chosen, self.config.stage, views, views[0].again)
         clusters = None
@@ -148,9 +171,17 @@ class ClipLad:
         return ClipLadState(make_ready(prompts, self.config.stage, [], make_view), None, None, None)
 
     def evidence(
-        self, view: ImageView, state: ClipLadState, exclude: frozenset[int] = frozenset()
+        self,
+        view: ImageView,
+        state: ClipLadState | KindsState,
+        exclude: frozenset[int] = frozenset(),
     ) -> Evidence:
         """Areas, counts and patches compared with the shots, and the declared rules."""
+        if isinstance(state, KindsState):
+            near = self._features(view).pooled if self.config.route == "nearest" else None
+            kind, own = state.kind_of(view, near, exclude)
+            found_there = self.evidence(view, state.fitted[kind], own)
+            return replace(found_there, notes=(*found_there.notes, f"judged as {kind!r}"))
         seen = parse(view, state.wording, state.clusters)
         scores: dict[str, float] = {}
         maps: Maps = {}
@@ -186,32 +217,52 @@ class ClipLad:
             tuple(difference for difference in found if difference.branch in used),
         )
 
-    def notes(self, state: ClipLadState) -> list[str]:
+    def alone(self, state: ClipLadState | KindsState) -> frozenset[int]:
+        """Shots that are the only one of their kind, so that no other can judge them."""
+        return state.alone if isinstance(state, KindsState) else frozenset()
+
+    def notes(self, state: ClipLadState | KindsState) -> list[str]:
         """What holds for every image."""
+        if isinstance(state, KindsState):
+            return [state.note(), *self.notes(next(iter(state.fitted.values())))]
         if state.classes is None:
             return [RULES_ALONE]
         return [] if state.patches is None else [self._patches.how(state.patches)]
 
-    def parts(self, state: ClipLadState) -> list[Part]:
-        """The parts of the prompt set."""
+    def parts(self, state: ClipLadState | KindsState) -> list[Part]:
+        """The parts of the prompt set, or of those of all kinds: a name that several have, once."""
+        if isinstance(state, KindsState):
+            found: dict[str, Part] = {}
+            for part in (part for one in state.fitted.values() for part in self.parts(one)):
+                before = found[part.name].counts if part.name in found else ()
+                found[part.name] = replace(part, counts=(*before, *part.counts))
+            return list(found.values())
         if state.classes is None:
             return []
         names, shots = state.classes.names, state.classes.shots
         counts = np.array([shot.counts(len(names)) for shot in shots]).astype(int)
         return [Part(name, "", tuple(counts[:, i].tolist())) for i, name in enumerate(names)]
 
-    def rule_readings(self, view: ImageView, state: ClipLadState) -> list[Reading]:
-        """What a view shows of each declared rule; none where they are not asked for."""
+    def rule_readings(self, view: ImageView, state: ClipLadState | KindsState) -> list[Reading]:
+        """What a view shows of each declared rule; none where they are not asked for.
+
+        None with several kinds either, whose rules differ.
+        """
+        if isinstance(state, KindsState):
+            return []
         unused = "declared" not in self.branches or self.config.stage == "coarse"
         if unused or not has_rules(state.prompts):
             return []
         return readings(state.prompts, parse(view, state.wording, state.clusters))
 
-    def fusion(self, left_out: Sequence[Mapping[str, float]], state: ClipLadState) -> Fusion:
+    def fusion(
+        self, left_out: Sequence[Mapping[str, float]], state: ClipLadState | KindsState
+    ) -> Fusion:
         """As the options say; raw scores are of validation images where there are any."""
         if self.config.fusion == "mahalanobis":
             # Copies of a single shot give far too small a scale for patches.
-            if state.shots > 1 or len(left_out) >= ENOUGH * len(left_out[0]):
+            lonely = 1 if isinstance(state, ClipLadState) else len(state.alone)
+            if state.shots > lonely or len(left_out) >= ENOUGH * len(left_out[0]):
                 # Where objects lie loosely the shots surprise each other as well.
                 odd = [scores.get("layout", 0.0) for scores in left_out]
                 units = {**UNITS, "layout": max(UNITS["layout"], *odd)}
@@ -221,8 +272,17 @@ class ClipLad:
 
     def restore(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
-    ) -> ClipLadState:
+    ) -> ClipLadState | KindsState:
         """Back from a saved detector."""
+        if "kinds" in meta:
+            return KindsState.restore(
+                tensors, meta, device, lambda own, of: self._restore_one(own, of, device)
+            )
+        return self._restore_one(tensors, meta, device)
+
+    def _restore_one(
+        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
+    ) -> ClipLadState:
         state = ClipLadState.restore(TensorReader(tensors, device), meta, self.config.stage)
         wanted = bool(state.shots) and "patch" in self.branches
         if (state.patches is not None) != wanted:
@@ -254,15 +314,16 @@ class ClipLad:
         return PatchFeatures(tuple(pyramid.levels[s] for s in strides), pyramid.pooled[0], None)
 
 
-def _as_prompts(prompts: Any) -> PromptSet:
-    if isinstance(prompts, PromptSet):
+def as_prompts(prompts: Any) -> Prompts:
+    """The argument ``prompts`` as a set or a group; OptionError where there is none."""
+    if isinstance(prompts, (PromptSet, PromptGroup)):
         return prompts
     if prompts is None:
         raise OptionError(
             "The method 'clip-lad' needs a prompt set: prompts=NAME or FILE (see "
             "fmlad.list_prompt_sets()), or use method='banks', which needs none."
         )
-    return PromptSet.load(prompts)
+    return load_prompts(prompts)
 
 
 def _same_size(maps: Maps) -> Maps:

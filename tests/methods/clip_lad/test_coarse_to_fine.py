@@ -27,7 +27,7 @@ from fmlad.objects.instances import GRID
 from fmlad.prompts import PromptSet
 from fmlad.views import BackboneSet, ImageView
 
-COLOURS = {"red": (200, 30, 30), "blue": (40, 60, 200)}
+COLOURS = {"red": (200, 30, 30), "blue": (40, 60, 200), "green": (40, 150, 50)}
 BY_PLACE = PromptSet.from_text(
     "coarse: {background: [background]}\nfine:\n  red disc: [red disc]\n  blue disc: [blue disc]\n"
 )
