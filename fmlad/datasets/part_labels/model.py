@@ -27,7 +27,7 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     5: lambda stored: stored.swapaxes(0, 1),
     6: lambda stored: np.rot90(stored, -1),
     7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored),
+    8: np.rot90,
 }
 
 
@@ -59,6 +59,23 @@ class PartLabels:
     names: tuple[str, ...]
     maps: tuple[Labels | None, ...] = field(repr=False)
     source: str
+
+    def __post_init__(self) -> None:
+        """Checks that every class has a name.
+
+        Raises:
+            OptionError: One has none, or the first name is not the background's.
+        """
+        if not self.names or self.names[0] != BACKGROUND:
+            raise OptionError(
+                f"The names of classes are {self.names}; expected {BACKGROUND!r} as the first."
+            )
+        for number, label in enumerate(self.maps):
+            if label is not None and not np.isin(label, range(len(self.names))).all():
+                raise OptionError(
+                    f"Label {number} has classes beside 0 to {len(self.names) - 1}, which have no "
+                    "name; name them, or paint them as a known class."
+                )
 
     def pixels(self, shot: int) -> dict[str, int]:
         """Pixels of each class in the label of a shot, background included; empty without one."""
