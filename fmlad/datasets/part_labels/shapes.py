@@ -80,12 +80,13 @@ def painted(
     """
     reading = Reading(source, [None] * len(shots))
     drawn = {shape.part for one in drawings if one is not None for shape in one.shapes}
-    if names is None:
-        names = sorted({name.strip() for name in drawn}, key=lambda name: (name.casefold(), name))
     reading.names = [BACKGROUND]
     try:
-        if any(not is_background(name) for name in names) or not drawn:
+        if names is not None:
             reading.names = class_list(names, where)
+        elif parts := {name.strip() for name in drawn if not is_background(name)}:
+            in_order = sorted(parts, key=lambda name: (name.casefold(), name))
+            reading.names = class_list(in_order, where)
     except OptionError as error:
         reading.problems.append(str(error))
         return reading
