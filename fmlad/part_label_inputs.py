@@ -260,7 +260,7 @@ def auto_labels(
 
 
 def _recurring(found: Sequence[Segmentation], method: str) -> PartLabels:
-    """Label maps of the parts that recur, in the order of the segmentations' names."""
+    """Label maps of the parts that recur: named ones in their order, then letters in theirs."""
     shown: dict[str, int] = {}
     for one in found:
         present = np.unique(one.labels).tolist()
@@ -271,7 +271,10 @@ def _recurring(found: Sequence[Segmentation], method: str) -> PartLabels:
         for name, count in shown.items()
         if name not in _NO_PARTS
         and count >= (max(1, RECURS * len(found)) if UNNAMED.fullmatch(name) else 1)
-    ][: MOST_CLASSES - 1]
+    ]
+    letters = [name for name in kept if UNNAMED.fullmatch(name)]
+    kept = [name for name in kept if name not in letters]
+    kept = [*kept, *sorted(letters, key=lambda name: (len(name), name))][: MOST_CLASSES - 1]
     if not kept:
         raise OptionError(
             "labels='auto' found no part that recurs in the shots; give labels (a folder, "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fmlad.loading import Picture
 
 PAGE = "labels.html"
+SIDE = 1000  # px of the longer side, to which small images are enlarged about
 
 labels_cli = output.group("Check and draw part labels: label images, labelme, COCO, scenes' slots.")
 
@@ -132,10 +133,12 @@ def show(
             }
         )
         return
-    output.print_table(
-        ["image", *found.names],
-        [[one["name"], *map(str, one["pixels"].values())] for one in drawn],
-    )
+    rows = []
+    for name in found.names:
+        counts = [one["pixels"][name] for one in drawn]
+        seen = [count for count in counts if count]
+        rows.append([name, f"{len(seen)} of {len(drawn)}", str(min(counts)), str(max(counts))])
+    output.print_table(["class", "images", "least pixels", "most pixels"], rows)
     if without := _unlabelled(pictures, found):
         typer.echo(f"Without a label: {', '.join(without)}")
     typer.echo(f"Page: {out / PAGE}")
@@ -152,7 +155,7 @@ def _drawn(pictures: Sequence[Picture], found: PartLabels) -> list[dict[str, Any
     from PIL import Image
     from scipy import ndimage
 
-    from fmlad.draw import outlines
+    from fmlad.draw import named_regions
 
     drawn = []
     for index, ((name, pixels), label) in enumerate(zip(pictures, found.maps, strict=True)):
@@ -163,7 +166,9 @@ def _drawn(pictures: Sequence[Picture], found: PartLabels) -> list[dict[str, Any
             for number, part in enumerate(found.names)
             if number
         }
-        shown = outlines(Image.fromarray(pixels), label, found.names, regions)
+        larger = max(1, round(SIDE / max(label.shape)))  # room for names
+        large = Image.fromarray(pixels).resize((larger * label.shape[1], larger * label.shape[0]))
+        shown = named_regions(large, label.repeat(larger, 0).repeat(larger, 1), found.names)
         drawn.append(
             {
                 "name": name,

@@ -78,9 +78,11 @@ def test_show_draws_each_label_and_counts(place: Path) -> None:
     assert second["pixels"]["<b>tray"] == 420
     assert first["regions"] == {"pin": 2, "<b>tray": 1}
     drawn = np.asarray(Image.open(first["picture"])).astype(int)
-    changed = np.abs(drawn - picture(0, SIZE)).sum(2) > 60
-    assert changed[5, 30:40].all()  # an edge of a pin
-    assert not changed[45:58, 60:].any()  # no part is there
+    assert drawn.shape == (12 * SIZE[0], 12 * SIZE[1], 3)
+    large = Image.fromarray(picture(0, SIZE)).resize((12 * SIZE[1], 12 * SIZE[0]))
+    changed = (drawn != np.asarray(large)).any(2)
+    assert changed[12 * 15 - 1, 12 * 30 : 12 * 40].all()  # the lower edge of a pin
+    assert not changed[12 * 55 :].any()  # no part is there
     page = (out / "labels.html").read_text()
     assert page.count("<figure>") == 2
     assert "&lt;b&gt;tray" in page

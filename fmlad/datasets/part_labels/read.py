@@ -180,7 +180,8 @@ def _of_folder(folder: Path, shots: Sequence[Shot]) -> Reading:
         if (folder / name).is_dir():
             return _inner(folder, folder / name, shots)
     if painted:
-        return images.read_label_images(folder, painted, shots, [folder, folder.parent])
+        above = [folder.parent] if folder.name == _VOC_FOLDER else []
+        return images.read_label_images(folder, painted, shots, [folder, *above])
     hints = [hint for ending, hint in _OTHERS.items() if any(p.suffix == ending for p in files)]
     hints = [_own(data).removeprefix(": ") for data in contents.values() if _own(data)] + hints
     advice = f" {hints[0]}." if hints else ""
