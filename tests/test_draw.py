@@ -182,7 +182,7 @@ def test_regions_are_named_where_they_are_largest() -> None:
     labels[100:110, 200:210] = 1
     drawn = np.asarray(named_regions(Image.fromarray(pixels), labels, ["background", "pin", "lid"]))
     changed = (drawn != 120).any(2)
-    assert (drawn[100, 20:120] == part_colour(1)).all()
+    assert (drawn[179, 20:120] == part_colour(1)).all()
     plate = changed & (labels == 0)
     rows, columns = np.nonzero(plate)
     assert 60 < rows.min() <= rows.max() < 100  # above the region, and no plate for the lid
