@@ -70,6 +70,32 @@ def outlines(
     return result
 
 
+def named_regions(
+    picture: Image.Image, labels: npt.NDArray[np.integer], names: Sequence[str]
+) -> Image.Image:
+    """Outlines parts in their colours, and names each at its largest region.
+
+    Args:
+        picture: RGB, ``W`` x ``H`` pixels.
+        labels: int ``(H, W)``; an index into ``names``, 0 is the background.
+        names: Of the parts.
+    """
+    from scipy import ndimage
+
+    result = outlines(picture, labels, names)
+    draw = ImageDraw.Draw(result)
+    font = ImageFont.load_default(size=max(11, round(max(picture.size) / 80)))
+    for number, name in enumerate(names[1:], start=1):
+        regions, count = ndimage.label(labels == number, structure=np.ones((3, 3)))
+        if not count:
+            continue
+        largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
+        rows, columns = ndimage.find_objects(regions)[largest - 1]
+        frame = float(columns.start), float(rows.start), float(columns.stop), float(rows.stop)
+        _tag(draw, name, frame, font, picture.size, part_colour(number))
+    return result
+
+
 def darkened(picture: Image.Image, inside: npt.NDArray[np.bool_]) -> Image.Image:
     """Darkens what lies outside a bool ``(H, W)``."""
     factor = np.where(inside[..., None], 1.0, OUTSIDE)
@@ -187,6 +213,7 @@ def _tag(
     frame: tuple[float, float, float, float],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
+    ink: tuple[int, int, int] = BOX_COLOUR,
 ) -> None:
     """A text on a dark plate above the frame, or below it where there is no room above."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -194,4 +221,4 @@ def _tag(
     x = max(0.0, min(frame[0], size[0] - wide))
     y = frame[1] - high if frame[1] >= high else max(0.0, min(frame[3] + 1, size[1] - high))
     draw.rectangle((x, y, x + wide, y + high), fill=BOX_EDGE)
-    draw.text((x + 3 - left, y + 3 - top), text, fill=BOX_COLOUR, font=font)
+    draw.text((x + 3 - left, y + 3 - top), text, fill=ink, font=font)

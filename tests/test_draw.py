@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlad.draw import BOX_EDGE, boxes, heat, outlines, pairs
+from fmlad.draw import BOX_EDGE, boxes, heat, named_regions, outlines, pairs, part_colour
 from fmlad.findings import Box, Finding, defects
 from fmlad.prediction import Prediction
 
@@ -173,3 +173,18 @@ def test_parts_are_outlined_and_listed() -> None:
     assert (listed[140:] == plain[140:]).all()
     sheet = pairs(grey, Image.new("RGB", (100, 500)))
     assert sheet.size == (400 + 8 + 100, 500)
+
+
+def test_regions_are_named_where_they_are_largest() -> None:
+    pixels = np.full((200, 300, 3), 120, np.uint8)
+    labels = np.zeros((200, 300), np.uint8)
+    labels[100:180, 20:120] = 1
+    labels[100:110, 200:210] = 1
+    drawn = np.asarray(named_regions(Image.fromarray(pixels), labels, ["background", "pin", "lid"]))
+    changed = (drawn != 120).any(2)
+    assert (drawn[179, 20:120] == part_colour(1)).all()
+    plate = changed & (labels == 0)
+    rows, columns = np.nonzero(plate)
+    assert 60 < rows.min() <= rows.max() < 100  # above the region, and no plate for the lid
+    assert 20 <= columns.min() <= columns.max() < 120
+    assert (pixels == 120).all()

@@ -23,6 +23,10 @@ def accept(
     images: Annotated[
         list[str], typer.Argument(help="Images that are normal: files, or a folder.")
     ],
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Their part labels, where the detector learned from labels: as of fit."),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -35,7 +39,7 @@ def accept(
     _refuse_known(detector, sources)
     before = [fitted.predict(source) for source in sources]
     with output.interruptible(), output.progress(quiet=as_json) as progress:
-        fitted.add_shots(sources, progress=progress)
+        fitted.add_shots(sources, labels, progress=progress)
     after = [fitted.predict(source) for source in sources]
     fitted.save(detector)
     change, shots = fitted.journal[-1], fitted.shots
