@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,7 +116,7 @@ def fit(given: argparse.Namespace, home: Path) -> dict[str, Any]:
         pictures(given.shots + QUERIES)
     )
     prompts = fmlad.PromptSet.from_text(PROMPTS) if given.stage == "clip-lad" else None
-    options = {"proposals": "grounded"} if given.stage == "banks, grounded" else {}
+    options: dict[str, Any] = {"proposals": "grounded"} if given.stage == "banks, grounded" else {}
     _, loading = timed(lambda: load_backbones(chosen, given.device))
     figures: dict[str, Any] = {"load networks, s": loading}
     if "tagger" in chosen:
@@ -180,7 +180,7 @@ def measured(case: str, given: argparse.Namespace, weights: Path) -> dict[str, A
 
 def _process(
     case: str, stage: str, given: argparse.Namespace, weights: Path, folder: str
-) -> Mapping[str, Any] | Any:
+) -> dict[str, Any]:
     words = [
         "--stage", case, "--load" if stage == "load" else "--fit", "--home", folder,
         "--device", given.device, "--sam", given.sam, "--points", str(given.points),
@@ -194,7 +194,8 @@ def _process(
         [sys.executable, "-m", "benchmarks.foundation", *words],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -216,6 +217,8 @@ def main() -> None:
     if given.stage:
         print(json.dumps((load if given.load else fit)(given, Path(given.home))))
         return
+    import torch
+
     from tools.random_weights import fill
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -231,8 +234,8 @@ def main() -> None:
         return
     protocol = (
         f"SAM {given.sam} with {given.points} x {given.points} points, {given.shots} shots and "
-        f"{QUERIES} queries of 264 x 384 to 440 x 640 px, {os.cpu_count()} cores, {given.device}, "
-        f"random weights"
+        f"{QUERIES} queries of 264 x 384 to 440 x 640 px, random weights, {given.device}, "
+        f"{torch.get_num_threads()} threads"
     )
     keep(given.name, protocol, figures)
 

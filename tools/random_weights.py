@@ -253,7 +253,7 @@ def _timm(place: Path, weights: Weights, size: Size) -> None:
     if weights.family != "timm":
         arguments |= {"num_classes": 0}
     torch.manual_seed(0)
-    model = timm.create_model(name, **arguments)
+    model: Any = timm.create_model(name, **arguments)
     model.pretrained_cfg["tag"] = tag
     place.mkdir(parents=True)
     timm.models.save_for_hf(model, str(place), safe_serialization=True, model_args=arguments)
@@ -273,8 +273,8 @@ def _dinov3(place: Path, weights: Weights, size: Size) -> None:
     torch.manual_seed(0)
     if "convnext" in weights.name:  # ConvNeXt-T is the default
         stages: dict[str, Any] = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
-        config = DINOv3ConvNextConfig(**(stages if size == "tiny" else {}))
-        DINOv3ConvNextModel(config).save_pretrained(place)
+        of_stages = DINOv3ConvNextConfig(**(stages if size == "tiny" else {}))
+        DINOv3ConvNextModel(of_stages).save_pretrained(place)
         return
     width: dict[str, Any] = {  # ViT-S is the default
         "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2,
