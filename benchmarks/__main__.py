@@ -119,6 +119,11 @@ BENCHMARKS = (
     ),
     Benchmark("benchmarks.feature_cost", ("feature-cost",)),
     Benchmark("benchmarks.ray_scaling", ("ray",)),
+    Benchmark("benchmarks.foundation", ("foundation",)),
+    Benchmark(
+        "benchmarks.foundation --sam vit-huge --cases banks --shots 2 --name foundation-huge",
+        ("foundation-huge",),
+    ),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
 )
 

@@ -239,9 +239,15 @@ def resolve(
 
 
 def load_backbones(chosen: Mapping[str, str | Backbone], device: str) -> dict[str, Backbone]:
-    """Builds what :func:`resolve` chose; the same name is built once per process and device."""
+    """Builds what :func:`resolve` chose; the same name is built once per process and device.
+
+    In another ``$FMLAD_WEIGHTS`` the same name may stand for other weights: it is built again.
+    """
+    from fmlad.backbones.hub import root
+
+    folder = str(root())
     return {
-        role: _build(backbone, device) if isinstance(backbone, str) else backbone
+        role: _build(backbone, device, folder) if isinstance(backbone, str) else backbone
         for role, backbone in chosen.items()
     }
 
@@ -296,12 +302,13 @@ def _entries() -> tuple[BackboneEntry, ...]:
 
 
 @lru_cache(maxsize=8)
-def _build(name: str, device: str) -> Backbone:
+def _build(name: str, device: str, folder: str) -> Backbone:
     entry = _entry(name)
     factory = _imported(entry.factory)
     if not entry.over:
         return cast(Backbone, factory(name, device))
-    return cast(Backbone, factory(name, device, _build(_imported(entry.over)(name), device)))
+    below = _build(_imported(entry.over)(name), device, folder)
+    return cast(Backbone, factory(name, device, below))
 
 
 def _imported(place: str) -> Any:

@@ -186,8 +186,10 @@ class ImageView:
 
     def _tagged(self, tagger: Tagger) -> Tags:
         # A tagger over the text aligner's network takes what that one saw.
+        # By fingerprint: the same weights may have been read twice.
         shared = getattr(tagger, "aligner", None)
-        if shared is not None and shared is self._backbones.backbones.get("text_aligner"):
+        aligner = self._backbones.backbones.get("text_aligner")
+        if shared is not None and aligner and shared.fingerprint == aligner.fingerprint:
             return tuple(tagger.tags_of(self.pyramid("text_aligner").pooled))  # type: ignore[attr-defined]
         return tuple(tagger.tags(self.tensor))
 

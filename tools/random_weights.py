@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,6 +119,9 @@ def _clip(place: Path, weights: Weights, size: Size) -> None:
 def _dino(place: Path, weights: Weights, size: Size) -> None:
     from transformers import Dinov2Config, Dinov2Model
 
+    if weights.source.startswith("timm/"):
+        _timm(place, weights, size)
+        return
     sizes: dict[str, Any] = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518}
     if size == "tiny":
         sizes = {
@@ -241,35 +244,125 @@ def _ram(place: Path, weights: Weights, size: Size) -> None:
 
 def _timm(place: Path, weights: Weights, size: Size) -> None:
     import timm
-    from safetensors.torch import save_file
 
-    place.mkdir(parents=True)
-    name, _, tag = weights.name.partition(":")[2].partition(".")
-    architecture = name if size == "true" else "resnet10t"
+    name, _, tag = weights.name.partition(":")[2].removeprefix("timm/").partition(".")
+    tiny: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    if weights.family == "timm":  # residual networks
+        tiny = {"channels": (8, 8, 16, 16), "stem_width": 4}
+    arguments = tiny if size == "tiny" else {}
+    if weights.family != "timm":
+        arguments |= {"num_classes": 0}
     torch.manual_seed(0)
-    model = timm.create_model(architecture, pretrained=False)
-    save_file(model.state_dict(), place / "model.safetensors")
-    described = {
-        "architecture": architecture,
-        "num_classes": 1000,
-        "num_features": model.num_features,
-        "pretrained_cfg": {
-            "tag": tag, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-            "input_size": [3, 224, 224],
-        },
+    model: Any = timm.create_model(name, **arguments)
+    model.pretrained_cfg["tag"] = tag
+    place.mkdir(parents=True)
+    timm.models.save_for_hf(model, str(place), safe_serialization=True, model_args=arguments)
+
+
+def _dinov3(place: Path, weights: Weights, size: Size) -> None:
+    from transformers import (
+        DINOv3ConvNextConfig,
+        DINOv3ConvNextModel,
+        DINOv3ViTConfig,
+        DINOv3ViTModel,
+    )
+
+    if weights.source.startswith("timm/"):
+        _timm(place, weights, size)
+        return
+    torch.manual_seed(0)
+    if "convnext" in weights.name:  # ConvNeXt-T is the default
+        stages: dict[str, Any] = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
+        of_stages = DINOv3ConvNextConfig(**(stages if size == "tiny" else {}))
+        DINOv3ConvNextModel(of_stages).save_pretrained(place)
+        return
+    width: dict[str, Any] = {  # ViT-S is the default
+        "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 2,
     }  # fmt: skip
-    (place / "config.json").write_text(json.dumps(described))
+    config = DINOv3ViTConfig(num_register_tokens=4, **(width if size == "tiny" else {}))
+    DINOv3ViTModel(config).save_pretrained(place)
+
+
+def _sam2(place: Path, weights: Weights, size: Size) -> None:
+    import transformers as t
+
+    if size == "true":  # the smallest is the default
+        shaken(t.Sam2VideoModel(t.Sam2VideoConfig())).save_pretrained(place)
+        return
+    grid, hidden = 16, 32
+    encoder = t.Sam2HieraDetConfig(
+        hidden_size=16, image_size=[16 * grid] * 2, blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[16, 32, 64, 128], num_attention_heads_per_stage=[1, 1, 2, 2],
+        num_attention_heads=1, window_size_per_stage=[8, 4, 7, 7], global_attention_blocks=[3],
+    )  # fmt: skip
+    config = t.Sam2VideoConfig(
+        vision_config=t.Sam2VisionConfig(
+            backbone_config=encoder, backbone_channel_list=[128, 64, 32, 16],
+            backbone_feature_sizes=[[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
+            fpn_hidden_size=hidden,
+        ),
+        prompt_encoder_config=t.Sam2PromptEncoderConfig(
+            hidden_size=hidden, image_size=16 * grid, patch_size=16, mask_input_channels=8
+        ),
+        mask_decoder_config=t.Sam2MaskDecoderConfig(
+            hidden_size=hidden, mlp_dim=48, iou_head_hidden_dim=24
+        ),
+        image_size=16 * grid, memory_attention_hidden_size=hidden,
+        memory_attention_num_layers=1, memory_attention_feed_forward_hidden_size=64,
+        memory_encoder_hidden_size=hidden, mask_downsampler_embed_dim=hidden,
+        memory_fuser_embed_dim=hidden, memory_fuser_intermediate_dim=64,
+    )  # fmt: skip
+    shaken(t.Sam2VideoModel(config)).save_pretrained(place)
+
+
+def _segment_anything(place: Path, weights: Weights, size: Size) -> None:
+    from segment_anything import sam_model_registry
+
+    build = sam_model_registry[weights.name.partition(":")[2]]
+    if size == "true":
+        torch.save(shaken(build()).state_dict(), place)
+        return
+    with torch.device("meta"):
+        state = build().state_dict()
+    torch.save(repeated(state), place)
+
+
+def _torchvision(place: Path, weights: Weights, size: Size) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    with torch.device("meta" if size == "tiny" else "cpu"):
+        state = models.get_model(weights.name.partition(":")[2], weights=None).state_dict()
+    torch.save(state if size == "true" else repeated(state), place)
+
+
+def repeated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the same shapes that take no room on disk: each is one number, repeated.
+
+    For names that say themselves how large the network is.
+    """
+    return {
+        name: torch.full((), 0.01 if one.is_floating_point() else 0, dtype=one.dtype).expand(
+            one.shape
+        )
+        for name, one in state.items()
+    }
 
 
 MAKERS: dict[str, Callable[[Path, Weights, Size], None]] = {
     "clip": _clip,
     "dinov2": _dino,
+    "dinov3": _dinov3,
     "featup": _featup,
     "grounding-dino": _grounding_dino,
     "ram": _ram,
     "sam": _sam,
     "sam-hq": _sam,
+    "sam2": _sam2,
+    "segment-anything": _segment_anything,
     "timm": _timm,
+    "torchvision": _torchvision,
 }
 
 

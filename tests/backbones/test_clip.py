@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -287,34 +285,3 @@ def test_the_side_is_rounded_down_to_whole_patches(folder: Path) -> None:
     backbone = clip.load(f"clip:local-dir:{folder}#side=63")
     assert (backbone.side, backbone.grid) == (56, 7)
     assert backbone.encode(image()).levels[8].shape[2:] == (7, 7)
-
-
-# --- true size -----------------------------------------------------------------------------------
-
-TRUE_SIZE = """
-import resource, open_clip, torch
-from fmlad.backbones.clip import clip, clip_open
-from fmlad.profiles import PROFILES
-
-model_name = PROFILES["foundation"]["text_aligner"].removeprefix("clip:").partition("@")[0]
-model = open_clip.create_model(model_name, pretrained=None)
-colours = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-tokenizer = open_clip.get_tokenizer(model_name)
-opened = clip_open.OpenModel(model, tokenizer, *colours, "random")
-backbone = clip.CLIP("clip:random", clip_open.towers(opened, model_name, "cpu"))
-pyramid = backbone.encode(torch.randint(0, 256, (1, 3, 600, 800), dtype=torch.uint8))
-maps = backbone.ground(pyramid, ["red cable"])
-print(backbone.side, *(tuple(t.shape) for t in (*pyramid.levels.values(), *pyramid.stages, maps)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-@pytest.mark.slow
-def test_the_default_model_at_true_size_fits_into_memory() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TRUE_SIZE], capture_output=True, text=True, check=True
-    )
-    shapes, peak = done.stdout.strip().splitlines()[-2:]
-    level, stage, grid = (1, 768, 32, 32), (1, 1024, 32, 32), (1, 64, 64)
-    assert shapes == " ".join(str(part) for part in (448, level, *[stage] * 4, grid))
-    assert int(peak) * 1024 < 12e9  # Linux counts in KiB
