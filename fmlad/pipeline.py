@@ -120,11 +120,16 @@ def fit(
 
     trials: dict[int, Evidence] = {}
     source: Source
-    if method.calibrates_by == "leave-one-out" and len(views) > 1:
-        source = "leave-one-out"
-        chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
+    more = context.unlabeled if getattr(method, "unlabeled_members", False) else ()
+    members = [*views, *more]
+    if method.calibrates_by == "leave-one-out" and len(members) > 1:
+        source = "training" if more else "leave-one-out"
+        chosen = list(range(len(members)))
+        if not getattr(method, "every_member", False):
+            chosen = sorted(context.rng.permutation(len(members))[:LEFT_OUT].tolist())
         for done, index in enumerate(chosen, start=1):
-            trials[index] = _evidence(method, views[index], state, left_out(method, index, views))
+            exclude = left_out(method, index, members)
+            trials[index] = _evidence(method, members[index], state, exclude)
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
         source = "held-out"
