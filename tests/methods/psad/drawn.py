@@ -53,7 +53,7 @@ def product(
     palette = np.array(list(COLOURS.values()), float)
     picture = palette[labels]
     if label == "striped":
-        picture[where][:, ::4] *= 0.6
+        picture[where][:, ::4] *= 0.8
     if label == "dark":
         picture[where] *= (0.72, 1.3, 1.0)
     picture += rng.normal(0, 3, picture.shape)
