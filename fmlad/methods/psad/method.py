@@ -290,7 +290,7 @@ def _labels(context: FitContext) -> tuple[list[Labels], tuple[str, ...]]:
             f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
             f"one part is labelled; these are {least} to {most}."
         )
-    given = tuple(getattr(context, "label_names", None) or ())
+    given = tuple(getattr(context, "label_names", ()))[1:]  # the background's is the first
     if given and len(given) < most:
         raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
     names = given or tuple(f"part {letter(row)}" for row in range(most))
