@@ -33,6 +33,7 @@ from fmlad.methods.registry import aimed, create_method
 from fmlad.objects.fixtures import Fixture
 from fmlad.objects.rule_checks import RuleCheck
 from fmlad.originals import Originals
+from fmlad.part_label_inputs import LabelSource, added, auto_labels, is_auto, labelled
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
@@ -85,7 +86,7 @@ class Detector:
         *,
         method: str | None = None,
         prompts: Any = None,
-        labels: Sequence[npt.NDArray[np.integer]] | None = None,
+        labels: LabelSource | None = None,
         unlabeled: Inputs = (),
         profile: str | None = None,
         backbones: Mapping[str, str | Backbone] | None = None,
@@ -111,7 +112,12 @@ class Detector:
                 ``"clip-lad"`` with prompts.
             prompts: A prompt set for methods that take one: ``fmlad.PromptSet``, the name of a
                 bundled one, or the path of a file.
-            labels: Part masks ``(H, W)``, one a shot, for methods that learn from them.
+            labels: Which part each pixel of a shot is, for methods that learn from it: a folder of
+                label images, of labelme's files or of a COCO file, or such a file (found by the
+                names of the shots; shots without a label become unlabeled images); arrays
+                ``(H, W)`` of whole numbers, one a shot; ``fmlad.datasets.PartLabels``; or
+                ``"auto"``: the parts that the method ``"banks"`` tells apart, or ``"clip-lad"``
+                with ``prompts``.
             unlabeled: Further images of unknown state, for methods that learn from them.
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
                 else ``"builtin"``, which needs no download; one line on standard error then says
@@ -149,7 +155,8 @@ class Detector:
         name = method or ("banks" if prompts is None else ZERO_SHOT)
         chosen_method = create_method(name, aimed(name, looks_for, options))
         arguments = {
-            "prompts": prompts is not None,
+            # With labels="auto" they may name the parts alone.
+            "prompts": prompts is not None and not is_auto(labels),
             "labels": labels is not None,
             "unlabeled": given(unlabeled),
             "checkpoint": checkpoint is not None or resume,
@@ -178,12 +185,24 @@ class Detector:
         pictures = load_pictures(shots)
         held_out = load_pictures(validation) if given(validation) else []
         extra = load_pictures(unlabeled) if given(unlabeled) else []
-        pictures, labels = without_copies(pictures, labels)
+        found = labelled(labels, pictures, chosen_method.takes, name)
+        extra += found.unlabelled
+        pictures, arrays = without_copies(found.pictures, found.labels)
+        label_names = found.names
         regions = Regions.parse(pictures[0][1], roi, ignore)
         backbone_set = load_backbones(chosen, device)
         views = make_views(backbone_set, pictures)
+        if is_auto(labels):
+            automatic = auto_labels(
+                pictures, prompts=prompts, profile=profile, backbones=backbones, device=device,
+                seed=seed, progress=progress,
+            )  # fmt: skip
+            label_names = automatic.names
+            arrays = [label for label in automatic.maps if label is not None]
+            prompts = prompts if "prompts" in chosen_method.takes else None
         context = FitContext(
-            labels=None if labels is None else checked_labels(labels, views),
+            labels=None if arrays is None else checked_labels(arrays, views),
+            label_names=label_names,
             unlabeled=make_views(backbone_set, extra),
             rate=rate,
             odd_shots=odd_shots,
@@ -268,7 +287,7 @@ class Detector:
     def add_shots(
         self,
         images: Inputs,
-        labels: Sequence[npt.NDArray[np.integer]] | None = None,
+        labels: LabelSource | None = None,
         *,
         progress: Progress | None = None,
     ) -> None:
@@ -280,7 +299,8 @@ class Detector:
 
         Args:
             images: As the shots of :meth:`from_shots`.
-            labels: Part masks ``(H, W)`` of these images, where the shots have labels.
+            labels: Labels of these images, as in :meth:`from_shots` but for ``"auto"``, where the
+                shots have labels. Classes of a folder are found by their names.
             progress: Called as ``progress(done, total, what)``.
 
         Raises:
@@ -289,8 +309,9 @@ class Detector:
             CorruptDetectorError: A saved original is missing or was changed.
         """
         views = self._originals()
-        more = make_views(self._backbones, load_pictures(images))
-        known = self._context.labels
+        pictures = load_pictures(images)
+        more = make_views(self._backbones, pictures)
+        known, names = self._context.labels, self._context.label_names
         if (known is None) != (labels is None):
             raise OptionError(
                 "The shots have labels, so further ones need labels= as well."
@@ -298,8 +319,9 @@ class Detector:
                 else "The shots have no labels, so further ones cannot have any; leave labels= out."
             )
         if known is not None and labels is not None:
-            known = [*known, *checked_labels(labels, more)]
-        self._refit([*views, *more], known, "accept", more, progress)
+            arrays, names = added(labels, pictures, names)
+            known = [*known, *checked_labels(arrays, more)]
+        self._refit([*views, *more], known, "accept", more, progress, names)
 
     def remove_shot(self, index: int, *, progress: Progress | None = None) -> None:
         """Fits again without one shot, as if it had never been given.
@@ -612,6 +634,7 @@ class Detector:
         what: What,
         changed: Sequence[ImageView],
         progress: Progress | None,
+        label_names: tuple[str, ...] | None = None,
     ) -> Change:
         """Fits to other shots, from the same seed, and notes that in the journal."""
         method, before = self._fitted.method, self.calibration
@@ -620,6 +643,8 @@ class Detector:
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(self._context, labels=labels, checkpoint=None, resume=False)
         context = replace(context, progress=progress or context.progress)
+        if label_names is not None:
+            context = replace(context, label_names=label_names)
         known_names = dict(self._fitted.names)
         fitted = pipeline.fit(method, views, context, self._fitted.regions)
         self._fitted = inventory.grounded(inventory.carried_over(self._fitted, fitted), views)

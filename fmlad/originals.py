@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from fmlad.datasets.part_labels import default_names
 from fmlad.errors import InvalidImageError
 from fmlad.io.folders import damaged, digest_of, read_files
 from fmlad.io.images import load_image
@@ -51,6 +52,7 @@ class Kept(BaseModel):
         exemplars: The prompt set's names of the pictures of its exemplars.
         rate: ``FitContext.rate``.
         odd_shots: ``FitContext.odd_shots``.
+        label_names: Names of the classes of labels.
         files: SHA-256 of each file.
     """
 
@@ -61,6 +63,7 @@ class Kept(BaseModel):
     exemplars: list[str]
     rate: float | None = Field(gt=0, lt=1)
     odd_shots: Literal["keep", "drop"]
+    label_names: list[str] = Field(default_factory=list)
     files: dict[str, str]
 
     def pictures(self, shots: int) -> list[str]:
@@ -129,8 +132,10 @@ class Originals:
             chosen = PromptSet.from_dict(prompts).with_pictures(
                 dict(zip(kept.exemplars, shown, strict=True))
             )
+        labels = self._labels(contents[LABELS], shots) if LABELS in contents else None
         context = FitContext(
-            labels=self._labels(contents[LABELS], shots) if LABELS in contents else None,
+            labels=labels,
+            label_names=self._label_names(labels or ()),
             unlabeled=views("unlabeled", kept.unlabeled),
             validation=views("validation", kept.validation),
             prompts=chosen,
@@ -147,6 +152,13 @@ class Originals:
             return load_image(data)
         except InvalidImageError as error:
             raise damaged(self.folder, f"{name} is no picture ({error})") from error
+
+    def _label_names(self, labels: Sequence[npt.NDArray[np.integer[Any]]]) -> tuple[str, ...]:
+        classes = max((int(label.max()) + 1 for label in labels), default=0)
+        known = tuple(self.kept.label_names)  # none in what was saved before they had names
+        if known and len(known) < classes:
+            raise damaged(self.folder, f"{LABELS} has classes without a name")
+        return known or (default_names(classes) if classes else ())
 
     def _labels(
         self, data: bytes, shots: Sequence[ImageView]
@@ -201,6 +213,7 @@ def encode(
         exemplars=list(exemplars),
         rate=context.rate,
         odd_shots=context.odd_shots,
+        label_names=list(context.label_names),
         files={name: digest_of(data) for name, data in contents.items()},
     )
     return kept, contents

@@ -253,7 +253,7 @@ def test_labels_come_back_with_their_shots(tmp_path: Path) -> None:
 
 def test_whatever_a_fit_takes_is_kept_or_known_not_to_matter() -> None:
     """A new argument must be saved as well, or a detector fitted again would differ: say which."""
-    saved_with_it = {"labels", "unlabeled", "rate", "odd_shots", "validation"}
+    saved_with_it = {"labels", "label_names", "unlabeled", "rate", "odd_shots", "validation"}
     recorded_elsewhere = {"prompts", "seed"}
     of_the_moment = {"device", "progress", "encoder", "checkpoint", "resume", "settings"}
     fields = set(FitContext.__dataclass_fields__)

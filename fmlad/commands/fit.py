@@ -50,6 +50,14 @@ def fit(
             "repeatable."
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Part labels of the normal images, for methods that learn from them: a folder of "
+            "label images (PNG), of labelme's or a COCO file, such a JSON file, or 'auto'. See "
+            "`fmlad labels`."
+        ),
+    ] = None,
     unlabeled: Annotated[
         list[str] | None,
         typer.Option(help="Images of unknown state, for methods that learn from them; repeatable."),
@@ -124,6 +132,7 @@ def fit(
     }
     beside = {
         "--validation": validation,
+        "--labels": labels is not None,
         "--unlabeled": unlabeled,
         "--looks-for": looks_for != "both",
         "--false-alarms": false_alarms is not None,
@@ -137,6 +146,7 @@ def fit(
                 list(shots),
                 method=method,
                 validation=validation or (),
+                labels=labels,
                 unlabeled=unlabeled or (),
                 looks_for=looks_for,
                 target_false_alarms=false_alarms,

@@ -22,6 +22,7 @@ from fmlad.commands.datasets import datasets_cli, scenes
 from fmlad.commands.demo import demo
 from fmlad.commands.evaluate import evaluate
 from fmlad.commands.fit import fit
+from fmlad.commands.labels import labels_cli
 from fmlad.commands.look import look
 from fmlad.commands.methods import methods
 from fmlad.commands.output import FAILED
@@ -47,6 +48,7 @@ cli.add_typer(weights_cli, name="weights")
 cli.add_typer(prompts_cli, name="prompts")
 cli.add_typer(bench_cli, name="bench")
 cli.add_typer(datasets_cli, name="datasets")
+cli.add_typer(labels_cli, name="labels")
 
 
 @cli.callback(invoke_without_command=True)

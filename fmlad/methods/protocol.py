@@ -37,7 +37,9 @@ class FitContext:
     """Inputs of a fit besides the shots.
 
     Attributes:
-        labels: Part masks ``(H, W)`` of the shots, integers, one a shot, or None.
+        labels: Part masks ``(H, W)`` of the shots, indices into ``label_names``, one a shot, or
+            None.
+        label_names: Names of the classes of ``labels``, ``"background"`` first; empty without.
         unlabeled: Further images of unknown state.
         validation: Normal images that are not shots: given by the user, or set aside from the shots
             for methods that calibrate by held-out images.
@@ -55,6 +57,7 @@ class FitContext:
     """
 
     labels: Sequence[npt.NDArray[np.integer]] | None = None
+    label_names: tuple[str, ...] = ()
     unlabeled: Sequence[ImageView] = ()
     validation: Sequence[ImageView] = ()
     prompts: Any = None
