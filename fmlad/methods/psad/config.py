@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from fmlad.methods.options import CHECKED, SEVERAL
+from fmlad.methods.psad.segmenter_config import Preset, SegmenterConfig, segmenter_config
 
-Preset = Literal["paper", "code", "cpu"]
 Bank = Literal["histogram", "composition", "patch"]
 BANKS: tuple[Bank, ...] = get_args(Bank)
 Scaling = Literal["max", "std", "none"]
@@ -43,3 +45,14 @@ class PsadConfig:
     banks: Annotated[tuple[Bank, ...], SEVERAL, Field(min_length=1)] = BANKS
     scaling: Scaling = "max"
     patch_cells: Annotated[int, Field(ge=1, le=128)] = 32
+    segmenter: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def training(self) -> SegmenterConfig:
+        """Numbers of the segmenter's training.
+
+        Raises:
+            UnknownNameError: ``segmenter`` names an option that there is not.
+            OptionError: A value does not fit.
+        """
+        return segmenter_config(self.preset, **self.segmenter)

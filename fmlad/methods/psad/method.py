@@ -36,7 +36,7 @@ from fmlad.memory.patch_index import flatten
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.methods.psad.config import SIDE, PsadConfig
 from fmlad.methods.psad.differences import Compared, FloatMap, differences, painted, pieces
-from fmlad.methods.psad.segmentation import Labels, SegmenterSource
+from fmlad.methods.psad.segmentation import Labels, SegmenterSource, TrainedSegmenters
 from fmlad.methods.psad.state import MOST_CLASSES, SEGMENTER, PsadState, Seen, Vectors, restored
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
@@ -84,10 +84,11 @@ class Psad:
     every_member: ClassVar[bool] = True
     typed: ClassVar[tuple[str, ...]] = OF_PARTS
     aims: ClassVar[Aims] = {"damage": {"banks": ("patch",)}, "composition": {"banks": OF_PARTS}}
-    source: ClassVar[SegmenterSource]
+    source: ClassVar[SegmenterSource] = TrainedSegmenters()
 
     def __init__(self, config: PsadConfig | None = None) -> None:
         self.config = config or PsadConfig()
+        self.config.training  # noqa: B018  # wrong options are told of before anything is loaded
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -108,10 +109,10 @@ class Psad:
         """Trains the segmenter, then fills the banks with all training images."""
         labels, names = _labels(context)
         training = [*views, *context.unlabeled]
-        # Part segmentation using limited annotations
+        # Part segmentation using limited annotations; labelled images are unlabeled ones as well
         segmenter = self.source.fit(
             [(view.pixels, label) for view, label in zip(views, labels, strict=True)],
-            [view.pixels for view in context.unlabeled],
+            [view.pixels for view in training],
             1 + len(names),
             _encoder(context.encoder),
             self.config,
@@ -290,7 +291,7 @@ def _labels(context: FitContext) -> tuple[list[Labels], tuple[str, ...]]:
             f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
             f"one part is labelled; these are {least} to {most}."
         )
-    given = tuple(getattr(context, "label_names", ()))[1:]  # the background's is the first
+    given = context.label_names[1:]  # the background's is the first
     if given and len(given) < most:
         raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
     names = given or tuple(f"part {letter(row)}" for row in range(most))

@@ -1,4 +1,4 @@
-"""What the banks ask of a part segmenter, and the one that is trained."""
+"""What the banks ask of a part segmenter, and the one that is trained for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fmlad.backbones.roles import Encoder
 from fmlad.methods.psad.config import PsadConfig
+from fmlad.methods.psad.segmenter import FittedSegmenter, fit_segmenter
 from fmlad.progress import Progress
 
 Pixels = npt.NDArray[np.uint8]
@@ -73,3 +74,38 @@ class SegmenterSource(Protocol):
         Raises:
             CorruptDetectorError: Something is missing, too much, or of another shape or dtype.
         """
+
+
+class TrainedSegmenters:
+    """PSAD's own: trained as the preset says, with the user's changes."""
+
+    def fit(
+        self,
+        labelled: Sequence[tuple[Pixels, Labels]],
+        unlabeled: Sequence[Pixels],
+        classes: int,
+        encoder: Encoder,
+        config: PsadConfig,
+        *,
+        seed: int,
+        device: str,
+        progress: Progress,
+        checkpoint: Path | None,
+        resume: bool,
+        settings: Mapping[str, Any],
+    ) -> FittedSegmenter:
+        """As :class:`SegmenterSource` says."""
+        return fit_segmenter(
+            labelled, unlabeled, classes, encoder, config.training, seed=seed, device=device,
+            progress=progress, checkpoint=checkpoint, resume=resume, settings=settings,
+        )  # fmt: skip
+
+    def restore(
+        self,
+        tensors: Mapping[str, Tensor],
+        meta: Mapping[str, Any],
+        device: str,
+        encoder: Encoder,
+    ) -> FittedSegmenter:
+        """As :class:`SegmenterSource` says."""
+        return FittedSegmenter.restore(tensors, meta, device, encoder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import fmlad
 from fmlad import pipeline
+from fmlad.datasets import PartLabels
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.methods import registry
 from fmlad.methods.protocol import FitContext
@@ -37,10 +38,15 @@ def _plugged() -> Iterator[None]:
     registry._homes.cache_clear()
 
 
+def named(shots: Sequence[tuple[Any, Any]]) -> PartLabels:
+    maps = tuple(labels.astype(np.uint8) for _, labels in shots)
+    return PartLabels(("background", *NAMES), maps, "drawn")
+
+
 def fitted(**arguments: Any) -> fmlad.Detector:
     settings: dict[str, Any] = {
         "method": "psad", "profile": "builtin", "backbones": BACKBONES,
-        "labels": [labels for _, labels in SHOTS], "unlabeled": OTHERS, "patch_cells": 16,
+        "labels": named(SHOTS), "unlabeled": OTHERS, "patch_cells": 16,
     }  # fmt: skip
     return fmlad.Detector.from_shots([p for p, _ in SHOTS], **{**settings, **arguments})
 
@@ -68,19 +74,20 @@ def counted() -> tuple[ColourPsad, list[Any], CountingFeatures, FitContext]:
     through = BackboneSet({"feature_extractor": features, "encoder": encoder()})
     views = [through.view(pixels, str(n)) for n, (pixels, _) in enumerate(SHOTS)]
     others = [through.view(pixels) for pixels in OTHERS]
-    context = FitContext([labels for _, labels in SHOTS], others, encoder=encoder())
+    labels = [label for _, label in SHOTS]
+    context = FitContext(labels=labels, unlabeled=others, encoder=encoder())
     return ColourPsad(PsadConfig(patch_cells=16)), views, features, context
 
 
 CHANGES: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"label": "none"}, "missing", "part A", "part A missing, upper left: expected 1, found 0"),
-    ({"pins": 1}, "missing", "part C", "part C missing, upper right: expected 2, found 1"),
-    ({"pins": 3}, "extra", "part C", "part C too many, upper right: expected 2, found 3"),
-    ({"also": True}, "extra", "part A", "part A too many, lower right: expected 1, found 2"),
-    ({"cable": 84}, "resized", "part B", "times the usual length"),
-    ({"cable": 40}, "resized", "part B", "part B too short"),
-    ({"label": "dark"}, "recoloured", "part A", "part A of another colour, upper left"),
-    ({"label": "striped"}, "defect", "part A", "part A looks wrong, upper left"),
+    ({"label": "none"}, "missing", "label", "label missing, upper left: expected 1, found 0"),
+    ({"pins": 1}, "missing", "pin", "pin missing, upper right: expected 2, found 1"),
+    ({"pins": 3}, "extra", "pin", "pin too many, upper right: expected 2, found 3"),
+    ({"also": True}, "extra", "label", "label too many, lower right: expected 1, found 2"),
+    ({"cable": 84}, "resized", "cable", "times the usual length"),
+    ({"cable": 40}, "resized", "cable", "cable too short"),
+    ({"label": "dark"}, "recoloured", "label", "label of another colour, upper left"),
+    ({"label": "striped"}, "defect", "label", "label looks wrong, upper left"),
 ]
 
 
@@ -105,7 +112,7 @@ def test_a_normal_image_has_no_findings(detector: fmlad.Detector, seed: int) -> 
     assert not verdict.is_anomalous
     assert verdict.findings == []
     assert verdict.segmentation is not None
-    assert verdict.segmentation.counts() == {"part A": 1, "part B": 1, "part C": 2}
+    assert verdict.segmentation.counts() == {"label": 1, "cable": 1, "pin": 2}
     assert verdict.segmentation.labels.shape == (96, 128)
 
 
@@ -303,12 +310,7 @@ def test_the_training_knows_what_it_belongs_to(tmp_path: Path) -> None:
 
 def test_names_of_the_classes_are_told(counted: Any) -> None:
     method, views, _, context = counted
-
-    class Named(FitContext):
-        label_names = ("background", *NAMES)
-
-    named = Named(context.labels, context.unlabeled, encoder=context.encoder)
-    whole = pipeline.fit(method, views, named)
+    whole = pipeline.fit(method, views, replace(context, label_names=("background", *NAMES)))
     query = views[0].again(product(50, cable=84)[0], "query")
     verdict = pipeline.judge(query, whole)
     assert verdict.findings[0].text.startswith("cable too long")
@@ -316,9 +318,9 @@ def test_names_of_the_classes_are_told(counted: Any) -> None:
 
 
 def test_one_labelled_image_alone_is_enough() -> None:
-    alone = fitted(unlabeled=(), labels=[SHOTS[0][1]] * 3)
+    alone = fitted(unlabeled=(), labels=named(SHOTS[:1] * 3))
     single = fmlad.Detector.from_shots(
-        SHOTS[0][0], method="psad", profile="builtin", backbones=BACKBONES, labels=[SHOTS[0][1]]
+        SHOTS[0][0], method="psad", profile="builtin", backbones=BACKBONES, labels=named(SHOTS[:1])
     )
     assert alone.calibration.source == "leave-one-out"
     assert single.calibration.source == "augmentations"
@@ -328,7 +330,7 @@ def test_one_labelled_image_alone_is_enough() -> None:
 def test_a_shot_more_is_trained_with(caplog: pytest.LogCaptureFixture) -> None:
     changing = of_histograms()
     pixels, labels = product(7)
-    changing.add_shots([pixels], labels=[labels])
+    changing.add_shots([pixels], labels=named([(pixels, labels)]))
     assert "trained again" in caplog.text
     assert len(ColourPsad.source.calls[-1]["labelled"]) == 4
     assert len(changing.calibration.scores) == 13
@@ -338,12 +340,12 @@ def test_labels_that_are_none_are_refused(counted: Any) -> None:
     method, views, _, context = counted
     with pytest.raises(OptionError, match="labels="):
         of_histograms(labels=None)
-    for bad in (-1, 256):
+    for bad, said in ((-1, "these are -1 to -1"), (256, "256"), (0, "at least one part")):
         labels = [np.full((96, 128), bad)] * 3
-        with pytest.raises(OptionError, match=f"these are {bad} to {bad}"):
-            of_histograms(labels=labels)
-    with pytest.raises(OptionError, match="at least one part"):
-        of_histograms(labels=[np.zeros((96, 128), int)] * 3)
+        with pytest.raises(OptionError, match=said):
+            method.fit(views, replace(context, labels=labels))
+    with pytest.raises(OptionError, match="2 names for labels up to 3"):
+        method.fit(views, replace(context, label_names=("background", "label", "cable")))
     with pytest.raises(OptionError, match="encoder"):
         method.fit(views, replace(context, encoder=None))
 
