@@ -208,6 +208,12 @@ class Method(Protocol):
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str) -> State:
         """Inverse of ``State.tensors`` and ``State.meta``.
 
+        Args:
+            tensors: As saved.
+            meta: As saved. A method that takes prompts finds them as ``"prompts"``; one that needs
+                an encoder finds the backbone as ``"encoder"``.
+            device: Where the state's tensors are to lie.
+
         Raises:
             CorruptDetectorError: Something is missing, too much, or of another shape or dtype.
         """

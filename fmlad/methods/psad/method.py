@@ -31,8 +31,6 @@ from fmlad.backbones.roles import Encoder
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.part_vectors import class_means, class_shares, reweighted
-from fmlad.memory.patch_features import PatchFeatures
-from fmlad.memory.patch_index import flatten
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.methods.psad.config import SIDE, PsadConfig
 from fmlad.methods.psad.differences import Compared, FloatMap, differences, painted, pieces
@@ -135,7 +133,7 @@ class Psad:
                 view.release()  # memory must not grow with the features of all images
             context.progress(done, len(training), "remembering training images")
         keys = tuple(view.key for view in training)
-        return PsadState(names, segmenter, len(views), keys, tuple(seen), self._floored)
+        return PsadState.remember(names, segmenter, len(views), keys, seen, self._floored)
 
     def evidence(
         self, view: ImageView, state: PsadState, exclude: frozenset[int] = frozenset()
@@ -236,13 +234,13 @@ class Psad:
         histogram = class_shares(labels, classes)
         return Seen(view.size, small, histogram, composition, colours, patches)
 
-    def _patches(self, levels: Mapping[int, Tensor]) -> PatchFeatures:
-        """The deeper levels joined on the grid of the finest of them (PatchCore)."""
+    def _patches(self, levels: Mapping[int, Tensor]) -> Tensor:
+        """The deeper levels joined on the grid of the finest of them (PatchCore), ``(h, w, C)``."""
         deep = [levels[s] for s in sorted(levels) if s >= PATCH_STRIDE] or list(levels.values())
         size = (deep[0].shape[-2], deep[0].shape[-1])
         joined = torch.cat([F.interpolate(level, size, mode="nearest") for level in deep], dim=1)
         joined = F.adaptive_avg_pool2d(joined, _within(size, self.config.patch_cells)).float()
-        return PatchFeatures((joined.contiguous(),), joined.mean(dim=(2, 3))[0], None)
+        return joined[0].permute(1, 2, 0).contiguous()
 
     def _compared(
         self, bank: str, seen: Seen, state: PsadState, exclude: frozenset[int]
@@ -260,14 +258,13 @@ class Psad:
         self, seen: Seen, state: PsadState, exclude: frozenset[int]
     ) -> tuple[float, FloatMap]:
         """Largest distance of a patch to the nearest one of the training images, and the map."""
-        memory, features = state.patches, seen.patches
-        if memory is None or features is None:
+        bank, own = state.patches, seen.patches
+        if bank is None or own is None:
             raise RuntimeError("the patch bank is empty")
-        distances = memory.anywhere(features, exclude)
+        distances = bank.distances(own, exclude)
         if self.config.preset == "code":
-            patch = flatten(features.levels[0])[int(distances.argmax())]
-            kept = memory.kept(exclude)
-            distances = distances * reweighted(patch, [flatten(i.features.levels[0]) for i in kept])
+            oddest = own.flatten(0, 1)[int(distances.argmax())]
+            distances = distances * reweighted(oddest, bank.left(exclude))
         size = (seen.labels.shape[0], seen.labels.shape[1])
         # Nearest neighbour, so that the map's maximum is the score.
         return float(distances.max()), resized(distances.cpu().numpy(), size)

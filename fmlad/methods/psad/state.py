@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,8 @@ from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
-from fmlad.memory.free_search import FreeSearch
 from fmlad.memory.part_vectors import VectorBank
-from fmlad.memory.patch_features import PatchFeatures, ShotPatches
-from fmlad.memory.patch_memory import PatchMemory
+from fmlad.memory.patch_bank import PatchBank
 from fmlad.methods.psad.config import LEAST_AREA, LEAST_OF_AREA, LEAST_OF_FEATURE
 from fmlad.methods.psad.segmentation import PartSegmentation
 
@@ -38,7 +36,7 @@ class Seen:
         histogram: float32 ``(K,)``: share of the pixels of each class.
         composition: float32 ``(K - 1, C)``: mean features; C is 0 without that bank.
         colours: float32 ``(K - 1, 3)``: mean Lab colour of each class, zeros where it is absent.
-        patches: ``(1, C, h, w)`` as the only level, or None without that bank.
+        patches: float32 ``(h, w, C)``, or None without that bank.
     """
 
     size: tuple[int, int]
@@ -46,7 +44,7 @@ class Seen:
     histogram: Vectors
     composition: Vectors
     colours: Vectors
-    patches: PatchFeatures | None
+    patches: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class PsadState:
         shots: Number of shots; the first training images.
         keys: Pixel hash of each training image, the unlabeled ones after the shots.
         seen: The training images.
+        patches: ``M_patch``, which shares its memory with them, or None without that bank.
         floored: Whether spreads have a least value, and left-out images no say in them.
     """
 
@@ -67,7 +66,20 @@ class PsadState:
     shots: int
     keys: tuple[str, ...]
     seen: tuple[Seen, ...]
+    patches: PatchBank | None
     floored: bool
+
+    @classmethod
+    def remember(
+        cls, names: tuple[str, ...], segmenter: PartSegmentation, shots: int, keys: Sequence[str],
+        seen: Sequence[Seen], floored: bool,
+    ) -> PsadState:  # fmt: skip
+        """Fills the banks with what was seen of the training images."""
+        maps = [one.patches for one in seen if one.patches is not None]
+        bank = PatchBank(maps) if maps else None
+        if bank is not None:
+            seen = [replace(one, patches=own) for one, own in zip(seen, bank.maps, strict=True)]
+        return cls(names, segmenter, shots, tuple(keys), tuple(seen), bank, floored)
 
     @cached_property
     def histograms(self) -> VectorBank:
@@ -86,13 +98,6 @@ class PsadState:
             spread = present.std(0) if len(present) else np.zeros(vectors.shape[-1])
             least = np.tile(LEAST_OF_FEATURE * spread, len(self.names))
         return VectorBank(vectors.reshape(len(vectors), -1), least, self.floored)
-
-    @cached_property
-    def patches(self) -> PatchMemory | None:
-        """``M_patch``."""
-        known = [one.patches for one in self.seen]
-        items = tuple(ShotPatches(n, one) for n, one in enumerate(known) if one is not None)
-        return PatchMemory(FreeSearch(items), placed=False) if items else None
 
     @cached_property
     def colour_spread(self) -> Vectors:
@@ -121,7 +126,9 @@ class PsadState:
             named[name] = torch.from_numpy(np.ascontiguousarray(stacked))
         for number, one in enumerate(self.seen):
             named[f"{number}.labels"] = torch.from_numpy(one.labels.copy())
-        return named | (self.patches.tensors() if self.patches else {})
+            if one.patches is not None:
+                named[f"{number}.patches"] = one.patches.cpu().clone()
+        return named
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts about it."""
@@ -131,7 +138,7 @@ class PsadState:
             "shots": self.shots,
             "keys": list(self.keys),
             "sizes": [list(one.size) for one in self.seen],
-            "patches": self.patches.meta() if self.patches else None,
+            "patches": self.patches is not None,
         }
 
 
@@ -150,14 +157,15 @@ def restored(
     compositions = reader.take("composition", (count, classes - 1, None)).cpu().numpy()
     colours = reader.take("colours", (count, classes - 1, 3)).cpu().numpy()
     labels = [reader.take(f"{n}.labels", (None, None), torch.uint8) for n in range(count)]
-    patches: list[PatchFeatures | None] = [None] * count
-    if meta["patches"] is not None:
-        memory = PatchMemory.restore(reader, meta["patches"])
-        patches = [item.features for item in memory.memory]
+    patches: list[Tensor | None] = [None] * count
+    channels = None
+    for number in range(count if meta["patches"] is True else 0):
+        own = reader.take(f"{number}.patches", (None, None, channels))
+        patches[number], channels = own, own.shape[2]
     if (
         not 0 < int(meta["shots"]) <= count
         or not names
-        or len(patches) != count
+        or any(one is not None and one.numel() == 0 for one in patches)
         or any(one.numel() == 0 or int(one.max()) >= classes for one in labels)
     ):
         raise CorruptDetectorError("The saved banks' description contradicts itself.")
@@ -165,4 +173,4 @@ def restored(
     sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
     fields = zip(sizes, maps, histograms, compositions, colours, patches, strict=True)
     seen = tuple(Seen(*one) for one in fields)
-    return PsadState(names, segmenter, int(meta["shots"]), keys, seen, floored)
+    return PsadState.remember(names, segmenter, int(meta["shots"]), keys, seen, floored)

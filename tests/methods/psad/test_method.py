@@ -153,7 +153,7 @@ def test_the_scale_of_a_bank_is_its_largest_leave_one_out_distance(
     assert isinstance(state, PsadState)
     scales = whole.fusion.scales
     assert scales["composition"] == pytest.approx(state.compositions.left_out().max())
-    patches = [one.patches.levels[0][0].flatten(1).T for one in state.seen if one.patches]
+    patches = [one.patches.flatten(0, 1) for one in state.seen if one.patches is not None]
     worst = []
     for number, own in enumerate(patches):
         others = torch.cat([one for n, one in enumerate(patches) if n != number])
@@ -253,7 +253,7 @@ def test_a_saved_detector_scores_the_same(detector: fmlad.Detector, tmp_path: Pa
     assert not list((tmp_path / "saved").rglob("*.pkl"))
 
 
-@pytest.mark.parametrize("name", ["segmenter.means", "histogram", "3.labels", "2.level0"])
+@pytest.mark.parametrize("name", ["segmenter.means", "histogram", "3.labels", "2.patches"])
 def test_a_missing_tensor_is_named(counted: Any, name: str) -> None:
     method, views, _, context = counted
     state = method.fit(views, context)
@@ -265,7 +265,7 @@ def test_a_missing_tensor_is_named(counted: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"keys": ["a"]}, {"names": []}, {"shots": 0}, {"shots": 99}, {"patches": None}, {"sizes": 3}],
+    [{"keys": ["a"]}, {"names": []}, {"shots": 0}, {"shots": 99}, {"patches": False}, {"sizes": 3}],
 )
 def test_a_description_that_does_not_fit_is_refused(counted: Any, change: dict[str, Any]) -> None:
     method, views, _, context = counted
