@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -64,18 +65,19 @@ def class_means(
     """
     device = levels[0].device
     numbers = torch.arange(1, classes, device=device)[:, None, None]
-    masks = torch.from_numpy(labels.astype(np.int64)).to(device)[None] == numbers
-    counts = masks.sum(dim=(1, 2), dtype=torch.float32)
+    masks = (torch.from_numpy(labels.astype(np.int64)).to(device)[None] == numbers).float()
+    counts = masks.sum(dim=(1, 2))
     sums = []
     for level in levels:
         down = _resizing(level.shape[-2], masks.shape[1], align_corners).to(device)
         across = _resizing(level.shape[-1], masks.shape[2], align_corners).to(device)
-        cells = torch.stack([down.T @ mask.float() @ across for mask in masks])
+        cells = down.T @ masks @ across
         sums.append(torch.einsum("khw,chw->kc", cells, level[0].float()))
     means = torch.cat(sums, dim=1) / (counts[:, None] + 1)
     return np.asarray(means.cpu().numpy(), dtype=np.float32)
 
 
+@lru_cache(maxsize=32)
 def _resizing(cells: int, pixels: int, align_corners: bool) -> Tensor:
     """The matrix ``(pixels, cells)`` of linear resizing along one side."""
     unit = torch.eye(cells)[:, None]

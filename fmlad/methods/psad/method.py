@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from fmlad.backbones.embedded.builtin import lab
@@ -224,7 +225,7 @@ class Psad:
             if "composition" in self.branches:
                 composition = class_means(
                     [levels[stride] for stride in sorted(levels)],
-                    resized(labels, _within(view.size, SIDE)),
+                    resized(labels, _within((labels.shape[0], labels.shape[1]), SIDE)),
                     classes,
                     align_corners=self.config.preset == "code",
                 )
@@ -297,9 +298,10 @@ def _labels(context: FitContext) -> tuple[list[Labels], tuple[str, ...]]:
 
 def _mean_colours(view: ImageView, labels: npt.NDArray[np.uint8], classes: int) -> Vectors:
     """Mean CIE Lab colour of each class but the background, ``(classes - 1, 3)``."""
-    size = (labels.shape[0], labels.shape[1])
-    small = F.interpolate(view.tensor.float() / 255, size, mode="bilinear", antialias=True)
-    colours = 100 * lab(small)[0].permute(1, 2, 0).numpy()
+    size = (labels.shape[1], labels.shape[0])
+    small = np.array(Image.fromarray(view.pixels).resize(size, Image.Resampling.BOX))
+    rgb = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+    colours = 100 * lab(rgb)[0].permute(1, 2, 0).numpy()
     found = np.zeros((classes - 1, 3), np.float32)
     for row in np.unique(labels[labels > 0]):
         found[row - 1] = colours[labels == row].mean(0)
