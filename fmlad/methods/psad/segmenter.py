@@ -28,7 +28,7 @@ from fmlad.methods.psad.segmenter_config import SegmenterConfig
 from fmlad.networks.part_segmenter import PartSegmenter, PixelClassifier, resized
 from fmlad.progress import Progress, silent
 from fmlad.training.augment import Pixels
-from fmlad.training.loop import Shuffled, seeded, train
+from fmlad.training.loop import SAVE_SECONDS, Shuffled, seeded, train
 from fmlad.training.losses import dice_loss, entropy_loss, histogram_loss
 
 
@@ -221,7 +221,8 @@ def fit_segmenter(
     }  # fmt: skip
     train(
         training.loss, training.modules, [training.optimizer], steps=training.steps, seed=seed,
-        checkpoint=checkpoint, resume=resume, settings=must, progress=progress, what="segmenter",
+        checkpoint=checkpoint, resume=resume, settings=must, save_seconds=SAVE_SECONDS,
+        progress=progress, what="segmenter",
     )  # fmt: skip
     found = FittedSegmenter(
         config, classes, training.channels, training.classifier, device=device,
