@@ -56,6 +56,9 @@ class SegmenterConfig:
         histogram: Weight of the histogram matching (paper 10; code 1, on a sum).
         histogram_over: ``"mean"`` over images and all classes (paper, Eq. 2); ``"sum"`` over images
             and classes but the background (code).
+        types: Which labelled image an unlabelled one is compared with: the nearest to the
+            pretrained ``"encoder"`` (paper), or the one whose class ``"areas"`` come nearest to
+            those that are predicted at that step (ours: small encoders do not tell the types).
         degrees: Largest rotation of labelled images either way (code: 20 where the product lies
             still, 180 for the screw bag and the breakfast box).
         recolour: Probability of each of seven changes of colour (code 0.2).
@@ -80,6 +83,7 @@ class SegmenterConfig:
     entropy: Weight = 10.0
     histogram: Weight = 10.0
     histogram_over: Literal["mean", "sum"] = "mean"
+    types: Literal["encoder", "areas"] = "encoder"
     degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
     recolour: Annotated[float, Field(ge=0, le=1)] = 0.2
     copies: Annotated[int, Field(ge=0)] = 0
@@ -91,8 +95,8 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
         "code": SegmenterConfig(histogram=1.0, histogram_over="sum"),
         "cpu": SegmenterConfig(
             side=384, frozen=True, hidden=128, standardise=True, coordinate_scale=4.0,
-            losses_at="grid", unit="steps", supervised=300, joint=300, histogram=1.0, histogram_over="sum",
-            copies=15,
+            losses_at="grid", unit="steps", supervised=300, joint=300, histogram=1.0,
+            histogram_over="sum", types="areas", copies=15,
         ),
     }
 )  # fmt: skip

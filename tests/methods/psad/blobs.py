@@ -51,7 +51,7 @@ def blobs(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     labels = np.zeros((HEIGHT, WIDTH), np.int32)
     for part, middle in ((1, 32), (2, 96)):
-        at = rng.integers(-8, 9, 2) + (HEIGHT // 2, middle)
+        at = rng.integers(-8, 9, 2) + np.array([HEIGHT // 2, middle])
         labels[(y - at[0]) ** 2 + (x - at[1]) ** 2 < 20**2] = part
     colours = np.array([[60, 70, 60], [220, 60, 50], [220, 60, 50]])
     noisy = colours[labels] + rng.normal(0, 8, (HEIGHT, WIDTH, 3))

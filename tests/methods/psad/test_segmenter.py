@@ -53,7 +53,7 @@ def test_parts_that_differ_by_place_alone_are_told_apart(fitted: FittedSegmenter
 
 @pytest.mark.parametrize("losses_at", ["input", "grid"])
 def test_a_trainable_encoder_learns_as_well(losses_at: str) -> None:
-    config = quick(frozen=False, copies=0, losses_at=losses_at, supervised=80, joint=20, rate=0.01)
+    config = quick(frozen=False, copies=0, losses_at=losses_at, supervised=60, joint=10, rate=0.01)
     found = fit(config)
     pixels, labels = blobs(20)
     assert min(iou(found.predict(pixels, own_size=True), labels, part) for part in (1, 2)) > 0.8
@@ -109,10 +109,14 @@ def test_the_first_stage_hangs_on_labelled_images_alone() -> None:
     assert not same(later, fit(longer))
 
 
-def test_each_unlabelled_image_has_the_labelled_one_of_its_type() -> None:
-    kinds = [blobs(1), (blobs(2)[0][..., ::-1].copy(), blobs(2)[1])]
+@pytest.mark.parametrize("by", ["encoder", "areas"])
+def test_each_unlabelled_image_has_the_labelled_one_of_its_type(by: str) -> None:
+    """Blue discs are of other classes than red ones."""
+    pixels, labels = blobs(2)
+    kinds = [blobs(1), (pixels[..., ::-1].copy(), np.where(labels > 0, labels + 2, 0))]
     others = [blobs(5)[0], blobs(6)[0][..., ::-1], kinds[1][0]]
-    found = fit_segmenter(kinds, others, 3, TinyEncoder(), quick(supervised=1, joint=1))
+    steps = {"supervised": 1, "joint": 1} if by == "encoder" else {}
+    found = fit_segmenter(kinds, others, 5, TinyEncoder(), quick(types=by, **steps))
     assert found.types == (0, 1, 1)
 
 
