@@ -3,7 +3,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fmlad.networks.part_segmenter import PartSegmenter, PixelClassifier, coordinates, resized
+from fmlad.networks.part_segmenter import (
+    PartSegmenter,
+    PixelClassifier,
+    coordinates,
+    encoded,
+    resized,
+)
 
 CHANNELS = (4, 6, 8)
 
@@ -72,3 +78,18 @@ def test_the_place_alone_can_tell_classes_apart(axis: int) -> None:
         F.cross_entropy(classifier(levels, places), labels).backward()
         optimizer.step()
     assert (classifier(levels, places).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_with_harmonics_a_column_in_the_middle_is_one_linear_step_away() -> None:
+    """Without hidden units that bend: what a plain sum of the inputs can tell."""
+    middle = (coordinates(1, 64)[0, 0] - 0.5).abs() < 0.1
+
+    def error(harmonics: int) -> float:
+        places = encoded(coordinates(1, 64)[None], 1.0, harmonics)[0, :, 0].T
+        inputs = torch.cat([places, torch.ones(64, 1)], 1).double()
+        target = middle.double()[:, None]
+        best = torch.linalg.lstsq(inputs, target, driver="gelsd").solution
+        return float((inputs @ best - target).square().mean())
+
+    assert error(8) < 0.3 * error(0)
+    assert PixelClassifier(CHANNELS, 3, harmonics=2).first.weight.shape[1] == 18 + 2 + 8

@@ -367,7 +367,9 @@ class _Training:
 
 
 def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) -> PixelClassifier:
-    return PixelClassifier(channels, classes, config.hidden, config.coordinate_scale)
+    return PixelClassifier(
+        channels, classes, config.hidden, config.coordinate_scale, config.harmonics
+    )
 
 
 def _matching(probabilities: Tensor, labels: Tensor, config: SegmenterConfig) -> Tensor:
