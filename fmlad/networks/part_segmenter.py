@@ -73,8 +73,8 @@ class PixelClassifier(nn.Module):
         """
         grid = levels[0].shape[-2:]
         counts = [level.shape[1] for level in levels]
-        weights = self.first.weight.split([*counts, self._places], dim=1)
-        moments = zip(self.mean.split(counts), self.deviation.split(counts), strict=True)
+        weights = torch.split(self.first.weight, [*counts, self._places], dim=1)
+        moments = zip(*(torch.split(of, counts) for of in (self.mean, self.deviation)), strict=True)
         hidden = F.conv2d(
             encoded(resized(coordinates, grid), self.scale, self.harmonics),
             weights[-1],

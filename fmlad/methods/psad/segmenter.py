@@ -72,10 +72,11 @@ class FittedSegmenter:
             BackboneMismatchError: It has other maps.
         """
         module = encoder.build()
-        if tuple(module.channels) != self._channels:
+        found = _channels(module)
+        if found != self._channels:
             raise BackboneMismatchError(
                 f"The segmenter was trained on maps with {self._channels} channels, and "
-                f"{encoder.name} has {tuple(module.channels)}. Bring the encoder of the training."
+                f"{encoder.name} has {found}. Bring the encoder of the training."
             )
         if not self.config.frozen:
             reader = TensorReader(self._waiting, self._device)
@@ -122,13 +123,13 @@ class FittedSegmenter:
         Returns:
             int32 ``(h, w)`` in 0..K - 1.
         """
-        labels = self.probabilities(pixels).argmax(0).astype(np.int32)
+        labels = np.asarray(self.probabilities(pixels).argmax(0), dtype=np.int32)
         if not own_size:
             return labels
         height, width = pixels.shape[:2]
         rows = np.arange(height) * labels.shape[0] // height
         columns = np.arange(width) * labels.shape[1] // width
-        return np.asarray(labels[rows[:, None], columns])
+        return np.asarray(labels[rows[:, None], columns], dtype=np.int32)
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors on the CPU: the classifier's, and the encoder's where it was trained."""
@@ -250,7 +251,7 @@ class _Training:
         self._config, self._device = config, device
         self._labelled, self._unlabelled = labelled, unlabelled
         self.encoder = encoder.build().to(device).eval()
-        self.channels = tuple(map(int, self.encoder.channels))
+        self.channels = _channels(self.encoder)
         with seeded(seed, device):
             self.classifier = _classifier(config, classes, self.channels).to(device)
         self.modules: dict[str, nn.Module] = {"classifier": self.classifier}
@@ -370,6 +371,10 @@ def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) 
     return PixelClassifier(
         channels, classes, config.hidden, config.coordinate_scale, config.harmonics
     )
+
+
+def _channels(module: Any) -> tuple[int, ...]:
+    return tuple(int(count) for count in module.channels)
 
 
 def _matching(probabilities: Tensor, labels: Tensor, config: SegmenterConfig) -> Tensor:
