@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -18,14 +20,16 @@ from tests.methods.psad.blobs import blobs
 
 
 def test_presets_have_the_numbers_of_their_sources() -> None:
-    paper, code, cpu = (PRESETS[name] for name in ("paper", "code", "cpu"))
-    assert [paper.side, paper.batch, paper.rate] == [512, 5, 1e-3]
-    assert [paper.supervised, paper.joint] == [50, 50]
-    assert paper.unit == "epochs"
-    weights = paper.cross_entropy, paper.dice, paper.entropy, paper.histogram
-    assert weights == (10, 1, 10, 10)
-    assert (code.histogram, code.histogram_over) == (1, "sum")
-    assert [one.frozen for one in (paper, code, cpu)] == [False, False, True]
+    paper, code, cpu = (asdict(PRESETS[name]) for name in ("paper", "code", "cpu"))
+    published = {
+        "side": 512, "batch": 5, "rate": 1e-3, "supervised": 50, "joint": 50, "unit": "epochs",
+        "cross_entropy": 10.0, "dice": 1.0, "entropy": 10.0, "histogram": 10.0, "frozen": False,
+    }  # fmt: skip
+    assert {name: paper[name] for name in published} == published
+    changed = {name for name in paper if paper[name] != code[name]}
+    assert changed == {"histogram", "histogram_over"}
+    assert (code["histogram"], code["histogram_over"]) == (1, "sum")
+    assert cpu["frozen"]
 
 
 def test_options_are_checked_by_name_and_range() -> None:
