@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.common import json_options, keep
+from benchmarks.common import json_options, keep, unfinished
 from fmlad.backbones.cnn.cnn import load
 from fmlad.datasets import make_scenes
 from fmlad.datasets.scenes import SCENE_CATEGORIES
@@ -33,6 +33,10 @@ WORLDS = (1, 2)
 WITH_TYPES = ("juice_bottle", "splicing_connectors")
 FREE = ("breakfast_box", "screw_bag")  # in any direction: PSAD's code turns them by any angle
 COUNTS = {"train": 60, "validation": 20, "test_good": 0, "test_logical": 0, "test_structural": 0}
+PROTOCOL = (
+    "scenes-v1, preset cpu, builtin:efficientnet-lite0@1; 5 (3 with types) of 60 training images "
+    "labelled with slots; mean IoU on 20 validation images, background left out"
+)
 STAGES: dict[str, dict[str, Any]] = {
     "supervised": {"entropy": 0.0, "histogram": 0.0},
     "entropy": {"histogram": 0.0},
@@ -120,24 +124,22 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=JSON", help="other options")
     parser.add_argument("--name", default="psad-segmenter")
     given = parser.parse_args()
-    figures: dict[str, Any] = {}
+    changes = json_options(given.set)
+    protocol = PROTOCOL + "".join(f"; {one}" for one in given.set)
+    figures: dict[str, Any] = unfinished(given.name, protocol)
     with tempfile.TemporaryDirectory() as folder:
         for world in given.worlds:
             for category in given.categories:
+                if (name := f"{category}, world {world}") in figures:
+                    continue
                 home = (given.root or Path(folder)) / f"{category}-{world}"
                 make_scenes(home, category, seed=world, counts=COUNTS)
-                name = f"{category}, world {world}"
-                figures[name] = measured(home, category, json_options(given.set))
+                figures[name] = measured(home, category, changes)
+                keep(given.name, protocol, figures, seeds=given.worlds, finished=False)
     of_all = list(figures.values())
     for stage in STAGES:
         figures[f"mean, {stage}"] = round(float(np.mean([one[stage] for one in of_all])), 3)
-    keep(
-        given.name,
-        "scenes-v1, preset cpu, builtin:efficientnet-lite0@1; 5 (3 with types) of 60 training "
-        "images labelled with slots; mean IoU on 20 validation images, background left out",
-        figures,
-        seeds=given.worlds,
-    )
+    keep(given.name, protocol, figures, seeds=given.worlds)
 
 
 if __name__ == "__main__":
