@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 os.environ["FMLAD_CACHE_LIMIT_MB"] = "0"  # a cached answer would cost nothing
 
 import numpy as np

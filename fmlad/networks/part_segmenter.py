@@ -6,6 +6,7 @@ Wherever maps are resized here, the centres of their corner cells stay where the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,9 @@ class PixelClassifier(nn.Module):
 
     Attributes:
         scale: Factor of the coordinates; 1 in PSAD's released code (30 in its second network).
+        harmonics: Number of sines and cosines of each coordinate that are joined to it, with 1, 2,
+            ... half waves across the image (ours): a place in the middle is then as easy to tell
+            from its surroundings as one at the edge.
         mean: Of each channel of the levels, ``(C,)``; 0 unless :meth:`standardise` was called.
         deviation: In the same way; 1.
     """
@@ -26,7 +30,12 @@ class PixelClassifier(nn.Module):
     deviation: Tensor
 
     def __init__(
-        self, channels: Sequence[int], classes: int, hidden: int | None = None, scale: float = 1.0
+        self,
+        channels: Sequence[int],
+        classes: int,
+        hidden: int | None = None,
+        scale: float = 1.0,
+        harmonics: int = 0,
     ) -> None:
         """For levels of so many ``channels``, finest first.
 
@@ -35,12 +44,14 @@ class PixelClassifier(nn.Module):
             classes: K, the background included.
             hidden: Channels between the convolutions; None: half of what comes in (PSAD).
             scale: See above.
+            harmonics: See above.
         """
         super().__init__()
         total = sum(channels)
         hidden = hidden or (total + 2) // 2
-        self.scale = scale
-        self.first = nn.Conv2d(total + 2, hidden, 1)
+        self.scale, self.harmonics = scale, harmonics
+        self._places = 2 + 4 * harmonics
+        self.first = nn.Conv2d(total + self._places, hidden, 1)
         self.last = nn.Conv2d(hidden, classes, 1)
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
@@ -62,9 +73,13 @@ class PixelClassifier(nn.Module):
         """
         grid = levels[0].shape[-2:]
         counts = [level.shape[1] for level in levels]
-        weights = self.first.weight.split([*counts, 2], dim=1)
-        moments = zip(self.mean.split(counts), self.deviation.split(counts), strict=True)
-        hidden = F.conv2d(self.scale * resized(coordinates, grid), weights[-1], self.first.bias)
+        weights = torch.split(self.first.weight, [*counts, self._places], dim=1)
+        moments = zip(*(torch.split(of, counts) for of in (self.mean, self.deviation)), strict=True)
+        hidden = F.conv2d(
+            encoded(resized(coordinates, grid), self.scale, self.harmonics),
+            weights[-1],
+            self.first.bias,
+        )
         # Resizing and a 1x1 convolution may change places; this way round it is a quarter of work.
         for level, weight, (mean, deviation) in zip(levels, weights[:-1], moments, strict=True):
             standard = (level - mean[:, None, None]) / deviation[:, None, None]
@@ -98,6 +113,24 @@ def coordinates(height: int, width: int) -> Tensor:
     """Place of each pixel: float32 ``(2, H, W)``, x and y from 0 at one side to 1 at the other."""
     y, x = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))
+
+
+def encoded(coordinates: Tensor, scale: float, harmonics: int) -> Tensor:
+    """Coordinates times ``scale``, then the sines and cosines of 1 to ``harmonics`` half waves.
+
+    Args:
+        coordinates: float ``(B, 2, h, w)``.
+        scale: Of the coordinates alone.
+        harmonics: 0 or more.
+
+    Returns:
+        float ``(B, 2 + 4 * harmonics, h, w)``.
+    """
+    joined = [scale * coordinates]
+    for number in range(1, harmonics + 1):
+        angle = math.pi * number * coordinates
+        joined += [angle.sin(), angle.cos()]
+    return torch.cat(joined, dim=1)
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -28,7 +28,7 @@ from fmlad.methods.psad.segmenter_config import SegmenterConfig
 from fmlad.networks.part_segmenter import PartSegmenter, PixelClassifier, resized
 from fmlad.progress import Progress, silent
 from fmlad.training.augment import Pixels
-from fmlad.training.loop import Shuffled, seeded, train
+from fmlad.training.loop import SAVE_SECONDS, Shuffled, seeded, train
 from fmlad.training.losses import dice_loss, entropy_loss, histogram_loss
 
 
@@ -38,7 +38,8 @@ class FittedSegmenter:
     Attributes:
         config: It was trained with.
         classes: K, the background (0) included.
-        types: For each unlabelled image the labelled one it was compared with; empty once restored.
+        types: For each unlabelled image the labelled one it was compared with, at last; empty once
+            restored.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class FittedSegmenter:
             BackboneMismatchError: It has other maps.
         """
         module = encoder.build()
-        if tuple(module.channels) != self._channels:
+        found = _channels(module)
+        if found != self._channels:
             raise BackboneMismatchError(
                 f"The segmenter was trained on maps with {self._channels} channels, and "
-                f"{encoder.name} has {tuple(module.channels)}. Bring the encoder of the training."
+                f"{encoder.name} has {found}. Bring the encoder of the training."
             )
         if not self.config.frozen:
             reader = TensorReader(self._waiting, self._device)
@@ -121,13 +123,13 @@ class FittedSegmenter:
         Returns:
             int32 ``(h, w)`` in 0..K - 1.
         """
-        labels = self.probabilities(pixels).argmax(0).astype(np.int32)
+        labels = np.asarray(self.probabilities(pixels).argmax(0), dtype=np.int32)
         if not own_size:
             return labels
         height, width = pixels.shape[:2]
         rows = np.arange(height) * labels.shape[0] // height
         columns = np.arange(width) * labels.shape[1] // width
-        return np.asarray(labels[rows[:, None], columns])
+        return np.asarray(labels[rows[:, None], columns], dtype=np.int32)
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors on the CPU: the classifier's, and the encoder's where it was trained."""
@@ -185,8 +187,8 @@ def fit_segmenter(
 ) -> FittedSegmenter:
     """Trains in two stages; the same arguments give the same weights on a CPU.
 
-    Each unlabelled image is compared with the labelled image of its product type, that is the
-    nearest to the pretrained encoder. The class areas of the latter are those of the image as it
+    Each unlabelled image is compared with the labelled image of its product type
+    (``config.types``). The class areas of the latter are those of the image as it
     is, because a rotation cuts off its corners (the code takes the rotated one).
 
     Args:
@@ -221,11 +223,12 @@ def fit_segmenter(
     }  # fmt: skip
     train(
         training.loss, training.modules, [training.optimizer], steps=training.steps, seed=seed,
-        checkpoint=checkpoint, resume=resume, settings=must, progress=progress, what="segmenter",
+        checkpoint=checkpoint, resume=resume, settings=must, save_seconds=SAVE_SECONDS,
+        progress=progress, what="segmenter",
     )  # fmt: skip
     found = FittedSegmenter(
         config, classes, training.channels, training.classifier, device=device,
-        types=training.types,
+        types=training.types(),
     )  # fmt: skip
     found.join(training.encoder)
     return found
@@ -248,7 +251,7 @@ class _Training:
         self._config, self._device = config, device
         self._labelled, self._unlabelled = labelled, unlabelled
         self.encoder = encoder.build().to(device).eval()
-        self.channels = tuple(map(int, self.encoder.channels))
+        self.channels = _channels(self.encoder)
         with seeded(seed, device):
             self.classifier = _classifier(config, classes, self.channels).to(device)
         self.modules: dict[str, nn.Module] = {"classifier": self.classifier}
@@ -258,13 +261,18 @@ class _Training:
             self.modules["encoder"] = self.encoder
         weights = [p for module in self.modules.values() for p in module.parameters()]
         self.optimizer = torch.optim.AdamW(weights, config.rate, weight_decay=config.weight_decay)
-        known = data.maps(self.encoder, labelled, device, silent, "")
-        maps = data.maps(self.encoder, unlabelled, device, progress, "segmenter: features")
-        self.types = nearest_labelled(
-            pooled(maps, [one.inside for one in unlabelled]),
-            pooled(known, [one.inside for one in labelled]),
-        )
-        if config.standardise and config.frozen:
+        self._areas = data.class_areas(labelled, classes).to(device)
+        maps: tuple[Tensor, ...] | None = None
+        if config.frozen or config.types == "encoder":
+            maps = data.maps(self.encoder, unlabelled, device, progress, "segmenter: features")
+        self._types: list[int] = []
+        if maps is not None and config.types == "encoder":
+            known = data.maps(self.encoder, labelled, device, silent, "")
+            self._types = nearest_labelled(
+                pooled(maps, [one.inside for one in unlabelled]),
+                pooled(known, [one.inside for one in labelled]),
+            )
+        if config.standardise and config.frozen and maps is not None:
             self.classifier.standardise(*(m.to(device) for m in data.moments(maps)))
         self._maps = maps if config.frozen else None
         self._copies = self._drawn(seed, progress) if config.copies else None
@@ -288,10 +296,27 @@ class _Training:
             return value
         rows = self._order(step)
         probabilities = self._of_unlabelled(rows).softmax(1)
-        targets = data.labels_of([self._labelled[self.types[row]] for row in rows])
+        pairs = self._pairs(rows, probabilities)
+        targets = data.labels_of([self._labelled[pair] for pair in pairs])
         matching = _matching(probabilities, targets.to(self._device), config)
         value = value + config.entropy * entropy_loss(probabilities)
         return value + config.histogram * matching
+
+    @torch.no_grad()
+    def types(self) -> list[int]:
+        """The labelled image that each unlabelled one is compared with, by the weights as now."""
+        return self._types or [
+            self._pairs([row], self._of_unlabelled([row]).softmax(1))[0]
+            for row in range(len(self._unlabelled))
+        ]
+
+    def _pairs(self, rows: list[int], probabilities: Tensor) -> list[int]:
+        """A labelled image for each of some unlabelled ones, of which these are predictions."""
+        if self._config.types == "encoder":
+            return [self._types[row] for row in rows]
+        areas = probabilities.detach().float().mean((2, 3))
+        apart = torch.cdist(areas[:, 1:], self._areas[:, 1:], p=1)
+        return [int(row) for row in apart.argmin(dim=1)]
 
     def _of_labelled(self, rows: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Logits ``(B, K, S, S)`` of altered labelled images, and their labels ``(B, S, S)``."""
@@ -343,7 +368,13 @@ class _Training:
 
 
 def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) -> PixelClassifier:
-    return PixelClassifier(channels, classes, config.hidden, config.coordinate_scale)
+    return PixelClassifier(
+        channels, classes, config.hidden, config.coordinate_scale, config.harmonics
+    )
+
+
+def _channels(module: Any) -> tuple[int, ...]:
+    return tuple(int(count) for count in module.channels)
 
 
 def _matching(probabilities: Tensor, labels: Tensor, config: SegmenterConfig) -> Tensor:

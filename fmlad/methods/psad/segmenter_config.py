@@ -41,6 +41,7 @@ class SegmenterConfig:
         standardise: Whether the classifier's inputs are brought to mean 0 and deviation 1 by the
             unlabelled images; only with ``frozen`` (ours).
         coordinate_scale: Factor of the coordinates, which are in 0..1 (code 1).
+        harmonics: Number of sines and cosines of each coordinate joined to it (ours; code 0).
         losses_at: Where the losses are: at every pixel of the ``"input"`` (paper, code), or of the
             encoder's finest ``"grid"``, a sixteenth of them (ours).
         unit: What ``supervised`` and ``joint`` count: passes over the unlabelled images (paper), or
@@ -56,6 +57,9 @@ class SegmenterConfig:
         histogram: Weight of the histogram matching (paper 10; code 1, on a sum).
         histogram_over: ``"mean"`` over images and all classes (paper, Eq. 2); ``"sum"`` over images
             and classes but the background (code).
+        types: Which labelled image an unlabelled one is compared with: the nearest to the
+            pretrained ``"encoder"`` (paper), or the one whose class ``"areas"`` come nearest to
+            those that are predicted at that step (ours: small encoders do not tell the types).
         degrees: Largest rotation of labelled images either way (code: 20 where the product lies
             still, 180 for the screw bag and the breakfast box).
         recolour: Probability of each of seven changes of colour (code 0.2).
@@ -68,6 +72,7 @@ class SegmenterConfig:
     hidden: Positive | None = None
     standardise: bool = False
     coordinate_scale: Annotated[float, Field(gt=0)] = 1.0
+    harmonics: Annotated[int, Field(ge=0)] = 0
     losses_at: Literal["input", "grid"] = "input"
     unit: Literal["epochs", "steps"] = "epochs"
     supervised: Annotated[int, Field(ge=0)] = 50
@@ -80,6 +85,7 @@ class SegmenterConfig:
     entropy: Weight = 10.0
     histogram: Weight = 10.0
     histogram_over: Literal["mean", "sum"] = "mean"
+    types: Literal["encoder", "areas"] = "encoder"
     degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
     recolour: Annotated[float, Field(ge=0, le=1)] = 0.2
     copies: Annotated[int, Field(ge=0)] = 0
@@ -90,9 +96,9 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
         "paper": SegmenterConfig(),
         "code": SegmenterConfig(histogram=1.0, histogram_over="sum"),
         "cpu": SegmenterConfig(
-            side=384, frozen=True, hidden=128, standardise=True, coordinate_scale=4.0,
-            losses_at="grid", unit="steps", supervised=300, joint=300, histogram=1.0, histogram_over="sum",
-            copies=15,
+            side=384, frozen=True, hidden=128, standardise=True, harmonics=8, rate=0.005,
+            losses_at="grid", unit="steps", supervised=300, joint=300, histogram=1.0,
+            histogram_over="sum", types="areas", copies=15, recolour=0.05,
         ),
     }
 )  # fmt: skip

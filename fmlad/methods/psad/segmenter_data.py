@@ -123,6 +123,12 @@ def labels_of(squares: Sequence[Square]) -> Tensor:
     ).long()
 
 
+def class_areas(squares: Sequence[Square], classes: int) -> Tensor:
+    """Share of each class in labelled images, float32 ``(L, K)``."""
+    counts = [torch.bincount(labels.ravel(), minlength=classes) for labels in labels_of(squares)]
+    return torch.stack(counts) / float(squares[0].pixels[..., 0].size)
+
+
 def sampled(labels: Tensor, grid: Sequence[int]) -> Tensor:
     """Labels ``(B, H, W)`` at the cells of a grid whose corner cells are the corner pixels."""
     rows, columns = (
