@@ -57,7 +57,7 @@ class PatchBank:
             row = torch.where(closer, index + start, row)
             best = torch.where(closer, least, best)
         # Anew from the difference: rounding would leave a distance between equal patches.
-        exact = torch.linalg.vector_norm(patches - self._rows[row], dim=1)
+        exact: Tensor = torch.linalg.vector_norm(patches - self._rows[row], dim=1)
         return exact.view(query.shape[:2])
 
     def left(self, exclude: frozenset[int] = frozenset()) -> list[Tensor]:
