@@ -39,6 +39,9 @@ class PsadConfig:
             alike), or nothing (``"none"``).
         patch_cells: Cells of the longer side of the grid of patches; the extractor's own grid where
             that is coarser. 32 is the code's: 256 px at a stride of 8.
+        segmenter: What is unlike the preset in the training of the segmenter, such as
+            ``{"degrees": 180}`` for products that lie in any direction; names and sources are in
+            ``segmenter_config.py``.
     """
 
     preset: Preset = "cpu"
