@@ -106,6 +106,8 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad_exchange factors --images 12", ("sam-lad-factors",)),
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
+    Benchmark("benchmarks.psad cost", ("psad-cost",)),
+    Benchmark("benchmarks.psad_segmenter", ("psad-segmenter",)),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.embedded", ("embedded",)),

@@ -561,7 +561,7 @@ class Detector:
         device = profiles.pick_device(device)
         backbone_set = load_backbones(chosen, device)
         storage.check_backbones(saved, backbone_set.backbones)
-        fitted = storage.restore(saved, device)
+        fitted = storage.restore(saved, device, backbone_set.backbones)
         checked = storage.restore_power(saved)
         return cls(
             fitted, backbone_set, saved.record, [], power=checked, changes=saved.journal,
@@ -646,7 +646,7 @@ class Detector:
     ) -> Change:
         """Fits to other shots, from the same seed, and notes that in the journal."""
         method, before = self._fitted.method, self.calibration
-        if method.calibrates_by != "leave-one-out":
+        if method.calibrates_by != "leave-one-out" or "checkpoint" in method.takes:
             _log.warning("the method %r is trained again, on %d shots", method.name, len(views))
         # The checkpoint is of the shots that were given first, and stays that.
         context = replace(self._context, labels=labels, checkpoint=None, resume=False)

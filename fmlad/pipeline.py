@@ -120,16 +120,22 @@ def fit(
 
     trials: dict[int, Evidence] = {}
     source: Source
-    if method.calibrates_by == "leave-one-out" and len(views) > 1:
-        chosen = sorted(context.rng.permutation(len(views))[:LEFT_OUT].tolist())
+    more = context.unlabeled if getattr(method, "unlabeled_members", False) else ()
+    members = [*views, *more]
+    if method.calibrates_by == "leave-one-out" and len(members) > 1:
+        chosen = list(range(len(members)))
+        if not getattr(method, "every_member", False):
+            chosen = sorted(context.rng.permutation(len(members))[:LEFT_OUT].tolist())
         alone = alone_shots(method, state)
-        source = "augmentations" if alone.issuperset(chosen) else "leave-one-out"
+        source = "training" if more else "leave-one-out"
+        source = "augmentations" if alone.issuperset(chosen) else source
         for done, index in enumerate(chosen, start=1):
             if index in alone:
-                for copy in views[index].gentle_copies:
+                for copy in members[index].gentle_copies:
                     trials[-len(trials) - 1] = _evidence(method, copy, state)
                 continue
-            trials[index] = _evidence(method, views[index], state, left_out(method, index, views))
+            exclude = left_out(method, index, members)
+            trials[index] = _evidence(method, members[index], state, exclude)
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
         source = "held-out"

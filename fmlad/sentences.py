@@ -18,9 +18,9 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 Box = tuple[float, float, float, float]
 
-# What ``expected`` and ``observed`` are: objects, a share of the image, or an area in units of its
-# own whose ratio alone means something.
-Measure = Literal["count", "share", "ratio"]
+# What ``expected`` and ``observed`` are: objects, a share of the image, or an area or a length in
+# units of its own whose ratio alone means something.
+Measure = Literal["count", "share", "ratio", "length"]
 
 MOST_PLACES = 3  # named in one sentence
 WHOLE = 0.7  # share of both sides from which a box is the whole picture: no place to name
@@ -216,7 +216,8 @@ def _what(facts: Facts) -> str:
     if facts.kind == "resized":
         change = "of another size"
         if facts.expected is not None and facts.observed is not None:
-            change = "too large" if facts.observed > facts.expected else "too small"
+            more, less = ("long", "short") if facts.measure == "length" else ("large", "small")
+            change = f"too {more if facts.observed > facts.expected else less}"
     return f"{name} {change}"
 
 
@@ -227,8 +228,9 @@ def _numbers(facts: Facts) -> str:
         return "" if facts.part else "unlike anything in the normal images"
     if facts.expected is None or facts.observed is None or facts.part is None:
         return ""
-    if facts.measure == "ratio":
-        return f"{facts.observed / max(facts.expected, 1e-9):.2f} times the usual area"
+    if facts.measure in ("ratio", "length"):
+        what = "length" if facts.measure == "length" else "area"
+        return f"{facts.observed / max(facts.expected, 1e-9):.2f} times the usual {what}"
     if facts.measure == "share":
         return f"{facts.observed:.1%} of the image, {facts.expected:.1%} in the normal images"
     return f"expected {facts.expected:g}, found {facts.observed:g}"

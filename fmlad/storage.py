@@ -278,8 +278,10 @@ def check_backbones(saved: Saved, backbones: Mapping[str, Backbone]) -> None:
             )
 
 
-def restore(saved: Saved, device: str) -> Fitted:
+def restore(saved: Saved, device: str, backbones: Mapping[str, Backbone] | None = None) -> Fitted:
     """Builds the fitted method of a verified folder.
+
+    A method that needs an encoder finds it as ``"encoder"`` in the description of its state.
 
     Raises:
         CorruptDetectorError: The state does not fit the method.
@@ -289,8 +291,12 @@ def restore(saved: Saved, device: str) -> Fitted:
 
     manifest = saved.manifest
     try:
-        prompts = {} if manifest.prompts is None else {"prompts": manifest.prompts}
-        state = saved.method.restore(load(saved.state), {**manifest.state, **prompts}, device)
+        described = dict(manifest.state)
+        if manifest.prompts is not None:
+            described["prompts"] = manifest.prompts
+        if "encoder" in saved.method.needs:
+            described["encoder"] = (backbones or {}).get("encoder")
+        state = saved.method.restore(load(saved.state), described, device)
         fitted_on = len(manifest.shots) - manifest.set_aside
         if state.shots != fitted_on:
             raise CorruptDetectorError(f"{STATE} remembers {state.shots} shots")

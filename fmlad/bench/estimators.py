@@ -15,7 +15,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from fmlad import pipeline, profiles
-from fmlad.backbones.roles import Backbone
+from fmlad.backbones.roles import Backbone, Encoder
 from fmlad.bench import plan
 from fmlad.bench.model import Entry, Estimator, Scored
 from fmlad.bench.plan import is_peer
@@ -25,6 +25,7 @@ from fmlad.io.images import load_image
 from fmlad.loading import method_roles
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
+from fmlad.part_label_inputs import auto_labels
 from fmlad.prompts import load_prompts
 from fmlad.views import BackboneSet, ImageView
 
@@ -95,7 +96,7 @@ class MethodEstimator:
             OptionError: A name or option does not exist or does not fit.
             WeightsUnavailableError: Weights are not here and cannot be fetched.
         """
-        self._method = create_method(entry.method, entry.options)
+        self._method, self._profile = create_method(entry.method, entry.options), entry.profile
         roles = method_roles(self._method, entry.profile)
         declared = self._method.declared.get(entry.profile)
         chosen = profiles.resolve(roles, entry.profile, declared)
@@ -129,10 +130,19 @@ class MethodEstimator:
         self._timed = 0 if anew else self._timed
         known = {path for path in (*shots, *validation) if path in self._views}
         before = self._hits
+        views = [self._view(path, anew, path in known) for path in shots]
+        found = None
+        if "labels" in self._method.takes:
+            pictures = [(view.name, view.pixels) for view in views]
+            device = self._backbones.device
+            found = auto_labels(pictures, profile=self._profile, device=device, seed=seed)
         self._fitted = pipeline.fit(
             self._method,
-            [self._view(path, anew, path in known) for path in shots],
+            views,
             FitContext(
+                labels=None if found is None else [one for one in found.maps if one is not None],
+                label_names=() if found is None else found.names,
+                encoder=cast("Encoder | None", self._backbones.backbones.get("encoder")),
                 validation=[self._view(path, anew, path in known) for path in validation],
                 prompts=None if prompts is None else load_prompts(prompts),
                 device=self._backbones.device,
@@ -152,8 +162,9 @@ class MethodEstimator:
         return Scored(verdict.score, verdict.anomaly_map, verdict.threshold, fresh, verdict)
 
     def notes(self) -> tuple[str, ...]:
-        """Nothing: methods are what their entry says."""
-        return ()
+        """Where part labels come from, for methods that learn from them."""
+        auto = "part labels of the shots were found by the method 'banks', not given"
+        return (auto,) if "labels" in self._method.takes else ()
 
     def facts(self) -> Mapping[str, float]:
         """``weights_mb`` of all backbones, ``memory_mb`` of the memory, and ``fit_fresh``."""

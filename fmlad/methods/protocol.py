@@ -151,6 +151,10 @@ class Method(Protocol):
 
     - ``optional``, ``{role: profiles}``: roles that it uses if present: on these profiles by
       default, on others when the user names a backbone for the role.
+    - ``every_member``: whether each image of its memory is left out in turn, not only 32 shots at
+      random; for methods whose ``evidence`` of an image that they remember costs next to nothing.
+    - ``unlabeled_members``: whether the unlabeled images are members of its memory as well, with
+      the indices that follow the shots', and are left out in turn like them.
     - ``validation_scales``: whether validation images set the scales of the branches too.
     - ``aims``, ``{"damage" | "composition": options}``: the options with which it looks for nothing
       else.
@@ -205,6 +209,12 @@ class Method(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str) -> State:
         """Inverse of ``State.tensors`` and ``State.meta``.
+
+        Args:
+            tensors: As saved.
+            meta: As saved. A method that takes prompts finds them as ``"prompts"``; one that needs
+                an encoder finds the backbone as ``"encoder"``.
+            device: Where the state's tensors are to lie.
 
         Raises:
             CorruptDetectorError: Something is missing, too much, or of another shape or dtype.

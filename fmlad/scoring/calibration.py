@@ -18,12 +18,15 @@ GAP = 2.0  # times the next lower score, from which a shot is far odder
 CERTAIN = 0.05  # chance of a false alarm from which on an alarm is called certain
 MOST = 0.15  # chance of a false alarm at the automatic threshold, at most
 
-Source = Literal["leave-one-out", "augmentations", "held-out", "validation", "rules", "user"]
+Source = Literal[
+    "leave-one-out", "training", "augmentations", "held-out", "validation", "rules", "user"
+]
 Decision = Literal["ok", "unsure", "not_ok"]
 OddShots = Literal["keep", "drop"]
 
 _OF = {
     "leave-one-out": "{n} shots, each judged by the others",
+    "training": "{n} training images, each judged by the others",
     "augmentations": "{n} gentle alterations of the shots, which say little about real variation",
     "held-out": "{n} images set aside from the shots",
     "validation": "{n} validation images",
@@ -79,7 +82,7 @@ class Calibration:
             baseline: A score up to which none is odd (``Fusion.baseline``).
         """
         limit = math.inf
-        if source == "leave-one-out" and odd == "drop":
+        if source in ("leave-one-out", "training") and odd == "drop":
             limit = far_odder(scores, baseline)
         kept = sorted(score for score in scores if score <= limit)
         dropped = len(scores) - len(kept)

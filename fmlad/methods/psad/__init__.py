@@ -1,0 +1,1 @@
+"""The method ``psad``; see ``method.py``."""
