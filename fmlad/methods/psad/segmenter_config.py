@@ -97,7 +97,7 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
         "code": SegmenterConfig(histogram=1.0, histogram_over="sum"),
         "cpu": SegmenterConfig(
             side=384, frozen=True, hidden=128, standardise=True, harmonics=8, rate=0.005,
-            losses_at="grid", unit="steps", supervised=300, joint=300, histogram=1.0,
+            losses_at="grid", unit="steps", supervised=200, joint=100, histogram=1.0,
             histogram_over="sum", types="areas", copies=15, recolour=0.05,
         ),
     }
