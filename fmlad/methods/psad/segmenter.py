@@ -8,7 +8,7 @@ and 2. The last weights are kept: no labels are set aside to choose others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -265,12 +265,15 @@ class _Training:
         maps: tuple[Tensor, ...] | None = None
         if config.frozen or config.types == "encoder":
             maps = data.maps(self.encoder, unlabelled, device, progress, "segmenter: features")
-        self._types: list[int] = []
+        self._types = _Types(len(unlabelled))
+        self.modules["types"] = self._types
         if maps is not None and config.types == "encoder":
             known = data.maps(self.encoder, labelled, device, silent, "")
-            self._types = nearest_labelled(
-                pooled(maps, [one.inside for one in unlabelled]),
-                pooled(known, [one.inside for one in labelled]),
+            self._types.settle(
+                nearest_labelled(
+                    pooled(maps, [one.inside for one in unlabelled]),
+                    pooled(known, [one.inside for one in labelled]),
+                )
             )
         if config.standardise and config.frozen and maps is not None:
             self.classifier.standardise(*(m.to(device) for m in data.moments(maps)))
@@ -296,27 +299,29 @@ class _Training:
             return value
         rows = self._order(step)
         probabilities = self._of_unlabelled(rows).softmax(1)
-        pairs = self._pairs(rows, probabilities)
-        targets = data.labels_of([self._labelled[pair] for pair in pairs])
+        targets = data.labels_of([self._labelled[pair] for pair in self._settled(rows)])
         matching = _matching(probabilities, targets.to(self._device), config)
         value = value + config.entropy * entropy_loss(probabilities)
         return value + config.histogram * matching
 
-    @torch.no_grad()
     def types(self) -> list[int]:
-        """The labelled image that each unlabelled one is compared with, by the weights as now."""
-        return self._types or [
-            self._pairs([row], self._of_unlabelled([row]).softmax(1))[0]
-            for row in range(len(self._unlabelled))
-        ]
+        """The labelled image that each unlabelled one is compared with."""
+        return self._settled(range(len(self._unlabelled)))
 
-    def _pairs(self, rows: list[int], probabilities: Tensor) -> list[int]:
-        """A labelled image for each of some unlabelled ones, of which these are predictions."""
-        if self._config.types == "encoder":
-            return [self._types[row] for row in rows]
-        areas = probabilities.detach().float().mean((2, 3))
-        apart = torch.cdist(areas[:, 1:], self._areas[:, 1:], p=1)
-        return [int(row) for row in apart.argmin(dim=1)]
+    def _settled(self, rows: Iterable[int]) -> list[int]:
+        """A labelled image for each of some unlabelled ones, the same for the whole second stage.
+
+        By predicted areas it is chosen once, as soon as labelled images have trained alone: chosen
+        anew at every step, a wrong choice would confirm itself.
+        """
+        if not self._types.known:
+            self._types.settle([self._nearest_areas(row) for row in range(len(self._unlabelled))])
+        return self._types.of(rows)
+
+    @torch.no_grad()
+    def _nearest_areas(self, row: int) -> int:
+        areas = self._of_unlabelled([row]).softmax(1).float().mean((2, 3))
+        return int(torch.cdist(areas[:, 1:], self._areas[:, 1:], p=1).argmin())
 
     def _of_labelled(self, rows: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Logits ``(B, K, S, S)`` of altered labelled images, and their labels ``(B, S, S)``."""
@@ -365,6 +370,29 @@ class _Training:
             return squares, None
         what = "segmenter: features of copies"
         return squares, data.maps(self.encoder, squares, self._device, progress, what)
+
+
+class _Types(nn.Module):
+    """The labelled image of each unlabelled one; a module, so that a checkpoint has it."""
+
+    rows: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.full((count,), -1))
+
+    @property
+    def known(self) -> bool:
+        """Whether they were chosen."""
+        return bool((self.rows >= 0).all())
+
+    def settle(self, rows: Sequence[int]) -> None:
+        """Chooses them."""
+        self.rows.copy_(torch.tensor(rows))
+
+    def of(self, rows: Iterable[int]) -> list[int]:
+        """Those of some unlabelled images."""
+        return [int(self.rows[row]) for row in rows]
 
 
 def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) -> PixelClassifier:

@@ -59,7 +59,8 @@ class SegmenterConfig:
             and classes but the background (code).
         types: Which labelled image an unlabelled one is compared with: the nearest to the
             pretrained ``"encoder"`` (paper), or the one whose class ``"areas"`` come nearest to
-            those that are predicted at that step (ours: small encoders do not tell the types).
+            those predicted when the second stage begins (ours: small encoders do not tell the
+            types).
         degrees: Largest rotation of labelled images either way (code: 20 where the product lies
             still, 180 for the screw bag and the breakfast box).
         recolour: Probability of each of seven changes of colour (code 0.2).
