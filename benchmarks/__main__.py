@@ -123,7 +123,8 @@ BENCHMARKS = (
     Benchmark("benchmarks.ray_scaling", ("ray",)),
     Benchmark("benchmarks.foundation", ("foundation",)),
     Benchmark(
-        "benchmarks.foundation --sam vit-huge --cases banks --shots 2 --name foundation-huge",
+        "benchmarks.foundation --sam vit-huge --cases banks --shots 2 --queries 1 "
+        "--name foundation-huge",
         ("foundation-huge",),
     ),
     Benchmark(f"benchmarks.upsampling --checkpoint {FEATUP}", ("upsampling",), (FEATUP,)),
