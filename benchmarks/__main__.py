@@ -107,6 +107,9 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.psad cost", ("psad-cost",)),
+    Benchmark(
+        "benchmarks.psad tables --worlds 0 --cells 'supervised + entropy + histogram'", ("psad",)
+    ),
     Benchmark("benchmarks.psad_segmenter"),  # about two hours; no result is kept yet
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),

@@ -12,7 +12,7 @@ images, by category, with the mean and the worst category.
 - Table 2: which losses train the segmenter. The whole detector.
 - Table 3: each bank alone, all added as they are, all scaled.
 - Table 4: a half, a quarter, an eighth of the training images. Histogram and composition, scaled.
-- `auto`: labels found by the house itself, not given.
+- `auto`: labels found by another method, not given.
 
 One detector is fitted for each world, category and training (a *cell*); its raw scores lie in a
 file of their own, so that a run that was stopped goes on. Options are chosen on worlds 1 and 2
@@ -70,7 +70,7 @@ ROWS: dict[str, tuple[str, Sequence[str], bool]] = {
     "table 3, all scaled": (FULL, BANKS, True),
     "table 4, 100 %": (FULL, OF_PARTS, True),
     **{f"table 4, {name}": (name, OF_PARTS, True) for name in SHARES},
-    "labels found by the house": (AUTO, BANKS, True),
+    "labels found by another method": (AUTO, BANKS, True),
 }
 
 Raw = dict[str, list[float]]

@@ -20,7 +20,7 @@ from fmlad.errors import FmladError, OptionError, PromptError, UnknownNameError
 from fmlad.io.images import ImageSource, load_image, source_name
 from fmlad.loading import load_backbones
 from fmlad.objects.instances import resized
-from fmlad.objects.proposals import ProposalSource, expanded
+from fmlad.objects.proposals import expanded
 from fmlad.progress import Progress, silent
 from fmlad.views import BackboneSet, ImageView
 
@@ -193,13 +193,13 @@ def _masks(seen: _Seen) -> Result:
 
 
 def _grounded(seen: _Seen) -> Result:
-    source = ProposalSource("grounded", tuple(dict.fromkeys(seen.answers)))
     if seen.boxes is None:
         raise PromptError(f"{NO_WORDS}.")
     found = seen.looked_at.prompted(seen.boxes)
-    names = ["background", *source.phrases]
+    words = tuple(dict.fromkeys(seen.answers))
+    names = ["background", *words]
     labels = _labels(found, seen.looked_at.size, [names.index(word) for word in seen.answers])
-    counts = {word: seen.answers.count(word) for word in source.phrases}
+    counts = {word: seen.answers.count(word) for word in words}
     drawn = draw.outlines(seen.picture, labels, names, counts)
     lines = [f"{len(found)} masks, one a box, quality {_range(found.scores)}"]
     return lines, [("masks of the boxes", drawn)]

@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from fmlad import draw
+from fmlad.backbones.roles import Masks
 from fmlad.errors import OptionError, UnknownNameError
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
@@ -81,6 +85,8 @@ def carried_over(before: Fitted, after: Fitted) -> Fitted:
     old, new = _by_letter(before), _by_letter(after)
     kept: dict[str, str] = {}
     for letter, name in before.names.items():
+        if _by_phrase(before, letter) == name:
+            continue  # nobody gave it; the new fit finds its own
         description = old[letter].description if letter in old else None
         same = [one for one, part in new.items() if part.description == description]
         alike = [one for one, part in old.items() if part.description == description]
@@ -114,10 +120,8 @@ def grounded(fitted: Fitted, views: Sequence[ImageView]) -> Fitted:
             if not UNNAMED.fullmatch(letter) or not inside.any():
                 continue
             pixels[letter] += int(inside.sum())
-            for mask, phrase in zip(masks.masks, masks.phrases, strict=True):
-                if phrase >= 0:
-                    shared = int((resized(mask, view.size) & inside).sum())
-                    answered[letter][source.phrases[phrase]] += shared
+            for number, covered in _covered(masks, view.size).items():
+                answered[letter][source.phrases[number]] += int((covered & inside).sum())
     named = {}
     for letter, phrases in answered.items():
         phrase, shared = phrases.most_common(1)[0]
@@ -130,6 +134,26 @@ def grounded(fitted: Fitted, views: Sequence[ImageView]) -> Fitted:
     taken = set(fitted.names.values())
     fresh = {letter: name for letter, name in named.items() if name not in taken}
     return replace(fitted, names={**fresh, **fitted.names})
+
+
+def _by_phrase(fitted: Fitted, letter: str) -> str | None:
+    """The name of a part if a phrase gave it, as :func:`grounded` does; else None."""
+    phrases: Sequence[str] = getattr(fitted.state, "source", AUTOMATIC).phrases
+    name = fitted.names[letter]
+    plain = name.removesuffix(f" {letter.removeprefix('part ')}")
+    return name if name in phrases or plain in phrases else None
+
+
+def _covered(masks: Masks, size: tuple[int, int]) -> dict[int, npt.NDArray[np.bool_]]:
+    """Pixels ``(H, W)`` of all masks of each phrase."""
+    found: dict[int, npt.NDArray[np.bool_]] = {}
+    for mask, phrase in zip(
+        masks.masks, () if masks.phrases is None else masks.phrases, strict=True
+    ):
+        if phrase >= 0:
+            large = resized(mask, size)
+            found[int(phrase)] = found[int(phrase)] | large if int(phrase) in found else large
+    return found
 
 
 def renamed_as(fitted: Fitted, names: Mapping[str, str]) -> Fitted:

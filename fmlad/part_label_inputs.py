@@ -1,4 +1,4 @@
-"""Part labels as users give them to a detector: arrays, a folder, or found by the house itself."""
+"""Part labels as users give them to a detector: arrays, a folder, or found without any."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Labelled:
 
 
 def is_auto(labels: object) -> bool:
-    """Whether labels are to be found by the house itself."""
+    """Whether labels are to be found without any."""
     return isinstance(labels, str) and labels == AUTO
 
 
@@ -269,7 +269,7 @@ def _recurring(found: Sequence[Segmentation], method: str) -> PartLabels:
     kept = [
         name
         for name, count in shown.items()
-        if name not in _NO_PARTS
+        if (method == PROMPTED or name not in _NO_PARTS)
         and count >= (max(1, RECURS * len(found)) if UNNAMED.fullmatch(name) else 1)
     ]
     letters = [name for name in kept if UNNAMED.fullmatch(name)]

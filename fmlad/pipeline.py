@@ -133,9 +133,9 @@ def fit(
             if index in alone:
                 for copy in members[index].gentle_copies:
                     trials[-len(trials) - 1] = _evidence(method, copy, state)
-                continue
-            exclude = left_out(method, index, members)
-            trials[index] = _evidence(method, members[index], state, exclude)
+            else:
+                exclude = left_out(method, index, members)
+                trials[index] = _evidence(method, members[index], state, exclude)
             progress(done, len(chosen), "judging each shot by the others")
     elif aside:
         source = "held-out"

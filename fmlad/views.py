@@ -67,9 +67,11 @@ class BackboneSet:
 
         The steps of a method use one image's masks in turn; all images' would fill the memory.
         """
-        if not self._latest or self._latest[0][0] is not packed:
-            self._latest[:] = [(packed, MASKS.unpack(packed))]
-        return self._latest[0][1]
+        latest = self._latest[:1]  # once: another thread may replace it meanwhile
+        if not latest or latest[0][0] is not packed:
+            latest = [(packed, MASKS.unpack(packed))]
+            self._latest[:] = latest
+        return latest[0][1]
 
     def view(self, pixels: npt.NDArray[np.uint8], name: str = "image") -> ImageView:
         """A view on ``uint8 (H, W, 3)`` RGB pixels."""
@@ -147,6 +149,9 @@ class ImageView:
 
     def prompted(self, boxes: npt.NDArray[np.float32], role: str = "mask_proposer") -> Masks:
         """One mask per box ``(n, 4)``, ``xyxy`` in pixels, in their order."""
+        if not len(boxes):  # nothing to encode the image for
+            none = np.zeros(0, np.float32)
+            return Masks(np.zeros((0, *self.size), bool), none.reshape(0, 4), none)
         backbone = cast(MaskProposer, self._backbones.backbones[role])
         asked = hashlib.sha256(np.ascontiguousarray(boxes, np.float32).tobytes()).hexdigest()
         return self._masks(

@@ -7,7 +7,7 @@ import pytest
 
 import fmlad
 from fmlad import Detector
-from fmlad.backbones.roles import Masks
+from fmlad.backbones.roles import Boxes, Masks
 from fmlad.errors import FmladError, OptionError
 from fmlad.objects.proposals import ProposalSource
 from fmlad.views import BackboneSet
@@ -117,8 +117,6 @@ def test_both_keeps_grounded_masks_and_what_they_leave() -> None:
 def test_one_thing_has_one_name() -> None:
     class Twice(Counted):
         def find(self, image, phrases):  # type: ignore[no-untyped-def]
-            from fmlad.backbones.roles import Boxes
-
             box = np.array([[10, 10, 30, 30]] * 2, np.float32)
             return Boxes(box, np.array([1, 0]), np.array([0.8, 0.4], np.float32))
 
@@ -161,3 +159,34 @@ def test_the_words_of_a_prompt_set_are_phrases() -> None:
     words = fmlad.PromptSet.load("scenes/screw_bag").words
     assert words
     assert backbones["grounder"].phrases == (*words, "red disc")
+
+
+@pytest.mark.parametrize("how", ["grounded", "both"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_that_answers_is_everything_missing(how: str, method: str) -> None:
+    backbones = chain()
+    detector = fitted(backbones, how, method, phrases="red disc, blue square")
+    asked(backbones)
+    empty = detector.predict(blobs(9, red=0, blue=0))
+    assert "prompt" not in asked(backbones)  # no box: the image is not encoded for any
+    assert empty.score > detector.predict(blobs(10)).score
+    if method == "banks":
+        assert {one.kind for one in empty.findings} == {"missing"}
+
+
+def test_masks_are_those_of_the_backbones_of_the_view() -> None:
+    class Blind(Counted):
+        def find(self, image, phrases):  # type: ignore[no-untyped-def]
+            none = np.zeros(0, np.float32)
+            return Boxes(none.reshape(0, 4), np.zeros(0, np.int64), none)
+
+    view = BackboneSet(chain()).view(SHOTS[0])  # type: ignore[arg-type]
+    source = ProposalSource("grounded", ("red disc",))
+    assert len(source.masks(view)) == 3
+    other = view.through(BackboneSet({**chain(), "grounder": Blind()}))  # type: ignore[dict-item]
+    assert len(source.masks(other)) == 0
+
+
+def test_proposals_without_a_bank_of_parts_are_refused() -> None:
+    with pytest.raises(OptionError, match="banks of parts"):
+        Detector.from_shots(SHOTS, proposals="grounded", banks=("patch",))

@@ -94,7 +94,8 @@ class ProposalSource:
     def learned(self, views: Sequence[ImageView], progress: Progress = silent) -> ProposalSource:
         """With phrases from the shots' tags, if it has none, and all shots' masks made.
 
-        Every step is kept on disk for each image, so that an interrupted fit goes on where it was.
+        What expensive backbones say is kept in the disk cache, image by image, so that an
+        interrupted fit goes on where it was.
 
         Raises:
             OptionError: No tag recurs over the shots.
@@ -111,7 +112,9 @@ class ProposalSource:
         """The proposals of a view, best first; grounded ones say which phrase they answer."""
         if self.how == "automatic":
             return view.masks(PROPOSER)
-        return view.derived_masks(repr(self), lambda: self._grounded(view))
+        backbones = view.backbone_set.backbones
+        asked = " ".join(backbones[role].fingerprint for role in (PROPOSER, GROUNDER))
+        return view.derived_masks(f"{self!r} {asked}", lambda: self._grounded(view))
 
     def proposals(self, view: ImageView) -> Proposals:
         """Them, described once by the appearance of the view."""
@@ -211,7 +214,10 @@ def overlaps(
     first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Intersection over union of masks ``(n, h, w)`` and ``(m, h, w)``, ``(n, m)``."""
-    one, other = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (first, second))
+    one, other = (
+        masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
+        for masks in (first, second)
+    )
     shared = one @ other.T
     union = one.sum(1)[:, None] + other.sum(1) - shared
     return np.asarray(shared / np.maximum(union, 1), np.float64)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fmlad.errors import CorruptDetectorError
+from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.change import sureness
 from fmlad.memory.patch_branch import PatchBranch, PatchComparison
@@ -93,6 +93,11 @@ class Banks:
 
     def __init__(self, config: BanksConfig | None = None) -> None:
         self.config = config or BanksConfig()
+        if not self._of_parts and self._source != AUTOMATIC:
+            raise OptionError(
+                "proposals= and phrases= are for the banks of parts, and banks="
+                f"{self.config.banks} has none; leave them out, or add 'histogram'."
+            )
         self._patches = PatchBranch(
             self.config.levels,
             self.config.symmetry,

@@ -56,8 +56,13 @@ class KindsState:
 
     @cached_property
     def alone(self) -> frozenset[int]:
-        """Shots that are the only one of their kind."""
-        return frozenset(one[0] for one in self.own.values() if len(one) == 1)
+        """Shots that no other picture of their kind can judge: single ones, and copies of one."""
+        found: set[int] = set()
+        for own in self.own.values():
+            features = self.pooled[list(own)]
+            if bool((features == features[0]).all()):
+                found.update(own)
+        return frozenset(found)
 
     def kind_of(
         self, view: ImageView, near: Tensor | None, exclude: frozenset[int]

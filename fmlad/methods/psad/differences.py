@@ -191,9 +191,9 @@ def _lengths(here: Bools, there: Bools) -> tuple[float, float] | None:
         depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask] - 0.5
         width = 4 * float(depth.mean())
         found.append((float(mask.sum()) / width, width))
-    (length, width), (wanted, usual) = found
-    same = abs(np.log(width / usual)) <= min(SAME_WIDTH, abs(np.log(length / wanted)))
-    long = min(length / width, wanted / usual) >= ELONGATED
+    (length, width), (wanted, expected) = found
+    same = abs(np.log(width / expected)) <= min(SAME_WIDTH, abs(np.log(length / wanted)))
+    long = min(length / width, wanted / expected) >= ELONGATED
     return (length, wanted) if same and long else None
 
 

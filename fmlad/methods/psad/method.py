@@ -143,6 +143,9 @@ class Psad:
 
         A training image that is left out is what the banks remember of it: no encoder runs.
         """
+        # A copy of an image that is left out is left out with it, labelled or not.
+        gone = {state.keys[index] for index in exclude}
+        exclude = frozenset(i for i, key in enumerate(state.keys) if key in gone)
         known = state.index(view.key)
         if known is not None and known in exclude:
             seen = state.seen[known]
