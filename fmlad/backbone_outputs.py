@@ -25,6 +25,7 @@ from fmlad.progress import Progress, silent
 from fmlad.views import BackboneSet, ImageView
 
 STEPS = ("tagger", "grounder", "mask_proposer", "text_aligner", "feature_extractor", "upsampler")
+GROUNDED = "grounded masks"
 NO_WORDS = "there are no words to look for: give some (words=, --words)"
 MOST_WORDS = 12  # similarity maps drawn
 SHARPENED = 4  # factor by which features are sharpened for the picture
@@ -86,7 +87,7 @@ def look(
     Raises:
         InvalidImageError: The image cannot be read.
         UnknownNameError: A profile or role does not exist.
-        OptionError: The device is not usable here.
+        OptionError: The device is not usable here, or there is no word in ``words``.
     """
     progress = progress or silent
     wanted = list(roles)
@@ -96,7 +97,10 @@ def look(
     profile, device = profiles.profile_name(profile), profiles.pick_device(device)
     given = {**profiles.PROFILES[profile], **(backbones or {})}
     chosen = [role for role in STEPS if role in wanted and role in given]
-    seen = _Seen(load_image(image), source_name(image), device, tuple(expanded(words)))
+    given_words = tuple(word for word in expanded(words) if word)
+    if words and not given_words:
+        raise OptionError(f"words={words!r} (--words) has no word; write 'screw, nut'.")
+    seen = _Seen(load_image(image), source_name(image), device, given_words)
     steps = {}
     for done, role in enumerate(chosen):  # all before the first is asked: some share a network
         progress(done, len(chosen), "loading networks")
@@ -112,7 +116,7 @@ def look(
         step = steps[role]
         found.append(step if step.problem else _asked(step, _ASK[role], seen))
         if role == "mask_proposer" and not step.problem and seen.boxes is not None:
-            found.append(_asked(replace(step, role="grounded masks"), _grounded, seen))
+            found.append(_asked(replace(step, role=GROUNDED), _grounded, seen))
     progress(len(chosen), len(chosen), "done")
     return found
 
@@ -124,6 +128,13 @@ def _asked(step: Step, ask: Callable[[_Seen], Result], seen: _Seen) -> Step:
     started = time.monotonic()
     try:
         lines, pictures = ask(seen)
+    except PromptError as error:
+        if not seen.tagged:
+            return replace(step, problem=str(error))
+        # Not the user's fault: an embedded backbone reads attributes, and tags are nouns.
+        return replace(
+            step, lines=(f"it cannot read the tags; name attributes (words=, --words): {error}",)
+        )
     except FmladError as error:
         return replace(step, problem=str(error))
     return replace(
@@ -139,6 +150,7 @@ class _Seen:
     name: str
     device: str
     words: tuple[str, ...]
+    tagged: bool = False  # whether the words are the tagger's
     boxes: npt.NDArray[np.float32] | None = None
     masks: Masks | None = None
     answers: list[str] = field(default_factory=list)  # of each box
@@ -169,7 +181,7 @@ class _Seen:
 def _tags(seen: _Seen) -> Result:
     tags = seen.looked_at.tags()
     if not seen.words:
-        seen.words = tuple(tag.word for tag in tags)
+        seen.words, seen.tagged = tuple(tag.word for tag in tags), True
     lines = [f"{tag.word}: {tag.score:.2f}" for tag in tags]
     return lines or ["no word is certain enough"], []
 
@@ -182,7 +194,11 @@ def _boxes(seen: _Seen) -> Result:
     seen.answers = [seen.words[number] for number in found.phrases]
     titles = [f"{w} {s:.2f}" for w, s in zip(seen.answers, found.scores, strict=True)]
     labelled = list(zip(titles, map(_box, found.boxes), strict=True))
-    lines = [f"{word}: {seen.answers.count(word)}" for word in dict.fromkeys(seen.words)]
+    counts = {word: seen.answers.count(word) for word in seen.words}
+    lines = [f"{word}: {count}" for word, count in counts.items() if count]
+    if none := [word for word, count in counts.items() if not count]:
+        more = f" and {len(none) - MOST_WORDS} more" if len(none) > MOST_WORDS else ""
+        lines.append(f"nothing: {', '.join(none[:MOST_WORDS])}{more}")
     return lines, [(f"{len(found)} boxes", draw.framed(seen.picture, labelled))]
 
 

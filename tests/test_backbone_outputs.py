@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 import fmlad
 from fmlad.backbone_outputs import STEPS, Step, look
+from fmlad.backbones.roles import Tag
 from fmlad.commands.main import cli
-from fmlad.errors import InvalidImageError, UnknownNameError
-from tests.chain_models import asked, blobs, chain
+from fmlad.errors import InvalidImageError, OptionError, UnknownNameError
+from tests.chain_models import COLOURS, Counted, Grounder, asked, blobs, chain
 
 
 def by_role(steps: list[Step]) -> dict[str, Step]:
@@ -102,5 +103,44 @@ def test_the_command_writes_pictures_and_a_page(tmp_path: Path) -> None:
             assert Image.open(path).size == (128, 96)
     failed = CliRunner().invoke(cli, [*words, "--backbone", "tagger=ram:nowhere/none"])
     assert failed.exit_code == 1
-    assert "could not be asked" in failed.stdout
+    assert "error: tagger (ram:nowhere/none) could not be asked" in failed.stderr
+    assert "tagger" not in failed.stdout
     assert "feature_extractor" in failed.stdout
+
+
+def test_tags_that_a_backbone_cannot_read_are_no_failure() -> None:
+    class Noun(Counted):
+        def tags(self, image):  # type: ignore[no-untyped-def]
+            return [Tag("gizmo", 0.9)]
+
+    found = by_role(look(blobs(0), backbones={"tagger": Noun()}, roles=("tagger", "text_aligner")))
+    assert found["text_aligner"].problem is None
+    assert "name attributes" in found["text_aligner"].lines[0]
+
+
+def test_words_that_nothing_answers_are_named_together_and_empty_ones_dropped() -> None:
+    words = ["red disc", "", *(f"thing {number}" for number in range(40))]
+    steps = by_role(look(blobs(0), words, backbones={"grounder": Picky()}, roles=("grounder",)))
+    assert steps["grounder"].lines[0] == "red disc: 3"
+    assert steps["grounder"].lines[1].startswith("nothing: thing 0, thing 1")
+    assert steps["grounder"].lines[1].endswith("and 28 more")
+    with pytest.raises(OptionError, match="has no word"):
+        look(blobs(0), " , ,")
+
+
+class Picky(Grounder):
+    """Finds nothing for a word that it does not know."""
+
+    def find(self, image, phrases):  # type: ignore[no-untyped-def]
+        found = super().find(image, phrases)
+        return found.rows(np.array([phrases[number] in COLOURS for number in found.phrases]))
+
+
+def test_pictures_of_an_earlier_call_go(tmp_path: Path) -> None:
+    Image.fromarray(blobs(0)).save(tmp_path / "table.png")
+    words = ["look", str(tmp_path / "table.png"), "--out", str(tmp_path / "out"), "--words", "red"]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    (tmp_path / "out" / "mine.png").write_bytes(b"kept")
+    assert CliRunner().invoke(cli, [*words, "--role", "text_aligner"]).exit_code == 0
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["look.html", "mine.png", "text_aligner.png"]

@@ -8,10 +8,10 @@ import pytest
 import fmlad
 from fmlad import Detector
 from fmlad.backbones.roles import Boxes, Masks
-from fmlad.errors import FmladError, OptionError
+from fmlad.errors import FmladError, OptionError, PromptError
 from fmlad.objects.proposals import ProposalSource
 from fmlad.views import BackboneSet
-from tests.chain_models import Counted, Segmenter, asked, blobs, chain
+from tests.chain_models import COLOURS, Counted, Grounder, Segmenter, asked, blobs, chain
 
 SHOTS = [blobs(seed) for seed in range(4)]
 METHODS = {"banks": {"banks": ("histogram",)}, "sam-lad": {"background": False}}
@@ -190,3 +190,29 @@ def test_masks_are_those_of_the_backbones_of_the_view() -> None:
 def test_proposals_without_a_bank_of_parts_are_refused() -> None:
     with pytest.raises(OptionError, match="banks of parts"):
         Detector.from_shots(SHOTS, proposals="grounded", banks=("patch",))
+
+
+def test_a_phrase_that_no_shot_answers_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    class Picky(Grounder):
+        def find(self, image, phrases):  # type: ignore[no-untyped-def]
+            found = super().find(image, phrases)
+            return found.rows(np.array([phrases[n] in COLOURS for n in found.phrases], bool))
+
+    backbones = {**chain(), "grounder": Picky()}
+    with pytest.raises(OptionError, match=r"None of the shots shows anything that answers 'gear'"):
+        fitted(backbones, phrases="gear")
+    fitted(backbones, phrases="gear, red disc")
+    assert "no shot shows anything that answers 'gear'" in caplog.text
+
+
+def test_tags_that_the_grounder_cannot_read_are_the_taggers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: Grounder, image: object, phrases: object) -> None:
+        raise PromptError("The phrase 'table' has no word for what it looks like.")
+
+    monkeypatch.setattr(Grounder, "find", refuse)
+    with pytest.raises(OptionError, match=r"cannot read what the tagger says .*Name the things"):
+        fitted(chain())
+    with pytest.raises(PromptError):
+        fitted(chain(), phrases="red disc")

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -374,7 +375,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         held = f"holds a {kind!r} model" if (folder / CONFIGS[0]).exists() else "has no config.json"
         why = f"{folder} {held}, and {' or '.join(map(repr, kinds))} was expected"
         raise unavailable(source, why, family)
-    with loading(source, folder, family):
+    with loading(source, folder, family), _quiet():
         # dtype: a half-precision checkpoint would otherwise make a half-precision CPU model.
         model, report = kinds[kind].from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
@@ -383,6 +384,21 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
         why = f"the checkpoint in {folder} lacks {lacking[0]!r} and maybe more"
         raise unavailable(source, why, family)
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars of progress where nobody watches: standard error is for errors."""
+    from transformers.utils import logging as bars
+
+    shown = bars.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if shown:
+        bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def read_tensors(file: Path, source: str, family: str, device: str = "cpu") -> dict[str, Tensor]:

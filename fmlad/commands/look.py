@@ -64,8 +64,12 @@ def look(
         ]
         output.print_json({"page": str(out / PAGE), "steps": listed})
     for step, paths in () if as_json else zip(steps, pictures, strict=True):
+        if step.problem:
+            said = f"error: {step.role} ({step.backbone}) could not be asked: {step.problem}"
+            typer.echo(said, err=True)
+            continue
         typer.echo(f"{step.role} ({step.backbone})")
-        for line in (f"could not be asked: {step.problem}",) if step.problem else step.lines:
+        for line in step.lines:
             typer.echo(f"    {line}")
         for path in paths:
             typer.echo(f"    {path}")
@@ -77,11 +81,16 @@ def look(
 
 def _write(out: Path, image: str, steps: Sequence[Step]) -> list[list[Path]]:
     """The page and the pictures; paths of the latter, a list a step."""
+    from fmlad.backbone_outputs import GROUNDED, STEPS
     from fmlad.report import write
 
     written: list[list[Path]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
+        # Of an earlier call: they would be taken for this one's.
+        for role in (*STEPS, GROUNDED):
+            for old in out.glob(f"{role.replace(' ', '_')}*.png"):
+                old.unlink()
         for step in steps:
             stem = step.role.replace(" ", "_")
             several = len(step.pictures) > 1

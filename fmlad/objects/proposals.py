@@ -6,6 +6,7 @@ boxes become masks (the chain of CSAD, section 3.1: tags, grounding, segmentatio
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +17,22 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BeforeValidator
 
 from fmlad.backbones.roles import Masks
-from fmlad.errors import OptionError
+from fmlad.errors import OptionError, PromptError
 from fmlad.objects.appearance import Proposals, describe_proposals
 from fmlad.objects.instances import resized
 from fmlad.progress import Progress, silent
 from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 
+_log = logging.getLogger(__name__)
+
 PROPOSER, GROUNDER, TAGGER = "mask_proposer", "grounder", "tagger"
 How = Literal["automatic", "grounded", "both"]
 
+NAME_THEM = (
+    "Name the things yourself: phrases='screw, nut' (--option phrases='screw, nut'), or use "
+    "proposals='automatic'."
+)
 PROMPT_SET = "prompts:"  # prefix of a phrase that stands for the words of a prompt set
 MOST_PHRASES = 32  # tags of the shots that are grounded, at most (ours)
 RECURS = 0.5  # share of the shots that a tag must be of (ours)
@@ -98,15 +105,42 @@ class ProposalSource:
         interrupted fit goes on where it was.
 
         Raises:
-            OptionError: No tag recurs over the shots.
+            OptionError: No tag recurs over the shots, the grounder reads none of them, or no shot
+                shows anything that answers a phrase and there are no automatic masks.
+            PromptError: The grounder cannot read a phrase of the user's.
         """
         source = self
         if self.how != "automatic" and not self.phrases:
             source = replace(self, phrases=_recurring(views, progress))
+        found = set[int]()
         for done, view in enumerate(views, start=1):
-            source.masks(view)
+            try:
+                phrases = source.masks(view).phrases
+            except PromptError as error:
+                if self.phrases:
+                    raise
+                raise OptionError(
+                    f"The grounder cannot read what the tagger says ({', '.join(source.phrases)}): "
+                    f"{error} {NAME_THEM}"
+                ) from error
+            found.update([] if phrases is None else phrases.tolist())
             progress(done, len(views), "finding objects in the shots")
+        source._check_found(found)
         return source
+
+    def _check_found(self, found: set[int]) -> None:
+        """Says which phrases no shot answers; OptionError where that is all of them."""
+        missing = [phrase for number, phrase in enumerate(self.phrases) if number not in found]
+        if not missing:
+            return
+        named = ", ".join(map(repr, missing))
+        if len(missing) == len(self.phrases) and self.how == "grounded":
+            raise OptionError(
+                f"None of the shots shows anything that answers {named}, so there are no objects; "
+                f"see what the grounder finds with `fmlad look IMAGE --words ...`, use other "
+                f"phrases, or proposals='both'."
+            )
+        _log.warning("no shot shows anything that answers %s", named)
 
     def masks(self, view: ImageView) -> Masks:
         """The proposals of a view, best first; grounded ones say which phrase they answer."""
@@ -172,8 +206,7 @@ def _recurring(views: Sequence[ImageView], progress: Progress) -> tuple[str, ...
     if not found:
         raise OptionError(
             "The tagger found no word that half of the shots have in common, so there is nothing "
-            "to ground; name the things yourself: phrases='screw, nut' (--option "
-            "phrases='screw, nut'), or use proposals='automatic'."
+            f"to ground. {NAME_THEM}"
         )
     found.sort(key=lambda word: (-number[word], -score[word], word))
     return tuple(found[:MOST_PHRASES])

@@ -8,6 +8,7 @@ with the very weights of one that was not.
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import threading
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fmlad.errors import TrainingError
+from fmlad.errors import CheckpointError, TrainingError
 from fmlad.progress import Progress, silent
 from fmlad.training import checkpoint as checkpoints
 
@@ -34,6 +35,8 @@ Loss = Callable[[int, np.random.Generator], Tensor]
 
 Schedule = Callable[[float], float]
 """Share of the training done, in 0..1 -> factor of the learning rate."""
+
+_log = logging.getLogger(__name__)
 
 SAVE_SECONDS, TELL_SECONDS = 300.0, 1.0
 
@@ -84,6 +87,16 @@ def _order(count: int, seed: int, stream: int, epoch: int) -> npt.NDArray[np.int
     return np.random.default_rng((seed, epoch, stream, 1)).permutation(count)
 
 
+def _set_aside(checkpoint: Path) -> None:
+    """Keeps an earlier training that is not resumed: it may have taken hours."""
+    aside = checkpoint.with_name(f"{checkpoint.name}.earlier")
+    try:
+        checkpoint.replace(aside)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint} cannot be kept as {aside.name}: {error}.") from error
+    _log.warning("an earlier training was kept as %s; resume=True would go on from it", aside)
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device | str) -> Iterator[None]:
     """Seeds torch, NumPy's and Python's global generators, and afterwards has them as they were.
@@ -129,7 +142,8 @@ def train(
         seed: At least 0.
         schedule: Of the learning rate. It has no state but the step.
         mixed: On CUDA, half precision where it is safe, with a scaled loss; elsewhere float32.
-        checkpoint: File for checkpoints, or None for none; an earlier one is replaced.
+        checkpoint: File for checkpoints, or None for none. An earlier one is kept beside it, as
+            ``NAME.earlier``, unless it is resumed.
         resume: Goes on from ``checkpoint`` where there is one. A finished training is just read.
         settings: JSON-ready, of what must be the same on resumption (options, names of images).
         save_seconds: Time between checkpoints; one more is written at the end.
@@ -151,8 +165,13 @@ def train(
     training = checkpoints.Training(must, modules, optimizers, scaler)
     with seeded(seed, device), _late_interrupt() as interrupted:
         first = step = 0
-        if resume and checkpoint and checkpoint.exists():
-            first = step = checkpoints.load(checkpoint, training)
+        if checkpoint and checkpoint.exists():
+            if resume:
+                first = step = checkpoints.load(checkpoint, training)
+            else:
+                _set_aside(checkpoint)
+        elif checkpoint and resume:
+            _log.warning("%s does not exist: the training starts anew", checkpoint)
         for module in modules.values():
             module.train()
         begun = saved = told = time.monotonic()

@@ -190,6 +190,12 @@ def test_resuming_without_a_checkpoint_begins_and_not_resuming_begins_anew(
         found = run(5, checkpoint=file, resume=resume, each=steps.append)
         assert steps == list(range(STEPS))
         assert same(weights(found), whole)
+    # What was not resumed is not lost.
+    aside = tmp_path / "c.safetensors.earlier"
+    aside.replace(file)
+    again: list[int] = []
+    assert same(weights(run(5, checkpoint=file, resume=True, each=again.append)), whole)
+    assert again == []
 
 
 def test_what_changes_the_weights_must_be_as_it_was(tmp_path: Path) -> None:
