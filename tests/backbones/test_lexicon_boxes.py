@@ -160,7 +160,7 @@ def test_parts_of_scenes_are_found_by_their_words(grounder: LexiconBoxes, name: 
     assert found / objects > 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_most_boxes_on_scenes_have_the_right_phrase(grounder: LexiconBoxes) -> None:
     """The figures of ``docs/backbones.md``."""
     counts = sum(counted(grounder, name, world, 4) for name in SETS for world in (1, 2))

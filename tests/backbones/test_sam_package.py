@@ -111,7 +111,7 @@ def test_the_registrys_sizes_are_read(tmp_path: Path, size: str) -> None:
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_true_size_is_answered_as_by_transformers(tmp_path: Path) -> None:
     model = shaken(segment_anything.sam_model_registry["vit_b"](), 0)
     file = tmp_path / "sam_vit_b.pth"

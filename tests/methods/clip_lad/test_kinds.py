@@ -149,7 +149,7 @@ def _scores(detector: Detector, found: Dataset) -> tuple[list[bool], list[float]
     return [sample.kind != "good" for sample in found.test], scores
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("category", "kinds"),
     [("juice_bottle", ("cherry", "orange")), ("splicing_connectors", ("blue", "red"))],

@@ -288,7 +288,7 @@ def test_scenes_offline(tmp_path: Path) -> None:
     assert fmlad.metrics.auroc(truth, scores["good"] + scores["logical_anomalies"]) > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_whole_method_at_true_size_fits_into_memory() -> None:
     command = [sys.executable, "-m", "benchmarks.clip_lad_cost", "--rounds", "1", "--no-keep"]
     root = Path(__file__).parents[3]
