@@ -86,7 +86,7 @@ def carried_over(before: Fitted, after: Fitted) -> Fitted:
     kept: dict[str, str] = {}
     for letter, name in before.names.items():
         if _by_phrase(before, letter) == name:
-            continue  # nobody gave it; the new fit finds its own
+            continue  # a phrase gave this name; the new fit finds its own
         description = old[letter].description if letter in old else None
         same = [one for one, part in new.items() if part.description == description]
         alike = [one for one, part in old.items() if part.description == description]

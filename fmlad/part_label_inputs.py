@@ -122,8 +122,8 @@ def added(
         names: Of the classes so far.
 
     Returns:
-        One label a shot, and the names of the classes; more than before only where nobody has named
-        any.
+        One label a shot, and the names of the classes; more than before only where these
+        had no names.
 
     Raises:
         OptionError: They do not fit, a shot has none, or a class is new.
@@ -213,7 +213,7 @@ def auto_labels(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> PartLabels:
-    """Part labels without anybody's work: the parts that the training-free methods tell apart.
+    """Part labels from the parts that the training-free methods tell apart.
 
     The method ``"banks"`` finds unnamed parts (``"part A"``, ...), and ``"clip-lad"`` those of a
     prompt set. Objects that it takes for no part of the shots in particular (``"other"``,

@@ -74,8 +74,6 @@ _BACKBONES = tuple(
          "objects at the threshold where they look most like one, nested; no weights"),
         ("builtin:lexicon@1", _TEXT, f"{_BUILTIN}.lexicon", "LexiconAligner",
          "grounds phrases by their words for colour, size, shape and texture; no weights"),
-        ("builtin:lexicon-boxes@1", _BOXES, f"{_BUILTIN}.lexicon_boxes", "LexiconBoxes",
-         "object proposals, each called by the phrase that the lexicon finds to fit; no download"),
         ("builtin:nouns@1", ("tagger",), f"{_BUILTIN}.nouns", "NounTagger",
          "the 1,000 ImageNet nouns of EfficientNet-Lite0's classifier; no download"),
         ("builtin:bilateral@1", ("upsampler",), f"{_BUILTIN}.bilateral", "JointBilateral",
@@ -120,6 +118,11 @@ _BACKBONES = tuple(
         "clip-tags:*", ("tagger",), f"{_CLIP_TAGS}:load",
         "the words of a vocabulary that CLIP finds nearest to the image; sources as of clip:*",
         over=f"{_CLIP_TAGS}:aligner_of",
+    ),
+    BackboneEntry(
+        "builtin:lexicon-boxes@1", _BOXES, f"{_BUILTIN}.lexicon_boxes:LexiconBoxes",
+        "object proposals, each called by the phrase that the lexicon finds to fit; no download",
+        over=f"{_BUILTIN}.lexicon_boxes:proposer_of",
     ),
 )  # fmt: skip
 

@@ -388,7 +388,7 @@ def from_folder(kinds: Mapping[str, Any], folder: Path, source: str, family: str
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' bars of progress where nobody watches: standard error is for errors."""
+    """Switches transformers' progress bars off unless standard error is a terminal."""
     from transformers.utils import logging as bars
 
     shown = bars.is_progress_bar_enabled() and not sys.stderr.isatty()

@@ -168,3 +168,26 @@ def test_most_boxes_on_scenes_have_the_right_phrase(grounder: LexiconBoxes) -> N
     print(f"{right} of {boxes} boxes, {found} of {objects} objects")
     assert right / boxes == pytest.approx(0.89, abs=0.03)
     assert found / objects == pytest.approx(0.90, abs=0.03)
+
+
+def test_grounder_and_proposer_look_through_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fmlad.backbones.embedded.learned_objects import LearnedProposer
+    from fmlad.profiles import load_backbones, resolve
+    from fmlad.views import BackboneSet
+    from tests.conftest import picture
+
+    passes: list[int] = []
+    whole = LearnedProposer.tree
+
+    def counted(self: LearnedProposer, image: torch.Tensor) -> object:
+        passes.append(1)
+        return whole(self, image)
+
+    monkeypatch.setattr(LearnedProposer, "tree", counted)
+    found = load_backbones(resolve(["grounder", "mask_proposer"], "builtin"), "cpu")
+    for seed in (31, 32):
+        view = BackboneSet(found).view(picture(seed))
+        boxes = view.boxes(["red", "blue"])
+        view.masks()
+        view.prompted(boxes.boxes)
+    assert len(passes) == 2

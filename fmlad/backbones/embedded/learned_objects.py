@@ -13,6 +13,7 @@ weights, its figures are in ``docs/parts.md``.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class LearnedProposer:
         decoder, rating = networks(weights)
         self._decoder: Any = decoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._rating = rating
+        self._last: tuple[str, Masks] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -74,10 +76,18 @@ class LearnedProposer:
         return f"{self.name} {_hashes(self._weights)}"
 
     def propose(self, image: Tensor) -> Masks:
-        """Objects of ``uint8 (1, 3, H, W)``, best first, at half the size the network sees."""
-        tree = self.tree(image)
-        rated = self.rate(tree)
-        return masks_of(tree, *rated, image.shape[-2:])
+        """Objects of ``uint8 (1, 3, H, W)``, best first, at half the size the network sees.
+
+        An image that is asked about several times in a row is looked through once.
+        """
+        pixels = np.ascontiguousarray(image.cpu().numpy())
+        key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        last = self._last  # once: another thread may replace it meanwhile
+        if last is None or last[0] != key:
+            tree = self.tree(image)
+            last = (key, masks_of(tree, *self.rate(tree), image.shape[-2:]))
+            self._last = last
+        return last[1]
 
     def prompt(
         self,

@@ -23,19 +23,26 @@ from fmlad.errors import OptionError
 CUT = 0.5
 
 
+def proposer_of(name: str) -> str:
+    """Name of the proposer that a grounder of this kind works on."""
+    return LearnedProposer.name
+
+
 class LexiconBoxes:
     """``builtin:lexicon-boxes@1``: :class:`~fmlad.backbones.roles.Grounder` without a download."""
 
     name = "builtin:lexicon-boxes@1"
     expensive = True
 
-    def __init__(self, name: str = name, device: str = "cpu") -> None:
-        """Loads the proposer's networks.
+    def __init__(
+        self, name: str = name, device: str = "cpu", proposer: LearnedProposer | None = None
+    ) -> None:
+        """Takes a proposer, so that it sees an image once for both, or loads one.
 
         Raises:
             WeightsUnavailableError: Weights are missing or damaged.
         """
-        self._proposer = LearnedProposer(device=device)
+        self._proposer = proposer or LearnedProposer(device=device)
         self._aligner = LexiconAligner(device=device)
 
     @property

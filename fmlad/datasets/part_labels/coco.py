@@ -105,7 +105,7 @@ def read_coco(file: Path, data: Mapping[str, Any], shots: Sequence[Shot]) -> Rea
         elif found:
             own = [one for one in content.annotations if one.image_id == found[0].id]
             if not own:
-                continue  # an image that nobody has labelled yet
+                continue  # an image without labels
             boxes += sum(not one.segmentation for one in own)
             try:
                 drawings[index] = _drawing(file, found[0], own, names)

@@ -112,7 +112,7 @@ class Reading:
 
 
 def default_names(classes: int) -> tuple[str, ...]:
-    """Names of so many classes that nobody named, background included."""
+    """Default names of a number of classes, background included."""
     return (BACKGROUND, *(f"class {number}" for number in range(1, classes)))
 
 

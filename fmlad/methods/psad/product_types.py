@@ -6,10 +6,10 @@ of the parts are comparable within a type alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def pooled(levels: Sequence[Tensor], inside: Sequence[tuple[float, float]]) -> Tensor:
@@ -40,3 +40,26 @@ def nearest_labelled(unlabelled: Tensor, labelled: Tensor) -> list[int]:
         labelled: float ``(L, C)``, ``L >= 1``.
     """
     return [int(row) for row in torch.cdist(unlabelled, labelled).argmin(dim=1)]
+
+
+class ProductTypes(nn.Module):
+    """The labelled image of each unlabelled one; a module, so that a checkpoint has it."""
+
+    rows: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.full((count,), -1))
+
+    @property
+    def known(self) -> bool:
+        """Whether they were chosen."""
+        return bool((self.rows >= 0).all())
+
+    def settle(self, rows: Sequence[int]) -> None:
+        """Chooses them."""
+        self.rows.copy_(torch.tensor(rows))
+
+    def of(self, rows: Iterable[int]) -> list[int]:
+        """Those of some unlabelled images."""
+        return [int(self.rows[row]) for row in rows]

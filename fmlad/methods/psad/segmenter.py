@@ -23,7 +23,7 @@ from fmlad.backbones.roles import Encoder
 from fmlad.errors import BackboneMismatchError, OptionError
 from fmlad.io.tensors import TensorReader, module_tensors
 from fmlad.methods.psad import segmenter_data as data
-from fmlad.methods.psad.product_types import nearest_labelled, pooled
+from fmlad.methods.psad.product_types import ProductTypes, nearest_labelled, pooled
 from fmlad.methods.psad.segmenter_config import SegmenterConfig
 from fmlad.networks.part_segmenter import PartSegmenter, PixelClassifier, resized
 from fmlad.progress import Progress, silent
@@ -265,7 +265,7 @@ class _Training:
         maps: tuple[Tensor, ...] | None = None
         if config.frozen or config.types == "encoder":
             maps = data.maps(self.encoder, unlabelled, device, progress, "segmenter: features")
-        self._types = _Types(len(unlabelled))
+        self._types = ProductTypes(len(unlabelled))
         self.modules["types"] = self._types
         if maps is not None and config.types == "encoder":
             known = data.maps(self.encoder, labelled, device, silent, "")
@@ -370,29 +370,6 @@ class _Training:
             return squares, None
         what = "segmenter: features of copies"
         return squares, data.maps(self.encoder, squares, self._device, progress, what)
-
-
-class _Types(nn.Module):
-    """The labelled image of each unlabelled one; a module, so that a checkpoint has it."""
-
-    rows: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("rows", torch.full((count,), -1))
-
-    @property
-    def known(self) -> bool:
-        """Whether they were chosen."""
-        return bool((self.rows >= 0).all())
-
-    def settle(self, rows: Sequence[int]) -> None:
-        """Chooses them."""
-        self.rows.copy_(torch.tensor(rows))
-
-    def of(self, rows: Iterable[int]) -> list[int]:
-        """Those of some unlabelled images."""
-        return [int(self.rows[row]) for row in rows]
 
 
 def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) -> PixelClassifier:
