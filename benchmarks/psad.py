@@ -1,14 +1,18 @@
 """PSAD on scenes: its paper's ablations, and what a query costs.
 
     python -m benchmarks.psad tables
-    python -m benchmarks.psad tables --worlds 1 2 --name psad-tuning
+    python -m benchmarks.psad tables --worlds 1 2
     python -m benchmarks.psad cost
+    python -m benchmarks.psad pictures --root DIR --to docs/images/psad-segments.png
 
 `scenes-v1`, five categories. Of 60 training images the first five (three where the product comes in
 types) are labelled with the scenes' slots, as the paper labels 5 and 3; all are unlabeled ones. 20
 test images a group; AUROC of the logical and of the structural anomalies against the normal test
-images, by category, with the mean and the worst category.
+images, by category over the worlds, with the mean and the worst of all draws; mean IoU of the
+segmenter on the normal test images, background left out. `pictures` draws those on which it is best
+and worst.
 
+- Truth: every image in its true parts, as if the segmenter made no mistake.
 - Table 2: which losses train the segmenter. The whole detector.
 - Table 3: each bank alone, all added as they are, all scaled.
 - Table 4: a half, a quarter, an eighth of the training images. Histogram and composition, scaled.
@@ -37,19 +41,16 @@ os.environ["FMLAD_CACHE_LIMIT_MB"] = "0"  # a cached answer would cost nothing
 import numpy as np
 import torch
 
-from benchmarks.common import auroc, code_name, json_options, keep, seconds
-from benchmarks.psad_segmenter import FREE, WITH_TYPES, compact, read
+from benchmarks.common import auroc, code_name, json_options, keep, scene_counts, seconds
+from benchmarks.psad_pictures import drawn
+from benchmarks.psad_scenes import AUTO, TRUTH, Labels, Opened, cell, opened
 from benchmarks.scenes import GROUPS, TUNING
-from fmlad import pipeline, profiles
-from fmlad.datasets import SCENE_CATEGORIES, make_scenes
-from fmlad.io.images import load_image
+from fmlad import pipeline
+from fmlad.datasets import SCENE_CATEGORIES
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.psad.config import BANKS, PsadConfig
 from fmlad.methods.psad.method import Psad
-from fmlad.part_label_inputs import auto_labels
-from fmlad.views import BackboneSet, ImageView
 
-ROLES = ("encoder", "feature_extractor")
 TRAIN, IMAGES = 60, 20
 ROUNDS = 7
 LOSSES: dict[str, dict[str, float]] = {
@@ -59,8 +60,7 @@ LOSSES: dict[str, dict[str, float]] = {
 }
 FULL = "supervised + entropy + histogram"
 SHARES = {"50 %": 0.5, "25 %": 0.25, "12.5 %": 0.125}
-AUTO = "auto"
-CELLS = (*LOSSES, *SHARES, AUTO)
+CELLS = (*LOSSES, *SHARES, AUTO, TRUTH)
 OF_PARTS = ("histogram", "composition")
 # Row -> cell, banks, and whether they are scaled.
 ROWS: dict[str, tuple[str, Sequence[str], bool]] = {
@@ -71,82 +71,66 @@ ROWS: dict[str, tuple[str, Sequence[str], bool]] = {
     "table 4, 100 %": (FULL, OF_PARTS, True),
     **{f"table 4, {name}": (name, OF_PARTS, True) for name in SHARES},
     "labels found by another method": (AUTO, BANKS, True),
+    "true parts of every image": (TRUTH, BANKS, True),
 }
 
-Raw = dict[str, list[float]]
+KINDS = {"logical": GROUPS[1], "structural": GROUPS[2]}
 
 
 @dataclass(frozen=True)
-class Opened:
-    """One category of one world.
+class Cells:
+    """Files of fitted cells, below a folder.
 
     Attributes:
-        home: Its folder.
-        labelled: Number of labelled training images.
-        train: Training images, the labelled ones first.
-        labels: Of all training images, int32 ``(H, W)``.
-        classes: K, the background among them.
-        tests: Test images by group.
+        root: Where scenes and cells are kept.
+        counts: Images of each split.
+        profile: Whose backbones.
+        options: Of the method.
     """
 
-    home: Path
-    labelled: int
-    train: list[ImageView]
-    labels: list[Any]
-    classes: int
-    tests: Mapping[str, list[ImageView]]
+    root: Path
+    counts: dict[str, int]
+    profile: str
+    options: Mapping[str, Any]
 
+    def file(self, world: int, category: str, name: str) -> Path:
+        """Of scores; its segments are beside it, in an ``.npz``."""
+        stem = json.dumps([world, category, name, self.counts, self.profile, dict(self.options)])
+        folder = self.root / "psad-cells" / code_name()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{hashlib.sha256(stem.encode()).hexdigest()[:16]}.json"
 
-def backbones(profile: str) -> BackboneSet:
-    """PSAD's backbones of a profile, nothing cached on disk."""
-    chosen = profiles.resolve(ROLES, profile, Psad.declared.get(profile))
-    return BackboneSet(profiles.load_backbones(chosen, "cpu"))
+    def open(self, world: int, category: str) -> Opened:
+        """The images."""
+        return opened(category, world, self.root, self.counts, self.profile)
 
+    def of(
+        self, world: int, category: str, names: Sequence[str]
+    ) -> dict[tuple[int, str, str], dict[str, Any]]:
+        """Scores of some cells, fitted where they are not kept."""
+        images: Opened | None = None
+        found = {}
+        for name in names:
+            file = self.file(world, category, name)
+            if not file.exists():
+                images = images or self.open(world, category)
+                scores, segments = cell(
+                    images, category, LOSSES.get(name, {}), self.options, SHARES.get(name, 1.0),
+                    name if name in (AUTO, TRUTH) else "",
+                )  # fmt: skip
+                np.savez_compressed(file.with_suffix(".npz"), np.stack(segments).astype(np.uint8))
+                partial = file.with_suffix(".partial")
+                partial.write_text(json.dumps(scores))
+                partial.replace(file)
+            found[world, category, name] = json.loads(file.read_text())
+            print(f"world {world}, {category}, {name}: done", flush=True)
+        return found
 
-def opened(category: str, world: int, root: Path, counts: dict[str, int], profile: str) -> Opened:
-    """Renders and opens a category."""
-    home = root / f"psad-{category}-{world}-{counts['train']}-{counts['test_good']}"
-    make_scenes(home, category, seed=world, counts=counts)
-    labelled = 3 if category in WITH_TYPES else 5
-    through = backbones(profile)
-    images = read(home, "train")
-    classes, images = compact(home, images[:labelled], images)
-    train = [through.view(pixels, str(number)) for number, (pixels, _) in enumerate(images)]
-    tests = {
-        group: [
-            through.view(load_image(path), path.stem)
-            for path in sorted((home / "test" / group).glob("*.png"))
-        ]
-        for group in GROUPS
-    }
-    return Opened(home, labelled, train, [labels for _, labels in images], classes, tests)
-
-
-def cell(of: Opened, category: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Raw scores of one detector: the scale of each bank, and its scores by group."""
-    training: dict[str, Any] = {**LOSSES.get(name, {}), **dict(options.get("segmenter", {}))}
-    if category in FREE:
-        training["degrees"] = 180.0
-    method = Psad(PsadConfig(**{**options, "segmenter": training}))
-    shots = of.train[: of.labelled]
-    count = max(of.labelled, round(SHARES.get(name, 1.0) * len(of.train)))
-    labels: Sequence[Any] = of.labels[: of.labelled]
-    names: tuple[str, ...] = ()
-    if name == AUTO:
-        found = auto_labels([(view.name, view.pixels) for view in shots], profile="builtin")
-        labels, names = [one for one in found.maps if one is not None], found.names
-    through = of.train[0].backbone_set
-    encoder: Any = through.backbones["encoder"]
-    context = FitContext(
-        labels=labels, label_names=names, unlabeled=of.train[of.labelled : count], encoder=encoder
-    )
-    fitted = pipeline.fit(method, shots, context)
-    state: Any = fitted.state
-    scores: dict[str, Raw] = {}
-    for group, views in of.tests.items():
-        found_scores = [method.evidence(view, state).scores for view in views]
-        scores[group] = {bank: [one[bank] for one in found_scores] for bank in BANKS}
-    return {"scales": dict(fitted.fusion.scales), "scores": scores}
+    def segments(self, world: int, category: str) -> Labels:
+        """Of the normal test images, ``(n, H, W)``."""
+        file = self.file(world, category, FULL).with_suffix(".npz")
+        with np.load(file) as kept:
+            return np.asarray(kept["arr_0"], dtype=np.int32)
 
 
 def fused(found: Mapping[str, Any], group: str, banks: Sequence[str], scaled: bool) -> list[float]:
@@ -159,65 +143,52 @@ def fused(found: Mapping[str, Any], group: str, banks: Sequence[str], scaled: bo
 
 
 def tables(
-    worlds: Sequence[int],
-    categories: Sequence[str],
-    counts: dict[str, int],
-    root: Path,
-    profile: str,
-    options: Mapping[str, Any],
-    only: Sequence[str],
+    cells: Cells, worlds: Sequence[int], categories: Sequence[str], only: Sequence[str]
 ) -> dict[str, float]:
-    """AUROC of every row whose cell is among ``only``: by category, mean and worst."""
-    kept = root / "psad-cells" / code_name()
-    kept.mkdir(parents=True, exist_ok=True)
-    cells: dict[tuple[int, str, str], Any] = {}
-    for world in worlds:
+    """AUROC of every row whose cell is among ``only``: by category, mean and worst draw."""
+    found = {
+        key: one
+        for world in worlds
+        for category in categories
+        for key, one in cells.of(world, category, only).items()
+    }
+    figures: dict[str, float] = {}
+
+    def told(row: str, kind: str, of: Mapping[tuple[int, str], float]) -> None:
         for category in categories:
-            of: Opened | None = None
-            for name in only:
-                stem = json.dumps([world, category, name, counts, profile, dict(options)])
-                file = kept / f"{hashlib.sha256(stem.encode()).hexdigest()[:16]}.json"
-                if not file.exists():
-                    of = of or opened(category, world, root, counts, profile)
-                    partial = file.with_suffix(".partial")
-                    partial.write_text(json.dumps(cell(of, category, name, options)))
-                    partial.replace(file)
-                cells[world, category, name] = json.loads(file.read_text())
-                print(f"world {world}, {category}, {name}: done", flush=True)
-    figures = {}
+            figures[f"{row}: {category}: {kind}"] = float(
+                np.mean([of[world, category] for world in worlds])
+            )
+        figures[f"{row}: mean: {kind}"] = float(np.mean(list(of.values())))
+        figures[f"{row}: worst: {kind}"] = min(of.values())
+
+    for name in only:
+        if name not in (AUTO, TRUTH):
+            ious = {(w, c): found[w, c, name]["iou"] for w in worlds for c in categories}
+            told(f"segmenter, {name}", "IoU", ious)
     for row, (name, banks, scaled) in ROWS.items():
-        if name not in only:
-            continue
-        for kind, group in zip(("logical", "structural"), GROUPS[1:], strict=True):
-            by_category = {
-                category: np.mean([
-                    auroc(
-                        fused(cells[world, category, name], GROUPS[0], banks, scaled),
-                        fused(cells[world, category, name], group, banks, scaled),
-                    )
-                    for world in worlds
-                ])
+        for kind, group in KINDS.items() if name in only else ():
+            values = {
+                (world, category): auroc(
+                    fused(found[world, category, name], GROUPS[0], banks, scaled),
+                    fused(found[world, category, name], group, banks, scaled),
+                )
+                for world in worlds
                 for category in categories
-            }  # fmt: skip
-            for category, value in by_category.items():
-                figures[f"{row}: {category}: {kind}"] = round(float(value), 3)
-            values = list(by_category.values())
-            figures[f"{row}: mean: {kind}"] = round(float(np.mean(values)), 3)
-            figures[f"{row}: worst: {kind}"] = round(float(np.min(values)), 3)
-    return figures
+            }
+            told(row, kind, values)
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
-def cost(root: Path, profile: str, train: int, options: Mapping[str, Any]) -> dict[str, float]:
+def cost(cells: Cells) -> dict[str, float]:
     """Seconds of a verdict, and of its two encoder passes; the rest over the passes."""
-    counts = {"train": train, "validation": 0, "test_good": ROUNDS, "test_logical": 0,
-              "test_structural": 0}  # fmt: skip
-    of = opened("pushpins", 1, root, counts, profile)
+    of = cells.open(1, "pushpins")
     quick = {"supervised": 5, "joint": 5, "copies": 1}
-    method = Psad(PsadConfig(**{**options, "segmenter": quick}))
-    through = of.train[0].backbone_set
-    encoder: Any = through.backbones["encoder"]
+    method = Psad(PsadConfig(**{**cells.options, "segmenter": quick}))
+    encoder: Any = of.train[0].backbone_set.backbones["encoder"]
     shots, others = of.train[: of.labelled], of.train[of.labelled :]
-    context = FitContext(labels=of.labels[: of.labelled], unlabeled=others, encoder=encoder)
+    labels = [of.labels[view.name] for view in shots]
+    context = FitContext(labels=labels, unlabeled=others, encoder=encoder)
     fitted = pipeline.fit(method, shots, context)
     module, side = encoder.build().eval(), method.config.training.side
     square = torch.zeros(1, 3, side, side)
@@ -230,7 +201,7 @@ def cost(root: Path, profile: str, train: int, options: Mapping[str, Any]) -> di
     rest = [max(0.0, w - p) / p for w, p in zip(whole, passes, strict=True)]
     return {
         "encoder passes a query": 2,
-        "training images": train,
+        "training images": cells.counts["train"],
         "milliseconds of the passes": round(1000 * statistics.median(passes), 1),
         "milliseconds of a verdict": round(1000 * statistics.median(whole), 1),
         "rest over passes": round(statistics.median(rest), 3),
@@ -239,7 +210,7 @@ def cost(root: Path, profile: str, train: int, options: Mapping[str, Any]) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("tables", "cost"))
+    parser.add_argument("what", choices=("tables", "cost", "pictures"))
     parser.add_argument("--worlds", type=int, nargs="+", default=[0, 3])
     parser.add_argument("--category", nargs="+", default=list(SCENE_CATEGORIES))
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
@@ -248,26 +219,29 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("scenes"), help="where scenes are made")
     parser.add_argument("--profile", default="builtin")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
-    parser.add_argument("--name", help="of the file in benchmarks/results")
+    parser.add_argument("--name", default="psad", help="of the file in benchmarks/results")
+    parser.add_argument("--to", type=Path, default=Path("psad-segments.png"), help="the picture")
     given = parser.parse_args()
     options = json_options(given.option)
     said = f"profile {given.profile}, options {options}"
+    images = ROUNDS if given.what == "cost" else given.images
+    cells = Cells(given.root, scene_counts(given.train, images), given.profile, options)
     if given.what == "cost":
-        figures = cost(given.root, given.profile, given.train, options)
-        keep(given.name or "psad-cost", f"scenes-v1, pushpins, seed 1, {said}", figures)
-        return
-    counts = {"train": given.train, "validation": 0} | dict.fromkeys(
-        ("test_good", "test_logical", "test_structural"), given.images
-    )
-    figures = tables(
-        given.worlds, given.category, counts, given.root, given.profile, options, given.cells
-    )
-    if set(given.worlds) & set(TUNING) or given.category != list(SCENE_CATEGORIES):
-        print(json.dumps(figures, indent=1))
-        return
-    worlds = " ".join(map(str, given.worlds))
-    what = f"{given.train} training images, {given.images} test images a group"
-    keep(given.name or "psad", f"scenes-v1, seed {worlds}, {what}, {said}", figures)
+        keep("psad-cost", f"scenes-v1, pushpins, seed 1, {said}", cost(cells))
+    elif given.what == "pictures":
+        world, rows = given.worlds[0], []
+        for category in given.category:
+            cells.of(world, category, [FULL])
+            rows.append((cells.open(world, category), cells.segments(world, category)))
+        drawn(rows).save(given.to)
+    else:
+        figures = tables(cells, given.worlds, given.category, given.cells)
+        if set(given.worlds) & set(TUNING):
+            print(json.dumps(figures, indent=1))
+            return
+        worlds = " ".join(map(str, given.worlds))
+        what = f"{given.train} training images, {given.images} test images a group"
+        keep(given.name, f"scenes-v1, seed {worlds}, {what}, {said}", figures)
 
 
 if __name__ == "__main__":

@@ -18,21 +18,30 @@ BLOCK = 8192  # patches of the bank in one product: bounds the memory
 
 
 class PatchBank:
-    """Patches of some images, any of which may be left out (PSAD's ``M_patch``, no coreset).
+    """Patches of some images, any of which may be left out (PSAD's ``M_patch``).
 
     Attributes:
-        maps: float32 ``(h, w, C)`` of each image; they share the memory of the bank.
+        maps: float32 ``(h, w, C)`` of each image, whole.
     """
 
-    def __init__(self, maps: Sequence[Tensor]) -> None:
-        """Remembers maps ``(h, w, C)``, float32, one an image; grids may differ, C may not."""
-        self._rows = torch.cat([one.reshape(-1, one.shape[-1]) for one in maps])
+    def __init__(self, maps: Sequence[Tensor], share: float = 1.0) -> None:
+        """Remembers maps ``(h, w, C)``, float32, one an image; grids may differ, C may not.
+
+        Args:
+            maps: At least one.
+            share: Share of the patches of each image that queries are compared with, in (0, 1]:
+                its :func:`spread_out` ones. Image by image, so that any may be left out; 1 is PSAD.
+        """
+        flat = [one.reshape(-1, one.shape[-1]) for one in maps]
+        kept = [spread_out(one, round(share * len(one))) if share < 1 else one for one in flat]
+        self.maps = list(maps)
+        self._rows = torch.cat(kept)
         self._squares = self._rows.square().sum(1)
-        counts = [one.shape[0] * one.shape[1] for one in maps]
-        ends = torch.tensor(counts).cumsum(0).tolist()
-        self._places = [slice(end - n, end) for end, n in zip(ends, counts, strict=True)]
-        pairs = zip(self._places, maps, strict=True)
-        self.maps = [self._rows[place].view(one.shape) for place, one in pairs]
+        ends = torch.tensor([len(one) for one in kept]).cumsum(0).tolist()
+        self._places = [slice(end - len(one), end) for end, one in zip(ends, kept, strict=True)]
+        if share == 1:  # one memory for both
+            pairs = zip(self._places, maps, strict=True)
+            self.maps = [self._rows[place].view(one.shape) for place, one in pairs]
 
     def distances(self, query: Tensor, exclude: frozenset[int] = frozenset()) -> Tensor:
         """Euclidean distance ``(h, w)`` of each patch ``(h, w, C)`` to the nearest in the bank.
@@ -76,3 +85,25 @@ class PatchBank:
         for number in exclude:
             squares[self._places[number]] = torch.inf
         return squares
+
+
+def spread_out(patches: Tensor, count: int) -> Tensor:
+    """Patches that are far from one another, each time the farthest from those before.
+
+    The greedy k-center choice of PatchCore's coreset, begun at the patch farthest from the mean.
+
+    Args:
+        patches: float ``(n, C)``.
+        count: 1 at least, whatever is asked; n at most.
+
+    Returns:
+        ``(count, C)``.
+    """
+    row = int(torch.linalg.vector_norm(patches - patches.mean(0), dim=1).argmax())
+    chosen = [row]
+    gaps = torch.linalg.vector_norm(patches - patches[row], dim=1)
+    while len(chosen) < min(count, len(patches)):
+        row = int(gaps.argmax())
+        chosen.append(row)
+        gaps = torch.minimum(gaps, torch.linalg.vector_norm(patches - patches[row], dim=1))
+    return patches[chosen]

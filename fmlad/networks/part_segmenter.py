@@ -22,6 +22,7 @@ class PixelClassifier(nn.Module):
         harmonics: Number of sines and cosines of each coordinate that are joined to it, with 1, 2,
             ... half waves across the image (ours): a place in the middle is then as easy to tell
             from its surroundings as one at the edge.
+        context: Channels of a :class:`Context` over the joined maps, or 0 (ours).
         mean: Of each channel of the levels, ``(C,)``; 0 unless :meth:`standardise` was called.
         deviation: In the same way; 1.
     """
@@ -36,6 +37,7 @@ class PixelClassifier(nn.Module):
         hidden: int | None = None,
         scale: float = 1.0,
         harmonics: int = 0,
+        context: int = 0,
     ) -> None:
         """For levels of so many ``channels``, finest first.
 
@@ -45,6 +47,7 @@ class PixelClassifier(nn.Module):
             hidden: Channels between the convolutions; None: half of what comes in (PSAD).
             scale: See above.
             harmonics: See above.
+            context: See above.
         """
         super().__init__()
         total = sum(channels)
@@ -52,6 +55,7 @@ class PixelClassifier(nn.Module):
         self.scale, self.harmonics = scale, harmonics
         self._places = 2 + 4 * harmonics
         self.first = nn.Conv2d(total + self._places, hidden, 1)
+        self.context = Context(hidden, context) if context else None
         self.last = nn.Conv2d(hidden, classes, 1)
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
@@ -84,8 +88,37 @@ class PixelClassifier(nn.Module):
         for level, weight, (mean, deviation) in zip(levels, weights[:-1], moments, strict=True):
             standard = (level - mean[:, None, None]) / deviation[:, None, None]
             hidden = hidden + resized(F.conv2d(standard, weight), grid)
+        if self.context is not None:
+            hidden = hidden + self.context(hidden)
         logits: Tensor = self.last(F.relu(hidden))
         return logits
+
+
+class Context(nn.Module):
+    """What surrounds a pixel: dilated 3x3 convolutions on a grid of half the resolution (ours).
+
+    A pixel of a thread is that of a long or of a short screw by what is some way off; a pixel
+    classifier knows as much of that as the encoder's deepest map does.
+    """
+
+    DILATIONS = (1, 2, 4, 8, 4, 2, 1)
+
+    def __init__(self, channels: int, width: int) -> None:
+        """``(B, channels, h, w)`` -> the same; ``width``: channels inside, a multiple of 8."""
+        super().__init__()
+        self.inward = nn.Conv2d(channels, width, 1)
+        self.steps = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=apart, dilation=apart) for apart in self.DILATIONS
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in self.DILATIONS)
+        self.outward = nn.Conv2d(width, channels, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """What is to be added to the maps."""
+        inner = self.inward(F.avg_pool2d(F.relu(maps), 2, ceil_mode=True))
+        for norm, step in zip(self.norms, self.steps, strict=True):
+            inner = inner + step(F.relu(norm(inner)))
+        return resized(self.outward(F.relu(inner)), maps.shape[-2:])
 
 
 class PartSegmenter(nn.Module):

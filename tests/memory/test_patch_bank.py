@@ -7,7 +7,7 @@ import torch
 
 from fmlad.errors import OptionError
 from fmlad.memory import patch_bank
-from fmlad.memory.patch_bank import PatchBank
+from fmlad.memory.patch_bank import PatchBank, spread_out
 
 
 def maps(count: int, seed: int = 0) -> list[torch.Tensor]:
@@ -46,3 +46,20 @@ def test_all_left_out_is_an_error() -> None:
     bank = PatchBank(maps(2))
     with pytest.raises(OptionError, match="at least one"):
         bank.distances(bank.maps[0], frozenset({0, 1}))
+
+
+def test_some_of_the_patches_of_each_image_stand_for_all_and_any_image_may_be_left_out() -> None:
+    known, query = maps(4), maps(1, seed=1)[0]
+    some = PatchBank(known, share=0.25)
+    kept = [spread_out(one.reshape(-1, 5), round(one.shape[0] * one.shape[1] / 4)) for one in known]
+    assert [len(one) for one in some.left(frozenset())] == [3, 4, 4, 5]
+    wanted = (query.reshape(-1, 1, 5) - torch.cat(kept[1:])).norm(dim=2).amin(1).view(3, 4)
+    assert torch.allclose(some.distances(query, frozenset({0})), wanted, atol=1e-3)
+    assert all(torch.equal(one, whole) for one, whole in zip(some.maps, known, strict=True))
+
+
+def test_spread_out_patches_are_the_farthest_of_those_left() -> None:
+    line = torch.tensor([[0.0], [1.0], [2.0], [10.0]])
+    assert spread_out(line, 3).ravel().tolist() == [10, 0, 2]
+    assert len(spread_out(line, 0)) == 1
+    assert sorted(spread_out(line, 9).ravel().tolist()) == [0, 1, 2, 10]

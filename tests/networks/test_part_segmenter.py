@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fmlad.networks.part_segmenter import (
+    Context,
     PartSegmenter,
     PixelClassifier,
     coordinates,
@@ -94,3 +95,20 @@ def test_with_harmonics_a_column_in_the_middle_is_one_linear_step_away() -> None
 
     assert error(8) < 0.3 * error(0)
     assert PixelClassifier(CHANNELS, 3, harmonics=2).first.weight.shape[1] == 18 + 2 + 8
+
+
+def test_context_tells_apart_what_only_the_surroundings_do() -> None:
+    """The same pixel, with and without a mark some 10 cells away."""
+    torch.manual_seed(0)
+    levels = [torch.zeros(2, c, side, side) for c, side in zip(CHANNELS, (32, 16, 8), strict=True)]
+    levels[0][1, 0, 16, 6] = 5.0
+    places = coordinates(32, 32).expand(2, -1, -1, -1)
+    alone = PixelClassifier(CHANNELS, classes=2, hidden=8)(levels, places)[:, :, 16, 16]
+    seen = PixelClassifier(CHANNELS, classes=2, hidden=8, context=8)(levels, places)[:, :, 16, 16]
+    torch.testing.assert_close(alone[0], alone[1])
+    assert (seen[0] - seen[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("side", [32, 33])
+def test_context_keeps_the_grid(side: int) -> None:
+    assert Context(16, 8)(torch.randn(1, 16, side, side)).shape == (1, 16, side, side)

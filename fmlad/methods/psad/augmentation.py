@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
-from fmlad.training.augment import Augmentation, Pixels, jitter, warp
+from fmlad.training.augment import Augmentation, Pixels, affine, jitter, warp
 
 Labels = npt.NDArray[np.int32]
 Places = npt.NDArray[np.float32]
@@ -21,22 +21,34 @@ Colours = Callable[[Pixels, np.random.Generator], Pixels]
 
 
 def turned(
-    pixels: Pixels, labels: Labels, places: Places, degrees: float, rng: np.random.Generator
+    pixels: Pixels,
+    labels: Labels,
+    places: Places,
+    degrees: float,
+    rng: np.random.Generator,
+    shift: float = 0.0,
 ) -> tuple[Pixels, Labels, Places]:
     """One rotation about the centre, by up to ``degrees`` either way; black and class 0 outside.
+
+    A shift, which follows it, leaves the coordinates where they are: as if the product lay a little
+    elsewhere before the camera.
 
     Args:
         pixels: uint8 ``(H, W, 3)``.
         labels: int32 ``(H, W)``.
         places: Coordinates, float32 ``(2, H, W)``; 0 outside.
         degrees: 0..180.
-        rng: Where the angle comes from.
+        rng: Where angle and shift come from.
+        shift: Largest shift along each axis, as a share of the side.
 
     Returns:
         New arrays of the same shapes.
     """
     matrix = Augmentation(degrees=degrees).matrix(pixels.shape[:2], rng)
     moved = np.stack([warp(np.ascontiguousarray(axis), matrix) for axis in places])
+    if shift:
+        x, y = rng.uniform(-shift, shift, 2) * pixels.shape[1::-1]
+        matrix = matrix @ affine(pixels.shape[:2], shift=(x, y))
     return warp(pixels, matrix), warp(labels, matrix), moved
 
 

@@ -30,8 +30,9 @@ class PsadConfig:
     Attributes:
         preset: ``"paper"``: as published. ``"code"``: as its authors' code has it, where that is
             another: patch scores are reweighted, and maps resized with aligned corners. ``"cpu"``:
-            a segmenter that trains on a CPU, and spreads with a least value, which a training image
-            that is left out has no say in (ours).
+            a segmenter that trains on a CPU, spreads with a least value, which a training image
+            that is left out has no say in, and mean features that count less the smaller the class
+            is (ours).
         banks: Memory banks to use, out of ``"histogram"``, ``"composition"`` and ``"patch"``.
         scaling: What each bank's score is divided by before they are added: the largest left-out
             score of the training images (``"max"``, the paper's adaptive scaling), their standard
@@ -39,6 +40,9 @@ class PsadConfig:
             alike), or nothing (``"none"``).
         patch_cells: Cells of the longer side of the grid of patches; the extractor's own grid where
             that is coarser. 32 is the code's: 256 px at a stride of 8.
+        coreset: Share of the patches of each training image that queries are compared with, those
+            farthest from one another, in (0, 1]. None: 0.1 with the preset ``"cpu"`` (the share of
+            PatchCore; ours image by image), else 1 (paper and code).
         segmenter: What is unlike the preset in the training of the segmenter, such as
             ``{"degrees": 180}`` for products that lie in any direction; names and sources are in
             ``segmenter_config.py``.
@@ -48,7 +52,20 @@ class PsadConfig:
     banks: Annotated[tuple[Bank, ...], SEVERAL, Field(min_length=1)] = BANKS
     scaling: Scaling = "max"
     patch_cells: Annotated[int, Field(ge=1, le=128)] = 32
+    coreset: Annotated[float, Field(gt=0, le=1)] | None = None
     segmenter: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steady(self) -> bool:
+        """Whether small and rare classes are kept from outweighing the rest (preset ``"cpu"``)."""
+        return self.preset == "cpu"
+
+    @property
+    def share(self) -> float:
+        """Of the patches, as ``coreset`` or the preset says."""
+        if self.coreset is not None:
+            return self.coreset
+        return 0.1 if self.preset == "cpu" else 1.0
 
     @property
     def training(self) -> SegmenterConfig:

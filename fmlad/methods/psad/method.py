@@ -100,10 +100,6 @@ class Psad:
         """One branch a bank."""
         return tuple(self.config.banks)
 
-    @property
-    def _floored(self) -> bool:
-        return self.config.preset == "cpu"
-
     def fit(self, views: Sequence[ImageView], context: FitContext) -> PsadState:
         """Trains the segmenter, then fills the banks with all training images."""
         labels, names = _labels(context)
@@ -134,7 +130,7 @@ class Psad:
                 view.release()  # memory must not grow with the features of all images
             context.progress(done, len(training), "remembering training images")
         keys = tuple(view.key for view in training)
-        return PsadState.remember(names, segmenter, len(views), keys, seen, self._floored)
+        return PsadState.remember(names, segmenter, len(views), keys, seen, self.config)
 
     def evidence(
         self, view: ImageView, state: PsadState, exclude: frozenset[int] = frozenset()
@@ -190,7 +186,7 @@ class Psad:
             trained = {name.removeprefix(f"{SEGMENTER}."): one for name, one in own.items()}
             encoder = _encoder(meta["encoder"])
             segmenter = self.source.restore(trained, meta[SEGMENTER], device, encoder)
-            state = restored(reader, meta, segmenter, self._floored)
+            state = restored(reader, meta, segmenter, self.config)
         if (state.patches is not None) != ("patch" in self.branches):
             raise CorruptDetectorError("The saved patches are not what its banks need.")
         if (state.seen[0].composition.size > 0) != ("composition" in self.branches):
@@ -254,7 +250,7 @@ class Psad:
             nearest = state.histograms.nearest(seen.histogram, exclude)
             by_class = np.abs(nearest.difference[1:])
         else:
-            nearest = state.compositions.nearest(seen.composition.ravel(), exclude)
+            nearest = state.compositions.nearest(state.composition(seen), exclude)
             by_class = np.linalg.norm(nearest.difference.reshape(len(state.names), -1), axis=1)
         return Compared.of(bank, nearest.distance, by_class, seen, state.seen[nearest.index])
 

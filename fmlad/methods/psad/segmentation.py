@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fmlad.backbones.roles import Encoder
 from fmlad.methods.psad.config import PsadConfig
-from fmlad.methods.psad.segmenter import FittedSegmenter, fit_segmenter
+from fmlad.methods.psad.fitted_segmenter import FittedSegmenter
+from fmlad.methods.psad.segmenter import fit_segmenter
 from fmlad.progress import Progress
 
 Pixels = npt.NDArray[np.uint8]

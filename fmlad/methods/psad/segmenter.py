@@ -4,12 +4,15 @@ First the labelled images train alone (cross-entropy, Dice); then predictions on
 are made certain (entropy) and their class areas like those of the labelled image of the same
 product type (histogram matching). PSAD, "Part Segmentation Using Limited Annotations", Eqs. 1
 and 2. The last weights are kept: no labels are set aside to choose others.
+
+The released code then trains a second network on the predictions of the first (``second``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,155 +23,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmlad.backbones.roles import Encoder
-from fmlad.errors import BackboneMismatchError, OptionError
-from fmlad.io.tensors import TensorReader, module_tensors
+from fmlad.errors import OptionError
 from fmlad.methods.psad import segmenter_data as data
+from fmlad.methods.psad.fitted_segmenter import FittedSegmenter, channels_of, classifier_of
+from fmlad.methods.psad.loose import laid, loose_pieces
 from fmlad.methods.psad.product_types import ProductTypes, nearest_labelled, pooled
 from fmlad.methods.psad.segmenter_config import SegmenterConfig
-from fmlad.networks.part_segmenter import PartSegmenter, PixelClassifier, resized
+from fmlad.networks.part_segmenter import resized
 from fmlad.progress import Progress, silent
 from fmlad.training.augment import Pixels
 from fmlad.training.loop import SAVE_SECONDS, Shuffled, seeded, train
 from fmlad.training.losses import dice_loss, entropy_loss, histogram_loss
-
-
-class FittedSegmenter:
-    """A trained segmenter. It can be saved as tensors and JSON.
-
-    Attributes:
-        config: It was trained with.
-        classes: K, the background (0) included.
-        types: For each unlabelled image the labelled one it was compared with, at last; empty once
-            restored.
-    """
-
-    def __init__(
-        self,
-        config: SegmenterConfig,
-        classes: int,
-        channels: Sequence[int],
-        classifier: PixelClassifier,
-        *,
-        device: str = "cpu",
-        types: Sequence[int] = (),
-    ) -> None:
-        """Without its encoder, which :meth:`attach` brings; ``channels`` are those of its maps."""
-        self.config, self.classes, self.types = config, classes, tuple(types)
-        self._channels, self._device = tuple(channels), device
-        self._classifier = classifier
-        self._network: PartSegmenter | None = None
-        self._waiting: dict[str, Tensor] = {}  # weights of a trained encoder, until it is attached
-
-    @property
-    def attached(self) -> bool:
-        """Whether it can predict."""
-        return self._network is not None
-
-    def attach(self, encoder: Encoder) -> None:
-        """Brings the backbone in the role ``encoder`` that it was trained with.
-
-        Raises:
-            CorruptDetectorError: The saved weights do not fit it.
-            BackboneMismatchError: It has other maps.
-        """
-        module = encoder.build()
-        found = _channels(module)
-        if found != self._channels:
-            raise BackboneMismatchError(
-                f"The segmenter was trained on maps with {self._channels} channels, and "
-                f"{encoder.name} has {found}. Bring the encoder of the training."
-            )
-        if not self.config.frozen:
-            reader = TensorReader(self._waiting, self._device)
-            with reader.description("segmenter"):
-                reader.module("encoder", module)
-        self.join(module)
-
-    def join(self, encoder: nn.Module) -> None:
-        """Takes a module that already has its weights, and freezes it."""
-        frozen = encoder.to(self._device).eval().requires_grad_(False)
-        self._network = PartSegmenter(frozen, self._classifier.to(self._device).eval())
-        self._waiting = {}
-
-    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Of each class at the working size, longer side ``config.side`` px.
-
-        Args:
-            pixels: uint8 ``(H, W, 3)``.
-
-        Returns:
-            float32 ``(K, h, w)`` with sum 1 over the classes.
-
-        Raises:
-            OptionError: Its encoder was not attached.
-        """
-        if self._network is None:
-            raise OptionError("The segmenter was restored without its encoder; attach() it first.")
-        square = data.squared(pixels, self.config.side)
-        rows, columns = square.size
-        with torch.inference_mode():
-            image, places = data.images([square]), data.places([square])
-            logits = self._network(image.to(self._device), places.to(self._device))
-            found = logits[0, :, :rows, :columns].float().softmax(0)
-        return np.asarray(found.cpu().numpy(), dtype=np.float32)
-
-    def predict(self, pixels: Pixels, *, own_size: bool = False) -> npt.NDArray[np.int32]:
-        """The likeliest class of each pixel.
-
-        Args:
-            pixels: uint8 ``(H, W, 3)``.
-            own_size: At the image's own size, by nearest neighbour; else at the working size, where
-                areas of images of any size can be compared.
-
-        Returns:
-            int32 ``(h, w)`` in 0..K - 1.
-        """
-        labels = np.asarray(self.probabilities(pixels).argmax(0), dtype=np.int32)
-        if not own_size:
-            return labels
-        height, width = pixels.shape[:2]
-        rows = np.arange(height) * labels.shape[0] // height
-        columns = np.arange(width) * labels.shape[1] // width
-        return np.asarray(labels[rows[:, None], columns], dtype=np.int32)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Named tensors on the CPU: the classifier's, and the encoder's where it was trained."""
-        found = module_tensors("classifier", self._classifier)
-        if self._network is None:
-            return {**found, **self._waiting}
-        trained = not self.config.frozen
-        return {**found, **(module_tensors("encoder", self._network.encoder) if trained else {})}
-
-    def meta(self) -> dict[str, Any]:
-        """JSON-ready facts that are not tensors."""
-        facts = {"classes": self.classes, "channels": list(self._channels)}
-        return {**facts, "config": asdict(self.config)}
-
-    @classmethod
-    def restore(
-        cls,
-        tensors: Mapping[str, Tensor],
-        meta: Mapping[str, Any],
-        device: str,
-        encoder: Encoder | None = None,
-    ) -> FittedSegmenter:
-        """Inverse of :meth:`tensors` and :meth:`meta`; without ``encoder`` it is to be attached.
-
-        Raises:
-            CorruptDetectorError: Something is missing, too much, or of another shape or dtype.
-        """
-        ours = {name: t for name, t in tensors.items() if not name.startswith("encoder.")}
-        reader = TensorReader(ours, device)
-        with reader.description("segmenter"):
-            config = SegmenterConfig(**meta["config"])
-            classes, channels = int(meta["classes"]), tuple(map(int, meta["channels"]))
-            classifier = _classifier(config, classes, channels)
-            reader.module("classifier", classifier)
-        found = cls(config, classes, channels, classifier, device=device)
-        found._waiting = {name: t for name, t in tensors.items() if name not in ours}
-        if encoder is not None:
-            found.attach(encoder)
-        return found
 
 
 def fit_segmenter(
@@ -185,7 +50,7 @@ def fit_segmenter(
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> FittedSegmenter:
-    """Trains in two stages; the same arguments give the same weights on a CPU.
+    """Trains in stages; the same arguments give the same weights on a CPU.
 
     Each unlabelled image is compared with the labelled image of its product type
     (``config.types``). The class areas of the latter are those of the image as it
@@ -203,7 +68,7 @@ def fit_segmenter(
         seed: Of the first weights and all draws, at least 0.
         device: Where it is trained.
         progress: As :func:`fmlad.training.loop.train` calls it.
-        checkpoint: File for checkpoints, or None.
+        checkpoint: File for checkpoints, or None; that of a second network is beside it.
         resume: Goes on from that file where it exists.
         settings: JSON-ready, of what must be the same on resumption (names of images and so on);
             config, classes and encoder are added.
@@ -213,6 +78,35 @@ def fit_segmenter(
         OptionError: Labels that do not fit their image or the classes; nothing to train.
         TrainingError: The weights are no longer finite, or a checkpoint does not fit.
     """
+    told = partial(
+        _fitted, classes=classes, encoder=encoder, seed=seed, device=device, progress=progress,
+        resume=resume, settings=settings,
+    )  # fmt: skip
+    first = told(labelled, unlabeled, config=config, checkpoint=checkpoint)
+    if not config.second:
+        return first
+    images = list(unlabeled) or [pixels for pixels, _ in labelled]
+    guessed = [(pixels, first.predict(pixels, own_size=True)) for pixels in images]
+    copies = -(-config.copies * len(labelled) // len(guessed))  # as many in all, rounded up
+    alone = replace(config, supervised=config.second, joint=0, second=0, copies=copies)
+    beside = checkpoint and checkpoint.with_stem(f"{checkpoint.stem}-second")
+    return told(guessed, [], config=alone, checkpoint=beside)
+
+
+def _fitted(
+    labelled: Sequence[tuple[Pixels, npt.NDArray[np.integer]]],
+    unlabeled: Sequence[Pixels],
+    classes: int,
+    encoder: Encoder,
+    config: SegmenterConfig,
+    seed: int,
+    device: str,
+    progress: Progress,
+    checkpoint: Path | None,
+    resume: bool,
+    settings: Mapping[str, Any] | None,
+) -> FittedSegmenter:
+    """One network."""
     data.checked(labelled, classes)
     given = [data.squared(pixels, config.side, labels) for pixels, labels in labelled]
     others = [data.squared(pixels, config.side) for pixels in unlabeled] or given
@@ -250,10 +144,11 @@ class _Training:
     ) -> None:
         self._config, self._device = config, device
         self._labelled, self._unlabelled = labelled, unlabelled
+        self._loose = loose_pieces(labelled) if config.laid else []
         self.encoder = encoder.build().to(device).eval()
-        self.channels = _channels(self.encoder)
+        self.channels = channels_of(self.encoder)
         with seeded(seed, device):
-            self.classifier = _classifier(config, classes, self.channels).to(device)
+            self.classifier = classifier_of(config, classes, self.channels).to(device)
         self.modules: dict[str, nn.Module] = {"classifier": self.classifier}
         if config.frozen:
             self.encoder.requires_grad_(False)
@@ -326,7 +221,7 @@ class _Training:
     def _of_labelled(self, rows: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Logits ``(B, K, S, S)`` of altered labelled images, and their labels ``(B, S, S)``."""
         if self._copies is None:
-            squares = [data.altered(self._labelled[row], self._config, rng) for row in rows]
+            squares = [self._altered(self._labelled[row], rng) for row in rows]
             with torch.set_grad_enabled(not self._config.frozen):
                 levels = self.encoder(data.images(squares).to(self._device))
         else:
@@ -358,6 +253,9 @@ class _Training:
         side = self._config.side
         return resized(logits, (side, side)) if self._config.losses_at == "input" else logits
 
+    def _altered(self, square: data.Square, rng: np.random.Generator) -> data.Square:
+        return data.altered(laid(square, self._loose, self._config.laid, rng), self._config, rng)
+
     def _drawn(
         self, seed: int, progress: Progress
     ) -> tuple[list[data.Square], tuple[Tensor, ...] | None]:
@@ -365,21 +263,11 @@ class _Training:
         squares = list(self._labelled)
         for copy in range(self._config.copies):
             rng = np.random.default_rng((seed, copy, 2, 1))
-            squares += [data.altered(one, self._config, rng) for one in self._labelled]
+            squares += [self._altered(one, rng) for one in self._labelled]
         if not self._config.frozen:
             return squares, None
         what = "segmenter: features of copies"
         return squares, data.maps(self.encoder, squares, self._device, progress, what)
-
-
-def _classifier(config: SegmenterConfig, classes: int, channels: Sequence[int]) -> PixelClassifier:
-    return PixelClassifier(
-        channels, classes, config.hidden, config.coordinate_scale, config.harmonics
-    )
-
-
-def _channels(module: Any) -> tuple[int, ...]:
-    return tuple(int(count) for count in module.channels)
 
 
 def _matching(probabilities: Tensor, labels: Tensor, config: SegmenterConfig) -> Tensor:

@@ -42,12 +42,17 @@ class SegmenterConfig:
             unlabelled images; only with ``frozen`` (ours).
         coordinate_scale: Factor of the coordinates, which are in 0..1 (code 1).
         harmonics: Number of sines and cosines of each coordinate joined to it (ours; code 0).
+        context: Channels of the convolutions that see what surrounds a pixel (ours); 0: a pixel
+            classifier alone (paper, code).
         losses_at: Where the losses are: at every pixel of the ``"input"`` (paper, code), or of the
             encoder's finest ``"grid"``, a sixteenth of them (ours).
         unit: What ``supervised`` and ``joint`` count: passes over the unlabelled images (paper), or
             steps (ours: the time then does not grow with the number of images).
         supervised: How long labelled images train alone (paper 50 epochs).
         joint: How long all losses train after that (paper 50 epochs).
+        second: How long a second classifier is then trained, by cross-entropy and Dice, on what the
+            first one predicts for the unlabelled images (code 300 epochs, with a network of its
+            own; not in the paper); 0: not at all.
         batch: Images of each sort in a step (paper 5).
         rate: Learning rate of AdamW (paper 0.001).
         weight_decay: Of AdamW (code: PyTorch's default).
@@ -63,7 +68,11 @@ class SegmenterConfig:
             types).
         degrees: Largest rotation of labelled images either way (code: 20 where the product lies
             still, 180 for the screw bag and the breakfast box).
+        shift: Largest shift of labelled images along each side, as a share of it, beneath
+            coordinates that stay (ours; code 0).
         recolour: Probability of each of seven changes of colour (code 0.2).
+        laid: Most further pieces that are laid on an altered image where parts lie anywhere (ours,
+            ``loose.py``); 0: none (code).
         copies: Altered copies of each labelled image that are drawn beforehand, beside itself, so
             that a frozen encoder sees each once (ours); 0: altered anew in every step (code).
     """
@@ -74,10 +83,12 @@ class SegmenterConfig:
     standardise: bool = False
     coordinate_scale: Annotated[float, Field(gt=0)] = 1.0
     harmonics: Annotated[int, Field(ge=0)] = 0
+    context: Annotated[int, Field(ge=0, multiple_of=8)] = 0
     losses_at: Literal["input", "grid"] = "input"
     unit: Literal["epochs", "steps"] = "epochs"
     supervised: Annotated[int, Field(ge=0)] = 50
     joint: Annotated[int, Field(ge=0)] = 50
+    second: Annotated[int, Field(ge=0)] = 0
     batch: Positive = 5
     rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Weight = 0.01
@@ -88,18 +99,20 @@ class SegmenterConfig:
     histogram_over: Literal["mean", "sum"] = "mean"
     types: Literal["encoder", "areas"] = "encoder"
     degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     recolour: Annotated[float, Field(ge=0, le=1)] = 0.2
+    laid: Annotated[int, Field(ge=0)] = 0
     copies: Annotated[int, Field(ge=0)] = 0
 
 
 PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
     {
         "paper": SegmenterConfig(),
-        "code": SegmenterConfig(histogram=1.0, histogram_over="sum"),
+        "code": SegmenterConfig(histogram=1.0, histogram_over="sum", second=300),
         "cpu": SegmenterConfig(
-            side=384, frozen=True, hidden=128, standardise=True, harmonics=8, rate=0.005,
-            losses_at="grid", unit="steps", supervised=200, joint=100, histogram=1.0,
-            histogram_over="sum", types="areas", copies=15, recolour=0.05,
+            side=384, frozen=True, hidden=128, standardise=True, harmonics=8, context=32,
+            rate=0.005, losses_at="grid", unit="steps", supervised=400, joint=100, histogram=1.0,
+            histogram_over="sum", types="areas", shift=0.03, laid=6, copies=47, recolour=0.05,
         ),
     }
 )  # fmt: skip

@@ -101,7 +101,9 @@ def altered(square: Square, config: SegmenterConfig, rng: np.random.Generator) -
     """A copy that is turned and recoloured, with labels and coordinates turned alike."""
     assert square.labels is not None  # of a labelled image
     places = coordinates(*square.labels.shape).numpy()
-    pixels, labels, moved = turned(square.pixels, square.labels, places, config.degrees, rng)
+    pixels, labels, moved = turned(
+        square.pixels, square.labels, places, config.degrees, rng, config.shift
+    )
     return Square(recoloured(pixels, rng, config.recolour), square.size, labels, moved)
 
 

@@ -16,7 +16,12 @@ from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.part_vectors import VectorBank
 from fmlad.memory.patch_bank import PatchBank
-from fmlad.methods.psad.config import LEAST_AREA, LEAST_OF_AREA, LEAST_OF_FEATURE
+from fmlad.methods.psad.config import (
+    LEAST_AREA,
+    LEAST_OF_AREA,
+    LEAST_OF_FEATURE,
+    PsadConfig,
+)
 from fmlad.methods.psad.segmentation import PartSegmentation
 
 Bytes = npt.NDArray[np.uint8]
@@ -58,7 +63,7 @@ class PsadState:
         keys: Pixel hash of each training image, the unlabeled ones after the shots.
         seen: The training images.
         patches: ``M_patch``, which shares its memory with them, or None without that bank.
-        floored: Whether spreads have a least value, and left-out images no say in them.
+        config: Of the method.
     """
 
     names: tuple[str, ...]
@@ -67,37 +72,60 @@ class PsadState:
     keys: tuple[str, ...]
     seen: tuple[Seen, ...]
     patches: PatchBank | None
-    floored: bool
+    config: PsadConfig
 
     @classmethod
     def remember(
         cls, names: tuple[str, ...], segmenter: PartSegmentation, shots: int, keys: Sequence[str],
-        seen: Sequence[Seen], floored: bool,
+        seen: Sequence[Seen], config: PsadConfig,
     ) -> PsadState:  # fmt: skip
         """Fills the banks with what was seen of the training images."""
         maps = [one.patches for one in seen if one.patches is not None]
-        bank = PatchBank(maps) if maps else None
+        bank = PatchBank(maps, config.share) if maps else None
         if bank is not None:
             seen = [replace(one, patches=own) for one, own in zip(seen, bank.maps, strict=True)]
-        return cls(names, segmenter, shots, tuple(keys), tuple(seen), bank, floored)
+        return cls(names, segmenter, shots, tuple(keys), tuple(seen), bank, config)
 
     @cached_property
     def histograms(self) -> VectorBank:
         """``M_hist``."""
         vectors = np.stack([one.histogram for one in self.seen])
-        least = np.maximum(LEAST_AREA, LEAST_OF_AREA * vectors.mean(0)) if self.floored else 0.0
-        return VectorBank(vectors, least, self.floored)
+        steady = self.config.steady
+        least = np.maximum(LEAST_AREA, LEAST_OF_AREA * vectors.mean(0)) if steady else 0.0
+        return VectorBank(vectors, least, steady)
 
     @cached_property
     def compositions(self) -> VectorBank:
         """``M_comp``; the embeddings of the classes one after the other."""
-        vectors = np.stack([one.composition for one in self.seen])
+        vectors = np.stack([self.composition(one) for one in self.seen])
         least: npt.NDArray[np.floating] | float = 0.0
-        if self.floored:
-            present = vectors[np.stack([one.histogram[1:] for one in self.seen]) > 0]
-            spread = present.std(0) if len(present) else np.zeros(vectors.shape[-1])
+        if self.config.steady:
+            known = np.stack([one.composition for one in self.seen])
+            present = known[np.stack([one.histogram[1:] for one in self.seen]) > 0]
+            spread = present.std(0) if len(present) else np.zeros(known.shape[-1])
             least = np.tile(LEAST_OF_FEATURE * spread, len(self.names))
-        return VectorBank(vectors.reshape(len(vectors), -1), least, self.floored)
+        return VectorBank(vectors, least, self.config.steady)
+
+    def composition(self, seen: Seen) -> Vectors:
+        """The embeddings of an image's classes one after the other, ``((K - 1) * C,)``.
+
+        The mean of a class is 0 where it is absent. With the preset ``"cpu"`` it shrinks towards 0
+        as the area does (ours), so that a few stray pixels of a class that is not there weigh
+        little.
+        """
+        means = seen.composition
+        if self.config.steady:
+            areas = seen.histogram[1:]
+            means = means * (areas / (areas + self._areas))[:, None]
+        return means.ravel()
+
+    @cached_property
+    def _areas(self) -> Vectors:
+        """Median share of each class where it is present, ``(K - 1,)``; 1 where it never is."""
+        areas = np.stack([one.histogram[1:] for one in self.seen])
+        shown = np.where(areas > LEAST_AREA, areas, np.nan)
+        shown[:, np.isnan(shown).all(0)] = 1
+        return np.asarray(np.nanmedian(shown, axis=0), dtype=np.float32)
 
     @cached_property
     def colour_spread(self) -> Vectors:
@@ -143,7 +171,7 @@ class PsadState:
 
 
 def restored(
-    reader: TensorReader, meta: Mapping[str, Any], segmenter: PartSegmentation, floored: bool
+    reader: TensorReader, meta: Mapping[str, Any], segmenter: PartSegmentation, config: PsadConfig
 ) -> PsadState:
     """Inverse of :meth:`PsadState.tensors` and :meth:`PsadState.meta`, but for the segmenter.
 
@@ -173,4 +201,4 @@ def restored(
     sizes = [(int(height), int(width)) for height, width in meta["sizes"]]
     fields = zip(sizes, maps, histograms, compositions, colours, patches, strict=True)
     seen = tuple(Seen(*one) for one in fields)
-    return PsadState.remember(names, segmenter, int(meta["shots"]), keys, seen, floored)
+    return PsadState.remember(names, segmenter, int(meta["shots"]), keys, seen, config)

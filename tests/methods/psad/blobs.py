@@ -62,7 +62,7 @@ def quick(**changes: object) -> SegmenterConfig:
     """A configuration that trains in a second or two."""
     small = {
         "side": 128, "supervised": 120, "joint": 40, "batch": 4, "rate": 0.02, "copies": 3,
-        "hidden": 16, "degrees": 5.0, "recolour": 0.0,
+        "hidden": 16, "degrees": 5.0, "recolour": 0.0, "context": 0, "laid": 0, "shift": 0.0,
     }  # fmt: skip
     return segmenter_config("cpu", **{**small, **changes})
 

@@ -18,7 +18,8 @@ from fmlad.errors import (
     OptionError,
     ShotsError,
 )
-from fmlad.methods.psad.segmenter import FittedSegmenter, fit_segmenter
+from fmlad.methods.psad.fitted_segmenter import FittedSegmenter
+from fmlad.methods.psad.segmenter import fit_segmenter
 from fmlad.methods.psad.segmenter_config import SegmenterConfig
 from tests.methods.psad.blobs import HEIGHT, WIDTH, TinyEncoder, TinyModule, blobs, iou, quick
 
@@ -49,6 +50,12 @@ def test_parts_that_differ_by_place_alone_are_told_apart(fitted: FittedSegmenter
         pixels, labels = blobs(seed)
         said = fitted.predict(pixels, own_size=True)
         assert min(iou(said, labels, part) for part in (1, 2)) > 0.8
+
+
+def test_with_context_shifts_and_loose_parts_it_learns_as_well() -> None:
+    found = fit(quick(context=8, shift=0.02, laid=2, rate=0.01))
+    pixels, labels = blobs(20)
+    assert min(iou(found.predict(pixels, own_size=True), labels, part) for part in (1, 2)) > 0.8
 
 
 @pytest.mark.parametrize("losses_at", ["input", "grid"])
@@ -245,3 +252,16 @@ def test_wrong_inputs_are_told() -> None:
         refused([(pixels, labels * 0)], classes=1)
     with pytest.raises(OptionError, match="train nothing"):
         fit(quick(supervised=0, joint=0))
+
+
+def test_a_second_classifier_learns_from_the_predictions_on_all_images(tmp_path: Path) -> None:
+    file = tmp_path / "one.safetensors"
+    first = fit()
+    second = fit(quick(second=60), checkpoint=file)
+    assert not same(first, second)
+    for number in range(len(UNLABELED)):
+        said, again = (one.predict(UNLABELED[number]) for one in (first, second))
+        assert (said == again).mean() > 0.9
+    assert (tmp_path / "one-second.safetensors").exists()
+    resumed = fit(quick(second=60), checkpoint=file, resume=True)
+    assert same(second, resumed)

@@ -27,8 +27,8 @@ def test_presets_have_the_numbers_of_their_sources() -> None:
     }  # fmt: skip
     assert {name: paper[name] for name in published} == published
     changed = {name for name in paper if paper[name] != code[name]}
-    assert changed == {"histogram", "histogram_over"}
-    assert (code["histogram"], code["histogram_over"]) == (1, "sum")
+    assert changed == {"histogram", "histogram_over", "second"}
+    assert (code["histogram"], code["histogram_over"], code["second"]) == (1, "sum", 300)
     assert cpu["frozen"]
 
 
@@ -79,6 +79,20 @@ def test_pixels_labels_and_coordinates_turn_together() -> None:
         agree = (moved == halves[1] * 2 + halves[0]) & (pixels[..., 0] == 40 + 40 * moved)
         assert agree[kept].mean() > 0.85  # all but the seams and the outer edge
         assert kept.mean() > 0.7
+
+
+def test_a_shift_moves_pixels_and_labels_beneath_coordinates_that_stay() -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[30:34, 30:34] = 255
+    labels = (pixels[..., 0] > 0).astype(np.int32)
+    places = coordinates(64, 64).numpy()
+    rng = np.random.default_rng(1)
+    moved, own, still = turned(pixels, labels, places, 0.0, rng, shift=0.2)
+    assert (still == places).all()
+    gone = np.argwhere(own).mean(0) - np.argwhere(labels).mean(0)
+    assert 1 < np.abs(gone).max() <= 0.2 * 64
+    assert moved[own > 0].mean() > 150
+    assert moved[own == 0].max() <= 255 * 0.8
 
 
 def test_no_turn_leaves_everything_and_nothing_is_mirrored() -> None:
