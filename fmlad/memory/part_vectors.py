@@ -91,7 +91,7 @@ class Nearest:
     Attributes:
         distance: Euclidean, of standardised vectors.
         index: Of the training image.
-        difference: Standardised vector less that of the training image, ``(D,)``.
+        difference: Standardised, weighted vector less that of the training image, ``(D,)``.
     """
 
     distance: float
@@ -107,11 +107,13 @@ class VectorBank:
         vectors: float32 ``(n, D)``.
         least: Least spread of each dimension ``(D,)``; 0: ``SMALL`` alone, as in PSAD's code.
         strict: Whether a vector that is left out has no say in means and spreads either.
+        weights: Of each standardised dimension, ``(D,)`` or one for all; 1 is PSAD's.
     """
 
     vectors: Vectors
     least: npt.NDArray[np.floating] | float = 0.0
     strict: bool = False
+    weights: Vectors | float = 1.0
     _known: dict[frozenset[int], Standard] = field(default_factory=dict, repr=False, compare=False)
 
     def standard(self, exclude: frozenset[int] = frozenset()) -> Standard:
@@ -146,7 +148,7 @@ class VectorBank:
         spread = self.standard(exclude)[1]
         # The mean cancels out. Differences first: equal vectors are at a distance of exactly 0.
         query = np.asarray(vector, dtype=np.float32)
-        unit = (1 / spread).astype(np.float32)
+        unit = (self.weights / spread).astype(np.float32)
         known = self.vectors if len(kept) == len(self.vectors) else self.vectors[kept]
         differences = (query - known) * unit
         distances = np.sqrt(np.einsum("nd,nd->n", differences, differences, dtype=np.float64))

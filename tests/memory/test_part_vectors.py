@@ -140,3 +140,12 @@ def test_the_weight_of_a_patch_by_hand() -> None:
     raised = np.exp([0.3, 0.6])  # distances over 10, of the two nearest alone
     assert weight == pytest.approx(1 - raised.max() / raised.sum())
     assert reweighted(torch.zeros(2), bank[1:]) == 0  # a single neighbour says nothing
+
+
+def test_weights_are_of_standardised_dimensions() -> None:
+    vectors = np.array([[0, 0], [2, 20], [4, 10]], np.float32)
+    plain = VectorBank(vectors).nearest(np.array([2, 17], np.float32))
+    heavy = VectorBank(vectors, weights=np.array([1, 3], np.float32))
+    found = heavy.nearest(np.array([2, 17], np.float32))
+    assert plain.index == found.index == 1
+    assert found.distance == pytest.approx(3 * plain.distance)

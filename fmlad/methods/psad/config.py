@@ -20,7 +20,7 @@ SIDE = 512  # px of the longer side of labels that features are averaged over (p
 # Least spreads of the preset "cpu" (ours): of an area, this share of the image and this share of
 # the class's mean area (a few rows of its outline); of a feature, this share of its spread over
 # all classes and images. So a class that no training image has is odd, but not beyond measure.
-LEAST_AREA, LEAST_OF_AREA, LEAST_OF_FEATURE = 1e-4, 0.02, 0.05
+LEAST_AREA, LEAST_OF_AREA, LEAST_OF_FEATURE = 1e-4, 0.02, 0.2
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -31,8 +31,8 @@ class PsadConfig:
         preset: ``"paper"``: as published. ``"code"``: as its authors' code has it, where that is
             another: patch scores are reweighted, and maps resized with aligned corners. ``"cpu"``:
             a segmenter that trains on a CPU, spreads with a least value, which a training image
-            that is left out has no say in, and mean features that count less the smaller the class
-            is (ours).
+            that is left out has no say in, and compositions with colours, in which stray pixels
+            weigh little (ours).
         banks: Memory banks to use, out of ``"histogram"``, ``"composition"`` and ``"patch"``.
         scaling: What each bank's score is divided by before they are added: the largest left-out
             score of the training images (``"max"``, the paper's adaptive scaling), their standard

@@ -27,6 +27,8 @@ from fmlad.methods.psad.segmentation import PartSegmentation
 Bytes = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
 
+COLOURS = 3  # values of a mean colour
+PRESENT = 0.5  # of the median area of a class: from there on it counts in full (ours)
 SEGMENTER = "segmenter"  # prefix of its tensors
 MOST_CLASSES = 256  # labels are kept as bytes
 
@@ -98,26 +100,31 @@ class PsadState:
     def compositions(self) -> VectorBank:
         """``M_comp``; the embeddings of the classes one after the other."""
         vectors = np.stack([self.composition(one) for one in self.seen])
-        least: npt.NDArray[np.floating] | float = 0.0
-        if self.config.steady:
-            known = np.stack([one.composition for one in self.seen])
-            present = known[np.stack([one.histogram[1:] for one in self.seen]) > 0]
-            spread = present.std(0) if len(present) else np.zeros(known.shape[-1])
-            least = np.tile(LEAST_OF_FEATURE * spread, len(self.names))
-        return VectorBank(vectors, least, self.config.steady)
+        if not self.config.steady:
+            return VectorBank(vectors)
+        known = np.stack([_appearance(one) for one in self.seen])
+        present = known[np.stack([one.histogram[1:] for one in self.seen]) > 0]
+        spread = present.std(0) if len(present) else np.zeros(known.shape[-1])
+        features = known.shape[-1] - COLOURS
+        weights = np.ones(known.shape[-1], np.float32)
+        weights[features:] = np.sqrt(features / COLOURS)  # as much in all as the features
+        least, weights = (
+            np.tile(one, len(self.names)) for one in (LEAST_OF_FEATURE * spread, weights)
+        )
+        return VectorBank(vectors, least, strict=True, weights=weights)
 
     def composition(self, seen: Seen) -> Vectors:
         """The embeddings of an image's classes one after the other, ``((K - 1) * C,)``.
 
-        The mean of a class is 0 where it is absent. With the preset ``"cpu"`` it shrinks towards 0
-        as the area does (ours), so that a few stray pixels of a class that is not there weigh
-        little.
+        The mean of a class is 0 where it is absent. With the preset ``"cpu"`` (ours) it shrinks to
+        0 as the area falls below half of what training images have, so that a few stray pixels of a
+        class that is not there weigh little; and the mean colour stands beside the features, of
+        which small encoders put little into theirs.
         """
-        means = seen.composition
-        if self.config.steady:
-            areas = seen.histogram[1:]
-            means = means * (areas / (areas + self._areas))[:, None]
-        return means.ravel()
+        if not self.config.steady:
+            return seen.composition.ravel()
+        there = np.minimum(1, seen.histogram[1:] / (PRESENT * self._areas))
+        return np.asarray(_appearance(seen) * there[:, None], dtype=np.float32).ravel()
 
     @cached_property
     def _areas(self) -> Vectors:
@@ -168,6 +175,11 @@ class PsadState:
             "sizes": [list(one.size) for one in self.seen],
             "patches": self.patches is not None,
         }
+
+
+def _appearance(seen: Seen) -> Vectors:
+    """Mean features and mean colour of each class, ``(K - 1, C + 3)``."""
+    return np.concatenate([seen.composition, seen.colours], axis=1)
 
 
 def restored(
