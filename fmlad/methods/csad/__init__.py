@@ -1,1 +1,1 @@
-"""CSAD: pseudo-labels, a part segmenter, patch histograms, and two students of one teacher."""
+"""The method ``csad``; see ``method.py``."""

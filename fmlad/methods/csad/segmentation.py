@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,8 @@ class SharedEncoder:
 
     def __init__(self, encoder: Encoder, side: int, device: str = "cpu") -> None:
         """Builds the backbone in the role ``encoder`` and freezes it."""
-        self._module: Any = encoder.build().to(device).eval().requires_grad_(False)
+        module = encoder.build().to(device).eval().requires_grad_(False)
+        self._module = cast(Any, module)
         self.fingerprint, self.side, self.device = encoder.fingerprint, side, device
         self.channels = tuple(int(count) for count in self._module.channels)
         self.strides = tuple(int(stride) for stride in self._module.strides)
