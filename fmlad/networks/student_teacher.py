@@ -20,6 +20,34 @@ DECODER = (64, 32, 16, 8, 4, 2)  # the decoder's sizes are the input's side over
 DROPOUT = 0.2
 
 
+class Standard(nn.Module):
+    """Brings channels to mean 0 and deviation 1; as it is built, it changes nothing.
+
+    Attributes:
+        mean, deviation: ``(channels,)`` each.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, channels, h, w)``."""
+        return (maps - self.mean[:, None, None]) / self.deviation[:, None, None]
+
+    def learn(self, maps: Sequence[Tensor]) -> None:
+        """Sets the moments by maps ``(1, channels, h, w)`` of the training images."""
+        raw = [one.double() for one in maps]
+        mean = torch.stack([one.mean((0, 2, 3)) for one in raw]).mean(0)
+        squares = [(one - mean[:, None, None]).square().mean((0, 2, 3)) for one in raw]
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.stack(squares).mean(0).sqrt().clamp(min=1e-6))
+
+
 class Teacher(nn.Module):
     """Levels of a frozen encoder as one normalised map; nothing of it is trained.
 
@@ -29,11 +57,8 @@ class Teacher(nn.Module):
     Attributes:
         grid: Cells on a side.
         channels: Of the outcome.
-        mean, deviation: Of the mixed features over the training images, ``(channels,)``.
+        standard: By the training images.
     """
-
-    mean: Tensor
-    deviation: Tensor
 
     def __init__(self, levels: Sequence[int], grid: int, channels: int | None) -> None:
         """Over levels with so many channels each; ``channels=None`` mixes nothing."""
@@ -41,8 +66,7 @@ class Teacher(nn.Module):
         total = sum(levels)
         self.grid, self.channels = grid, channels or total
         self.mix = nn.Conv2d(total, channels, 1) if channels else nn.Identity()
-        self.register_buffer("mean", torch.zeros(self.channels))
-        self.register_buffer("deviation", torch.ones(self.channels))
+        self.standard = Standard(self.channels)
         self.requires_grad_(False)
 
     def raw(self, levels: Sequence[Tensor]) -> Tensor:
@@ -53,12 +77,8 @@ class Teacher(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """``(B, C, h, w)`` each -> ``(B, channels, grid, grid)``."""
-        return (self.raw(levels) - self.mean[:, None, None]) / self.deviation[:, None, None]
-
-    def normalise(self, mean: Tensor, deviation: Tensor) -> None:
-        """Sets the moments, ``(channels,)`` each."""
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation.clamp(min=1e-6))
+        found: Tensor = self.standard(self.raw(levels))
+        return found
 
 
 class Students(nn.Module):
@@ -132,7 +152,7 @@ def level_body(levels: int, width: int) -> nn.Sequential:
     Half as many cells on a side. Cells see two neighbours of theirs to each side.
     """
     return nn.Sequential(
-        nn.Conv2d(levels, width, 3, 2, 1), nn.ReLU(),
+        Standard(levels), nn.Conv2d(levels, width, 3, 2, 1), nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
     )  # fmt: skip
@@ -144,7 +164,7 @@ class LevelAutoencoder(nn.Sequential):
     def __init__(self, levels: int, cells: int, width: int, channels: int, grid: int) -> None:
         """For maps of ``levels`` channels, ``cells`` on a side, a multiple of 4 or less than 4."""
         halvings = 2 if cells >= 8 else 0
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [Standard(levels)]
         for place in range(halvings):
             before = width if place else levels
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.ReLU()]

@@ -5,14 +5,16 @@ CSAD, section 3.3. A grid of one cell is the class histogram of the whole image 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fmlad.errors import ShotsError
+from fmlad.scoring.trimmed import TrimmedMoments
 
 Vectors = npt.NDArray[np.float64]
 LabelMap = npt.NDArray[np.integer]
@@ -38,21 +40,21 @@ def patch_histogram(labels: LabelMap, classes: int, grid: int) -> Vectors:
         float64 ``(P * P * (K - 1),)`` in 0..1: cell after cell, columns of cells from the left,
         each from the top down (the released code's order), and in a cell class after class.
     """
-    rows, columns = (np.minimum(np.arange(side) * grid // side, grid - 1) for side in labels.shape)
-    cells = columns[None, :] * grid + rows[:, None]
-    joint = np.bincount((cells * classes + labels).ravel(), minlength=grid * grid * classes)
+    joint = np.bincount(
+        (cells_of(labels.shape, grid) * classes + labels).ravel(),
+        minlength=grid * grid * classes,
+    )
     counts = joint.reshape(grid * grid, classes).astype(np.float64)
     return np.asarray((counts / counts.sum(1, keepdims=True))[:, 1:].ravel())
 
 
-def cell_of(number: int, grid: int, size: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of a map ``(h, w)`` that a cell of :func:`patch_histogram` has."""
-    column, row = divmod(number, grid)
-    height, width = size[:2]
-    return (
-        slice(-(-row * height // grid), -(-(row + 1) * height // grid)),
-        slice(-(-column * width // grid), -(-(column + 1) * width // grid)),
-    )
+@lru_cache(maxsize=32)
+def cells_of(size: tuple[int, ...], grid: int) -> npt.NDArray[np.int64]:
+    """Number of the cell of :func:`patch_histogram` that each pixel of a map ``(h, w)`` is in."""
+    rows, columns = (np.minimum(np.arange(side) * grid // side, grid - 1) for side in size)
+    cells = np.asarray(columns[None, :] * grid + rows[:, None])
+    cells.flags.writeable = False  # it is kept
+    return cells
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,14 @@ class HistogramModel:
         grid: P, cells on a side.
         mean: float64 ``(D,)``, D being ``P * P * (K - 1)``.
         precision: float64 ``(D, D)``: the inverse of the covariance, or its pseudo-inverse.
+        scale: Trimmed standard deviation of the distances of normal images, by which the grids are
+            brought together (section 3.5); 1 until :meth:`scaled`.
     """
 
     grid: int
     mean: Vectors
     precision: Vectors
+    scale: float = 1.0
 
     @classmethod
     def fit(cls, grid: int, vectors: Vectors, covariance: Covariance = "pinv") -> HistogramModel:
@@ -98,6 +103,11 @@ class HistogramModel:
         # Least variances are no variation that was seen, so they are no part of the correlations.
         np.fill_diagonal(shrunk, np.maximum(np.diag(shrunk), 1.0))
         return cls(grid, mean, np.linalg.inv(shrunk) / np.outer(deviation, deviation))
+
+    def scaled(self, normal: Vectors) -> HistogramModel:
+        """A copy whose scale is that of vectors ``(N, D)`` of normal images, one at least."""
+        moments = TrimmedMoments.fit([self.distance(one) for one in normal])
+        return replace(self, scale=moments.deviation)
 
     def difference(self, vector: Vectors) -> Vectors:
         """A histogram ``(D,)`` minus the mean one, as ``(P * P, K - 1)``."""
@@ -173,12 +183,36 @@ def chosen_grids(
 
 
 def fitted_models(
-    maps: Sequence[LabelMap], classes: int, grids: Sequence[int], covariance: Covariance
-) -> Mapping[int, HistogramModel]:
-    """A model for each grid, from the label maps of training images."""
-    return {
-        grid: HistogramModel.fit(
-            grid, np.stack([patch_histogram(one, classes, grid) for one in maps]), covariance
+    maps: Sequence[LabelMap],
+    held_out: Sequence[LabelMap],
+    classes: int,
+    grids: Sequence[int],
+    covariance: Covariance,
+) -> tuple[HistogramModel, ...]:
+    """A model for each grid, from the label maps of training images.
+
+    Args:
+        maps: Of training images.
+        held_out: Of further normal images, which scale the distances; none: the training images do.
+        classes: K.
+        grids: Cells on a side.
+        covariance: See :meth:`HistogramModel.fit`.
+    """
+    found = []
+    for grid in grids:
+        vectors, others = (
+            np.stack([patch_histogram(one, classes, grid) for one in some])
+            for some in (maps, held_out or maps)
         )
-        for grid in grids
-    }
+        found.append(HistogramModel.fit(grid, vectors, covariance).scaled(others))
+    return tuple(found)
+
+
+def joint_distance(models: Sequence[HistogramModel], labels: LabelMap, classes: int) -> float:
+    """The distances of all grids, each in its scale, added up.
+
+    But for a constant, which no ranking sees, the sum of their trimmed z-scores.
+    """
+    return sum(
+        one.distance(patch_histogram(labels, classes, one.grid)) / one.scale for one in models
+    )

@@ -211,7 +211,7 @@ class _Training:
         others = penalty_squares(penalty, encoder.side, config.grey, config.penalties, seed)
         self.penalised = len(others)
         self._others = Kept(others, encoder, keep, progress, "students: penalty images")
-        self._moments(encoder)
+        self._learn_moments()
         learned = [*self.networks["local"].parameters(), *self.networks["across"].parameters()]
         self.optimizer = torch.optim.Adam(learned, config.rate, weight_decay=config.weight_decay)
         self._order = Shuffled(len(squares), config.batch, seed)
@@ -247,13 +247,13 @@ class _Training:
         return Source(squares, self._encoder.encode(squares))
 
     @torch.no_grad()
-    def _moments(self, encoder: SharedEncoder) -> None:
-        """Mean of all, then deviation of all, of each of the teacher's channels."""
+    def _learn_moments(self) -> None:
+        """Of the teacher's channels, and of the maps that students over levels see."""
         teacher: Any = self.networks["teacher"]
-        raw = [
-            teacher.raw(self._images.source([row]).teachers).double()
-            for row in range(len(self._images))
-        ]
-        mean = torch.stack([one.mean((0, 2, 3)) for one in raw]).mean(0)
-        square = torch.stack([(one - mean[:, None, None]).square().mean((0, 2, 3)) for one in raw])
-        teacher.normalise(mean.float(), square.mean(0).sqrt().float())
+        sources = [self._images.source([row]) for row in range(len(self._images))]
+        teacher.standard.learn([teacher.raw(one.teachers) for one in sources])
+        if self._config.source == "levels":
+            local: Any = self.networks["local"]
+            across: Any = self.networks["across"]
+            local.body[0].learn([one.local(self._config) for one in sources])
+            across[0].learn([one.across(self._config) for one in sources])
