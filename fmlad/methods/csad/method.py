@@ -58,6 +58,7 @@ class Csad:
 
     Attributes:
         source: Where its segmenter comes from.
+        prepares: Nothing: a query needs the encoder alone, at this method's own size.
     """
 
     name: ClassVar[str] = "csad"
@@ -67,7 +68,7 @@ class Csad:
     takes: ClassVar[tuple[str, ...]] = ("prompts", "labels", "unlabeled", "checkpoint")
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
     calibrates_by: ClassVar[Calibrates] = "held-out"
-    validation_scales: ClassVar[bool] = True
+    prepares: ClassVar[tuple[str, ...]] = ()
     typed: ClassVar[tuple[str, ...]] = (BRANCH,)
     aims: ClassVar[Aims] = {
         "damage": {"branches": (STUDENTS,)},

@@ -99,7 +99,9 @@ class HistogramModel:
         from sklearn.covariance import ledoit_wolf
 
         deviation = np.sqrt(vectors.var(0) + least_spread(mean, grid) ** 2)
-        shrunk, _ = ledoit_wolf((vectors - mean) / deviation, assume_centered=True)
+        shrunk = np.eye(len(mean))
+        if len(vectors) > 1:
+            shrunk, _ = ledoit_wolf((vectors - mean) / deviation, assume_centered=True)
         # Least variances are no variation that was seen, so they are no part of the correlations.
         np.fill_diagonal(shrunk, np.maximum(np.diag(shrunk), 1.0))
         return cls(grid, mean, np.linalg.inv(shrunk) / np.outer(deviation, deviation))
