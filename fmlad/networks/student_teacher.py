@@ -134,7 +134,7 @@ class PixelAutoencoder(nn.Sequential):
             layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
         layers.append(nn.Conv2d(64, 64, side // 32))  # to a single cell, and no ReLU behind it
         for place, over in enumerate(DECODER):
-            size = side // over - (0 if place in (1, 3) else 1)
+            size = max(1, side // over - (0 if place in (1, 3) else 1))
             layers += [
                 nn.Upsample((size, size), mode="bilinear"), nn.Conv2d(64, 64, 4, padding=2),
                 nn.ReLU(), nn.Dropout(DROPOUT),

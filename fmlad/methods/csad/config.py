@@ -57,8 +57,8 @@ class CsadConfig:
     branches: Annotated[tuple[Branch, ...], SEVERAL, Field(min_length=1)] = BRANCHES
     side: Annotated[int, Field(ge=64), AfterValidator(_of_sixty_four)] = 256
     grids: Annotated[
-        Annotated[tuple[Cells, ...], Field(min_length=1)] | Literal["spread"], LISTED
-    ] = (1, 2)
+        Annotated[tuple[Cells, ...], Field(min_length=1)] | Literal["preset", "spread"], LISTED
+    ] = "preset"
     covariance: Literal["preset", "pinv", "shrunk"] = "preset"
     penalty: str | None = None
     segmenter: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +74,13 @@ class CsadConfig:
             OptionError: A value does not fit.
         """
         return student_config(self.preset, **self.students)
+
+    @property
+    def cells(self) -> tuple[int, ...] | Literal["spread"]:
+        """Grids of the patch histograms."""
+        if self.grids != "preset":
+            return self.grids
+        return "spread" if self.preset == "cpu" else (1, 2)
 
     @property
     def inverse(self) -> Covariance:

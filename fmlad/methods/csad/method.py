@@ -152,7 +152,7 @@ class Csad:
         told: list[str] = []
         if (own := state.histograms) is not None:
             told += own.segmenter.notes
-            if self.config.grids == "spread":
+            if self.config.cells == "spread":
                 grids = " and ".join(f"{one.grid} x {one.grid}" for one in own.models)
                 told.append(f"patch histograms of {grids} cells, by how far the parts wander")
         if state.students is not None and not state.students.penalised:
@@ -194,7 +194,7 @@ class Csad:
             context.validation, segmenter, encoder, context, "parts of validation images"
         )
         classes = segmenter.classes
-        grids = self.config.grids
+        grids = self.config.cells
         if grids == "spread":
             grids = chosen_grids(maps, classes, CANDIDATES)
         models = fitted_models(maps, others, classes, grids, self.config.inverse)
