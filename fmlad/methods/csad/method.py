@@ -31,13 +31,13 @@ from fmlad.methods.csad.patch_histogram import (
     patch_histogram,
 )
 from fmlad.methods.csad.segmentation import Labels, SegmenterSource, SharedEncoder
-from fmlad.methods.csad.state import MOST_CLASSES, REMEMBERED, CsadState, Histograms, restored
+from fmlad.methods.csad.segmenter_source import TrainedSegmenters
+from fmlad.methods.csad.state import REMEMBERED, CsadState, Histograms, restored
 from fmlad.methods.csad.student_data import Source
 from fmlad.methods.csad.student_teacher import FittedStudents, fit_students
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
-from fmlad.objects.names import letter
 from fmlad.objects.pieces import pieces
 from fmlad.prediction import Segmentation
 from fmlad.scoring.trimmed import TrimmedZ
@@ -74,7 +74,7 @@ class Csad:
         "damage": {"branches": (STUDENTS,)},
         "composition": {"branches": (BRANCH,)},
     }
-    source: ClassVar[SegmenterSource]
+    source: ClassVar[SegmenterSource] = TrainedSegmenters()
 
     def __init__(self, config: CsadConfig | None = None) -> None:
         self.config = config or CsadConfig()
@@ -180,9 +180,11 @@ class Csad:
         self, training: Sequence[ImageView], shots: int, encoder: SharedEncoder, context: FitContext
     ) -> Histograms:
         """Component segmentation (sections 3.1 and 3.2), then patch histograms (3.3)."""
-        labels, names = _labels(context, shots)
-        if labels is not None:
-            labels = [*labels, *[None] * (len(training) - shots)]
+        labels: list[Labels | None] | None = None
+        if context.labels is not None:
+            labels = [np.asarray(one, np.int32) for one in context.labels]
+            labels += [None] * (len(training) - shots)
+        names = context.label_names[1:]  # the background's is the first
         segmenter = self.source.fit(
             training, labels, encoder, self.config, names=names, prompts=context.prompts,
             seed=context.seed, device=context.device, progress=context.progress,
@@ -249,30 +251,6 @@ def _segmentation(
     counts = {name: pieces(small == row).count for row, name in enumerate(names, start=1)}
     whole = resized(labels, size).astype(np.uint16)
     return Segmentation(whole, ["background", *names], counts)
-
-
-def _labels(
-    context: FitContext, shots: int
-) -> tuple[Sequence[Labels | None] | None, tuple[str, ...]]:
-    """Labels of the shots where they are given, and the names of their classes.
-
-    Raises:
-        OptionError: They are no labels of parts.
-    """
-    if context.labels is None:
-        return None, ()
-    least = min(int(label.min()) for label in context.labels)
-    most = max(int(label.max()) for label in context.labels)
-    if least < 0 or not 0 < most < MOST_CLASSES:
-        raise OptionError(
-            f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
-            f"one part is labelled; these are {least} to {most}."
-        )
-    given = context.label_names[1:]  # the background's is the first
-    if given and len(given) < most:
-        raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
-    names = given or tuple(f"part {letter(row)}" for row in range(most))
-    return [label.astype(np.int32) for label in context.labels], names
 
 
 def _settings(context: FitContext, labels: Sequence[Labels | None] | None) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from fmlad.methods.csad.student_teacher import FittedStudents
 
 Bytes = npt.NDArray[np.uint8]
 SEGMENTER, STUDENTS = "segmenter", "students"  # prefixes of their tensors
-MOST_CLASSES = 256  # labels are kept as bytes
 REMEMBERED = 128  # cells on a side of the labels that are remembered
 
 

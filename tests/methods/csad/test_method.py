@@ -232,11 +232,6 @@ def test_labels_are_handed_on_with_their_names() -> None:
     assert text.startswith("label missing")
 
 
-def test_wrong_labels_are_refused() -> None:
-    with pytest.raises(OptionError, match="0 for the background"):
-        fitted(labels=[np.zeros((96, 128), int)] * 20)
-
-
 def test_the_training_knows_what_it_belongs_to(tmp_path: Path) -> None:
     fitted(checkpoint=tmp_path / "run", unlabeled=[product(40)[0]])
     call = ColourCsad.source.calls[-1]
