@@ -34,8 +34,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST_CLASSES = 255  # labels fit into a byte
-STEPS = tuple(np.arange(0.15, 0.5, 0.025).round(3).tolist())  # of the median distance (ours)
-LARGE = 0.5  # of the median distance: a bandwidth that leaves outliers alone out (ours)
+STEPS = tuple(np.arange(0.15, 0.5, 0.025).round(3).tolist())  # of the typical distance (ours)
+LARGE = 0.5  # of the typical distance: a bandwidth that leaves outliers alone out (ours)
 # Options that components hang on; the rest may change and they are still good.
 OF_COMPONENTS = (
     "mode", "tags", "background", "box_threshold", "filter_by_grounding", "rotations", "kept_side",
@@ -146,7 +146,7 @@ def joined(
 ) -> Floats:
     """What is clustered, float64 ``(n, C)``: vectors, projected; and facts, where they weigh.
 
-    With weights of facts the vectors are brought to a median distance of 1 before.
+    With weights of facts the vectors are brought to a typical distance of 1 before.
     """
     points = vectors.astype(np.float64)
     if config.projection:
@@ -154,14 +154,14 @@ def joined(
     weights = np.array([config.size, config.shape, *[config.colour] * 3])
     if not weights.any():
         return points
-    points = points / max(parts.median_distance(points), 1e-12)
+    points = points / max(parts.typical_distance(points), 1e-12)
     return np.concatenate([points, facts * weights], axis=1)
 
 
 def clustered(points: Floats, least: int, bandwidth: float | None) -> tuple[Ints, float]:
     """Frequent clusters, -1 for the rest, and the bandwidth.
 
-    The chosen bandwidth is the smallest of some shares of the median distance at which frequent
+    The chosen bandwidth is the smallest of some shares of the typical distance at which frequent
     clusters hold :data:`NEARLY` as many components as at a large one: as fine as the classes can
     be while their members still recur.
 
@@ -172,15 +172,15 @@ def clustered(points: Floats, least: int, bandwidth: float | None) -> tuple[Ints
     """
     if bandwidth is not None:
         return parts.frequent(parts.mean_shift(points, bandwidth), least), bandwidth
-    median = parts.median_distance(points)
-    if median == 0:  # all are alike
+    typical = parts.typical_distance(points)
+    if typical <= 1e-9:  # all are alike
         return np.zeros(len(points), np.int64), 1.0
-    large = parts.frequent(parts.mean_shift(points, LARGE * median), least)
+    large = parts.frequent(parts.mean_shift(points, LARGE * typical), least)
     for share in STEPS:
-        found = parts.frequent(parts.mean_shift(points, share * median), least)
+        found = parts.frequent(parts.mean_shift(points, share * typical), least)
         if (found >= 0).sum() >= NEARLY * (large >= 0).sum() > 0:
-            return found, share * median
-    return large, LARGE * median
+            return found, share * typical
+    return large, LARGE * typical
 
 
 def _selected(
