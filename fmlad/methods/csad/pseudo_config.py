@@ -45,8 +45,8 @@ class PseudoConfig:
             logarithm of its rectangle's sides' ratio; ``colour``: of its mean Lab colour over 100
             (ours: small networks tell neither well; paper 0).
         bandwidth: Of MeanShift (paper 3.5, and 3 for the screw bag, for the features of a Wide
-            ResNet-50 through a projection to 512); None: the smallest at which clusters that are
-            frequent enough hold nearly as many components as at a large one (ours).
+            ResNet-50 through a projection to 512); None: the smallest from which on hardly any
+            component joins a frequent cluster when it grows (ours).
         frequent: Share of the number of images that a cluster must have members, at least
             (paper 0.5).
         largest: Whether labelled images are of the largest cluster of histograms alone (paper; the
