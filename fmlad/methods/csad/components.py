@@ -28,7 +28,6 @@ SPREAD = (
     0.01  # deviation of its weights (released code); the published bandwidths are at this scale
 )
 AT_ONCE = 64  # pictures that the network sees together
-MOST_PAIRS = 2000  # points whose distances have a median
 
 
 def rectangle(mask: Bools) -> tuple[float, float]:
@@ -173,9 +172,9 @@ def frequent(clusters: Ints, least: int) -> Ints:
     return table[clusters]
 
 
-def median_distance(points: Floats) -> float:
-    """Median distance of pairs of ``(n, C)``, of at most :data:`MOST_PAIRS` of the points."""
-    from scipy.spatial.distance import pdist
+def typical_distance(points: Floats) -> float:
+    """Root of the mean squared distance of all pairs of points ``(n, C)``.
 
-    some = points[:: max(1, -(-len(points) // MOST_PAIRS))]
-    return float(np.median(pdist(some))) if len(some) > 1 else 0.0
+    A median would be a distance within a class where one class has most of the components.
+    """
+    return math.sqrt(2 * float(points.var(0).sum()))

@@ -41,12 +41,12 @@ class PseudoConfig:
         rotations: Of a component's picture (paper 60).
         projection: Dimensions of the random projection (code 512); 0: none.
         size: Weight of the logarithm of a component's diagonal, as a share of the image's longer
-            side, beside the network's features at a median distance of 1; ``shape``: of the
+            side, beside the network's features at a typical distance of 1; ``shape``: of the
             logarithm of its rectangle's sides' ratio; ``colour``: of its mean Lab colour over 100
             (ours: small networks tell neither well; paper 0).
         bandwidth: Of MeanShift (paper 3.5, and 3 for the screw bag, for the features of a Wide
-            ResNet-50 through a projection to 512); None: the smallest at which clusters that are
-            frequent enough hold nearly as many components as at a large one (ours).
+            ResNet-50 through a projection to 512); None: the smallest from which on hardly any
+            component joins a frequent cluster when it grows (ours).
         frequent: Share of the number of images that a cluster must have members, at least
             (paper 0.5).
         largest: Whether labelled images are of the largest cluster of histograms alone (paper; the
@@ -80,7 +80,7 @@ PRESETS: Mapping[str, PseudoConfig] = MappingProxyType(
         "paper": PseudoConfig(),
         "code": PseudoConfig(share="half"),
         "cpu": PseudoConfig(
-            rotations=6, projection=48, size=1.5, shape=0.7, colour=2.0, frequent=0.25,
+            rotations=6, projection=48, size=1.5, shape=0.7, colour=1.0, frequent=0.25,
             largest=False, kept_side=512,
         ),
     }

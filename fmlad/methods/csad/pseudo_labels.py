@@ -34,13 +34,13 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST_CLASSES = 255  # labels fit into a byte
-STEPS = tuple(np.arange(0.15, 0.5, 0.025).round(3).tolist())  # of the median distance (ours)
-LARGE = 0.5  # of the median distance: a bandwidth that leaves outliers alone out (ours)
+STEPS = tuple(np.arange(0.15, 0.55, 0.025).round(3).tolist())  # of the typical distance (ours)
+AHEAD, GAIN = 2, 0.02  # steps by which more components join frequent clusters, and how many (ours)
+MOST_LEFT = 0.5  # share of the components that may be in no frequent cluster (ours)
 # Options that components hang on; the rest may change and they are still good.
 OF_COMPONENTS = (
     "mode", "tags", "background", "box_threshold", "filter_by_grounding", "rotations", "kept_side",
 )  # fmt: skip
-NEARLY = 0.9  # share of the components in frequent clusters at LARGE that suffices (ours)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def joined(
 ) -> Floats:
     """What is clustered, float64 ``(n, C)``: vectors, projected; and facts, where they weigh.
 
-    With weights of facts the vectors are brought to a median distance of 1 before.
+    With weights of facts the vectors are brought to a typical distance of 1 before.
     """
     points = vectors.astype(np.float64)
     if config.projection:
@@ -154,16 +154,16 @@ def joined(
     weights = np.array([config.size, config.shape, *[config.colour] * 3])
     if not weights.any():
         return points
-    points = points / max(parts.median_distance(points), 1e-12)
+    points = points / max(parts.typical_distance(points), 1e-12)
     return np.concatenate([points, facts * weights], axis=1)
 
 
 def clustered(points: Floats, least: int, bandwidth: float | None) -> tuple[Ints, float]:
     """Frequent clusters, -1 for the rest, and the bandwidth.
 
-    The chosen bandwidth is the smallest of some shares of the median distance at which frequent
-    clusters hold :data:`NEARLY` as many components as at a large one: as fine as the classes can
-    be while their members still recur.
+    The chosen bandwidth is the smallest of some shares of the typical distance from which on hardly
+    any component joins a frequent cluster when it grows: as fine as the classes can be while their
+    members still recur.
 
     Args:
         points: ``(n, C)``.
@@ -172,15 +172,17 @@ def clustered(points: Floats, least: int, bandwidth: float | None) -> tuple[Ints
     """
     if bandwidth is not None:
         return parts.frequent(parts.mean_shift(points, bandwidth), least), bandwidth
-    median = parts.median_distance(points)
-    if median == 0:  # all are alike
+    typical = parts.typical_distance(points)
+    if typical <= 1e-9:  # all are alike
         return np.zeros(len(points), np.int64), 1.0
-    large = parts.frequent(parts.mean_shift(points, LARGE * median), least)
-    for share in STEPS:
-        found = parts.frequent(parts.mean_shift(points, share * median), least)
-        if (found >= 0).sum() >= NEARLY * (large >= 0).sum() > 0:
-            return found, share * median
-    return large, LARGE * median
+    tried: list[tuple[Ints, float]] = []
+    for step in STEPS:
+        found = parts.frequent(parts.mean_shift(points, step * typical), least)
+        tried.append((found, step * typical))
+        shares = [float((own >= 0).mean()) for own, _ in tried[-1 - AHEAD :]]
+        if len(shares) > AHEAD and shares[0] >= 1 - MOST_LEFT and shares[-1] - shares[0] <= GAIN:
+            return tried[-1 - AHEAD]
+    return tried[-1]
 
 
 def _selected(

@@ -81,9 +81,10 @@ def _preferred(automatic: Masks, grounded: tuple[Masks, Bools] | None) -> Refine
     background = np.zeros(size, bool) if grounded is None else _at(grounded[1], size)
     _taken(fates, filters.filter_by_background(split, background), "background")
     others = automatic.masks[~_preferred_rows(automatic)]
+    rest: list[Fate] = ["not preferred"] * len(others)
     return Refinement(
         np.concatenate([split, others]),
-        (*fates, *(["not preferred"] * len(others))),
+        (*fates, *rest),
         None if grounded is None else filters.painted(_all_at(grounded[0].masks, size)),
         background,
     )
@@ -168,7 +169,7 @@ def _taken(fates: list[Fate], kept: Bools, why: Fate) -> None:
 
 def _at(mask: Bools, size: tuple[int, ...]) -> Bools:
     """A mask on another grid, by nearest neighbour."""
-    return _all_at(mask[None], size)[0]
+    return np.asarray(_all_at(mask[None], size)[0])
 
 
 def _all_at(masks: Bools, size: tuple[int, ...]) -> Bools:

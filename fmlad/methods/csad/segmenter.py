@@ -104,14 +104,14 @@ class FittedSegmenter:
             facts = dict(meta["config"])
             config = SegmenterConfig(**{**facts, "rates": tuple(facts["rates"])})
             names, notes = tuple(map(str, meta["names"])), tuple(map(str, meta["notes"]))
-            if channels == encoder.channels:
-                decoder = _decoder(config, 1 + len(names), channels)
-                reader.module(DECODER, decoder)
-                return cls(config, names, notes, decoder, encoder)
-        raise BackboneMismatchError(
-            f"The segmenter was trained on maps with {channels} channels, and the encoder has "
-            f"{encoder.channels}. Bring the encoder of the training."
-        )
+            decoder = _decoder(config, 1 + len(names), channels)
+            reader.module(DECODER, decoder)
+        if channels != encoder.channels:
+            raise BackboneMismatchError(
+                f"The segmenter was trained on maps with {channels} channels, and the encoder has "
+                f"{encoder.channels}. Bring the encoder of the training."
+            )
+        return cls(config, names, notes, decoder, encoder)
 
 
 def fit_segmenter(

@@ -97,8 +97,8 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
             entropy_of_labelled=True, paste_from="same", distance=0.2,
         ),
         "cpu": SegmenterConfig(
-            width=64, shallow=24, rates=(1, 3, 6), losses_at="grid", unit="steps", supervised=150,
-            joint=100, rate=0.005, cross_entropy=5.0, dice=5.0, histogram=1.0,
+            width=48, shallow=24, rates=(1, 3, 6), losses_at="grid", unit="steps", supervised=120,
+            joint=60, rate=0.005, cross_entropy=5.0, dice=5.0, histogram=1.0,
             histogram_of="nearest", distance=0.1, largest=0.15, copies=160,
         ),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from fmlad.methods.csad.segmenter_config import SegmenterConfig
 from fmlad.progress import Progress
 from fmlad.training.augment import Augmentation
 from fmlad.views import ImageView
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 AT_ONCE = 4  # images that the encoder sees together
 # Small changes of place and colour, each in half of all draws (released code).
@@ -143,7 +146,7 @@ def squares(pixels: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
-def squashed(labels: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
+def squashed(labels: npt.NDArray[Scalar], side: int) -> npt.NDArray[Scalar]:
     """Labels ``(h, w)`` at ``(side, side)``, each cell that of its centre."""
     rows, columns = (
         ((np.arange(side) + 0.5) * length / side).astype(int) for length in labels.shape

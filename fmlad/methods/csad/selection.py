@@ -22,7 +22,8 @@ def clusters_of(histograms: Floats, least: float = LEAST_CLUSTER) -> Ints:
     """HDBSCAN over class histograms: a number for each image, -1 for noise.
 
     Its smallest cluster is ``least`` of the images; one less until there is a cluster. Where there
-    is none with two, all images are one.
+    is none with two, the images may be a single cluster (ours: HDBSCAN then tells what is apart
+    from it), and with fewer than three, or if that finds none, all are one.
 
     Args:
         histograms: ``(N, K)``, shares of the image's area.
@@ -34,10 +35,13 @@ def clusters_of(histograms: Floats, least: float = LEAST_CLUSTER) -> Ints:
     from sklearn.cluster import HDBSCAN
 
     count = len(histograms)
-    for size in range(max(2, int(least * count)), 1, -1):
-        if size > count:
-            continue
-        found = HDBSCAN(min_cluster_size=size, copy=True).fit_predict(histograms)
+    if count < 3:
+        return np.zeros(count, np.int64)
+    first = max(2, int(least * count))
+    tries = [*((size, False) for size in range(first, 1, -1)), (first, True)]
+    for size, single in tries:
+        model = HDBSCAN(min_cluster_size=size, allow_single_cluster=single, copy=True)
+        found = model.fit_predict(histograms)
         if (found >= 0).any():
             return _by_size(found)
     return np.zeros(count, np.int64)

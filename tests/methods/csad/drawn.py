@@ -1,120 +1,152 @@
-"""Small drawn products, an encoder that counts, and a stand-in that segments by colour."""
+"""Drawn products in parts, a mask proposer that finds them, and the options of the method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import numpy.typing as npt
+from scipy import ndimage
+from torch import Tensor
 
-from fmlad.errors import OptionError
-from fmlad.io.tensors import TensorReader
-from fmlad.methods.csad.config import CsadConfig
-from fmlad.methods.csad.method import Csad
-from fmlad.methods.csad.segmentation import Labels, Pixels, SharedEncoder
-from fmlad.views import ImageView
-from tests.methods.psad.drawn import COLOURS, NAMES, product
+from fmlad.backbones.roles import Boxes, Masks
+from fmlad.views import BackboneSet, ImageView
 
-QUICK = {"grid": 8, "width": 8, "bottleneck": 8, "steps": 6, "batch": 2, "copies": 1}
+SIZE = (96, 128)
+COLOURS = np.array([[50, 50, 50], [220, 60, 50], [60, 90, 220]], np.uint8)
+NAMES = ("disc", "bar")
 
-
-class Shrunk(nn.Module):
-    """Colours averaged over cells, joined with a few fixed convolutions of them."""
-
-    strides, channels = (4, 8, 16), (5, 6, 7)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mixes = nn.ModuleList(nn.Conv2d(3, count - 3, 3, 1, 1) for count in self.channels)
-        self.images = 0
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        self.images += len(images)
-        pixels = images.float() / 255
-        small = [F.avg_pool2d(pixels, stride) for stride in self.strides]
-        return [
-            torch.cat([own, mix(own)], dim=1) for own, mix in zip(small, self.mixes, strict=True)
-        ]
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
 
 
-class ShrunkEncoder:
-    """Weights of one seed; ``modules`` are those that were built."""
-
-    name, fingerprint, expensive = "test:shrunk@1", "test:shrunk@1", False
-
-    def __init__(self) -> None:
-        self.modules: list[Shrunk] = []
-
-    def build(self) -> nn.Module:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.modules.append(Shrunk())
-        return self.modules[-1]
-
-
-class Colours:
-    """Each cell of the finest level has the class of the nearest mean colour."""
-
-    notes: tuple[str, ...] = ("parts were told by their colours",)
-
-    def __init__(self, means: Tensor, names: tuple[str, ...], side: int) -> None:
-        self.means, self.names, self.side = means, names, side
-        self.classes = len(means)
-
-    def predict(self, pixels: Pixels) -> Labels:
-        raise NotImplementedError
-
-    def predict_maps(self, levels: Sequence[Tensor]) -> Labels:
-        colours = levels[0][0, :3].permute(1, 2, 0)[:, :, None]
-        cells = (colours - self.means).square().sum(-1).argmin(-1).numpy()
-        times = self.side // len(cells)
-        return np.kron(cells, np.ones((times, times))).astype(np.int32)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"means": self.means}
-
-    def meta(self) -> dict[str, Any]:
-        return {"names": list(self.names), "side": self.side}
+def product(seed: int, discs: int = 2, bar: bool = True) -> tuple[Pixels, Labels]:
+    """Red discs (class 1) in the upper half and a blue bar (class 2) in the lower one."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(SIZE, np.int32)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    for number in range(discs):
+        top, left = 24 + rng.integers(-6, 7), 30 + 44 * number + rng.integers(-8, 9)
+        labels[(y - top) ** 2 + (x - left) ** 2 < 12**2] = 1
+    if bar:
+        top, left = rng.integers(62, 76), rng.integers(8, 40)
+        labels[top : top + 12, left : left + 70] = 2
+    pixels = COLOURS[labels] + rng.normal(0, 5, (*SIZE, 3))
+    return pixels.clip(0, 255).astype(np.uint8), labels
 
 
-class ColourSource:
-    """Makes :class:`Colours`; ``calls`` are the arguments it was fitted with."""
+class Proposer:
+    """Each connected piece of red or blue; with ``halves`` its left and right half as well.
 
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
+    Attributes:
+        asked: How often it was asked for masks or prompted.
+    """
 
-    def fit(
-        self, views: Sequence[ImageView], labels: Sequence[Labels | None] | None,
-        encoder: SharedEncoder, config: Any, *, names: tuple[str, ...] = (), **others: Any,
-    ) -> Colours:  # fmt: skip
-        self.calls.append({"views": views, "labels": labels, "names": names, **others})
-        if labels is not None and all(one is None for one in labels):
-            raise OptionError("no labels at all")
-        means = torch.tensor(list(COLOURS.values())) / 255
-        return Colours(means, names or ("part A", "part B", "part C"), encoder.side)
+    name = fingerprint = "drawn"
+    expensive = False
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str,
-        encoder: SharedEncoder,
-    ) -> Colours:  # fmt: skip
-        reader = TensorReader(tensors, device)
-        with reader.description("segmenter"):
-            names = tuple(map(str, meta["names"]))
-            means = reader.take("means", (1 + len(names), 3))
-        return Colours(means, names, int(meta["side"]))
+    def __init__(self, halves: bool = False, preferred: bool = True) -> None:
+        self._halves, self._preferred = halves, preferred
+        self.asked = 0
+
+    def propose(self, image: Tensor) -> Masks:
+        self.asked += 1
+        pixels = image[0].permute(1, 2, 0).numpy().astype(int)
+        near = np.abs(pixels[..., None, :] - COLOURS).sum(-1).argmin(-1)
+        found: list[npt.NDArray[np.bool_]] = []
+        wholes = 0
+        for colour in (1, 2):
+            numbers, count = ndimage.label(ndimage.binary_opening(near == colour))
+            found += [numbers == number for number in range(1, count + 1)]
+        wholes = len(found)
+        if self._halves:
+            for whole in found[:wholes]:
+                middle = int(np.argwhere(whole)[:, 1].mean())
+                left = whole.copy()
+                left[:, middle:] = False
+                found += [left, whole & ~left]
+        masks = np.array(found, bool).reshape(-1, *pixels.shape[:2])
+        preferred = np.arange(len(masks)) < wholes if self._preferred else None
+        return Masks(masks, boxes_of(masks), np.ones(len(masks), np.float32), preferred)
+
+    def prompt(
+        self,
+        image: Tensor,
+        boxes: npt.NDArray[np.float32] | None = None,
+        points: npt.NDArray[np.float32] | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> Masks:
+        """Points: the grey that holds them all; boxes: what of red or blue is in them."""
+        self.asked += 1
+        pixels = image[0].permute(1, 2, 0).numpy().astype(int)
+        near = np.abs(pixels[..., None, :] - COLOURS).sum(-1).argmin(-1)
+        found = []
+        for box in [] if boxes is None else boxes.astype(int):
+            inside = np.zeros(near.shape, bool)
+            inside[box[1] : box[3], box[0] : box[2]] = True
+            found.append(inside & (near > 0))
+        if points is not None:
+            found.append(near == 0)
+        masks = np.array(found, bool)
+        return Masks(masks, boxes_of(masks), np.ones(len(masks), np.float32))
 
 
-class ColourCsad(Csad):
-    """CSAD with the stand-in."""
+@dataclass
+class BoxFinder:
+    """A grounder that knows boxes by phrase."""
 
-    source = ColourSource()
+    known: Mapping[str, Sequence[tuple[float, float, float, float]]]
+    name: str = "boxes"
+    fingerprint: str = "boxes"
+    expensive: bool = False
+    score: float = 0.5
+
+    def find(self, image: Tensor, phrases: Sequence[str]) -> Boxes:
+        pairs = [(box, row) for row, one in enumerate(phrases) for box in self.known.get(one, ())]
+        boxes = np.array([box for box, _ in pairs], np.float32).reshape(-1, 4)
+        rows = np.array([row for _, row in pairs], np.int64)
+        return Boxes(boxes, rows, np.full(len(pairs), self.score, np.float32))
 
 
-METHOD = f"{__name__}:ColourCsad:CsadConfig"
-__all__ = [
-    "METHOD", "NAMES", "QUICK", "ColourCsad", "ColourSource", "Colours", "CsadConfig",
-    "ShrunkEncoder", "product",
-]  # fmt: skip
+@dataclass(frozen=True)
+class Options:
+    """What the segmenter's source reads of the method's options."""
+
+    preset: Literal["paper", "code", "cpu"] = "cpu"
+    side: int = 64
+    segmenter: Mapping[str, Any] = field(default_factory=dict)
+    pseudo_labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Trains in a few seconds.
+QUICK = {"supervised": 60, "joint": 20, "copies": 12, "width": 16, "shallow": 8, "rate": 0.02}
+
+
+def backbones(proposer: Proposer | None = None, **others: Any) -> BackboneSet:
+    return BackboneSet({"mask_proposer": proposer or Proposer(), **others})
+
+
+def views_of(
+    count: int, through: BackboneSet | None = None, first: int = 0, **changes: Any
+) -> list[ImageView]:
+    through = through or backbones()
+    return [
+        through.view(product(seed, **changes)[0], f"{seed:03d}")
+        for seed in range(first, first + count)
+    ]
+
+
+def colours(pictures: Tensor) -> Tensor:
+    """Describes a picture by its mean colour."""
+    return pictures.mean((2, 3)).float()
+
+
+def boxes_of(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    found = np.zeros((len(masks), 4), np.float32)
+    for box, mask in zip(found, masks, strict=True):
+        if mask.any():
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return found

@@ -122,8 +122,15 @@ def test_a_projection_is_that_of_its_seed_and_shrinks_as_the_papers() -> None:
     assert first.shape == (30, 512)
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
-    shrunk = of.median_distance(first) / of.median_distance(points.astype(np.float64))
+    shrunk = of.typical_distance(first) / of.typical_distance(points.astype(np.float64))
     assert shrunk == pytest.approx(0.01 * np.sqrt(512), rel=0.05)
+
+
+def test_the_typical_distance_is_that_of_all_pairs() -> None:
+    points = np.random.default_rng(0).normal(size=(9, 3))
+    squared = [((one - other) ** 2).sum() for one in points for other in points]
+    assert of.typical_distance(points) == pytest.approx(np.sqrt(np.mean(squared)))
+    assert of.typical_distance(points[:1]) == 0
 
 
 def test_blobs_are_clusters_and_a_large_bandwidth_joins_them() -> None:

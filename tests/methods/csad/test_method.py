@@ -18,7 +18,7 @@ from fmlad.methods.csad.method import Csad
 from fmlad.methods.protocol import FitContext
 from fmlad.scoring.trimmed import TrimmedMoments, TrimmedZ
 from fmlad.views import BackboneSet
-from tests.methods.csad.drawn import METHOD, NAMES, QUICK, ColourCsad, CsadConfig, ShrunkEncoder
+from tests.methods.csad.stand_in import METHOD, NAMES, QUICK, ColourCsad, CsadConfig, ShrunkEncoder
 from tests.methods.psad.drawn import product
 
 SHOTS = [product(seed)[0] for seed in range(20)]

@@ -18,7 +18,7 @@ from fmlad.methods.csad.student_config import student_config
 from fmlad.methods.csad.student_data import Source, jittered_squares, penalty_squares
 from fmlad.methods.csad.student_teacher import FittedStudents, build, fit_students
 from fmlad.scoring.map_quantiles import MapQuantiles
-from tests.methods.csad.drawn import QUICK, ShrunkEncoder, product
+from tests.methods.csad.stand_in import QUICK, ShrunkEncoder, product
 
 SIDE = 64
 

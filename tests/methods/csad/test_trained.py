@@ -12,7 +12,7 @@ import torch
 import fmlad
 from fmlad.datasets import PartLabels
 from fmlad.errors import CheckpointError
-from tests.methods.csad.drawn import QUICK
+from tests.methods.csad.stand_in import QUICK
 from tests.methods.psad.drawn import NAMES, product
 
 SHOTS = [product(seed) for seed in range(5)]
