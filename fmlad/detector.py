@@ -576,7 +576,8 @@ class Detector:
             views = [view for view in opened if isinstance(view, ImageView)]
             regions = self._fitted.regions
             seen = [pipeline.limited(view, regions) for view in views]
-            prepare(seen, self._fitted.method.needs)
+            method = self._fitted.method
+            prepare(seen, getattr(method, "prepares", method.needs))
             for item in opened:
                 if isinstance(item, Failure):
                     yield item

@@ -156,6 +156,8 @@ class Method(Protocol):
     - ``unlabeled_members``: whether the unlabeled images are members of its memory as well, with
       the indices that follow the shots', and are left out in turn like them.
     - ``validation_scales``: whether validation images set the scales of the branches too.
+    - ``prepares``: roles whose dense features a query needs, for several queries together; without
+      it, ``needs``. For methods that need a role for the fit alone.
     - ``aims``, ``{"damage" | "composition": options}``: the options with which it looks for nothing
       else.
     - ``notes(state) -> list[str]``: what holds for every image, in plain sentences; the evidence's

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _METHODS = {
     "banks": "fmlad.methods.banks.method:Banks:BanksConfig",
     "clip-lad": "fmlad.methods.clip_lad.method:ClipLad:ClipLadConfig",
+    "csad": "fmlad.methods.csad.method:Csad:CsadConfig",
     "psad": "fmlad.methods.psad.method:Psad:PsadConfig",
     "sam-lad": "fmlad.methods.sam_lad.method:SamLad:SamLadConfig",
 }

@@ -39,6 +39,7 @@ from fmlad.prompts.text import Place
 
 BACKGROUND = "background"  # the reserved name of what is no part
 MOST_PARTS = 250  # labels must fit into a byte
+MODES = ("fine", "coarse")  # of pseudo-labels
 LONGEST = 200  # characters of a word or phrase
 _EMPTY = "is empty"  # begins messages to which the last key of the place is the subject
 
@@ -116,6 +117,31 @@ def _decide(value: Any) -> Any:
     if value not in get_args(Decide):
         raise Fault(f"'decide' is patch or region, not {_say(value)}.")
     return value
+
+
+def _mode(value: Any) -> Any:
+    if value not in MODES:
+        raise Fault(f"'mode' is {' or '.join(MODES)}, not {_say(value)}.")
+    return value
+
+
+def _truth(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise Fault(f"expected true or false, got {_say(value)}.")
+    return value
+
+
+def _positive(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (math.isfinite(value) and value > 0):
+        raise Fault(f"expected a number above 0, got {_say(value)}.")
+    return float(value)
+
+
+def _share(value: Any) -> Any:
+    if value != 0 and not (isinstance(value, int | float) and _positive(value) < 1):
+        raise Fault(f"expected a number from 0 to 1, got {_say(value)}.")
+    return float(value)
 
 
 def _exemplar(value: Any) -> Exemplar:
@@ -262,6 +288,29 @@ class _StateWords(_Section):
         return data
 
 
+class _PseudoLabels(_Section):
+    what = "'pseudo_labels'"
+    tags: _Words
+    background: _Words = ()
+    mode: Annotated[str, PlainValidator(_mode)] = "coarse"
+    box_threshold: Annotated[float | None, PlainValidator(_share)] = None
+    filter_by_grounding: Annotated[bool | None, PlainValidator(_truth)] = None
+    bandwidth: Annotated[float | None, PlainValidator(_positive)] = None
+    largest: Annotated[bool | None, PlainValidator(_truth)] = None
+    fill_holes: Annotated[bool | None, PlainValidator(_truth)] = None
+    distance: Annotated[float | None, PlainValidator(_share)] = None
+
+    @classmethod
+    def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
+        if "tags" not in data:
+            raise Fault("'tags' is missing; give the phrases to look for, such as [screw, nut].")
+        return data
+
+    def given(self) -> dict[str, Any]:
+        """The options that the file names."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+
+
 def _fine(value: Any) -> dict[str, Any]:
     """Parts under their names, each as a mapping."""
     fine = _mapping(value, "'fine'")
@@ -290,6 +339,7 @@ class _File(_Section):
     decide: Annotated[Decide, PlainValidator(_decide)] = "patch"
     templates: _Templates = ()
     states: _StateWords = _StateWords()
+    pseudo_labels: _PseudoLabels | None = None
 
     @classmethod
     def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -358,4 +408,5 @@ class _File(_Section):
             "templates": self.templates,
             "normal_states": self.states.normal,
             "abnormal_states": self.states.abnormal,
+            "pseudo_labels": self.pseudo_labels.given() if self.pseudo_labels else {},
         }

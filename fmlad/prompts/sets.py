@@ -32,6 +32,8 @@ class PromptSet:
         templates: Texts with one ``{}`` for the word; empty: the backbone's own.
         normal_states: Texts with one ``{}`` for the part (``"flawless {}"``); may be empty.
         abnormal_states: The same for damaged ones; empty exactly when ``normal_states`` is.
+        pseudo_labels: For methods that learn parts from grounded phrases: ``tags``, and other
+            options of the making of pseudo-labels by name (``docs/prompts.md``); may be empty.
         folder: Where exemplar pictures are looked for. Not saved, not compared.
         pictures: Exemplar pictures that need not be looked for, ``(H, W, 3)`` RGB by the name in
             the file. Not saved, not compared.
@@ -46,6 +48,7 @@ class PromptSet:
     templates: tuple[str, ...] = ()
     normal_states: tuple[str, ...] = ()
     abnormal_states: tuple[str, ...] = ()
+    pseudo_labels: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False, repr=False)
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(
         default_factory=dict, compare=False, repr=False
@@ -129,6 +132,7 @@ class PromptSet:
             fine={part.name: _part_dict(part) for part in self.parts},
             templates=list(self.templates),
             states=_filled(**states),
+            pseudo_labels=_plain(self.pseudo_labels),
         )
 
     @property
@@ -237,6 +241,10 @@ def _part_dict(part: PromptPart) -> dict[str, Any]:
         decide=part.decide,
         expect=part.expect.rules() if part.expect else [],
     )
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
 
 
 def _filled(**entries: Any) -> dict[str, Any]:

@@ -68,3 +68,12 @@ def histogram_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     true = F.one_hot(labels.long(), probabilities.shape[1]).to(probabilities).mean((1, 2))
     return (probabilities.mean((2, 3)) - true)[:, 1:].abs().sum(1)
+
+
+def focal_loss(probabilities: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """Mean over pixels of ``-(1 - p)^gamma log p``, p the probability of the true class.
+
+    CSAD, Eq. 3 (Lin et al. 2017, without class weights).
+    """
+    true = probabilities.gather(1, labels.long()[:, None])[:, 0] + 1e-5
+    return (-((1 - true).clamp(min=0) ** gamma) * true.log()).mean()

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fmlad.training.losses import dice_loss, entropy_loss, hard_feature_loss, histogram_loss
+from fmlad.training.losses import (
+    dice_loss,
+    entropy_loss,
+    focal_loss,
+    hard_feature_loss,
+    histogram_loss,
+)
 
 
 def predictions(seed: int, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,6 +93,18 @@ def test_histograms_compare_areas_wherever_they_lie_and_leave_the_background_out
     torch.testing.assert_close(histogram_loss(truth, large), torch.zeros(2))
 
 
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_focal_loss_is_that_of_its_equation(gamma: float) -> None:
+    probabilities, labels = predictions(4)
+    expected = 0.0
+    for image, row, column in np.ndindex(*labels.shape):
+        p = float(probabilities[image, labels[image, row, column], row, column])
+        expected -= (1 - p) ** gamma * math.log(p) / labels.numel()
+    assert float(focal_loss(probabilities, labels, gamma)) == pytest.approx(expected, rel=1e-3)
+    certain = F.one_hot(labels, 3).permute(0, 3, 1, 2).float()
+    assert float(focal_loss(certain, labels, gamma)) == pytest.approx(0, abs=2e-5)
+
+
 def test_every_loss_has_a_gradient() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     _, labels = predictions(3)
@@ -95,6 +113,7 @@ def test_every_loss_has_a_gradient() -> None:
     for loss in (
         dice_loss(probabilities, labels),
         entropy_loss(probabilities),
+        focal_loss(probabilities, labels),
         histogram_loss(probabilities, labels).mean(),
         hard_feature_loss(logits, torch.zeros_like(logits)),
     ):

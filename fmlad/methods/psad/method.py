@@ -34,12 +34,13 @@ from fmlad.io.tensors import TensorReader
 from fmlad.memory.part_vectors import class_means, class_shares, reweighted
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.methods.psad.config import SIDE, PsadConfig
-from fmlad.methods.psad.differences import Compared, FloatMap, differences, painted, pieces
+from fmlad.methods.psad.differences import Compared, FloatMap, differences, painted
 from fmlad.methods.psad.segmentation import Labels, SegmenterSource, TrainedSegmenters
 from fmlad.methods.psad.state import MOST_CLASSES, SEGMENTER, PsadState, Seen, Vectors, restored
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
 from fmlad.objects.names import letter
+from fmlad.objects.pieces import pieces
 from fmlad.prediction import Segmentation
 from fmlad.scoring.fusion import AdaptiveScaling
 from fmlad.views import ImageView

@@ -1,0 +1,1 @@
+"""The method ``csad``; see ``method.py``."""

@@ -1,0 +1,150 @@
+"""CSAD's own segmenters: pseudo-labels, or labels that were given, and a training on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fmlad.errors import OptionError
+from fmlad.methods.csad.describe import describer
+from fmlad.methods.csad.lsa import Labelled
+from fmlad.methods.csad.pseudo_config import PseudoConfig, pseudo_config
+from fmlad.methods.csad.pseudo_labels import PseudoLabels, make_pseudo_labels
+from fmlad.methods.csad.released import pseudo_settings, segmenter_settings, settings_of
+from fmlad.methods.csad.report import write_report
+from fmlad.methods.csad.segmentation import Labels, SegmenterOptions, SharedEncoder
+from fmlad.methods.csad.segmenter import FittedSegmenter, fit_segmenter
+from fmlad.methods.csad.segmenter_config import segmenter_config
+from fmlad.methods.csad.segmenter_data import labelled_square
+from fmlad.objects.names import letter
+from fmlad.progress import Progress
+from fmlad.views import ImageView
+
+MOST_CLASSES = 256  # labels are kept as bytes
+REPORTED = 8  # images in the report of stages
+
+
+class TrainedSegmenters:
+    """See :class:`fmlad.methods.csad.segmentation.SegmenterSource`."""
+
+    def fit(
+        self,
+        views: Sequence[ImageView],
+        labels: Sequence[Labels | None] | None,
+        encoder: SharedEncoder,
+        config: SegmenterOptions,
+        *,
+        names: tuple[str, ...] = (),
+        prompts: Any = None,
+        seed: int,
+        device: str,
+        progress: Progress,
+        checkpoint: Path | None,
+        resume: bool,
+        settings: Mapping[str, Any],
+    ) -> FittedSegmenter:
+        """Learns from images, most or all of them without labels.
+
+        Where pseudo-labels are made and there is a folder for checkpoints, pictures of all their
+        stages are put there, in ``pseudo-labels``.
+
+        Raises:
+            OptionError: Labels that are none, options that do not exist or fit, or no class of
+                components that recurs.
+            PromptError: The grounder cannot read a tag.
+            TrainingError: See :func:`fmlad.training.loop.train`.
+        """
+        released = settings_of(prompts)
+        training = segmenter_config(
+            config.preset, **{**segmenter_settings(released), **config.segmenter}
+        )
+        file = None if checkpoint is None else checkpoint / "segmenter.safetensors"
+        if labels is None:
+            options = _pseudo_options(config, released)
+            made = _made(views, encoder, options, seed, progress, checkpoint, resume)
+            labelled = [_labelled(views[row], made, row, encoder) for row in made.rows]
+            names, notes, rows = made.names, made.notes, set(made.rows)
+        else:
+            names = _names(labels, names)
+            rows = {row for row, one in enumerate(labels) if one is not None}
+            labelled = [
+                labelled_square(view, own, encoder)
+                for view, own in zip(views, labels, strict=True)
+                if own is not None
+            ]
+            notes = (
+                f"parts were learned from labels of {len(rows)} of {len(views)} normal images; no "
+                f"pseudo-labels were made",
+            )
+        others = [view for row, view in enumerate(views) if row not in rows]
+        return fit_segmenter(
+            labelled, others, names, encoder, training, notes=notes, seed=seed, device=device,
+            progress=progress, checkpoint=file, resume=resume, settings=settings,
+        )  # fmt: skip
+
+    def restore(
+        self,
+        tensors: Mapping[str, Tensor],
+        meta: Mapping[str, Any],
+        device: str,
+        encoder: SharedEncoder,
+    ) -> FittedSegmenter:
+        """Inverse of ``tensors`` and ``meta`` of what :meth:`fit` gave."""
+        return FittedSegmenter.restore(tensors, meta, device, encoder)
+
+
+def _pseudo_options(config: SegmenterOptions, released: Mapping[str, Any]) -> PseudoConfig:
+    """The preset, changed by the prompt set, and that by the user."""
+    known = pseudo_settings(released)
+    if config.preset == "cpu":
+        # The published bandwidths are for the features of a Wide ResNet-50 alone.
+        known.pop("bandwidth", None)
+    return pseudo_config(config.preset, **{**known, **config.pseudo_labels})
+
+
+def _made(
+    views: Sequence[ImageView],
+    encoder: SharedEncoder,
+    options: PseudoConfig,
+    seed: int,
+    progress: Progress,
+    checkpoint: Path | None,
+    resume: bool,
+) -> PseudoLabels:
+    describe, fingerprint = describer(views[0].backbone_set, encoder)
+    made = make_pseudo_labels(
+        views, describe, fingerprint, options, seed=seed, progress=progress,
+        folder=None if checkpoint is None else checkpoint / "components", resume=resume,
+    )  # fmt: skip
+    if checkpoint is not None:
+        write_report(checkpoint / "pseudo-labels", views, made, options, REPORTED)
+    return made
+
+
+def _labelled(view: ImageView, made: PseudoLabels, row: int, encoder: SharedEncoder) -> Labelled:
+    own = made.components[row]
+    return labelled_square(view, made.labels[row], encoder, own.instances, own.background)
+
+
+def _names(labels: Sequence[Labels | None], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the classes of given labels.
+
+    Raises:
+        OptionError: The labels are none of parts, or more than their names.
+    """
+    known = [one for one in labels if one is not None]
+    if not known:
+        raise OptionError("labels= holds none for any image; leave it out for pseudo-labels.")
+    least, most = (int(f([f(one) for one in known])) for f in (np.min, np.max))
+    if least < 0 or not 0 < most < MOST_CLASSES:
+        raise OptionError(
+            f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
+            f"one part is labelled; these are {least} to {most}."
+        )
+    if given and len(given) < most:
+        raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
+    return given or tuple(f"part {letter(row)}" for row in range(most))
