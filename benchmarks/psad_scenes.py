@@ -18,12 +18,12 @@ from PIL import Image
 
 from benchmarks.scenes import GROUPS
 from fmlad import pipeline, profiles
+from fmlad.automatic_labels import auto_labels
 from fmlad.datasets import make_scenes
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.psad.config import BANKS, PsadConfig
 from fmlad.methods.psad.method import Psad
 from fmlad.methods.psad.segmentation import TrainedSegmenters
-from fmlad.part_label_inputs import auto_labels
 from fmlad.views import BackboneSet, ImageView
 
 Labels = npt.NDArray[np.int32]
@@ -149,17 +149,18 @@ def cell(
     labels: Sequence[Any] = [of.labels[view.name] for view in shots]
     names: tuple[str, ...] = ()
     count = max(of.labelled, round(share * len(of.train)))
+    others = of.train[of.labelled : count]
     if source == AUTO:
-        found = auto_labels([(view.name, view.pixels) for view in shots], profile="builtin")
-        labels, names = [one for one in found.maps if one is not None], found.names
+        pictures = [(view.name, view.pixels) for view in of.train]
+        found = auto_labels(pictures[: of.labelled], pictures[of.labelled :], profile="builtin")
+        shots, labels, others = found.shared_out(of.train)
+        names = found.names
     if source == TRUTH:
         every = [*of.train, *(view for views in of.tests.values() for view in views)]
         method.source = _True({view.pixels.tobytes(): of.labels[view.name] for view in every})
     through = of.train[0].backbone_set
     encoder: Any = through.backbones["encoder"]
-    context = FitContext(
-        labels=labels, label_names=names, unlabeled=of.train[of.labelled : count], encoder=encoder
-    )
+    context = FitContext(labels=labels, label_names=names, unlabeled=others, encoder=encoder)
     fitted = pipeline.fit(method, shots, context)
     state: Any = fitted.state
     scores: dict[str, dict[str, list[float]]] = {}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmlad import inventory, originals, pipeline, power, profiles, storage
+from fmlad.automatic_labels import auto_labels
 from fmlad.errors import FmladError, OptionError, PromptError, ShotsError
 from fmlad.io.images import ImageSource, source_name
 from fmlad.io.inputs import one_by_one
@@ -33,7 +34,7 @@ from fmlad.methods.registry import aimed, create_method
 from fmlad.objects.fixtures import Fixture
 from fmlad.objects.rule_checks import RuleCheck
 from fmlad.originals import Originals
-from fmlad.part_label_inputs import LabelSource, added, auto_labels, is_auto, labelled
+from fmlad.part_label_inputs import LabelSource, added, is_auto, labelled
 from fmlad.power import PowerCheck
 from fmlad.prediction import Failure, Prediction
 from fmlad.progress import Progress, silent
@@ -190,16 +191,16 @@ class Detector:
         pictures, arrays = without_copies(found.pictures, found.labels)
         label_names = found.names
         regions = Regions.parse(pictures[0][1], roi, ignore)
-        backbone_set = load_backbones(chosen, device)
-        views = make_views(backbone_set, pictures)
-        if is_auto(labels):
+        if is_auto(labels) and not getattr(chosen_method, "finds_labels", False):
             automatic = auto_labels(
-                pictures, prompts=prompts, profile=profile, backbones=backbones, device=device,
-                seed=seed, progress=progress,
+                pictures, extra, prompts=prompts, profile=profile, backbones=backbones,
+                device=device, seed=seed, progress=progress,
             )  # fmt: skip
             label_names = automatic.names
-            arrays = [label for label in automatic.maps if label is not None]
+            pictures, arrays, extra = automatic.shared_out([*pictures, *extra])
             prompts = prompts if "prompts" in chosen_method.takes else None
+        backbone_set = load_backbones(chosen, device)
+        views = make_views(backbone_set, pictures)
         context = FitContext(
             labels=None if arrays is None else checked_labels(arrays, views),
             label_names=label_names,

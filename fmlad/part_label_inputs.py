@@ -1,10 +1,10 @@
-"""Part labels as users give them to a detector: arrays, a folder, or found without any."""
+"""Part labels as users give them to a detector: arrays, or a folder."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fmlad import profiles
 from fmlad.datasets.annotations import image_size
 from fmlad.datasets.part_labels import (
     MOST_CLASSES,
@@ -24,24 +23,15 @@ from fmlad.datasets.part_labels import (
 from fmlad.errors import DatasetError, OptionError
 from fmlad.io.images import source_name
 from fmlad.io.inputs import expand_sources
-from fmlad.loading import Inputs, Picture, choose_backbones, load_backbones, make_views
-from fmlad.methods.protocol import FitContext
-from fmlad.methods.registry import create_method
-from fmlad.progress import Progress, silent
-from fmlad.sentences import UNNAMED
+from fmlad.loading import Inputs, Picture
 
 if TYPE_CHECKING:
-    from fmlad.backbones.roles import Backbone
-    from fmlad.prediction import Segmentation
+    pass
 
 Array = npt.NDArray[np.integer[Any]]
 LabelSource = str | os.PathLike[str] | PartLabels | Sequence[Array]
 
 AUTO = "auto"
-SEGMENTER, PROMPTED = "banks", "clip-lad"  # methods that find parts, without and with prompts
-RECURS = 0.5  # share of the shots that show a part without a name, from which it is a class
-# Names in segmentations of what is like no part in particular.
-_NO_PARTS = ("other", "unknown", "object", "unmatched")
 
 _log = logging.getLogger(__name__)
 
@@ -201,91 +191,6 @@ def shot_files(shots: Inputs) -> tuple[list[Shot], list[str]]:
         except DatasetError as error:
             unreadable.append(str(error))
     return found, unreadable
-
-
-def auto_labels(
-    pictures: Sequence[Picture],
-    *,
-    prompts: Any = None,
-    profile: str | None = None,
-    backbones: Mapping[str, str | Backbone] | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> PartLabels:
-    """Part labels from the parts that the training-free methods tell apart.
-
-    The method ``"banks"`` finds unnamed parts (``"part A"``, ...), and ``"clip-lad"`` those of a
-    prompt set. Objects that it takes for no part of the shots in particular (``"other"``,
-    ``"unknown"``, ``"object"``) are background here, and so are unnamed parts that fewer than half
-    of the shots show: what a single shot has is no class.
-
-    Args:
-        pictures: The shots.
-        prompts: A prompt set, its name or file, or None.
-        profile: As in ``Detector.from_shots``.
-        backbones: Role -> backbone name or object; those of roles that the method has not are left
-            to the method that learns from the labels.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        seed: For everything left to chance.
-        progress: Called as ``progress(done, total, what)``.
-
-    Raises:
-        OptionError: No part was found that recurs.
-        WeightsUnavailableError: A backbone's weights are not here and cannot be fetched.
-    """
-    from fmlad.training.loop import seeded
-
-    progress = progress or silent
-    name = SEGMENTER if prompts is None else PROMPTED
-    method = create_method(name, {"banks": ("histogram",)} if prompts is None else {})
-    profile = profiles.profile_name(profile)
-    roles = {*method.needs, *getattr(method, "optional", {})}
-    own = {role: one for role, one in (backbones or {}).items() if role in roles}
-    _, chosen = choose_backbones(method, profile, own)
-    device = profiles.pick_device(device)
-    views = make_views(load_backbones(chosen, device), pictures)
-    context = FitContext(prompts=prompts, device=device, seed=seed, progress=progress)
-    with seeded(seed, device):
-        state = method.fit(views, context)
-    found: list[Segmentation] = []
-    for done, view in enumerate(views, start=1):
-        segmentation = method.evidence(view, state).segmentation
-        if segmentation is None:
-            raise OptionError(f"The method {name!r} told no parts apart in {view.name}.")
-        found.append(segmentation)
-        view.release()
-        progress(done, len(views), "labelling the parts of each shot")
-    return _recurring(found, name)
-
-
-def _recurring(found: Sequence[Segmentation], method: str) -> PartLabels:
-    """Label maps of the parts that recur: named ones in their order, then letters in theirs."""
-    shown: dict[str, int] = {}
-    for one in found:
-        present = np.unique(one.labels).tolist()
-        for number, name in enumerate(one.names[1:], start=1):
-            shown[name] = shown.get(name, 0) + (number in present)
-    kept = [
-        name
-        for name, count in shown.items()
-        if (method == PROMPTED or name not in _NO_PARTS)
-        and count >= (max(1, RECURS * len(found)) if UNNAMED.fullmatch(name) else 1)
-    ]
-    letters = [name for name in kept if UNNAMED.fullmatch(name)]
-    kept = [name for name in kept if name not in letters]
-    kept = [*kept, *sorted(letters, key=lambda name: (len(name), name))][: MOST_CLASSES - 1]
-    if not kept:
-        raise OptionError(
-            "labels='auto' found no part that recurs in the shots; give labels (a folder, "
-            "labels=FOLDER), or prompts that name the parts."
-        )
-    names = ("background", *kept)
-    maps = []
-    for one in found:
-        table = [kept.index(name) + 1 if name in kept else 0 for name in one.names]
-        maps.append(np.array([0, *table[1:]], np.uint8)[one.labels])
-    return PartLabels(names, tuple(maps), f"parts found by {method!r}")
 
 
 def picture_shot(picture: Picture) -> Shot:

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import fmlad
+from fmlad.automatic_labels import _recurring
 from fmlad.datasets import PartLabels
 from fmlad.errors import OptionError
 from fmlad.methods import registry
-from fmlad.part_label_inputs import _recurring
 from fmlad.prediction import Segmentation
 from tests.chain_models import blobs
 from tests.conftest import picture

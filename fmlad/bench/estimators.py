@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from fmlad import pipeline, profiles
+from fmlad.automatic_labels import auto_labels
 from fmlad.backbones.roles import Backbone, Encoder
 from fmlad.bench import plan
 from fmlad.bench.model import Entry, Estimator, Scored
@@ -25,7 +26,6 @@ from fmlad.io.images import load_image
 from fmlad.loading import method_roles
 from fmlad.methods.protocol import FitContext
 from fmlad.methods.registry import create_method
-from fmlad.part_label_inputs import auto_labels
 from fmlad.prompts import load_prompts
 from fmlad.views import BackboneSet, ImageView
 
@@ -131,17 +131,22 @@ class MethodEstimator:
         known = {path for path in (*shots, *validation) if path in self._views}
         before = self._hits
         views = [self._view(path, anew, path in known) for path in shots]
-        found = None
-        if "labels" in self._method.takes:
+        labels: list[Any] | None = None
+        names: tuple[str, ...] = ()
+        rest: list[ImageView] = []
+        if "labels" in self._method.takes and not getattr(self._method, "finds_labels", False):
             pictures = [(view.name, view.pixels) for view in views]
             device = self._backbones.device
             found = auto_labels(pictures, profile=self._profile, device=device, seed=seed)
+            names = found.names
+            views, labels, rest = found.shared_out(views)
         self._fitted = pipeline.fit(
             self._method,
             views,
             FitContext(
-                labels=None if found is None else [one for one in found.maps if one is not None],
-                label_names=() if found is None else found.names,
+                labels=labels,
+                label_names=names,
+                unlabeled=rest,
                 encoder=cast("Encoder | None", self._backbones.backbones.get("encoder")),
                 validation=[self._view(path, anew, path in known) for path in validation],
                 prompts=None if prompts is None else load_prompts(prompts),

@@ -101,9 +101,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Draw the labels of some images, with the pixels of each class."""
+    from fmlad.automatic_labels import auto_labels
     from fmlad.datasets.part_labels import read_part_labels
     from fmlad.loading import load_pictures
-    from fmlad.part_label_inputs import auto_labels, is_auto, picture_shot
+    from fmlad.part_label_inputs import is_auto, picture_shot
 
     output.check_folders({"--out": out})
     automatic = is_auto(labels)

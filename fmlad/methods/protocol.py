@@ -153,6 +153,7 @@ class Method(Protocol):
       default, on others when the user names a backbone for the role.
     - ``every_member``: whether each image of its memory is left out in turn, not only 32 shots at
       random; for methods whose ``evidence`` of an image that they remember costs next to nothing.
+    - ``finds_labels``: whether a method that takes labels finds parts itself where there are none.
     - ``unlabeled_members``: whether the unlabeled images are members of its memory as well, with
       the indices that follow the shots', and are left out in turn like them.
     - ``validation_scales``: whether validation images set the scales of the branches too.

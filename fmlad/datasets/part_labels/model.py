@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ _TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
     8: np.rot90,
 }
+
+T = TypeVar("T")
 
 
 class Shot(NamedTuple):
@@ -76,6 +78,17 @@ class PartLabels:
                     f"Label {number} has classes beside 0 to {len(self.names) - 1}, which have no "
                     "name; name them, or paint them as a known class."
                 )
+
+    def shared_out(self, images: Sequence[T]) -> tuple[list[T], list[Labels], list[T]]:
+        """The images that have a label, their labels, and the other images.
+
+        Args:
+            images: One for each label.
+        """
+        pairs = list(zip(images, self.maps, strict=True))
+        known = [(image, label) for image, label in pairs if label is not None]
+        rest = [image for image, label in pairs if label is None]
+        return [image for image, _ in known], [label for _, label in known], rest
 
     def pixels(self, shot: int) -> dict[str, int]:
         """Pixels of each class in the label of a shot, background included; empty without one."""

@@ -65,6 +65,7 @@ class Csad:
     summary: ClassVar[str] = (
         "trained: parts without labels, their areas in cells of the image, and two students"
     )
+    finds_labels: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("prompts", "labels", "unlabeled", "checkpoint")
     declared: ClassVar[Mapping[str, Mapping[str, str]]] = DECLARED
     calibrates_by: ClassVar[Calibrates] = "held-out"

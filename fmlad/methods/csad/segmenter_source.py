@@ -21,7 +21,7 @@ from fmlad.methods.csad.segmenter import FittedSegmenter, fit_segmenter
 from fmlad.methods.csad.segmenter_config import segmenter_config
 from fmlad.methods.csad.segmenter_data import labelled_square
 from fmlad.objects.names import letter
-from fmlad.progress import Progress
+from fmlad.progress import Progress, silent
 from fmlad.views import ImageView
 
 MOST_CLASSES = 256  # labels are kept as bytes
@@ -95,6 +95,25 @@ class TrainedSegmenters:
     ) -> FittedSegmenter:
         """Inverse of ``tensors`` and ``meta`` of what :meth:`fit` gave."""
         return FittedSegmenter.restore(tensors, meta, device, encoder)
+
+
+def pseudo_labels(
+    views: Sequence[ImageView], side: int, *, seed: int = 0, progress: Progress = silent
+) -> PseudoLabels:
+    """Pseudo-labels alone, with the numbers of the preset ``"cpu"``.
+
+    Args:
+        views: Normal images, with the roles of this method.
+        side: Px that the encoder sees components' images at, where there is no extractor.
+        seed: Of the projection.
+        progress: Called for each image.
+
+    Raises:
+        OptionError: No component recurs.
+    """
+    encoder: Any = views[0].backbone_set.backbones["encoder"]
+    shared = SharedEncoder(encoder, side)
+    return _made(views, shared, pseudo_config("cpu"), seed, progress, None, False)
 
 
 def _pseudo_options(config: SegmenterOptions, released: Mapping[str, Any]) -> PseudoConfig:

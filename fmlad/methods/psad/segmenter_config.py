@@ -74,7 +74,8 @@ class SegmenterConfig:
         laid: Most further pieces that are laid on an altered image where parts lie anywhere (ours,
             ``loose.py``); 0: none (code).
         copies: Altered copies of each labelled image that are drawn beforehand, beside itself, so
-            that a frozen encoder sees each once (ours); 0: altered anew in every step (code).
+            that a frozen encoder sees each once (ours); fewer, but one, where there are many
+            labelled images. 0: altered anew in every step (code).
     """
 
     side: Annotated[int, Field(ge=32), AfterValidator(_of_sixteen)] = 512
