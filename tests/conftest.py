@@ -102,7 +102,7 @@ def shared() -> Callable[..., Path]:
     return find
 
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # whatever OMP says
 # A slow machine is no failure.
 settings.register_profile("fmlad", deadline=None)
 settings.load_profile("fmlad")

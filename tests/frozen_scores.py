@@ -24,7 +24,8 @@ SCENE_COUNTS = {
     "train": 4, "validation": 0, "test_good": 1, "test_logical": 2, "test_structural": 1,
 }  # fmt: skip
 DIGIT_COUNTS = {"train": 4, "test_good": 1, "test_anomalies": 1}
-CASES: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
+Case = tuple[str, str, int, dict[str, Any]]
+CASES: tuple[Case, ...] = (
     ("pushpins", "banks", 4, {}),
     ("pushpins", "banks", 1, {}),
     ("pushpins", "sam-lad", 4, {}),
@@ -38,30 +39,32 @@ CASES: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
 )
 
 
-def measure() -> dict[str, dict[str, dict[str, Any]]]:
-    """Case -> query -> score, threshold, branch scores, mean and maximum of the map."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        homes = {
-            name: make_scenes(root / name, name, seed=5, counts=SCENE_COUNTS) for name in SCENES
+def name_of(case: Case) -> str:
+    category, method, shots, _ = case
+    return f"{method} on {category}, {shots} shots"
+
+
+def render(root: Path) -> dict[str, Path]:
+    """Folder of the pictures by category."""
+    homes = {name: make_scenes(root / name, name, seed=5, counts=SCENE_COUNTS) for name in SCENES}
+    return {**homes, "digits": make_digits(root / "digits", seed=5, counts=DIGIT_COUNTS)}
+
+
+def measure(case: Case, homes: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Query -> score, threshold, branch scores, mean and maximum of the map."""
+    category, method, shots, options = case
+    home, found = homes[category], {}
+    images = sorted((home / "train" / "good").iterdir())[:shots]
+    detector = fmlad.Detector.from_shots(images, method=method, profile=PROFILE, **options)
+    for query in sorted((home / "test").glob("*/*.png")):
+        verdict = detector.predict(query)
+        found[f"{query.parent.name}/{query.name}"] = {
+            "score": verdict.score,
+            "threshold": verdict.threshold,
+            "branches": dict(verdict.branch_scores),
+            "map": [float(verdict.anomaly_map.mean()), float(verdict.anomaly_map.max())],
+            "findings": len(verdict.findings),
         }
-        homes["digits"] = make_digits(root / "digits", seed=5, counts=DIGIT_COUNTS)
-        for category, method, shots, options in CASES:
-            home = homes[category]
-            images = sorted((home / "train" / "good").iterdir())[:shots]
-            detector = fmlad.Detector.from_shots(images, method=method, profile=PROFILE, **options)
-            queries = sorted((home / "test").glob("*/*.png"))
-            case = found.setdefault(f"{method} on {category}, {shots} shots", {})
-            for query in queries:
-                verdict = detector.predict(query)
-                case[f"{query.parent.name}/{query.name}"] = {
-                    "score": verdict.score,
-                    "threshold": verdict.threshold,
-                    "branches": dict(verdict.branch_scores),
-                    "map": [float(verdict.anomaly_map.mean()), float(verdict.anomaly_map.max())],
-                    "findings": len(verdict.findings),
-                }
     return found
 
 
@@ -81,7 +84,9 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--record", action="store_true")
     arguments = parser.parse_args()
-    now = measure()
+    with tempfile.TemporaryDirectory() as temporary:
+        homes = render(Path(temporary))
+        now = {name_of(case): measure(case, homes) for case in CASES}
     if arguments.record:
         arguments.file.write_text(json.dumps(now, indent=1) + "\n")
         return

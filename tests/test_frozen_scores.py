@@ -7,20 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.frozen_scores import CASES, differences, measure
+from tests.frozen_scores import CASES, Case, differences, measure, name_of, render
 
 RECORD = Path(__file__).parent / "assets" / "frozen_scores.json"
 # Another processor rounds otherwise; here the largest difference is 0.
 TOLERANCE = 1e-3
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("frozen")
+
+
+@pytest.fixture(scope="module")
+def homes(home: Path) -> dict[str, Path]:
+    return render(home)
+
+
+@pytest.fixture
+def _shared_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The methods look at the same pictures."""
+    monkeypatch.setenv("FMLAD_CACHE_DIR", str(home / "cache"))
+
+
 def test_the_record_knows_every_case() -> None:
-    assert len(json.loads(RECORD.read_text())) == len(CASES)
+    assert set(json.loads(RECORD.read_text())) == {name_of(case) for case in CASES}
 
 
 @pytest.mark.slow
-def test_scores_are_those_on_record() -> None:
-    recorded, now = json.loads(RECORD.read_text()), measure()
-    assert {case: differences(recorded[case], now[case]) for case in recorded} == pytest.approx(
-        dict.fromkeys(recorded, 0.0), abs=TOLERANCE
-    )
+@pytest.mark.usefixtures("_shared_cache")
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_scores_are_those_on_record(case: Case, homes: dict[str, Path]) -> None:
+    recorded = json.loads(RECORD.read_text())[name_of(case)]
+    assert differences(recorded, measure(case, homes)) <= TOLERANCE

@@ -39,7 +39,7 @@ from fmlad.errors import (
 MANIFEST, STATE = storage.MANIFEST, storage.STATE
 GONE = object()
 EXAMPLES = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 Manifest = dict[str, Any]
 Place = tuple[str | int, ...]

@@ -33,8 +33,9 @@ CONTAINERS = ("box", "bottle", "tray", "bag")  # hold the other parts, and are s
 WIDE = 256  # px: small parts fill patches of their own
 CLUSTERS = 8
 MARGIN = 0.1
-SLOW = [pytest.param(world, marks=pytest.mark.slow) for world in (2, 3, 4)]
-WORLDS = pytest.mark.parametrize("world", [0, *SLOW])
+# The table of docs/tiny-clip.md; one world tells whether the claim holds.
+MORE = [pytest.param(world, marks=pytest.mark.soak) for world in (2, 3, 4)]
+WORLDS = pytest.mark.parametrize("world", [pytest.param(0, marks=pytest.mark.slow), *MORE])
 LEAST = 80  # pixels of a part below which its IoU says nothing
 
 
@@ -228,7 +229,7 @@ def clusters_of(category: str, world: int, backbone_set: BackboneSet) -> Cluster
 
 @pytest.mark.slow
 @pytest.mark.xfail(reason="it sees the background everywhere, and more so in whole regions")
-@pytest.mark.parametrize("world", [0, 2, 3, 4])
+@WORLDS
 def test_coarse_to_fine_beats_fine_alone(world: int) -> None:
     (both, inside), (fine, loose) = divided("both", world), divided("fine", world)
     print(f"world {world}, IoU of parts and foreground: coarse-to-fine {both:.3f}, {inside:.3f}")

@@ -66,11 +66,22 @@ def _small_world_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
 
 
+def plan_of(pictures: Path, *entries: Entry) -> Plan:
+    """Two tasks, and all entries on both."""
+    tasks = tuple(Task(name, str(pictures), "") for name in ("board", "pool"))
+    return support.plan_of(pictures, *entries, tasks=tasks, shots=(1,))
+
+
 @pytest.fixture
 def plan(pictures: Path) -> Plan:
-    """Two tasks, a method and a fake on both."""
-    tasks = tuple(Task(name, str(pictures), "") for name in ("board", "pool"))
-    return support.plan_of(pictures, PATCH, fake(), tasks=tasks, shots=(1,))
+    """A method and a fake."""
+    return plan_of(pictures, PATCH, fake())
+
+
+@pytest.fixture
+def fakes(pictures: Path) -> Plan:
+    """Where it does not matter what is computed."""
+    return plan_of(pictures, fake("a"), fake("b"))
 
 
 def finished(folder: Path) -> dict[Path, int]:
@@ -95,13 +106,14 @@ def test_the_table_is_that_of_one_process(plan: Plan, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_dies_costs_a_retry(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fakes: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_engine, "BenchWorker", DiesOnce)
     monkeypatch.setenv(MARK, str(tmp_path / "died"))
-    there = run(plan, tmp_path / "ray", engine=RayEngine(2))
+    there = run(fakes, tmp_path / "ray", engine=RayEngine(1))
     assert (tmp_path / "died").exists()
-    assert table(there) == table(run(plan, tmp_path / "local"))
+    assert len(there) == 8
+    assert table(there) == table(run(fakes, tmp_path / "local"))
 
 
 @pytest.mark.slow
@@ -127,33 +139,32 @@ def test_a_cell_that_kills_every_worker_fails_and_is_tried_again(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-def test_a_run_of_one_engine_is_resumed_by_the_other(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_one_engine_is_resumed_by_the_other(fakes: Plan, tmp_path: Path) -> None:
     out = tmp_path / "r"
-    run(replace(plan, seeds=(0,)), out)
+    run(replace(fakes, seeds=(0,)), out)
     before = finished(out)
-    both = run(plan, out, engine=RayEngine(2))
+    assert len(before) == 4
+    both = run(fakes, out, engine=RayEngine(1))
     assert len(both) == 8
     assert all(finished(out)[path] == when for path, when in before.items())
-    assert table(both) == table(run(plan, tmp_path / "local"))
+    assert table(both) == table(run(fakes, tmp_path / "local"))
     assert load(out).missing == 0
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-def test_what_ends_a_run(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ends_a_run(fakes: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="at most 4 workers"):
-        run(plan, tmp_path / "r", engine=RayEngine(5))
+        run(fakes, tmp_path / "r", engine=RayEngine(5))
     monkeypatch.setattr(ray_engine, "BenchWorker", Breaks)
     with pytest.raises(RuntimeError, match="of ours"):
-        run(plan, tmp_path / "r", engine=RayEngine(1))
+        run(fakes, tmp_path / "r", engine=RayEngine(1))
     monkeypatch.setattr(ray_engine, "BenchWorker", LocalWorker)
     real = cluster.setting
     other = lambda threads, needed: replace(real(threads, needed), version="0.0")  # noqa: E731
     monkeypatch.setattr(cluster, "setting", other)
     with pytest.raises(BackboneMismatchError, match=r"0\.0"):
-        run(plan, tmp_path / "r", engine=RayEngine(1))
+        run(fakes, tmp_path / "r", engine=RayEngine(1))
     assert load(tmp_path / "r").cells == ()
 
 

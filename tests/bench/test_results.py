@@ -163,7 +163,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(
     pictures: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(pictures, whole, 0.0).wait(300) == 0
+    run(plan_of(pictures, fake(), PATCH, seeds=(0, 1, 2), shots=(2,)), whole)
     process = start(pictures, killed, 0.1)
     deadline = time.monotonic() + 300
     while len(list(killed.glob("cells/*.json"))) < 2 and time.monotonic() < deadline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def ray() -> Iterator[Any]:
     """A cluster of four CPUs, however many this machine has."""
     from fmlad.engines import cluster
 
+    # Ray's workers are as urgent as the tests that wait for them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     module = cluster.import_ray()
     module.init(
         address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 import fmlad
-from tests.commands.test_main import fmlad_process
+from fmlad.engines.threads import Threads
+from tests.commands.test_main import fmlad_cli, fmlad_process
 from tests.conftest import picture
 from tests.engines.conftest import SIZE
 
@@ -22,17 +24,27 @@ pytestmark = pytest.mark.slow  # processes and a cluster
 
 
 @pytest.fixture
+def _threads() -> Iterator[None]:
+    """Commands of this process may choose threads; afterwards there are as many as before."""
+    before = Threads.current()
+    yield
+    before.apply()
+
+
+@pytest.fixture
 def address(ray: Any) -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
+@pytest.mark.usefixtures("_threads")
 def test_a_cluster_is_joined_and_left_running(
     ray: Any, address: str, saved: Path, queries: Path, tmp_path: Path
 ) -> None:
     outputs = []
     for engine in (("local",), ("ray", "--workers", "2", "--ray-address", address)):
         out = tmp_path / engine[0]
-        done = fmlad_process(
+        command = fmlad_process if engine[0] == "ray" else fmlad_cli
+        done = command(
             "predict", saved, queries, "--threads", "1", "--json", "--overlays", out / "o",
             "--maps", out / "m", "--engine", *engine,
         )  # fmt: skip
@@ -44,11 +56,11 @@ def test_a_cluster_is_joined_and_left_running(
     assert ray.get(ray.remote(lambda: 7).remote()) == 7
 
 
+@pytest.mark.usefixtures("_threads")
 def test_the_table_and_the_exit_code_are_the_same(address: str, saved: Path, queries: Path) -> None:
-    here, there = (
-        fmlad_process("predict", saved, queries, "--threads", "1", "--fail-on-anomaly", *engine)
-        for engine in ((), ("--engine", "ray", "--ray-address", address))
-    )
+    command = ("predict", saved, queries, "--threads", "1", "--fail-on-anomaly")
+    here = fmlad_cli(*command)
+    there = fmlad_process(*command, "--engine", "ray", "--ray-address", address, "--workers", "1")
     assert (here.returncode, here.stdout) == (there.returncode, there.stdout)
     assert here.returncode == 3
     assert here.stderr.strip() in there.stderr  # beside what Ray has to say
@@ -82,7 +94,9 @@ def test_benchmarks_take_the_same_options(address: str, tmp_path: Path) -> None:
 def test_wrong_input_is_one_clear_line(
     options: tuple[str, ...], words: str, saved: Path, queries: Path
 ) -> None:
-    done = fmlad_process("predict", saved, queries, *options)
+    # What Ray itself prints is seen in a process alone.
+    command = fmlad_process if "ray" in options else fmlad_cli
+    done = command("predict", saved, queries, *options)
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
