@@ -176,10 +176,8 @@ class LevelAutoencoder(nn.Sequential):
                 nn.ReLU(),
             ]  # fmt: skip
             size *= 2
-        layers += [
-            nn.Upsample((grid, grid), mode="bilinear"), nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(), nn.Conv2d(width, channels, 1),
-        ]  # fmt: skip
+        # What one vector remembers is coarse: the last step is interpolated.
+        layers += [nn.Conv2d(width, channels, 1), nn.Upsample((grid, grid), mode="bilinear")]
         super().__init__(*layers)
 
 

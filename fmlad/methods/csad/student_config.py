@@ -72,7 +72,7 @@ PRESETS: Mapping[str, StudentConfig] = MappingProxyType(
         "paper": StudentConfig(),
         "code": StudentConfig(grid=64, steps=60_000, batch=2, rate=2e-4, weight_decay=1e-4),
         "cpu": StudentConfig(
-            source="levels", grid=32, channels=None, width=64, bottleneck=64, steps=600, batch=8,
+            source="levels", grid=32, channels=None, width=48, bottleneck=64, steps=600, batch=8,
             rate=2e-3, weight_decay=1e-5,
         ),
     }
