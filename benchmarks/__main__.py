@@ -24,6 +24,7 @@ from benchmarks import common
 
 PHOTOGRAPHS = "photographs"  # $FMLAD_SHARED, else ../shared
 FEATUP = "featup_clip_jbu_stack_cocostuff.ckpt"  # published by FeatUp's authors
+FULL = "supervised + entropy + histogram"  # losses of PSAD's segmenter
 TEXTURE_FEATURES = (
     "builtin:features@1 builtin:handmade@1 'builtin:squeezenet@1#side=320' "
     "'builtin:efficientnet-lite0@1#side=320'"
@@ -107,10 +108,17 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad cost", ("sam-lad-cost",)),
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.psad cost", ("psad-cost",)),
+    Benchmark(f"benchmarks.psad tables --cells '{FULL}'", ("psad",)),
+    Benchmark("benchmarks.psad tables --name psad-truth --cells truth", ("psad-truth",)),
+    Benchmark("benchmarks.psad tables --worlds 0 --name psad-auto --cells auto", ("psad-auto",)),
     Benchmark(
-        "benchmarks.psad tables --worlds 0 --cells 'supervised + entropy + histogram'", ("psad",)
+        "benchmarks.psad tables --worlds 0 --category screw_bag splicing_connectors --cells "
+        f"supervised 'supervised + entropy' '{FULL}' '50 %' '25 %' '12.5 %' --name psad-ablation",
+        ("psad-ablation",),
     ),
-    Benchmark("benchmarks.psad_segmenter"),  # about two hours; no result is kept yet
+    Benchmark("benchmarks.csad tables"),  # hours; no result is kept yet
+    Benchmark("benchmarks.csad_labels"),
+    Benchmark("benchmarks.psad pictures --worlds 0 --to docs/images/psad-segments.png"),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),
     Benchmark("benchmarks.embedded", ("embedded",)),
