@@ -104,6 +104,7 @@ def test_every_network_sees_an_image_once(
     assert dict(runs[name].predict) == weights.cases[name].at_predict(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_picture_has_the_same_score_here_and_in_a_new_process(
     name: str,
@@ -196,7 +197,7 @@ def test_look_draws_every_step(weights: Weights, tmp_path: Path) -> None:
 # --- the page -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["banks", "sam-lad"])
+@pytest.mark.parametrize("name", ["banks", pytest.param("sam-lad", marks=pytest.mark.slow)])
 def test_the_page_says_what_the_library_says(
     name: str,
     weights: Weights,

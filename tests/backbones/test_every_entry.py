@@ -18,7 +18,15 @@ from tests.commands.test_main import fmlad_cli
 from tools.random_weights import fill, repeated
 
 CLIP_SIZES = {"clip:ViT-L-14": (448, 32), "clip:ViT-B-16": (448, 28)}  # pixels, cells on a side
-ENTRIES = [pytest.param(weights, id=weights.name) for weights in catalogue()]
+LARGE = "clip:ViT-L-14"
+ENTRIES = [
+    pytest.param(
+        weights,
+        id=weights.name,
+        marks=[pytest.mark.slow] if weights.name.startswith(LARGE) else [],
+    )
+    for weights in catalogue()
+]
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,7 @@ def detector() -> fmlad.Detector:
     return fitted()
 
 
+@pytest.mark.slow
 def test_it_learns_parts_and_misses_one() -> None:
     detector = fitted(segmenter=LEARNS)
     good, bad = detector.predict(product(50)[0]), detector.predict(product(50, label="none")[0])
