@@ -141,8 +141,9 @@ def main() -> None:
                     write_report(given.report / home.name, views, said, config)
                 print(name, figures[name], flush=True)
                 keep(given.name, protocol, figures, seeds=given.worlds, finished=False)
+    of_all = [one for key, one in figures.items() if "bandwidth x" not in key]
     for which in ("labelled", "all"):
-        chosen = [one[which] for key, one in figures.items() if "bandwidth x" not in key]
+        chosen = [one[which] for one in of_all]
         figures[f"mean, {which}"] = round(float(np.mean(chosen)), 3)
     keep(given.name, protocol, figures, seeds=given.worlds)
 

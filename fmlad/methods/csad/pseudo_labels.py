@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 MOST_CLASSES = 255  # labels fit into a byte
 STEPS = tuple(np.arange(0.15, 0.55, 0.025).round(3).tolist())  # of the typical distance (ours)
-AHEAD, GAIN = 2, 0.02  # steps by which more components join frequent clusters, and how many (ours)
+AHEAD, GAIN = 2, 0.03  # steps by which more components join frequent clusters, and how many (ours)
 MOST_LEFT = 0.5  # share of the components that may be in no frequent cluster (ours)
 # Options that components hang on; the rest may change and they are still good.
 OF_COMPONENTS = (
