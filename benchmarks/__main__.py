@@ -109,7 +109,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.sam_lad ablation --root scenes", ("sam-lad-ablation",), (PHOTOGRAPHS,)),
     Benchmark("benchmarks.psad cost", ("psad-cost",)),
     Benchmark(f"benchmarks.psad tables --cells '{FULL}'", ("psad",)),
-    Benchmark("benchmarks.psad tables --name psad-truth --cells truth", ("psad-truth",)),
+    Benchmark("benchmarks.psad tables --worlds 0 --name psad-truth --cells truth", ("psad-truth",)),
     Benchmark("benchmarks.psad tables --worlds 0 --name psad-auto --cells auto", ("psad-auto",)),
     Benchmark(
         "benchmarks.psad tables --worlds 0 --category screw_bag splicing_connectors --cells "
