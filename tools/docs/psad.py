@@ -67,9 +67,11 @@ def page() -> list[str]:
 
 
 def _of(figures: Mapping[str, Any], row: str, columns: tuple[str, ...] = COLUMNS) -> list[str]:
+    """Logical / structural of each column that was measured."""
+    pairs = ((f"{row}: {one}: logical", f"{row}: {one}: structural") for one in columns)
     return [
-        f"{figures[f'{row}: {one}: logical']:.2f} / {figures[f'{row}: {one}: structural']:.2f}"
-        for one in columns
+        f"{figures[one]:.2f} / {figures[other]:.2f}" if one in figures else "-"
+        for one, other in pairs
     ]
 
 
