@@ -233,7 +233,7 @@ def main() -> None:
         for category in given.category:
             cells.of(world, category, [FULL])
             rows.append((cells.open(world, category), cells.segments(world, category)))
-        drawn(rows).save(given.to)
+        drawn(rows).quantize(256).save(given.to, optimize=True)  # a third of the bytes
     else:
         figures = tables(cells, given.worlds, given.category, given.cells)
         if set(given.worlds) & set(TUNING):
