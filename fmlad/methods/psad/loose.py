@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from fmlad.methods.psad.segmenter_data import Square
 from fmlad.training.augment import Pixels
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 APART = 0.05  # of the side: mean distance to the nearest piece of another image from which on loose
 LARGEST, LEAST = 0.05, 1e-4  # shares of the square that a piece fills
@@ -52,13 +54,8 @@ def loose_pieces(labelled: Sequence[Square]) -> list[Piece]:
     loose: list[Piece] = []
     for label in {piece.label for pieces in each for piece in pieces}:
         own = [[piece for piece in pieces if piece.label == label] for pieces in each]
-        gaps = [
-            min(np.hypot(*np.subtract(piece.centre, other.centre)) for other in others)
-            for image, pieces in enumerate(own)
-            for piece in pieces
-            if (others := [p for n, some in enumerate(own) if n != image for p in some])
-        ]
-        if gaps and float(np.mean(gaps)) > APART:
+        gaps = _to_other_images([[piece.centre for piece in pieces] for pieces in own])
+        if len(gaps) and float(gaps.mean()) > APART:
             loose += [piece for pieces in own for piece in pieces]
     return loose
 
@@ -90,6 +87,17 @@ def laid(square: Square, pieces: Sequence[Piece], most: int, rng: np.random.Gene
                 pixels[top:bottom, left:right][mask] = colours[mask]
                 break
     return replace(square, pixels=pixels, labels=labels)
+
+
+def _to_other_images(centres: Sequence[Sequence[tuple[float, float]]]) -> Floats:
+    """Distance of each centre to the nearest one of another image; none with a single image."""
+    images = np.repeat(np.arange(len(centres)), [len(one) for one in centres])
+    points = np.array([centre for one in centres for centre in one]).reshape(-1, 2)
+    if len(np.unique(images)) < 2:
+        return np.zeros(0)
+    gaps = cdist(points, points)
+    gaps[images[:, None] == images] = np.inf
+    return np.asarray(gaps.min(axis=1), dtype=np.float64)
 
 
 def _pieces(square: Square) -> list[Piece]:

@@ -230,10 +230,8 @@ class _Training:
                 levels = self.encoder(data.images(squares).to(self._device))
         else:
             squares, kept = self._copies
-            places = [
-                row + len(self._labelled) * int(rng.integers(self._config.copies + 1))
-                for row in rows
-            ]
+            sets = len(squares) // len(self._labelled)
+            places = [row + len(self._labelled) * int(rng.integers(sets)) for row in rows]
             squares = [squares[place] for place in places]
             levels = self._levels(kept, squares, places)
         logits = self._logits(levels, data.places(squares))

@@ -18,6 +18,7 @@ from fmlad.errors import (
     OptionError,
     ShotsError,
 )
+from fmlad.methods.psad import segmenter
 from fmlad.methods.psad.fitted_segmenter import FittedSegmenter
 from fmlad.methods.psad.segmenter import fit_segmenter
 from fmlad.methods.psad.segmenter_config import SegmenterConfig
@@ -50,6 +51,13 @@ def test_parts_that_differ_by_place_alone_are_told_apart(fitted: FittedSegmenter
         pixels, labels = blobs(seed)
         said = fitted.predict(pixels, own_size=True)
         assert min(iou(said, labels, part) for part in (1, 2)) > 0.8
+
+
+def test_many_labelled_images_have_fewer_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmenter, "MOST_SQUARES", 2 * len(LABELLED))
+    found = fit(quick(copies=9))
+    pixels, labels = blobs(20)
+    assert min(iou(found.predict(pixels, own_size=True), labels, part) for part in (1, 2)) > 0.7
 
 
 def test_with_context_shifts_and_loose_parts_it_learns_as_well() -> None:
