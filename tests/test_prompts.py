@@ -418,7 +418,7 @@ def test_the_sets_of_the_docs_are_valid() -> None:
     text = (ROOT / "docs" / "prompts.md").read_text()
     sets = [block for block in blocks(text, "yaml") if "\nsets:" not in block]
     found = [PromptSet.from_text(block, folder=ROOT / "prompts") for block in sets]
-    assert len(found) == 3
+    assert len(found) == 4
     assert dataclasses.replace(found[0], name="dice") == PromptSet.load("dice")
 
 

@@ -83,10 +83,14 @@ class Csad:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Roles it asks for: proposals and features where parts are to be found."""
-        if BRANCH in self.config.branches:
-            return ("encoder", "mask_proposer", "feature_extractor")
-        return ("encoder",)
+        """Roles it asks for: proposals where parts are to be found."""
+        return ("encoder", "mask_proposer") if BRANCH in self.config.branches else ("encoder",)
+
+    @property
+    def optional(self) -> Mapping[str, tuple[str, ...]]:
+        """A network of its own for components; without it the encoder describes them."""
+        own = BRANCH in self.config.branches
+        return {"feature_extractor": ("light", "foundation")} if own else {}
 
     @property
     def branches(self) -> tuple[str, ...]:
