@@ -66,7 +66,7 @@ def test_with_context_shifts_and_loose_parts_it_learns_as_well() -> None:
     assert min(iou(found.predict(pixels, own_size=True), labels, part) for part in (1, 2)) > 0.8
 
 
-@pytest.mark.parametrize("losses_at", ["input", "grid"])
+@pytest.mark.parametrize("losses_at", ["input", pytest.param("grid", marks=pytest.mark.slow)])
 def test_a_trainable_encoder_learns_as_well(losses_at: str) -> None:
     config = quick(frozen=False, copies=0, losses_at=losses_at, supervised=60, joint=10, rate=0.01)
     found = fit(config)
@@ -130,7 +130,8 @@ def test_each_unlabelled_image_has_the_labelled_one_of_its_type(by: str) -> None
     pixels, labels = blobs(2)
     kinds = [blobs(1), (pixels[..., ::-1].copy(), np.where(labels > 0, labels + 2, 0))]
     others = [blobs(5)[0], blobs(6)[0][..., ::-1], kinds[1][0]]
-    steps = {"supervised": 1, "joint": 1} if by == "encoder" else {}
+    # Types by areas are settled by what the first stage has learned.
+    steps = {"supervised": 1, "joint": 1} if by == "encoder" else {"joint": 1}
     found = fit_segmenter(kinds, others, 5, TinyEncoder(), quick(types=by, **steps))
     assert found.types == (0, 1, 1)
 
@@ -157,9 +158,11 @@ def test_epochs_are_passes_over_the_unlabelled_images() -> None:
 # --- stopping, saving ----------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_weights(fitted: FittedSegmenter) -> None:
-    assert same(fit(), fitted)
-    assert not same(fit(seed=1), fitted)
+def test_the_same_seed_gives_the_same_weights() -> None:
+    config = quick(supervised=6, joint=6)
+    once = fit(config)
+    assert same(fit(config), once)
+    assert not same(fit(config, seed=1), once)
 
 
 class Killed(Exception):
@@ -167,7 +170,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("at", [4, 11])  # in either stage
+@pytest.mark.parametrize("at", [4, pytest.param(11, marks=pytest.mark.slow)])  # in either stage
 def test_a_killed_training_resumes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool, at: int
 ) -> None:
