@@ -117,8 +117,8 @@ class Detector:
                 label images, of labelme's files or of a COCO file, or such a file (found by the
                 names of the shots; shots without a label become unlabeled images); arrays
                 ``(H, W)`` of whole numbers, one a shot; ``fmlad.datasets.PartLabels``; or
-                ``"auto"``: the parts that the method ``"banks"`` tells apart, or ``"clip-lad"``
-                with ``prompts``.
+                ``"auto"``: parts found without any (:func:`fmlad.automatic_labels.auto_labels`),
+                among the unlabeled images as well.
             unlabeled: Further images of unknown state, for methods that learn from them.
             profile: ``"builtin"``, ``"light"`` or ``"foundation"``; None means ``$FMLAD_PROFILE``,
                 else ``"builtin"``, which needs no download; one line on standard error then says

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fmlad.errors import OptionError
+from fmlad.memory.coreset import k_centre
 
 BLOCK = 8192  # patches of the bank in one product: bounds the memory
 
@@ -88,9 +89,7 @@ class PatchBank:
 
 
 def spread_out(patches: Tensor, count: int) -> Tensor:
-    """Patches that are far from one another, each time the farthest from those before.
-
-    The greedy k-center choice of PatchCore's coreset, begun at the patch farthest from the mean.
+    """Patches that are far from one another: k-centre from the patch farthest from the mean.
 
     Args:
         patches: float ``(n, C)``.
@@ -99,11 +98,5 @@ def spread_out(patches: Tensor, count: int) -> Tensor:
     Returns:
         ``(count, C)``.
     """
-    row = int(torch.linalg.vector_norm(patches - patches.mean(0), dim=1).argmax())
-    chosen = [row]
-    gaps = torch.linalg.vector_norm(patches - patches[row], dim=1)
-    while len(chosen) < min(count, len(patches)):
-        row = int(gaps.argmax())
-        chosen.append(row)
-        gaps = torch.minimum(gaps, torch.linalg.vector_norm(patches - patches[row], dim=1))
-    return patches[chosen]
+    first = int(torch.linalg.vector_norm(patches - patches.mean(0), dim=1).argmax())
+    return patches[k_centre(patches, min(count, len(patches)), first)]

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fmlad.memory.coreset import k_centre
 
 CELLS = 16  # a side of the grid on which whole images are compared (SAM-LAD's own size)
 
@@ -43,10 +46,6 @@ def coreset(vectors: Sequence[npt.NDArray[np.float32]], count: int) -> list[int]
     """
     if len(vectors) <= count:
         return list(range(len(vectors)))
-    points = np.stack(vectors).astype(np.float64)
-    first = int(np.linalg.norm(points - points.mean(0), axis=1).argmin())
-    chosen, gaps = [first], np.linalg.norm(points - points[first], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(gaps.argmax()))
-        gaps = np.minimum(gaps, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return sorted(set(chosen))
+    points = torch.from_numpy(np.stack(vectors)).double()
+    first = int(torch.linalg.vector_norm(points - points.mean(0), dim=1).argmin())
+    return sorted(set(k_centre(points, count, first)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, ValidationError
 
-from fmlad.errors import OptionError
+from fmlad.errors import OptionError, UnknownNameError
+
+Config = TypeVar("Config")
 
 CHECKED = ConfigDict(strict=True, arbitrary_types_allowed=True)
 """For ``@pydantic.dataclasses.dataclass(frozen=True, config=CHECKED)``."""
@@ -34,3 +38,31 @@ def option_error(error: ValidationError) -> OptionError:
     )
     name = "".join(map(str, place)) or "options"
     return OptionError(f"{name}={first['input']!r} is not possible: it {' or '.join(expected)}.")
+
+
+def preset_with(
+    presets: Mapping[str, Config], preset: str, changes: Mapping[str, Any], what: str
+) -> Config:
+    """A preset with changes.
+
+    Args:
+        presets: Frozen dataclasses of one class, by name.
+        preset: One of the names.
+        changes: Values of its fields.
+        what: Whose options they are, for messages: ``"the segmenter"``.
+
+    Raises:
+        UnknownNameError: There is no such preset or option.
+        OptionError: A value that does not fit.
+    """
+    if preset not in presets:
+        raise UnknownNameError.of("preset", preset, presets)
+    chosen: Any = presets[preset]
+    known = [one.name for one in fields(chosen)]
+    for name in changes:
+        if name not in known:
+            raise UnknownNameError.of(f"option of {what}", name, known)
+    try:
+        return replace(chosen, **changes)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise option_error(error) from None

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.cluster.hierarchy import fcluster, linkage
 
 Labels = npt.NDArray[np.integer]
 
@@ -66,6 +65,8 @@ def _places(
     centres: Sequence[npt.NDArray[np.float64]], areas: Sequence[Labels]
 ) -> npt.NDArray[np.float64]:
     """Centres of the places of a class, ``(m, 2)`` with m of 2 or more; else none."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
     none = np.zeros((0, 2))
     every = np.concatenate(list(areas))
     if not len(every):

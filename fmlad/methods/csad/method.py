@@ -12,7 +12,6 @@ Segmenter and teacher start from one frozen encoder, which runs once per image.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fmlad.backbones.roles import Encoder
-from fmlad.errors import CorruptDetectorError, OptionError
+from fmlad.errors import CorruptDetectorError
 from fmlad.methods.csad.config import CANDIDATES, CsadConfig
 from fmlad.methods.csad.localisation import BRANCH, Compared, FloatMap, differences
 from fmlad.methods.csad.patch_histogram import (
@@ -35,6 +33,7 @@ from fmlad.methods.csad.segmenter_source import TrainedSegmenters
 from fmlad.methods.csad.state import REMEMBERED, CsadState, Histograms, restored
 from fmlad.methods.csad.student_data import Source
 from fmlad.methods.csad.student_teacher import FittedStudents, fit_students
+from fmlad.methods.part_classes import label_digest, listed_parts, present_encoder
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
@@ -103,7 +102,9 @@ class Csad:
         Validation images, those that the pipeline set aside among them, scale the grids and the
         students' maps; nothing is trained on them.
         """
-        encoder = SharedEncoder(_encoder(context.encoder), self.config.side, context.device)
+        encoder = SharedEncoder(
+            present_encoder(context.encoder, self.name), self.config.side, context.device
+        )
         training = [*views, *context.unlabeled]
         histograms = students = None
         if BRANCH in self.branches:
@@ -145,7 +146,9 @@ class Csad:
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], device: str
     ) -> CsadState:
         """Back from a saved detector; ``meta["encoder"]`` is the backbone in that role."""
-        encoder = SharedEncoder(_encoder(meta["encoder"]), self.config.side, device)
+        encoder = SharedEncoder(
+            present_encoder(meta["encoder"], self.name), self.config.side, device
+        )
         state = restored(tensors, meta, device, encoder, self.source)
         present = {BRANCH: state.histograms, STUDENTS: state.students}
         if {name for name, one in present.items() if one is not None} != set(self.branches):
@@ -171,15 +174,7 @@ class Csad:
         """The classes, with the number of their pieces in each shot."""
         if (own := state.histograms) is None:
             return []
-        found = []
-        for row, name in enumerate(own.names, start=1):
-            each = [pieces(labels == row) for labels in own.maps[: state.shots]]
-            areas = [int((labels == row).sum()) for labels in own.maps[: state.shots]]
-            best = int(np.argmax(areas))
-            box = each[best].boxes(state.sizes[best])[0] if areas[best] else None
-            counts = tuple(one.count for one in each)
-            found.append(Part(name, "", counts, best if areas[best] else None, box))
-        return found
+        return listed_parts(own.names, list(own.maps[: state.shots]), state.sizes)
 
     def _fit_histograms(
         self, training: Sequence[ImageView], shots: int, encoder: SharedEncoder, context: FitContext
@@ -263,15 +258,5 @@ def _settings(context: FitContext, labels: Sequence[Labels | None] | None) -> di
     found = dict(context.settings)
     found["unlabeled"] = [view.key for view in context.unlabeled]
     if labels is not None:
-        found["labels"] = [None if one is None else _digest(one) for one in labels]
+        found["labels"] = [None if one is None else label_digest(one) for one in labels]
     return found
-
-
-def _digest(label: Labels) -> str:
-    return hashlib.sha256(repr(label.shape).encode() + label.tobytes()).hexdigest()
-
-
-def _encoder(encoder: Encoder | None) -> Encoder:
-    if encoder is None:
-        raise OptionError("The method 'csad' needs a backbone in the role 'encoder'.")
-    return encoder

@@ -7,16 +7,14 @@ decided here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fmlad.errors import UnknownNameError
 from fmlad.methods.csad.selection import Share
-from fmlad.methods.options import CHECKED, SEVERAL, option_error
+from fmlad.methods.options import CHECKED, SEVERAL, preset_with
 
 Mode = Literal["auto", "fine", "coarse"]
 Positive = Annotated[int, Field(ge=1)]
@@ -88,19 +86,5 @@ PRESETS: Mapping[str, PseudoConfig] = MappingProxyType(
 
 
 def pseudo_config(preset: str = "paper", **changes: Any) -> PseudoConfig:
-    """A preset with changes.
-
-    Raises:
-        UnknownNameError: There is no such preset or option.
-        OptionError: A value that does not fit.
-    """
-    if preset not in PRESETS:
-        raise UnknownNameError.of("preset", preset, PRESETS)
-    known = [one.name for one in fields(PseudoConfig)]
-    for name in changes:
-        if name not in known:
-            raise UnknownNameError.of("option of the pseudo-labels", name, known)
-    try:
-        return replace(PRESETS[preset], **changes)
-    except ValidationError as error:
-        raise option_error(error) from None
+    """A preset with changes; see :func:`fmlad.methods.options.preset_with`."""
+    return preset_with(PRESETS, preset, changes, "the pseudo-labels")

@@ -7,16 +7,14 @@ decided here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fmlad.errors import UnknownNameError
 from fmlad.methods.csad.lsa import Paste
-from fmlad.methods.options import CHECKED, SEVERAL, option_error
+from fmlad.methods.options import CHECKED, SEVERAL, preset_with
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -106,19 +104,5 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
 
 
 def segmenter_config(preset: str = "paper", **changes: Any) -> SegmenterConfig:
-    """A preset with changes.
-
-    Raises:
-        UnknownNameError: There is no such preset or option.
-        OptionError: A value that does not fit.
-    """
-    if preset not in PRESETS:
-        raise UnknownNameError.of("preset", preset, PRESETS)
-    known = [one.name for one in fields(SegmenterConfig)]
-    for name in changes:
-        if name not in known:
-            raise UnknownNameError.of("option of the segmenter", name, known)
-    try:
-        return replace(PRESETS[preset], **changes)
-    except ValidationError as error:
-        raise option_error(error) from None
+    """A preset with changes; see :func:`fmlad.methods.options.preset_with`."""
+    return preset_with(PRESETS, preset, changes, "the segmenter")

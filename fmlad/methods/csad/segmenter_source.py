@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from fmlad.errors import OptionError
@@ -20,11 +19,10 @@ from fmlad.methods.csad.segmentation import Labels, SegmenterOptions, SharedEnco
 from fmlad.methods.csad.segmenter import FittedSegmenter, fit_segmenter
 from fmlad.methods.csad.segmenter_config import segmenter_config
 from fmlad.methods.csad.segmenter_data import labelled_square
-from fmlad.objects.names import letter
+from fmlad.methods.part_classes import class_names
 from fmlad.progress import Progress, silent
 from fmlad.views import ImageView
 
-MOST_CLASSES = 256  # labels are kept as bytes
 REPORTED = 8  # images in the report of stages
 
 
@@ -153,17 +151,9 @@ def _names(labels: Sequence[Labels | None], given: tuple[str, ...]) -> tuple[str
     """Names of the classes of given labels.
 
     Raises:
-        OptionError: The labels are none of parts, or more than their names.
+        OptionError: There is none, or they do not fit.
     """
     known = [one for one in labels if one is not None]
     if not known:
         raise OptionError("labels= holds none for any image; leave it out for pseudo-labels.")
-    least, most = (int(f([f(one) for one in known])) for f in (np.min, np.max))
-    if least < 0 or not 0 < most < MOST_CLASSES:
-        raise OptionError(
-            f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
-            f"one part is labelled; these are {least} to {most}."
-        )
-    if given and len(given) < most:
-        raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
-    return given or tuple(f"part {letter(row)}" for row in range(most))
+    return class_names(known, given)

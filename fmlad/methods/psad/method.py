@@ -16,7 +16,6 @@ the segmenter's, and the feature extractor's for both other banks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -28,18 +27,22 @@ from PIL import Image
 from torch import Tensor
 
 from fmlad.backbones.embedded.builtin import lab
-from fmlad.backbones.roles import Encoder
 from fmlad.errors import CorruptDetectorError, OptionError
 from fmlad.io.tensors import TensorReader
 from fmlad.memory.part_vectors import class_means, class_shares, reweighted
+from fmlad.methods.part_classes import (
+    class_names,
+    label_digest,
+    listed_parts,
+    present_encoder,
+)
 from fmlad.methods.protocol import Aims, Calibrates, Evidence, FitContext
 from fmlad.methods.psad.config import SIDE, PsadConfig
 from fmlad.methods.psad.differences import Compared, FloatMap, differences, painted
 from fmlad.methods.psad.segmentation import Labels, SegmenterSource, TrainedSegmenters
-from fmlad.methods.psad.state import MOST_CLASSES, SEGMENTER, PsadState, Seen, Vectors, restored
+from fmlad.methods.psad.state import SEGMENTER, PsadState, Seen, Vectors, restored
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
-from fmlad.objects.names import letter
 from fmlad.objects.pieces import pieces
 from fmlad.prediction import Segmentation
 from fmlad.scoring.fusion import AdaptiveScaling
@@ -97,20 +100,31 @@ class Psad:
         return ("encoder", "feature_extractor") if features else ("encoder",)
 
     @property
+    def prepares(self) -> tuple[str, ...]:
+        """The segmenter sees a query at its own size, so that none of the encoder's is prepared."""
+        return tuple(role for role in self.needs if role != "encoder")
+
+    @property
     def branches(self) -> tuple[str, ...]:
         """One branch a bank."""
         return tuple(self.config.banks)
 
     def fit(self, views: Sequence[ImageView], context: FitContext) -> PsadState:
         """Trains the segmenter, then fills the banks with all training images."""
-        labels, names = _labels(context)
+        if context.labels is None:
+            raise OptionError(
+                "The method 'psad' learns parts from labelled images: give part masks of the shots "
+                "as labels= (--labels)."
+            )
+        labels = list(context.labels)
+        names = class_names(labels, context.label_names[1:])  # the background's is the first
         training = [*views, *context.unlabeled]
         # Part segmentation using limited annotations; labelled images are unlabeled ones as well
         segmenter = self.source.fit(
             [(view.pixels, label) for view, label in zip(views, labels, strict=True)],
             [view.pixels for view in training],
             1 + len(names),
-            _encoder(context.encoder),
+            present_encoder(context.encoder, self.name),
             self.config,
             seed=context.seed,
             device=context.device,
@@ -120,7 +134,7 @@ class Psad:
             settings={
                 **context.settings,
                 "unlabeled": [view.key for view in context.unlabeled],
-                "labels": [_digest(label) for label in labels],
+                "labels": [label_digest(label) for label in labels],
             },
         )
         # Memory banks over the segments
@@ -185,7 +199,7 @@ class Psad:
         reader = TensorReader({n: t for n, t in tensors.items() if n not in own}, device)
         with reader.description("banks"):
             trained = {name.removeprefix(f"{SEGMENTER}."): one for name, one in own.items()}
-            encoder = _encoder(meta["encoder"])
+            encoder = present_encoder(meta["encoder"], self.name)
             segmenter = self.source.restore(trained, meta[SEGMENTER], device, encoder)
             state = restored(reader, meta, segmenter, self.config)
         if (state.patches is not None) != ("patch" in self.branches):
@@ -206,15 +220,8 @@ class Psad:
     def parts(self, state: PsadState) -> list[Part]:
         """The classes, with the number of their pieces in each shot."""
         shots = state.seen[: state.shots]
-        found = []
-        for row, name in enumerate(state.names, start=1):
-            own = [pieces(one.labels == row) for one in shots]
-            areas = [int((one.labels == row).sum()) for one in shots]
-            best = int(np.argmax(areas))
-            box = own[best].boxes(shots[best].size)[0] if areas[best] else None
-            counts = tuple(one.count for one in own)
-            found.append(Part(name, "", counts, best if areas[best] else None, box))
-        return found
+        maps, sizes = [one.labels for one in shots], [one.size for one in shots]
+        return listed_parts(state.names, maps, sizes)
 
     def _see(self, view: ImageView, labels: Labels, classes: int) -> Seen:
         """What the banks see of an image in parts."""
@@ -271,31 +278,6 @@ class Psad:
         return float(distances.max()), resized(distances.cpu().numpy(), size)
 
 
-def _labels(context: FitContext) -> tuple[list[Labels], tuple[str, ...]]:
-    """Labels of the shots, and the names of their classes without the background.
-
-    Raises:
-        OptionError: There are none, or they are no labels of parts.
-    """
-    if context.labels is None:
-        raise OptionError(
-            "The method 'psad' learns parts from labelled images: give part masks of the shots as "
-            "labels= (--labels)."
-        )
-    least = min(int(label.min()) for label in context.labels)
-    most = max(int(label.max()) for label in context.labels)
-    if least < 0 or not 0 < most < MOST_CLASSES:
-        raise OptionError(
-            f"Labels are 0 for the background and 1 to {MOST_CLASSES - 1} for parts, and at least "
-            f"one part is labelled; these are {least} to {most}."
-        )
-    given = context.label_names[1:]  # the background's is the first
-    if given and len(given) < most:
-        raise OptionError(f"There are {len(given)} names for labels up to {most}; give one a part.")
-    names = given or tuple(f"part {letter(row)}" for row in range(most))
-    return list(context.labels), names
-
-
 def _mean_colours(view: ImageView, labels: npt.NDArray[np.uint8], classes: int) -> Vectors:
     """Mean CIE Lab colour of each class but the background, ``(classes - 1, 3)``."""
     size = (labels.shape[1], labels.shape[0])
@@ -306,17 +288,6 @@ def _mean_colours(view: ImageView, labels: npt.NDArray[np.uint8], classes: int) 
     for row in np.unique(labels[labels > 0]):
         found[row - 1] = colours[labels == row].mean(0)
     return found
-
-
-def _encoder(encoder: Encoder | None) -> Encoder:
-    if encoder is None:
-        raise OptionError("The method 'psad' needs a backbone in the role 'encoder'.")
-    return encoder
-
-
-def _digest(label: Labels) -> str:
-    data = np.ascontiguousarray(label, dtype=np.int64)
-    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()
 
 
 def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:

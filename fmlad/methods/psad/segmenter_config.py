@@ -7,15 +7,13 @@ decided here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from fmlad.errors import UnknownNameError
-from fmlad.methods.options import CHECKED, option_error
+from fmlad.methods.options import CHECKED, preset_with
 
 Preset = Literal["paper", "code", "cpu"]
 Positive = Annotated[int, Field(ge=1)]
@@ -120,19 +118,5 @@ PRESETS: Mapping[str, SegmenterConfig] = MappingProxyType(
 
 
 def segmenter_config(preset: str = "paper", **changes: Any) -> SegmenterConfig:
-    """A preset with changes.
-
-    Raises:
-        UnknownNameError: There is no such preset.
-        OptionError: An option that does not exist, or a value that does not fit.
-    """
-    if preset not in PRESETS:
-        raise UnknownNameError.of("preset", preset, PRESETS)
-    known = SegmenterConfig.__dataclass_fields__
-    for name in changes:
-        if name not in known:
-            raise UnknownNameError.of("option of the segmenter", name, known)
-    try:
-        return replace(PRESETS[preset], **changes)
-    except ValidationError as error:
-        raise option_error(error) from None
+    """A preset with changes; see :func:`fmlad.methods.options.preset_with`."""
+    return preset_with(PRESETS, preset, changes, "the segmenter")

@@ -30,7 +30,6 @@ Vectors = npt.NDArray[np.float32]
 COLOURS = 3  # values of a mean colour
 PRESENT = 0.5  # of the median area of a class: from there on it counts in full (ours)
 SEGMENTER = "segmenter"  # prefix of its tensors
-MOST_CLASSES = 256  # labels are kept as bytes
 
 
 @dataclass(frozen=True)

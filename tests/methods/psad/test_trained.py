@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fmlad
+from fmlad.backbones.cnn.cnn import CNN
 from fmlad.datasets import PartLabels
 from fmlad.errors import CheckpointError, UnknownNameError
 from tests.methods.psad.drawn import NAMES, product
@@ -75,6 +76,18 @@ def test_a_kill_at_any_stage_is_resumed_to_the_same_detector(
     query = product(52, cable=84)[0]
     assert resumed.predict(query).score == detector.predict(query).score
     assert resumed.threshold == detector.threshold
+
+
+def test_queries_together_run_the_encoder_for_their_segments_alone(
+    detector: fmlad.Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = product(60)[0]
+    alone = detector.predict(query).score
+    passes: list[int] = []
+    monkeypatch.setattr(CNN, "encode", lambda self, images: passes.append(len(images)))
+    together = [one.score for one in detector.predict_many([query, product(61)[0]])]
+    assert passes == []
+    assert together[0] == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_checkpoint_of_other_labels_is_refused(tmp_path: Path) -> None:
