@@ -1,16 +1,19 @@
 """CSAD on scenes: its paper's ablations, and what a query costs.
 
-    python -m benchmarks.csad tables
-    python -m benchmarks.csad tables --worlds 1 2 --name csad-tuning --rows "table 7"
+    python -m benchmarks.csad tables --rows 'table 4' 'table 6' 'table 7' true
+    python -m benchmarks.csad tables --worlds 1 2 --rows 'table 7'
     python -m benchmarks.csad cost
 
 `scenes-v1`, five categories, 60 training images without labels, of which the pipeline sets 12 aside
 to scale branches and threshold. 20 test images a group; AUROC of the logical and of the structural
-anomalies against the normal test images, by category, with the mean and the worst category.
+anomalies against the normal test images, by category over the worlds, with the mean and the worst
+of all draws; mean IoU of the segmenter's classes with the true parts, the best pairing of both, on
+the normal images that were set aside.
 
 - Table 3: the segmenter trained with logical synthetic anomalies, CutPaste, or neither; patch
   histograms alone.
-- Table 4: grids of the patch histograms, and those chosen by the spread of places.
+- Table 4: grids of the patch histograms, and each class in those it keeps to ("spread"); their
+  distances summed up in their scales, or as a norm.
 - Table 5: ends of the local student, alone and with histograms.
 - Table 6: sPRO (limit 0.05) of the students' map, and of both branches' together.
 - Table 7: each branch alone, and both; beside them both with the true part maps as labels of the
@@ -43,7 +46,17 @@ from PIL import Image
 
 import fmlad
 from benchmarks.common import auroc, code_name, json_options, keep, scene_counts, seconds
-from benchmarks.csad_rows import PARTS, ROWS, SPRO_ROWS, STUDENTS, Row
+from benchmarks.csad_labels import best_iou
+from benchmarks.csad_rows import (
+    PARTS,
+    ROWS,
+    SETTINGS,
+    SPREAD,
+    SPRO_ROWS,
+    STUDENTS,
+    Row,
+    setting_name,
+)
 from benchmarks.scenes import GROUPS, TUNING
 from fmlad import pipeline, profiles
 from fmlad.datasets import SCENE_CATEGORIES, make_scenes
@@ -51,10 +64,15 @@ from fmlad.io.images import load_image
 from fmlad.methods.csad.config import CANDIDATES, CsadConfig
 from fmlad.methods.csad.localisation import Compared
 from fmlad.methods.csad.method import Csad
-from fmlad.methods.csad.patch_histogram import chosen_grids, patch_histogram
+from fmlad.methods.csad.patch_histogram import (
+    chosen_grids,
+    fitted_models,
+    joint_distance,
+    patch_histogram,
+)
 from fmlad.methods.protocol import FitContext
 from fmlad.objects.instances import resized
-from fmlad.scoring.trimmed import TrimmedMoments, TrimmedZ
+from fmlad.scoring.trimmed import TrimmedZ
 from fmlad.views import BackboneSet, ImageView
 
 TRAIN, IMAGES = 60, 20
@@ -133,37 +151,54 @@ def fitted(of: Opened, method: Csad, true: bool = False) -> tuple[Any, list[Imag
 
 
 def parts_cell(of: Opened, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Distances of every grid, by group, and maps of the method's own grids."""
+    """Scores of every setting of the histograms by group, and maps of the method's own."""
     unlike, true = PARTS[name]
     changes = {group: {**dict(options.get(group, {})), **o} for group, o in unlike.items()}
-    given = {**options, **changes, "branches": ("histogram",)}
-    chosen = CsadConfig(**given).cells
-    method = Csad(CsadConfig(**{**given, "grids": CANDIDATES}))
-    whole, aside = fitted(of, method, true)
+    config = CsadConfig(**{**options, **changes, "branches": ("histogram",)})
+    whole, aside = fitted(of, Csad(config), true)
     own: Any = whole.state.histograms
     classes = own.segmenter.classes
-    spread = chosen_grids(list(own.maps), classes, CANDIDATES)
-    wanted = spread if chosen == "spread" else chosen
-    models = [one for one in own.models if one.grid in wanted]
-    found: dict[str, Any] = {"classes": classes, "spread": spread, "default": wanted}
-    scores: dict[str, Raw] = {}
-    maps: dict[str, list[Any]] = {}
-    for group, views in {NORMAL: aside, **of.tests}.items():
-        rows: Raw = {str(grid): [] for grid in CANDIDATES}
-        maps[group] = []
+
+    def labels(views: Sequence[ImageView]) -> list[Any]:
+        found = []
         for view in views:
-            labels = own.segmenter.predict_maps(whole.state.encoder.levels(view))
+            found.append(own.segmenter.predict_maps(whole.state.encoder.levels(view)))
             view.release()
-            for one in own.models:
-                vector = patch_histogram(labels, classes, one.grid)
-                rows[str(one.grid)].append(one.distance(vector))
-            score = sum(rows[str(one.grid)][-1] / one.scale for one in models)
-            nearest = own.nearest(patch_histogram(labels, classes, 1))
-            small = resized(labels, nearest.shape)
-            compared = Compared.of(small, nearest, score, models, classes)
-            maps[group].append(compared.painted().astype(np.float16))
-        scores[group] = rows
-    return {**found, "scores": scores, "maps": maps}
+        return found
+
+    apart = {id(view) for view in aside}
+    train = labels([view for view in of.train if id(view) not in apart])
+    maps = {NORMAL: labels(aside), **{group: labels(views) for group, views in of.tests.items()}}
+    spread = chosen_grids(train, classes, CANDIDATES)
+    scores: dict[str, Raw] = {group: {} for group in maps}
+    for grids, joined in SETTINGS:
+        cells: Any = spread if grids == SPREAD else dict.fromkeys(grids)
+        models = fitted_models(train, maps[NORMAL], classes, cells, config.inverse, joined)
+        for group, found in maps.items():
+            scores[group][setting_name(grids, joined)] = [
+                joint_distance(models, one, classes, joined) for one in found
+            ]
+    painted = {
+        group: [_painted(one, own, config) for one in found] for group, found in maps.items()
+    }
+    true_aside = [of.labels[row] for row, view in enumerate(of.train) if id(view) in apart]
+    sized = [resized(one, maps[NORMAL][0].shape) for one in true_aside]
+    return {
+        "classes": classes,
+        "grids": {str(grid): int(counted.sum()) for grid, counted in spread.items()},
+        "IoU": best_iou(maps[NORMAL], sized),
+        "scores": scores,
+        "maps": painted,
+    }
+
+
+def _painted(labels: Any, own: Any, config: CsadConfig) -> Any:
+    """Map of the branch, as the method makes it."""
+    classes = own.segmenter.classes
+    nearest = own.nearest(patch_histogram(labels, classes, 1))
+    score = joint_distance(own.models, labels, classes, config.joint)
+    small = resized(labels, nearest.shape)
+    return Compared.of(small, nearest, score, own.models, classes).painted().astype(np.float16)
 
 
 def students_cell(of: Opened, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,13 +244,7 @@ def branch_scores(row: Row, cells: Mapping[str, Any], group: str) -> list[dict[s
     """Raw scores of the row's branches for each image of a group."""
     columns: dict[str, list[float]] = {}
     if row.parts is not None:
-        own = cells[row.parts]
-        grids = own["spread"] if row.grids == "spread" else row.grids or own["default"]
-        columns["histogram"] = [0.0] * len(own["scores"][group]["1"])
-        for grid in map(str, grids):
-            scale = TrimmedMoments.fit(own["scores"][NORMAL][grid]).deviation
-            pairs = zip(columns["histogram"], own["scores"][group][grid], strict=True)
-            columns["histogram"] = [total + distance / scale for total, distance in pairs]
+        columns["histogram"] = cells[row.parts]["scores"][group][row.setting]
     if row.students is not None:
         columns["students"] = cells[row.students]["scores"][group]["students"]
     return [dict(zip(columns, one, strict=True)) for one in zip(*columns.values(), strict=True)]
@@ -286,6 +315,9 @@ def tables(
             for name, row in rows.items():
                 if name.startswith("figure 10") and row.parts:
                     figures[name]["classes"] = cells[row.parts]["classes"] - 1
+            for name in names:
+                if name in PARTS:
+                    figures[f"segmenter, {name}"] = {"IoU": cells[name]["IoU"]}
             for name, kinds in figures.items():
                 for kind, value in kinds.items():
                     by_category = found.setdefault(f"{name}: {{}}: {kind}", {})
@@ -293,7 +325,8 @@ def tables(
     table: dict[str, float] = {}
     for form, by_category in found.items():
         means = {category: float(np.mean(values)) for category, values in by_category.items()}
-        means |= {"mean": float(np.mean([*means.values()])), "worst": min(means.values())}
+        worst = min(value for values in by_category.values() for value in values)
+        means |= {"mean": float(np.mean([*means.values()])), "worst": worst}
         table |= {form.format(name): round(value, 3) for name, value in means.items()}
     return table
 
@@ -360,12 +393,14 @@ def main() -> None:
     figures = tables(
         given.worlds, given.category, counts, given.root, given.profile, options, given.rows
     )
-    if set(given.worlds) & set(TUNING) or given.category != list(SCENE_CATEGORIES):
+    some = given.category != list(SCENE_CATEGORIES)
+    if set(given.worlds) & set(TUNING) or (some and not given.name):
         print(json.dumps(figures, indent=1))
         return
     worlds = " ".join(map(str, given.worlds))
     what = f"{given.train} training images, {given.images} test images a group"
-    keep(given.name or "csad", f"scenes-v1, seed {worlds}, {what}, {said}", figures)
+    where = f"scenes-v1{', ' + ' and '.join(given.category) if some else ''}, seed {worlds}"
+    keep(given.name or "csad", f"{where}, {what}, {said}", figures)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
+
+from fmlad.methods.csad.patch_histogram import Joined
 
 BANDWIDTHS = (0.5, 1.0, 2.0)  # in median distances of components, as the preset "cpu" counts
 # Cells -> what is unlike the default, and whether the true part maps are the labels.
@@ -19,6 +21,18 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 DEFAULT = ("pseudo-labels", "heads")
 GRIDS = ((1,), (1, 2), (1, 2, 3), (1, 2, 4), (1, 2, 3, 4))
+SPREAD = "spread"  # each class in the cells that it keeps to
+# Grids and how they are joined -> what the cells of the histograms hold scores of.
+SETTINGS: tuple[tuple[tuple[int, ...] | str, Joined], ...] = tuple(
+    (grids, joined) for grids in (*GRIDS, SPREAD) for joined in get_args(Joined)
+)
+DEFAULT_SETTING: tuple[str, Joined] = (SPREAD, "norm")
+
+
+def setting_name(grids: tuple[int, ...] | str, joined: str) -> str:
+    """Of one of :data:`SETTINGS`."""
+    cells = grids if isinstance(grids, str) else "+".join(map(str, grids))
+    return f"{cells} {joined}"
 
 
 @dataclass(frozen=True)
@@ -28,13 +42,12 @@ class Row:
     Attributes:
         parts: Cell of the histograms, or None without them.
         students: Cell of the students, or None without them.
-        grids: Of the histograms; "spread": those that the training images choose; None: the
-            method's default.
+        setting: One of :data:`SETTINGS`, of the histograms.
     """
 
     parts: str | None
     students: str | None
-    grids: tuple[int, ...] | str | None = None
+    setting: str = setting_name(*DEFAULT_SETTING)
 
 
 ROWS: dict[str, Row] = {
@@ -43,15 +56,17 @@ ROWS: dict[str, Row] = {
     "table 7, both": Row(*DEFAULT),
     "true labels, histograms": Row("true labels", None),
     "true labels, both": Row("true labels", DEFAULT[1]),
-    "table 3, LSA": Row(DEFAULT[0], None, (1,)),
-    "table 3, CutPaste": Row("cutpaste", None, (1,)),
-    "table 3, none": Row("no augmentation", None, (1,)),
-    **{f"table 4, {'+'.join(map(str, g))}": Row(DEFAULT[0], None, g) for g in GRIDS},
-    "table 4, spread": Row(DEFAULT[0], None, "spread"),
+    "table 3, LSA": Row(DEFAULT[0], None),
+    "table 3, CutPaste": Row("cutpaste", None),
+    "table 3, none": Row("no augmentation", None),
+    **{
+        f"table 4, {setting_name(*one)}": Row(DEFAULT[0], None, setting_name(*one))
+        for one in SETTINGS
+    },
     **{f"table 5, {ends}": Row(None, ends) for ends in STUDENTS},
-    "table 5, heads + 1": Row(*DEFAULT, (1,)),
-    "table 5, heads + 1, no LSA": Row("no augmentation", DEFAULT[1], (1,)),
-    "table 5, heads + 1 + 2": Row(*DEFAULT, (1, 2)),
+    "table 5, heads + 1": Row(*DEFAULT, "1 sum"),
+    "table 5, heads + 1, no LSA": Row("no augmentation", DEFAULT[1], "1 sum"),
+    "table 5, heads + 1 + 2": Row(*DEFAULT, "1+2 sum"),
     **{
         f"figure 10, {name}": Row(name, None)
         for name in (DEFAULT[0], *PARTS)

@@ -72,6 +72,8 @@ class Teacher(nn.Module):
     def raw(self, levels: Sequence[Tensor]) -> Tensor:
         """``(B, C, h, w)`` each -> ``(B, channels, grid, grid)``, not yet normalised."""
         joined = torch.cat([at_grid(level, self.grid) for level in levels], dim=1)
+        # Averages of few cells are several times as quick on a CPU with channels last.
+        joined = joined.contiguous(memory_format=torch.channels_last)
         mixed: Tensor = self.mix(F.avg_pool2d(joined, 3, 1, 1))
         return mixed
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from fmlad.methods.csad.patch_histogram import Covariance
+from fmlad.methods.csad.patch_histogram import Covariance, Joined
 from fmlad.methods.csad.student_config import StudentConfig, student_config
 from fmlad.methods.options import CHECKED, SEVERAL
 
@@ -41,8 +41,10 @@ class CsadConfig:
         branches: ``"histogram"``, ``"students"`` (LGST), or both (the paper's Table 7).
         side: Pixels of both sides that an image is squashed to, a multiple of 64 (paper 256).
         grids: Cells on a side of each patch histogram: 1 is the whole image (paper 1 and 2, which
-            are patches of 256 and 128 px; Table 4); ``"spread"``: by how far the parts wander
-            between training images (the paper's appendix F.1, made a rule).
+            are patches of 256 and 128 px; Table 4); ``"spread"``: each class in those whose cells
+            it keeps to in the training images (the paper's appendix F.1, made a rule).
+        joined: How the grids' distances become one: ``"sum"`` in their scales (paper), ``"norm"``
+            as they are (ours), or ``"preset"``: ``"norm"`` for ``"cpu"``, else ``"sum"``.
         covariance: ``"pinv"``, ``"shrunk"``, or ``"preset"``: ``"pinv"`` (code) but for the preset
             ``"cpu"``.
         penalty: Folder of pictures of anything but the product, which the local student must not
@@ -59,6 +61,7 @@ class CsadConfig:
     grids: Annotated[
         Annotated[tuple[Cells, ...], Field(min_length=1)] | Literal["preset", "spread"], LISTED
     ] = "preset"
+    joined: Literal["preset", "sum", "norm"] = "preset"
     covariance: Literal["preset", "pinv", "shrunk"] = "preset"
     penalty: str | None = None
     segmenter: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +84,13 @@ class CsadConfig:
         if self.grids != "preset":
             return self.grids
         return "spread" if self.preset == "cpu" else (1, 2)
+
+    @property
+    def joint(self) -> Joined:
+        """How the grids' distances become one."""
+        if self.joined != "preset":
+            return self.joined
+        return "norm" if self.preset == "cpu" else "sum"
 
     @property
     def inverse(self) -> Covariance:

@@ -162,7 +162,7 @@ class Csad:
             told += own.segmenter.notes
             if self.config.cells == "spread":
                 grids = " and ".join(f"{one.grid} x {one.grid}" for one in own.models)
-                told.append(f"patch histograms of {grids} cells, by how far the parts wander")
+                told.append(f"patch histograms of {grids} cells, each part in those it keeps to")
         if state.students is not None and not state.students.penalised:
             told.append(
                 "the students learned without penalty images (penalty=FOLDER), so that damage may "
@@ -196,10 +196,11 @@ class Csad:
             context.validation, segmenter, encoder, context, "parts of validation images"
         )
         classes = segmenter.classes
-        grids = self.config.cells
-        if grids == "spread":
-            grids = chosen_grids(maps, classes, CANDIDATES)
-        models = fitted_models(maps, others, classes, grids, self.config.inverse)
+        cells = self.config.cells
+        grids = (
+            chosen_grids(maps, classes, CANDIDATES) if cells == "spread" else dict.fromkeys(cells)
+        )
+        models = fitted_models(maps, others, classes, grids, self.config.inverse, self.config.joint)
         return Histograms(
             segmenter,
             models,
@@ -224,7 +225,7 @@ class Csad:
         """Score of a label map ``(S, S)``, and what makes it up, on the remembered grid."""
         classes = own.segmenter.classes
         nearest = own.nearest(patch_histogram(labels, classes, 1))
-        score = joint_distance(own.models, labels, classes)
+        score = joint_distance(own.models, labels, classes, self.config.joint)
         return score, Compared.of(_small(labels), nearest, score, own.models, classes)
 
 

@@ -5,7 +5,8 @@ CSAD, section 3.3. A grid of one cell is the class histogram of the whole image 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -18,14 +19,16 @@ from fmlad.scoring.trimmed import TrimmedMoments
 
 Vectors = npt.NDArray[np.float64]
 LabelMap = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
 Covariance = Literal["pinv", "shrunk"]
+Joined = Literal["sum", "norm"]
 
 # Least spreads with "shrunk" (ours, as in PSAD's preset "cpu"): so many pixels of 10,000 of the
 # image, and a share of the class's mean area, which is a few rows of its outline.
 LEAST_AREA, LEAST_OF_AREA = 1e-4, 0.02
-# A class lies strictly where its centroid has a standard deviation of at most this share of a
-# cell's side (ours).
+# A class keeps to the cells whose side, times this, is at least its positional spread (ours).
 STRICT = 0.15
+EXTENT = (0.1, 0.5, 0.9)  # quantiles of a class's rows and columns
 
 
 def patch_histogram(labels: LabelMap, classes: int, grid: int) -> Vectors:
@@ -64,7 +67,8 @@ class HistogramModel:
     Attributes:
         grid: P, cells on a side.
         mean: float64 ``(D,)``, D being ``P * P * (K - 1)``.
-        precision: float64 ``(D, D)``: the inverse of the covariance, or its pseudo-inverse.
+        precision: float64 ``(D, D)``: the inverse of the covariance, or its pseudo-inverse; 0 for
+            what does not count.
         scale: Trimmed standard deviation of the distances of normal images, by which the grids are
             brought together (section 3.5); 1 until :meth:`scaled`.
     """
@@ -75,7 +79,13 @@ class HistogramModel:
     scale: float = 1.0
 
     @classmethod
-    def fit(cls, grid: int, vectors: Vectors, covariance: Covariance = "pinv") -> HistogramModel:
+    def fit(
+        cls,
+        grid: int,
+        vectors: Vectors,
+        covariance: Covariance = "pinv",
+        counted: Bools | None = None,
+    ) -> HistogramModel:
         """From the vectors ``(N, D)`` of training images.
 
         Args:
@@ -85,6 +95,7 @@ class HistogramModel:
                 inverse, in its code). What never varies over the training images then counts
                 nothing, however much it varies later. ``"shrunk"``: variances have a least value,
                 and correlations are shrunk by Ledoit and Wolf (2004), as few images overstate them.
+            counted: ``(K - 1,)``: foreground classes that count in this grid; None: all.
 
         Raises:
             ShotsError: There is no vector.
@@ -92,19 +103,15 @@ class HistogramModel:
         if not len(vectors):
             raise ShotsError("A patch histogram takes at least one training image; got none.")
         mean = vectors.mean(0)
-        if covariance == "pinv":
-            spread = np.atleast_2d(np.cov(vectors.T)) if len(vectors) > 1 else 0.0
-            full = np.broadcast_to(spread, (len(mean), len(mean)))
-            return cls(grid, mean, np.linalg.pinv(full, hermitian=True))
-        from sklearn.covariance import ledoit_wolf
-
-        deviation = np.sqrt(vectors.var(0) + least_spread(mean, grid) ** 2)
-        shrunk = np.eye(len(mean))
-        if len(vectors) > 1:
-            shrunk, _ = ledoit_wolf((vectors - mean) / deviation, assume_centered=True)
-        # Least variances are no variation that was seen, so they are no part of the correlations.
-        np.fill_diagonal(shrunk, np.maximum(np.diag(shrunk), 1.0))
-        return cls(grid, mean, np.linalg.inv(shrunk) / np.outer(deviation, deviation))
+        held = (
+            np.arange(len(mean)) if counted is None else np.flatnonzero(np.tile(counted, grid**2))
+        )
+        invert = _pinv if covariance == "pinv" else _shrunk
+        precision = np.zeros((len(mean), len(mean)))
+        if len(held):
+            least = least_spread(mean, grid)[held]
+            precision[np.ix_(held, held)] = invert(vectors[:, held], least)
+        return cls(grid, mean, precision)
 
     def scaled(self, normal: Vectors) -> HistogramModel:
         """A copy whose scale is that of vectors ``(N, D)`` of normal images, one at least."""
@@ -130,6 +137,26 @@ class HistogramModel:
         return np.maximum(off * (self.precision @ off), 0.0).reshape(self.grid**2, -1)
 
 
+def _pinv(vectors: Vectors, least: Vectors) -> Vectors:
+    """Pseudo-inverse of the covariance; least spreads have no part in it."""
+    count = vectors.shape[1]
+    spread = np.cov(vectors.T).reshape(count, count) if len(vectors) > 1 else np.zeros((count,) * 2)
+    return np.asarray(np.linalg.pinv(spread, hermitian=True))
+
+
+def _shrunk(vectors: Vectors, least: Vectors) -> Vectors:
+    """Inverse of a covariance with least variances and shrunk correlations."""
+    from sklearn.covariance import ledoit_wolf
+
+    deviation = np.sqrt(vectors.var(0) + least**2)
+    shrunk = np.eye(vectors.shape[1])
+    if len(vectors) > 1:
+        shrunk, _ = ledoit_wolf((vectors - vectors.mean(0)) / deviation, assume_centered=True)
+    # Least variances are no variation that was seen, so they are no part of the correlations.
+    np.fill_diagonal(shrunk, np.maximum(np.diag(shrunk), 1.0))
+    return np.asarray(np.linalg.inv(shrunk) / np.outer(deviation, deviation))
+
+
 def least_spread(mean: Vectors, grid: int) -> Vectors:
     """Least standard deviation of each share ``(D,)`` with ``covariance="shrunk"``.
 
@@ -143,78 +170,100 @@ def least_spread(mean: Vectors, grid: int) -> Vectors:
 def positional_spread(maps: Sequence[LabelMap], classes: int) -> Vectors:
     """How far each class wanders between images.
 
+    Not of its centroid alone, which stays where it is when two pieces swap sides or part.
+
     Args:
         maps: Label maps of training images.
         classes: K.
 
     Returns:
-        float64 ``(K - 1,)``: standard deviation of the foreground class's centroid, along the axis
-        along which it is larger, in sides of the image; NaN of a class that fewer than two images
-        have.
+        float64 ``(K - 1,)``: standard deviation of the foreground class's extent, which is the 10,
+        50 and 90 % quantiles of its rows and of its columns, the largest of the six, in sides of
+        the image; NaN of a class that fewer than two images have.
     """
     spreads = np.full(classes - 1, np.nan)
     for row in range(classes - 1):
         places = [(np.nonzero(labels == row + 1), labels.shape) for labels in maps]
-        centres = [
-            [float(axis.mean()) / side for axis, side in zip(cells, shape, strict=True)]
+        extents = [
+            [np.quantile(axis, EXTENT) / side for axis, side in zip(cells, shape, strict=True)]
             for cells, shape in places
             if len(cells[0])
         ]
-        if len(centres) > 1:
-            spreads[row] = float(np.std(np.array(centres), axis=0).max())
+        if len(extents) > 1:
+            spreads[row] = float(np.std(np.array(extents), axis=0).max())
     return spreads
 
 
 def chosen_grids(
     maps: Sequence[LabelMap], classes: int, candidates: Sequence[int]
-) -> tuple[int, ...]:
-    """Grids by the positional spread of the training images (CSAD, appendix F.1, made a rule).
+) -> dict[int, Bools]:
+    """Grids, and the classes that count in each (CSAD, appendix F.1, made a rule).
 
-    Where parts lie anywhere, a cell has no normal histogram. So a grid is taken if most classes lie
-    strictly enough for its cells. The whole image is always among the grids.
+    A part that lies anywhere has no normal share of a cell. So a class counts in a grid if it lies
+    strictly enough for its cells, and in the whole image always.
 
     Args:
         maps: Label maps of training images.
         classes: K.
         candidates: Grids to choose from.
+
+    Returns:
+        For each grid in which any class counts, and for that of one cell, bool ``(K - 1,)``.
     """
-    spreads = positional_spread(maps, classes)
-    known = spreads[~np.isnan(spreads)]
-    middle = float(np.median(known)) if len(known) else np.inf
-    return (1, *(grid for grid in sorted(set(candidates) - {1}) if middle <= STRICT / grid))
+    spreads = np.nan_to_num(positional_spread(maps, classes), nan=np.inf)
+    found = {1: np.ones(classes - 1, bool)}
+    for grid in sorted(set(candidates) - {1}):
+        counted = spreads <= STRICT / grid
+        if counted.any():
+            found[grid] = counted
+    return found
 
 
 def fitted_models(
     maps: Sequence[LabelMap],
     held_out: Sequence[LabelMap],
     classes: int,
-    grids: Sequence[int],
+    grids: Mapping[int, Bools | None],
     covariance: Covariance,
+    joined: Joined = "sum",
 ) -> tuple[HistogramModel, ...]:
     """A model for each grid, from the label maps of training images.
 
     Args:
         maps: Of training images.
-        held_out: Of further normal images, which scale the distances; none: the training images do.
+        held_out: Of further normal images, which scale distances that are summed up; none: the
+            training images do.
         classes: K.
-        grids: Cells on a side.
+        grids: Cells on a side -> classes that count, bool ``(K - 1,)``, or None for all.
         covariance: See :meth:`HistogramModel.fit`.
+        joined: See :func:`joint_distance`.
     """
     found = []
-    for grid in grids:
+    for grid, counted in grids.items():
         vectors, others = (
             np.stack([patch_histogram(one, classes, grid) for one in some])
             for some in (maps, held_out or maps)
         )
-        found.append(HistogramModel.fit(grid, vectors, covariance).scaled(others))
+        model = HistogramModel.fit(grid, vectors, covariance, counted)
+        found.append(model.scaled(others) if joined == "sum" else model)
     return tuple(found)
 
 
-def joint_distance(models: Sequence[HistogramModel], labels: LabelMap, classes: int) -> float:
-    """The distances of all grids, each in its scale, added up.
+def joint_distance(
+    models: Sequence[HistogramModel], labels: LabelMap, classes: int, joined: Joined = "sum"
+) -> float:
+    """The distances of all grids together, each in its scale.
 
-    But for a constant, which no ranking sees, the sum of their trimmed z-scores.
+    Args:
+        models: One a grid.
+        labels: ``(h, w)``.
+        classes: K.
+        joined: ``"sum"``: but for a constant, which no ranking sees, the sum of their trimmed
+            z-scores (section 3.5). ``"norm"`` (ours): the root of their summed squares, as of one
+            Gaussian over all grids, in which the grids are independent; no scale has then to be
+            estimated from few held-out images.
     """
-    return sum(
+    distances = [
         one.distance(patch_histogram(labels, classes, one.grid)) / one.scale for one in models
-    )
+    ]
+    return sum(distances) if joined == "sum" else math.hypot(*distances)

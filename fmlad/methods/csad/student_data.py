@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fmlad.errors import DatasetError
 from fmlad.io.images import IMAGE_SUFFIXES, load_image
@@ -59,6 +59,8 @@ class Kept:
         squares: uint8 ``(3, side, side)`` each.
     """
 
+    _targets: Tensor | None = None
+
     def __init__(
         self, squares: Sequence[Tensor], encoder: SharedEncoder, keep: bool, progress: Progress,
         what: str,
@@ -85,6 +87,20 @@ class Kept:
         device = self._encoder.device
         levels = [torch.stack(maps).float().to(device) for maps in zip(*own, strict=True)]
         return Source(squares, tuple(levels))
+
+    @torch.no_grad()
+    def teach(self, teacher: nn.Module) -> None:
+        """Computes the teacher's maps once, where levels are kept; its moments must be set."""
+        if self._levels:
+            own = [teacher(self.source([row]).teachers).half().cpu() for row in range(len(self))]
+            self._targets = torch.cat(own)
+
+    def wanted(self, rows: Sequence[int], source: Source, teacher: nn.Module) -> Tensor:
+        """The teacher's maps of some of them, whose ``source`` is at hand."""
+        if self._targets is None:
+            found: Tensor = teacher(source.teachers)
+            return found
+        return self._targets[list(rows)].float().to(self._encoder.device)
 
 
 def jittered_squares(

@@ -224,27 +224,29 @@ class _Training:
         teacher, local, across = (self.networks[name] for name in NETWORKS)
         rows = self._order(step)
         source = self._images.source(rows)
-        wanted = teacher(source.teachers)
+        wanted = self._images.wanted(rows, source, teacher)
         value = hard_feature_loss(local(source.local(config))[0], wanted, config.hard)
         if self.penalised:
             others = self._others.source(self._other_order(step))
             value = value + local(others.local(config))[0].square().mean()
-        altered = self._altered_source(rows, rng)
-        wanted, said = teacher(altered.teachers), across(altered.across(config))
+        altered, wanted = self._of_altered(rows, rng)
+        said = across(altered.across(config))
         value = value + F.mse_loss(said, wanted)
         return value + F.mse_loss(local(altered.local(config))[1], said)
 
-    def _altered_source(self, rows: Sequence[int], rng: np.random.Generator) -> Source:
+    def _of_altered(self, rows: Sequence[int], rng: np.random.Generator) -> tuple[Source, Tensor]:
+        """Images in other colours, and the teacher's maps of them."""
+        teacher = self.networks["teacher"]
         if self._altered is not None:
             count = len(self._altered) // self._config.copies
             copies = rng.integers(self._config.copies, size=len(rows))
-            return self._altered.source(
-                [r + count * int(c) for r, c in zip(rows, copies, strict=True)]
-            )
+            drawn = [r + count * int(c) for r, c in zip(rows, copies, strict=True)]
+            source = self._altered.source(drawn)
+            return source, self._altered.wanted(drawn, source, teacher)
         originals = [self._images.squares[row] for row in rows]
-        drawn = jittered_squares(originals, 1, self._config.jitter, rng)
-        squares = torch.stack(drawn)
-        return Source(squares, self._encoder.encode(squares))
+        squares = torch.stack(jittered_squares(originals, 1, self._config.jitter, rng))
+        source = Source(squares, self._encoder.encode(squares))
+        return source, teacher(source.teachers)
 
     @torch.no_grad()
     def _learn_moments(self) -> None:
@@ -257,3 +259,6 @@ class _Training:
             across: Any = self.networks["across"]
             local.body[0].learn([one.local(self._config) for one in sources])
             across[0].learn([one.across(self._config) for one in sources])
+        for kept in (self._images, self._altered):
+            if kept is not None:
+                kept.teach(teacher)

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from fmlad.errors import ShotsError
 from fmlad.methods.csad.patch_histogram import (
+    Covariance,
     HistogramModel,
     chosen_grids,
     fitted_models,
@@ -150,15 +151,55 @@ def test_spread_of_places() -> None:
 
 def test_grids_are_as_fine_as_the_places_are_strict() -> None:
     candidates = (1, 2, 4)
-    assert chosen_grids(scattered(0.005), CLASSES, candidates) == (1, 2, 4)
-    assert chosen_grids(scattered(0.05), CLASSES, candidates) == (1, 2)
-    assert chosen_grids(scattered(0.2), CLASSES, candidates) == (1,)
-    assert chosen_grids([np.zeros((8, 8), np.int32)] * 3, CLASSES, candidates) == (1,)
+    assert [*chosen_grids(scattered(0.005), CLASSES, candidates)] == [1, 2, 4]
+    assert [*chosen_grids(scattered(0.05), CLASSES, candidates)] == [1, 2]
+    assert [*chosen_grids(scattered(0.2), CLASSES, candidates)] == [1]
+    assert [*chosen_grids([np.zeros((8, 8), np.int32)] * 3, CLASSES, candidates)] == [1]
+
+
+def wandering() -> list[Maps]:
+    """The first class keeps to its place, and the others lie anywhere."""
+    pairs = zip(scattered(0.01), scattered(0.3), strict=True)
+    return [np.where(strict == 1, 1, np.where(loose == 1, 0, loose)) for strict, loose in pairs]
+
+
+def test_pieces_that_part_wander() -> None:
+    found = []
+    for off in range(0, 40, 4):
+        labels = np.zeros((100, 100), np.int32)
+        labels[50:54, [46 - off, 53 + off]] = 1  # their centroid stays where it is
+        found.append(labels)
+    assert positional_spread(found, 2)[0] > 0.1
+
+
+def test_a_class_counts_in_the_cells_that_it_keeps_to() -> None:
+    chosen = chosen_grids(wandering(), CLASSES, (1, 2, 4))
+    assert {grid: counted.tolist() for grid, counted in chosen.items()} == {
+        1: [True, True, True], 2: [True, False, False], 4: [True, False, False],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("covariance", ["pinv", "shrunk"])
+def test_what_does_not_count_changes_nothing(covariance: Covariance) -> None:
+    known = wandering()
+    vectors = np.stack([patch_histogram(one, CLASSES, 2) for one in known])
+    counted = np.array([True, False, False])
+    model = HistogramModel.fit(2, vectors, covariance, counted)
+    query = vectors.mean(0)
+    query.reshape(4, 3)[:, 1:] = 0.9
+    assert model.distance(query) == 0.0
+    query.reshape(4, 3)[0, 0] += 0.1
+    assert model.distance(query) > 0
+    # As if the other classes were not there.
+    alone = HistogramModel.fit(2, vectors.reshape(-1, 4, 3)[:, :, 0], covariance)
+    assert model.distance(query) == pytest.approx(alone.distance(query.reshape(4, 3)[:, 0]))
+    none = HistogramModel.fit(2, vectors, covariance, np.zeros(3, bool))
+    assert none.distance(query) == 0.0
 
 
 def test_grids_add_up_in_their_scales() -> None:
     known, others = scattered(0.02), scattered(0.02, 20, seed=1)
-    models = fitted_models(known, others, CLASSES, (1, 2), "shrunk")
+    models = fitted_models(known, others, CLASSES, {1: None, 2: None}, "shrunk")
     for model in models:
         distances = [model.distance(patch_histogram(one, CLASSES, model.grid)) for one in others]
         assert model.scale == TrimmedMoments.fit(distances).deviation
@@ -171,3 +212,16 @@ def test_grids_add_up_in_their_scales() -> None:
     assert joint_distance(models, query, CLASSES) > max(
         joint_distance(models, one, CLASSES) for one in others
     )
+
+
+def test_the_norm_of_grids_is_one_gaussian_over_all() -> None:
+    known = scattered(0.02)
+    models = fitted_models(known, [], CLASSES, {1: None, 2: None}, "shrunk", "norm")
+    assert [one.scale for one in models] == [1.0, 1.0]
+    query = scattered(0.2, 1, seed=2)[0]
+    off = [patch_histogram(query, CLASSES, one.grid) - one.mean for one in models]
+    whole = np.zeros((15, 15))
+    whole[:3, :3], whole[3:, 3:] = (one.precision for one in models)
+    vector = np.concatenate(off)
+    expected = math.sqrt(vector @ whole @ vector)
+    assert joint_distance(models, query, CLASSES, "norm") == pytest.approx(expected)
