@@ -102,7 +102,8 @@ class Opened:
 
 
 def scene_folder(category: str, world: int, counts: dict[str, int]) -> str:
-    return f"csad-{category}-{world}-{counts['train']}-{counts['test_good']}"
+    """A folder for each world, in it one named as the category, as data sets are laid out."""
+    return f"csad-{world}-{counts['train']}-{counts['test_good']}/{category}"
 
 
 def backbones(profile: str) -> BackboneSet:
