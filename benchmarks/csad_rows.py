@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from fmlad.methods.csad.patch_histogram import Joined
 
-BANDWIDTHS = (0.5, 1.0, 2.0)  # in median distances of components, as the preset "cpu" counts
+BANDWIDTHS = (0.3, 0.5, 0.7)  # in median distances of components, as the preset "cpu" counts
 # Cells -> what is unlike the default, and whether the true part maps are the labels.
 PARTS: dict[str, tuple[dict[str, Any], bool]] = {
     "pseudo-labels": ({}, False),
