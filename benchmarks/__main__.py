@@ -116,7 +116,13 @@ BENCHMARKS = (
         f"supervised 'supervised + entropy' '{FULL}' '50 %' '25 %' '12.5 %' --name psad-ablation",
         ("psad-ablation",),
     ),
-    Benchmark("benchmarks.csad tables"),  # hours; no result is kept yet
+    Benchmark("benchmarks.csad tables --rows 'table 4' 'table 6' 'table 7' true", ("csad",)),
+    Benchmark(
+        "benchmarks.csad tables --worlds 0 --category screw_bag splicing_connectors --rows "
+        "'table 3' 'table 5' 'figure 10' --name csad-ablation",
+        ("csad-ablation",),
+    ),
+    Benchmark("benchmarks.csad cost", ("csad-cost",)),
     Benchmark("benchmarks.csad_labels"),
     Benchmark("benchmarks.psad pictures --worlds 0 --to docs/images/psad-segments.png"),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tools.docs.categories import COLUMNS, measured, pairs, values
 from tools.docs.markdown import content, table
 
-CATEGORIES = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
-COLUMNS = (*CATEGORIES, "mean", "worst")
 FULL = "supervised + entropy + histogram"
 LOSSES = ("supervised", "supervised + entropy", FULL)
 SHARES = ("100 %", "50 %", "25 %", "12.5 %")
@@ -29,14 +28,14 @@ def page() -> list[str]:
     found, truth = content("psad"), content("psad-truth")
     ablation, cost = content("psad-ablation"), content("psad-cost")
     figures, spent = found["figures"], cost["figures"]
-    rows = [(_said(name), *_of(figures, name), paper) for name, paper in BANKS.items()]
+    rows = [(_said(name), *pairs(figures, name), paper) for name, paper in BANKS.items()]
     rows += [
         ("true parts of every image, all scaled, seed 0",
-         *_of(truth["figures"], "true parts of every image"), ""),
+         *pairs(truth["figures"], "true parts of every image"), ""),
         ("the paper, all scaled, MVTec LOCO, %", *PAPER, "", ""),
     ]  # fmt: skip
-    ious = (f"{figures[f'segmenter, {FULL}: {one}: IoU']:.2f}" for one in COLUMNS)
-    two = [one for one in CATEGORIES if f"table 4, 50 %: {one}: logical" in ablation["figures"]]
+    ious = values(figures, f"segmenter, {FULL}", "IoU")
+    two = measured(ablation["figures"], "table 4, 50 %")
     return [
         "**The paper's Table 3** on scenes, image AUROC logical / structural, 5 labelled images (3",
         f"where there are types); mean over seeds, worst of all draws; {found['protocol']}:",
@@ -64,15 +63,6 @@ def page() -> list[str]:
     ]
 
 
-def _of(figures: Mapping[str, Any], row: str, columns: tuple[str, ...] = COLUMNS) -> list[str]:
-    """Logical / structural of each column that was measured."""
-    pairs = ((f"{row}: {one}: logical", f"{row}: {one}: structural") for one in columns)
-    return [
-        f"{figures[one]:.2f} / {figures[other]:.2f}" if one in figures else "-"
-        for one, other in pairs
-    ]
-
-
 def _ablated(
     figures: Mapping[str, Any],
     title: str,
@@ -83,8 +73,8 @@ def _ablated(
     return [
         (
             f"{title.capitalize()}: {row}",
-            *_of(figures, f"{title}, {row}", tuple(columns)),
-            *(f"{figures[f'segmenter, {cell}: {one}: IoU']:.2f}" for one in columns),
+            *pairs(figures, f"{title}, {row}", columns),
+            *values(figures, f"segmenter, {cell}", "IoU", columns),
         )
         for row, cell in zip(rows, cells, strict=True)
     ]

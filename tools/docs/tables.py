@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tools.docs import clip_lad, features, foundation, psad, sam_lad, suites, verdicts
+from tools.docs import clip_lad, csad, features, foundation, psad, sam_lad, suites, verdicts
 from tools.docs.markdown import ROOT, content, figures, origin, pair, table
 
 BEGIN, END = "<!-- numbers: made by `python -m tools.docs tables` -->", "<!-- end of numbers -->"
@@ -319,6 +319,7 @@ PAGES: dict[str, Callable[[], list[str]]] = {
     "docs/peers.md": suites.peers_page,
     "docs/bench.md": bench,
     "docs/foundation.md": foundation.page,
+    "docs/csad.md": csad.page,
     "docs/psad.md": psad.page,
     "docs/verdicts.md": verdicts.page,
 }
