@@ -18,6 +18,8 @@ PARTS: dict[str, tuple[dict[str, Any], bool]] = {
 }
 STUDENTS: dict[str, dict[str, Any]] = {
     "heads": {}, "double": {"ends": "double"}, "same": {"ends": "same"},
+    # Ours: a local student that is told by the cells around, of finer levels.
+    "around": {"source": "around", "taught": "fine", "averaged": 1, "hard": 0.0, "width": 64},
 }  # fmt: skip
 DEFAULT = ("pseudo-labels", "heads")
 GRIDS = ((1,), (1, 2), (1, 2, 3), (1, 2, 4), (1, 2, 3, 4))

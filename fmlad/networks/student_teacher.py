@@ -51,8 +51,8 @@ class Standard(nn.Module):
 class Teacher(nn.Module):
     """Levels of a frozen encoder as one normalised map; nothing of it is trained.
 
-    The levels are joined on a grid and averaged over 3x3 cells, mixed by random weights that stay
-    as they are (released code), and brought to mean 0 and deviation 1.
+    The levels are joined on a grid and averaged over 3x3 cells (released code), mixed by random
+    weights that stay as they are, and brought to mean 0 and deviation 1.
 
     Attributes:
         grid: Cells on a side.
@@ -60,11 +60,16 @@ class Teacher(nn.Module):
         standard: By the training images.
     """
 
-    def __init__(self, levels: Sequence[int], grid: int, channels: int | None) -> None:
-        """Over levels with so many channels each; ``channels=None`` mixes nothing."""
+    def __init__(
+        self, levels: Sequence[int], grid: int, channels: int | None, averaged: int = 3
+    ) -> None:
+        """Over levels with so many channels each.
+
+        ``channels=None`` mixes nothing; ``averaged`` is the side of the average, in cells.
+        """
         super().__init__()
         total = sum(levels)
-        self.grid, self.channels = grid, channels or total
+        self.grid, self.channels, self.averaged = grid, channels or total, averaged
         self.mix = nn.Conv2d(total, channels, 1) if channels else nn.Identity()
         self.standard = Standard(self.channels)
         self.requires_grad_(False)
@@ -74,7 +79,7 @@ class Teacher(nn.Module):
         joined = torch.cat([at_grid(level, self.grid) for level in levels], dim=1)
         # Averages of few cells are several times as quick on a CPU with channels last.
         joined = joined.contiguous(memory_format=torch.channels_last)
-        mixed: Tensor = self.mix(F.avg_pool2d(joined, 3, 1, 1))
+        mixed: Tensor = self.mix(F.avg_pool2d(joined, self.averaged, 1, self.averaged // 2))
         return mixed
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
@@ -90,14 +95,20 @@ class Students(nn.Module):
     the two (EfficientAD), or the ``"same"`` map for both.
     """
 
-    def __init__(self, body: nn.Module, width: int, channels: int, ends: Heads, grid: int) -> None:
-        """``body`` gives maps of ``width`` channels; the outcome has ``channels`` on ``grid``."""
+    def __init__(
+        self, body: nn.Module, width: int, channels: int, ends: Heads, grid: int,
+        around: bool = True,
+    ) -> None:  # fmt: skip
+        """``body`` gives maps of ``width`` channels; the outcome has ``channels`` on ``grid``.
+
+        ``around=False``: no layer behind the body sees more than a cell.
+        """
         super().__init__()
         self.body, self.ends, self.grid = body, ends, grid
         count = {"heads": 2, "double": 1, "same": 1}[ends]
         each = 2 * channels if ends == "double" else channels
         # Of double width is a layer that looks around, as EfficientAD's last; heads do not.
-        kernel = 3 if ends == "double" else 1
+        kernel = 3 if ends == "double" and around else 1
         self.heads = nn.ModuleList(
             nn.Conv2d(width, each, kernel, padding=kernel // 2) for _ in range(count)
         )
@@ -148,6 +159,28 @@ class PixelAutoencoder(nn.Sequential):
         super().__init__(*layers)
 
 
+class Surroundings(nn.Conv2d):
+    """A convolution over the cells around each cell, which does not see the cell itself.
+
+    Beyond its border the map goes on as it ends.
+    """
+
+    hole: Tensor
+
+    def __init__(self, before: int, after: int, kernel: int = 3) -> None:
+        """An odd ``kernel``."""
+        super().__init__(before, after, kernel)
+        hole = torch.ones(kernel, kernel)
+        hole[kernel // 2, kernel // 2] = 0
+        self.register_buffer("hole", hole, persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, before, h, w)`` -> ``(B, after, h, w)``."""
+        reach = self.kernel_size[0] // 2
+        padded = F.pad(maps, (reach,) * 4, mode="replicate")
+        return F.conv2d(padded, self.weight * self.hole, self.bias)
+
+
 def level_body(levels: int, width: int) -> nn.Sequential:
     """The local student's convolutions over the encoder's finest map of ``levels`` channels.
 
@@ -158,6 +191,16 @@ def level_body(levels: int, width: int) -> nn.Sequential:
         nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
     )  # fmt: skip
+
+
+def surroundings_body(channels: int, width: int) -> nn.Sequential:
+    """The local student over the teacher's own map ``(B, channels, h, w)``.
+
+    Each cell is told by the cells around it.
+    """
+    return nn.Sequential(
+        Surroundings(channels, width), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()
+    )
 
 
 class LevelAutoencoder(nn.Sequential):

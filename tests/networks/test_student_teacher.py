@@ -11,11 +11,13 @@ from fmlad.networks.student_teacher import (
     PixelAutoencoder,
     Standard,
     Students,
+    Surroundings,
     Teacher,
     at_grid,
     level_body,
     normalised,
     pixel_body,
+    surroundings_body,
 )
 
 
@@ -70,6 +72,28 @@ def test_ends_of_table_5(ends: str, layers: int, same: bool) -> None:
     assert local.shape == other.shape == (2, 5, 8, 8)
     assert len(students.heads) == layers
     assert torch.equal(local, other) == same
+
+
+@pytest.mark.parametrize("ends", ["heads", "double", "same"])
+def test_a_cell_is_told_by_its_surroundings_alone(ends: str) -> None:
+    body = surroundings_body(4, 6)
+    students = Students(body, 6, 4, ends, 8, around=False)  # type: ignore[arg-type]
+    maps = torch.rand(1, 4, 8, 8, requires_grad=True)
+    local, other = students(maps)
+    (local[0, :, 3, 5].sum() + other[0, :, 3, 5].sum()).backward()
+    assert maps.grad is not None
+    seen = maps.grad.abs().sum((0, 1)) > 0
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[2:5, 4:7] = True
+    expected[3, 5] = False
+    assert torch.equal(seen, expected)
+
+
+def test_beyond_its_border_a_map_goes_on_as_it_ends() -> None:
+    network = Surroundings(2, 3)
+    maps = torch.ones(1, 2, 5, 5)
+    found = network(maps)
+    assert torch.allclose(found, found[:, :, 2:3, 2:3].expand_as(found), atol=1e-6)
 
 
 def test_heads_have_fewer_weights_than_double_channels() -> None:

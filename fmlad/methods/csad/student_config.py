@@ -25,8 +25,12 @@ class StudentConfig:
     """Numbers of networks and training; the defaults are those of the preset ``"paper"``.
 
     Attributes:
-        source: What the students see: ``"pixels"`` (paper, code), or the encoder's ``"levels"``
-            (ours), the local one the finest, the global one the deepest.
+        source: What the students see: ``"pixels"`` (paper, code); or, the global one, the encoder's
+            deepest level, and the local one its finest (``"levels"``, ours) or the teacher's map
+            around each cell without the cell itself (``"around"``, ours).
+        taught: Levels of the teacher: the ``"deep"`` ones of strides 8 and 16 (paper), or the
+            ``"fine"`` ones of strides 4 and 8 (ours).
+        averaged: Cells on a side that the teacher's levels are averaged over, odd (code 3).
         grid: Cells on a side of all maps (paper 56, code 64).
         channels: Of the teacher's map, mixed by fixed random weights (paper, code 512); None:
             nothing is mixed (ours).
@@ -43,12 +47,15 @@ class StudentConfig:
         jitter: Largest change of one of brightness, contrast and saturation of the images that the
             global student learns on (EfficientAD 0.2).
         copies: So altered copies of each training image that are drawn beforehand, whose levels
-            are kept (ours, with ``source="levels"``).
+            are kept (ours, without ``source="pixels"``).
         grey: Share of penalty images without colour (EfficientAD 0.3).
-        penalties: Penalty images whose levels are kept, at most (ours, with ``source="levels"``).
+        penalties: Penalty images whose levels are kept, at most (ours, without
+            ``source="pixels"``).
     """
 
-    source: Literal["pixels", "levels"] = "pixels"
+    source: Literal["pixels", "levels", "around"] = "pixels"
+    taught: Literal["deep", "fine"] = "deep"
+    averaged: Literal[1, 3] = 3
     grid: Annotated[int, Field(ge=4, le=256)] = 56
     channels: Positive | None = 512
     width: Annotated[int, Field(ge=2)] = 512

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,13 +35,14 @@ class Source:
     squares: Tensor
     levels: Levels
 
-    @property
-    def teachers(self) -> Levels:
-        """Strides 8 and 16."""
-        return self.levels[1:]
+    def teachers(self, config: StudentConfig) -> Levels:
+        """What the teacher joins."""
+        return taught(self.levels, config)
 
-    def local(self, config: StudentConfig) -> Tensor:
-        """What the local student sees."""
+    def local(self, config: StudentConfig, wanted: Tensor) -> Tensor:
+        """What the local student sees, of which ``wanted`` is the teacher's map."""
+        if config.source == "around":
+            return wanted
         return self._pixels if config.source == "pixels" else self.levels[0]
 
     def across(self, config: StudentConfig) -> Tensor:
@@ -50,6 +52,11 @@ class Source:
     @property
     def _pixels(self) -> Tensor:
         return normalised(self.squares.to(self.levels[0].device))
+
+
+def taught(levels: Sequence[Any], config: StudentConfig) -> tuple[Any, ...]:
+    """The teacher's levels, or what belongs to each, out of three, finest first."""
+    return tuple(levels[1:] if config.taught == "deep" else levels[:2])
 
 
 class Kept:
@@ -89,16 +96,18 @@ class Kept:
         return Source(squares, tuple(levels))
 
     @torch.no_grad()
-    def teach(self, teacher: nn.Module) -> None:
+    def teach(self, teacher: nn.Module, config: StudentConfig) -> None:
         """Computes the teacher's maps once, where levels are kept; its moments must be set."""
         if self._levels:
-            own = [teacher(self.source([row]).teachers).half().cpu() for row in range(len(self))]
-            self._targets = torch.cat(own)
+            each = (self.source([row]).teachers(config) for row in range(len(self)))
+            self._targets = torch.cat([teacher(one).half().cpu() for one in each])
 
-    def wanted(self, rows: Sequence[int], source: Source, teacher: nn.Module) -> Tensor:
+    def wanted(
+        self, rows: Sequence[int], source: Source, teacher: nn.Module, config: StudentConfig
+    ) -> Tensor:
         """The teacher's maps of some of them, whose ``source`` is at hand."""
         if self._targets is None:
-            found: Tensor = teacher(source.teachers)
+            found: Tensor = teacher(source.teachers(config))
             return found
         return self._targets[list(rows)].float().to(self._encoder.device)
 

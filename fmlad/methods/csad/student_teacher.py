@@ -20,7 +20,7 @@ from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader, module_tensors
 from fmlad.methods.csad.segmentation import SharedEncoder
 from fmlad.methods.csad.student_config import StudentConfig
-from fmlad.methods.csad.student_data import Kept, Source, jittered_squares, penalty_squares
+from fmlad.methods.csad.student_data import Kept, Source, jittered_squares, penalty_squares, taught
 from fmlad.networks.student_teacher import (
     LevelAutoencoder,
     PixelAutoencoder,
@@ -28,6 +28,7 @@ from fmlad.networks.student_teacher import (
     Teacher,
     level_body,
     pixel_body,
+    surroundings_body,
 )
 from fmlad.progress import Progress, silent
 from fmlad.scoring.map_quantiles import MapQuantiles
@@ -64,8 +65,8 @@ class FittedStudents:
         global student.
         """
         teacher, local, across = (self._networks[name] for name in NETWORKS)
-        wanted = teacher(source.teachers)
-        near, far = local(source.local(self.config))
+        wanted = teacher(source.teachers(self.config))
+        near, far = local(source.local(self.config, wanted))
         said = across(source.across(self.config))
         return (near - wanted).square().mean(1), (far - said).square().mean(1)
 
@@ -122,17 +123,23 @@ class FittedStudents:
 
 def build(config: StudentConfig, encoder: SharedEncoder) -> dict[str, nn.Module]:
     """The networks with fresh weights, by the names in :data:`NETWORKS`."""
-    deep = encoder.channels[1:]  # strides 8 and 16: the paper's stages 2 and 3
-    teacher = Teacher(deep, config.grid, config.channels)
+    levels = taught(encoder.channels, config)
+    teacher = Teacher(levels, config.grid, config.channels, config.averaged)
     out = teacher.channels
     if config.source == "pixels":
         body: nn.Module = pixel_body(config.width)
         across: nn.Module = PixelAutoencoder(encoder.side, out, config.grid)
     else:
-        body = level_body(encoder.channels[0], config.width)
+        body = (
+            surroundings_body(out, config.width)
+            if config.source == "around"
+            else level_body(encoder.channels[0], config.width)
+        )
         cells = encoder.side // encoder.strides[-1]
         across = LevelAutoencoder(encoder.channels[-1], cells, config.bottleneck, out, config.grid)
-    local = Students(body, config.width, out, config.ends, config.grid)
+    local = Students(
+        body, config.width, out, config.ends, config.grid, around=config.source != "around"
+    )
     return {"teacher": teacher, "local": local, "across": across}
 
 
@@ -202,7 +209,7 @@ class _Training:
         self._config = config
         with seeded(seed, encoder.device):
             self.networks = {n: m.to(encoder.device) for n, m in build(config, encoder).items()}
-        keep = config.source == "levels"  # over pixels there are too many altered copies to keep
+        keep = config.source != "pixels"  # over pixels there are too many altered copies to keep
         self._images = Kept(squares, encoder, keep, progress, "students: features")
         self._altered: Kept | None = None
         if keep:
@@ -224,15 +231,18 @@ class _Training:
         teacher, local, across = (self.networks[name] for name in NETWORKS)
         rows = self._order(step)
         source = self._images.source(rows)
-        wanted = self._images.wanted(rows, source, teacher)
-        value = hard_feature_loss(local(source.local(config))[0], wanted, config.hard)
+        wanted = self._images.wanted(rows, source, teacher, config)
+        value = hard_feature_loss(local(source.local(config, wanted))[0], wanted, config.hard)
         if self.penalised:
-            others = self._others.source(self._other_order(step))
-            value = value + local(others.local(config))[0].square().mean()
+            drawn = self._other_order(step)
+            others = self._others.source(drawn)
+            told = config.source == "around"
+            shown = self._others.wanted(drawn, others, teacher, config) if told else wanted
+            value = value + local(others.local(config, shown))[0].square().mean()
         altered, wanted = self._of_altered(rows, rng)
         said = across(altered.across(config))
         value = value + F.mse_loss(said, wanted)
-        return value + F.mse_loss(local(altered.local(config))[1], said)
+        return value + F.mse_loss(local(altered.local(config, wanted))[1], said)
 
     def _of_altered(self, rows: Sequence[int], rng: np.random.Generator) -> tuple[Source, Tensor]:
         """Images in other colours, and the teacher's maps of them."""
@@ -242,23 +252,24 @@ class _Training:
             copies = rng.integers(self._config.copies, size=len(rows))
             drawn = [r + count * int(c) for r, c in zip(rows, copies, strict=True)]
             source = self._altered.source(drawn)
-            return source, self._altered.wanted(drawn, source, teacher)
+            return source, self._altered.wanted(drawn, source, teacher, self._config)
         originals = [self._images.squares[row] for row in rows]
         squares = torch.stack(jittered_squares(originals, 1, self._config.jitter, rng))
         source = Source(squares, self._encoder.encode(squares))
-        return source, teacher(source.teachers)
+        return source, teacher(source.teachers(self._config))
 
     @torch.no_grad()
     def _learn_moments(self) -> None:
         """Of the teacher's channels, and of the maps that students over levels see."""
         teacher: Any = self.networks["teacher"]
         sources = [self._images.source([row]) for row in range(len(self._images))]
-        teacher.standard.learn([teacher.raw(one.teachers) for one in sources])
+        teacher.standard.learn([teacher.raw(one.teachers(self._config)) for one in sources])
         if self._config.source == "levels":
             local: Any = self.networks["local"]
+            local.body[0].learn([one.levels[0] for one in sources])
+        if self._config.source != "pixels":
             across: Any = self.networks["across"]
-            local.body[0].learn([one.local(self._config) for one in sources])
             across[0].learn([one.across(self._config) for one in sources])
-        for kept in (self._images, self._altered):
+        for kept in (self._images, self._altered, self._others):
             if kept is not None:
-                kept.teach(teacher)
+                kept.teach(teacher, self._config)

@@ -59,19 +59,29 @@ def test_it_learns_what_is_normal(encoder: SharedEncoder) -> None:
     assert columns.min() > SIDE / 2
 
 
-@pytest.mark.parametrize("kind", ["levels", "pixels"])
+@pytest.mark.parametrize("kind", ["levels", "pixels", "around"])
 def test_maps_are_squared_differences_over_channels(encoder: SharedEncoder, kind: str) -> None:
     learned = fitted(encoder, source=kind, steps=2)
     one = source(encoder)
     networks = learned._networks
     with torch.no_grad():
         wanted = networks["teacher"](one.levels[1:])
-        near, far = networks["local"](one.local(learned.config))
+        near, far = networks["local"](one.local(learned.config, wanted))
         said = networks["across"](one.across(learned.config))
     first, second = learned.maps(one)
     assert first.shape == second.shape == (1, 8, 8)
     assert first[0, 2, 3] == pytest.approx(float((near - wanted)[0, :, 2, 3].square().mean()))
     assert second[0, 2, 3] == pytest.approx(float((far - said)[0, :, 2, 3].square().mean()))
+
+
+def test_fine_levels_can_be_taught(encoder: SharedEncoder) -> None:
+    learned = fitted(encoder, source="around", taught="fine", averaged=1, steps=2)
+    teacher = learned._networks["teacher"]
+    one = source(encoder)
+    assert teacher.channels == 5 + 6
+    assert one.teachers(learned.config) == one.levels[:2]
+    restored = FittedStudents.restore(learned.tensors(), learned.meta(), "cpu", encoder)
+    assert torch.equal(restored.anomaly_map(one), learned.anomaly_map(one))
 
 
 def test_the_map_adds_both_by_quantiles_of_held_out_images(encoder: SharedEncoder) -> None:
@@ -89,7 +99,7 @@ def test_the_map_adds_both_by_quantiles_of_held_out_images(encoder: SharedEncode
     assert whole.max() <= max(0.0, float(joined.max())) + 1e-6
 
 
-@pytest.mark.parametrize("kind", ["levels", "pixels"])
+@pytest.mark.parametrize("kind", ["levels", "pixels", "around"])
 def test_the_same_seed_gives_the_same_weights(encoder: SharedEncoder, kind: str) -> None:
     one, other = (fitted(encoder, source=kind, steps=3).tensors() for _ in range(2))
     third = fitted(encoder, source=kind, steps=3, seed=1).tensors()
@@ -223,12 +233,12 @@ def test_published_networks_have_published_shapes() -> None:
         with torch.no_grad():
             square = torch.zeros(1, 3, 256, 256, dtype=torch.uint8)
             one = Source(square, encoder.encode(square))
-            local, other = networks["local"](one.local(config))
+            wanted = networks["teacher"](one.teachers(config))
+            local, other = networks["local"](one.local(config, wanted))
             shapes = {
                 tuple(maps.shape)
                 for maps in (
-                    local, other, networks["across"](one.across(config)),
-                    networks["teacher"](one.teachers),
+                    local, other, networks["across"](one.across(config)), wanted,
                 )
             }  # fmt: skip
         assert shapes == {(1, 512, grid, grid)}
