@@ -6,15 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from fmlad.networks.feature_maps import LevelAutoencoder, Standard, at_grid, normalised
 from fmlad.networks.student_teacher import (
-    LevelAutoencoder,
     PixelAutoencoder,
-    Standard,
     Students,
     Teacher,
-    at_grid,
     level_body,
-    normalised,
     pixel_body,
 )
 
