@@ -56,7 +56,7 @@ class Aggregator(nn.Module):
             return joined
         rows = joined.flatten(2).transpose(1, 2)  # channels last, as a signal to be pooled
         pooled = F.adaptive_avg_pool1d(rows, self.channels).transpose(1, 2)
-        return pooled.unflatten(2, (self.grid, self.grid)).contiguous()
+        return pooled.reshape(-1, self.channels, self.grid, self.grid)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """``(B, C, h, w)`` each -> ``(B, channels, grid, grid)``."""
@@ -66,6 +66,10 @@ class Aggregator(nn.Module):
 
 class ReconstructionNetwork(nn.Sequential):
     """The feature reconstruction network (FRN; Table 5), convolutional throughout.
+
+    ``(B, channels, h, w)``, h and w multiples of 4 -> ``(B, 2 * channels, h, w)``. The first half of
+    the channels is the local reconstruction, the second the imitation of the global autoencoder
+    (:func:`halves`).
 
     Its outcome is non-negative with ``final="relu"``, as published; the negative half of a
     normalised map is then out of its reach. ``"linear"`` leaves out what follows the last layer.
@@ -98,15 +102,6 @@ class ReconstructionNetwork(nn.Sequential):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.xavier_uniform_(layer.weight, gain)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """``(B, channels, h, w)``, h and w multiples of 4 -> ``(B, 2 * channels, h, w)``.
-
-        The first half of the channels is the local reconstruction, the second the imitation of the
-        global autoencoder (:func:`halves`).
-        """
-        found: Tensor = super().forward(maps)
-        return found
-
 
 def halves(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Local reconstruction and imitation of the autoencoder, ``(B, channels, h, w)`` each."""
@@ -115,7 +110,11 @@ def halves(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GlobalAutoencoder(nn.Sequential):
-    """The global autoencoder (Table 6): from pixels to one cell, and from there to maps."""
+    """The global autoencoder (Table 6): from pixels to one cell, and from there to maps.
+
+    ``(B, 3, side, side)``, normalised -> ``(B, channels, side / 8, side / 8)``. In training mode it
+    takes at least two images: the normalisation of a single cell has no spread.
+    """
 
     def __init__(self, side: int, channels: int, width: int = 64) -> None:
         """For inputs of ``side`` px, a multiple of 64; ``channels`` on ``side / 8`` cells.
@@ -139,14 +138,6 @@ class GlobalAutoencoder(nn.Sequential):
             _normal(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1),
         ]  # fmt: skip
         super().__init__(*layers)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, side, side)``, normalised -> ``(B, channels, side / 8, side / 8)``.
-
-        In training mode at least two images: the normalisation of a single cell has no spread.
-        """
-        found: Tensor = super().forward(pixels)
-        return found
 
 
 def _normal(width: int) -> nn.BatchNorm2d:

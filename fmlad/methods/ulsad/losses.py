@@ -38,7 +38,7 @@ def attention(query: Tensor, memory: Tensor) -> Tensor:
     """
     asked, known = (maps.float().flatten(2).transpose(1, 2)[:, None] for maps in (query, memory))
     drawn = F.scaled_dot_product_attention(asked, known, known)
-    return drawn[:, 0].transpose(1, 2).unflatten(2, tuple(query.shape[-2:]))
+    return drawn[:, 0].transpose(1, 2).reshape(query.shape)
 
 
 def consistency(said: Tensor, wanted: Tensor, direction: float, cells: int | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from fmlad.errors import CorruptDetectorError
@@ -94,7 +95,7 @@ class Ulsad:
         found = state.reconstruction.maps(square, state.encoder.levels(view))
         by_branch = {branch: one[0].cpu().numpy() for branch, one in found.items()}
         if len(by_branch) > 1:
-            by_branch[COMBINED] = sum(by_branch.values()) / len(by_branch)
+            by_branch[COMBINED] = np.mean(list(by_branch.values()), axis=0)
         maps = {branch: positive(one) for branch, one in by_branch.items()}
         scores = {branch: float(one.max()) for branch, one in maps.items()}
         return Evidence(scores, maps, differences=differences(maps, self._lead, view.size))

@@ -98,22 +98,22 @@ def test_the_loss_is_the_sum_of_its_three_terms(encoder: SharedEncoder, source: 
     far = consistency(said, target, 0.25, 4)
     between = difference(said, imitated, 0.25).mean()
     found = loss_of(config, BOTH, networks, target, asked)
-    assert float(found) == pytest.approx(float(near + far + between), rel=1e-4)
+    torch.testing.assert_close(found, near + far + between)
 
 
 def test_switches_of_table_3_leave_terms_out(encoder: SharedEncoder) -> None:
     def value(branches: Any = BOTH, **changes: Any) -> float:
-        return float(loss_of(*_arranged(built(encoder, branches, **changes), branches)))
+        return loss_of(*_arranged(built(encoder, branches, **changes), branches)).item()
 
     _, networks, target, asked = built(encoder)
     local, imitated, said = reconstructed(networks, target, asked)
     assert local is not None
     assert imitated is not None
     assert said is not None
-    near = float(difference(target, local, 0.5).mean())
-    attended = float(consistency(said, target, 0.5, 4))
-    plain = float(difference(said, target, 0.5).mean())
-    between = float(difference(said, imitated, 0.5).mean())
+    near = difference(target, local, 0.5).mean().item()
+    attended = consistency(said, target, 0.5, 4).item()
+    plain = difference(said, target, 0.5).mean().item()
+    between = difference(said, imitated, 0.5).mean().item()
     assert value() == pytest.approx(near + attended + between, rel=1e-4)
     assert value(local_global=False) == pytest.approx(near + attended, rel=1e-4)
     assert value(consistency="features") == pytest.approx(near + plain + between, rel=1e-4)
