@@ -67,8 +67,8 @@ class Aggregator(nn.Module):
 class ReconstructionNetwork(nn.Sequential):
     """The feature reconstruction network (FRN; Table 5), convolutional throughout.
 
-    ``(B, channels, h, w)``, h and w multiples of 4 -> ``(B, 2 * channels, h, w)``. The first half of
-    the channels is the local reconstruction, the second the imitation of the global autoencoder
+    ``(B, channels, h, w)``, h and w multiples of 4 -> ``(B, 2 * channels, h, w)``. The first half
+    of the channels is the local reconstruction, the second the imitation of the global autoencoder
     (:func:`halves`).
 
     Its outcome is non-negative with ``final="relu"``, as published; the negative half of a
