@@ -31,7 +31,7 @@ from fmlad.networks.reconstruction import (
 )
 from fmlad.progress import Progress, silent
 from fmlad.scoring.map_quantiles import MapQuantiles
-from fmlad.training.loop import SAVE_SECONDS, Shuffled, seeded, train
+from fmlad.training.loop import SAVE_SECONDS, Shuffled, constant, late_drop, seeded, train
 
 LOCAL, GLOBAL = "local", "global"
 AGGREGATOR, NETWORK, AUTOENCODER = "aggregator", "frn", "autoencoder"
@@ -258,8 +258,9 @@ def fit_reconstruction(
     train(
         loss, learning,
         [torch.optim.Adam(weights, config.rate, weight_decay=config.weight_decay)],
-        steps=config.steps or order.steps(config.epochs), seed=seed, checkpoint=checkpoint,
-        resume=resume, save_seconds=SAVE_SECONDS, progress=progress, what="reconstruction",
+        steps=config.steps or order.steps(config.epochs), seed=seed,
+        schedule=late_drop if config.late_drop else constant, checkpoint=checkpoint, resume=resume,
+        save_seconds=SAVE_SECONDS, progress=progress, what="reconstruction",
         settings={
             **(settings or {}), "reconstruction": asdict(config), "branches": list(branches),
             "encoder": encoder.fingerprint, "side": encoder.side, "images": len(squares),

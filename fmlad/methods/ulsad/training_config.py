@@ -65,6 +65,8 @@ class TrainingConfig:
             8).
         rate: Learning rate of Adam (paper, code 2e-4).
         weight_decay: Of Adam (paper, code 2e-5).
+        late_drop: Whether the last twentieth of the steps has a tenth of the rate (ours; paper and
+            code keep it).
         blur: Standard deviation in pixels of the Gaussian that smooths the maps, which are then as
             large as the input (code 4); 0: none, the maps stay on their cells (paper).
         low: Quantile of normal values that becomes 0; alpha in the paper (0.9).
@@ -88,6 +90,7 @@ class TrainingConfig:
     batch: Annotated[int, Field(ge=2)] = 8
     rate: Annotated[float, Field(gt=0)] = 2e-4
     weight_decay: Weight = 2e-5
+    late_drop: bool = False
     blur: Weight = 0.0
     low: Annotated[float, Field(ge=0, lt=1)] = LOW
     high: Annotated[float, Field(gt=0, le=1)] = HIGH
@@ -105,7 +108,7 @@ PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
         "code": TrainingConfig(blur=4.0),
         "cpu": TrainingConfig(
             source="levels", width=96, kernel=3, final="linear", cached=True, attended=16,
-            steps=400, rate=1e-3, blur=4.0,
+            steps=500, rate=3e-3, late_drop=True, blur=4.0,
         ),
     }
 )  # fmt: skip

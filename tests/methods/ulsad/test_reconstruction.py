@@ -247,6 +247,13 @@ def test_what_is_reconstructed_is_never_trained(encoder: SharedEncoder) -> None:
         assert any(not torch.equal(short[n], long[n]) for n in short if n.startswith(network))
 
 
+def test_the_rate_drops_late_where_that_is_wanted(encoder: SharedEncoder) -> None:
+    late, even = (fitted(encoder, steps=21, late_drop=late).tensors() for late in (True, False))
+    early = [fitted(encoder, steps=1, late_drop=late).tensors() for late in (True, False)]
+    assert any(not torch.equal(late[name], even[name]) for name in late)
+    assert all(torch.equal(early[0][name], early[1][name]) for name in late)
+
+
 def test_epochs_are_steps_in_which_every_image_came(encoder: SharedEncoder) -> None:
     told: list[int] = []
     fitted(
