@@ -30,7 +30,7 @@ from fmlad.methods.csad.describe import describer
 from fmlad.methods.csad.pseudo_config import pseudo_config
 from fmlad.methods.csad.pseudo_labels import PseudoLabels, make_pseudo_labels
 from fmlad.methods.csad.report import write_report
-from fmlad.methods.csad.segmentation import SharedEncoder
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.views import BackboneSet
 
 WORLDS = (1, 2)

@@ -32,6 +32,7 @@ _METHODS = {
     "csad": "fmlad.methods.csad.method:Csad:CsadConfig",
     "psad": "fmlad.methods.psad.method:Psad:PsadConfig",
     "sam-lad": "fmlad.methods.sam_lad.method:SamLad:SamLadConfig",
+    "ulsad": "fmlad.methods.ulsad.method:Ulsad:UlsadConfig",
 }
 
 

@@ -48,12 +48,14 @@ def fusion_from_dict(data: Mapping[str, Any]) -> Fusion:
     Raises:
         CorruptDetectorError: The kind is unknown, or its description is damaged.
     """
-    from fmlad.scoring import mahalanobis, trimmed
+    from fmlad.scoring import leading, mahalanobis, trimmed
 
     if data.get("kind") == mahalanobis.KIND:
         return mahalanobis.Mahalanobis.from_dict(data)
     if data.get("kind") == trimmed.KIND:
         return trimmed.TrimmedZ.from_dict(data)
+    if data.get("kind") == leading.KIND:
+        return leading.Leading.from_dict(data)
     return AdaptiveScaling.from_dict(data)
 
 

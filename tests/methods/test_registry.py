@@ -19,6 +19,8 @@ from fmlad.methods.protocol import Calibrates, Difference, Evidence, FitContext
 from fmlad.scoring.fusion import AdaptiveScaling
 from tests.conftest import CountingFeatures, picture
 
+OURS = ["banks", "clip-lad", "csad", "psad", "sam-lad", "ulsad"]
+
 
 @dataclass(frozen=True)
 class BrightnessConfig:
@@ -109,7 +111,15 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("plugged")
 def test_a_plugged_in_method_is_a_citizen(tmp_path: Any) -> None:
-    assert fmlad.list_methods() == ["banks", "brightness", "clip-lad", "csad", "psad", "sam-lad"]
+    assert fmlad.list_methods() == [
+        "banks",
+        "brightness",
+        "clip-lad",
+        "csad",
+        "psad",
+        "sam-lad",
+        "ulsad",
+    ]
     shots = [picture(i) for i in range(3)]
     detector = fmlad.Detector.from_shots(shots, method="brightness", profile="builtin", strict=2.0)
     dark = (picture(9) // 2).astype(np.uint8)
@@ -142,7 +152,7 @@ def test_unknown_methods_and_options_name_what_exists() -> None:
         registry.create_method("banks", {"zzz": 1})
 
 
-@pytest.mark.parametrize("name", ["banks", "clip-lad", "csad", "psad", "sam-lad"])
+@pytest.mark.parametrize("name", OURS)
 def test_every_option_of_our_methods_is_described(name: str) -> None:
     options = registry.describe_options(name)
     assert [one.name for one in options if not one.text] == []
@@ -167,7 +177,14 @@ def test_a_broken_plug_in_is_named_and_harms_no_other(
     try:
         assert "broken" in registry.list_methods()
         assert registry.create_method("banks", {}).name == "banks"
-        assert registry.loadable_methods() == ["banks", "clip-lad", "csad", "psad", "sam-lad"]
+        assert registry.loadable_methods() == [
+            "banks",
+            "clip-lad",
+            "csad",
+            "psad",
+            "sam-lad",
+            "ulsad",
+        ]
         assert "no_such_module:METHOD" in caplog.text
         with pytest.raises(OptionError, match="'broken' of the plug-in 'no_such_module:METHOD'"):
             registry.create_method("broken", {})

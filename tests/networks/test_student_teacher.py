@@ -6,16 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from fmlad.networks.feature_maps import LevelAutoencoder, Standard, at_grid, normalised
 from fmlad.networks.student_teacher import (
-    LevelAutoencoder,
     PixelAutoencoder,
-    Standard,
     Students,
     Surroundings,
     Teacher,
-    at_grid,
     level_body,
-    normalised,
     pixel_body,
     surroundings_body,
 )

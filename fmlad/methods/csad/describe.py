@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fmlad.backbones.roles import FeatureExtractor
 from fmlad.methods.csad.components import Describe
-from fmlad.methods.csad.segmentation import SharedEncoder
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.views import BackboneSet
 
 ROLE = "feature_extractor"

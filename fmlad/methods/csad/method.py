@@ -28,13 +28,14 @@ from fmlad.methods.csad.patch_histogram import (
     joint_distance,
     patch_histogram,
 )
-from fmlad.methods.csad.segmentation import Labels, SegmenterSource, SharedEncoder
+from fmlad.methods.csad.segmentation import Labels, SegmenterSource
 from fmlad.methods.csad.segmenter_source import TrainedSegmenters
 from fmlad.methods.csad.state import REMEMBERED, CsadState, Histograms, restored
 from fmlad.methods.csad.student_data import Source
 from fmlad.methods.csad.student_teacher import FittedStudents, fit_students
 from fmlad.methods.part_classes import label_digest, listed_parts, present_encoder
 from fmlad.methods.protocol import Aims, Calibrates, Difference, Evidence, FitContext
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.objects.instances import resized
 from fmlad.objects.inventory import Part
 from fmlad.objects.pieces import pieces

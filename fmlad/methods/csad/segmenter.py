@@ -21,8 +21,9 @@ from fmlad.errors import BackboneMismatchError, OptionError
 from fmlad.io.tensors import TensorReader, module_tensors
 from fmlad.methods.csad import segmenter_data as data
 from fmlad.methods.csad.lsa import Labelled
-from fmlad.methods.csad.segmentation import Labels, Pixels, SharedEncoder
+from fmlad.methods.csad.segmentation import Labels
 from fmlad.methods.csad.segmenter_config import SegmenterConfig
+from fmlad.methods.shared_encoder import Pixels, SharedEncoder
 from fmlad.networks.deeplab import DeepLabDecoder
 from fmlad.progress import Progress, silent
 from fmlad.training.loop import SAVE_SECONDS, Shuffled, seeded, train

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fmlad.errors import OptionError, ShotsError
 from fmlad.methods.csad.lsa import Labelled, pasted
-from fmlad.methods.csad.segmentation import Labels, Pixels, SharedEncoder
+from fmlad.methods.csad.segmentation import Labels
 from fmlad.methods.csad.segmenter_config import SegmenterConfig
+from fmlad.methods.shared_encoder import Pixels, SharedEncoder
 from fmlad.progress import Progress
 from fmlad.training.augment import Augmentation
 from fmlad.views import ImageView

@@ -15,11 +15,12 @@ from fmlad.methods.csad.pseudo_config import PseudoConfig, pseudo_config
 from fmlad.methods.csad.pseudo_labels import PseudoLabels, make_pseudo_labels
 from fmlad.methods.csad.released import pseudo_settings, segmenter_settings, settings_of
 from fmlad.methods.csad.report import write_report
-from fmlad.methods.csad.segmentation import Labels, SegmenterOptions, SharedEncoder
+from fmlad.methods.csad.segmentation import Labels, SegmenterOptions
 from fmlad.methods.csad.segmenter import FittedSegmenter, fit_segmenter
 from fmlad.methods.csad.segmenter_config import segmenter_config
 from fmlad.methods.csad.segmenter_data import labelled_square
 from fmlad.methods.part_classes import class_names
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.progress import Progress, silent
 from fmlad.views import ImageView
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader
 from fmlad.methods.csad.patch_histogram import HistogramModel
-from fmlad.methods.csad.segmentation import Segmenter, SegmenterSource, SharedEncoder
+from fmlad.methods.csad.segmentation import Segmenter, SegmenterSource
 from fmlad.methods.csad.student_teacher import FittedStudents
+from fmlad.methods.shared_encoder import SharedEncoder
 
 Bytes = npt.NDArray[np.uint8]
 SEGMENTER, STUDENTS = "segmenter", "students"  # prefixes of their tensors

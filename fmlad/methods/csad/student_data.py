@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from fmlad.errors import DatasetError
 from fmlad.io.images import IMAGE_SUFFIXES, load_image
-from fmlad.methods.csad.segmentation import Levels, SharedEncoder
 from fmlad.methods.csad.student_config import StudentConfig
-from fmlad.networks.student_teacher import normalised
+from fmlad.methods.shared_encoder import Levels, SharedEncoder
+from fmlad.networks.feature_maps import normalised
 from fmlad.progress import Progress
 from fmlad.training.augment import jitter
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from fmlad.errors import CorruptDetectorError
 from fmlad.io.tensors import TensorReader, module_tensors
-from fmlad.methods.csad.segmentation import SharedEncoder
 from fmlad.methods.csad.student_config import StudentConfig
 from fmlad.methods.csad.student_data import Kept, Source, jittered_squares, penalty_squares, taught
+from fmlad.methods.shared_encoder import SharedEncoder
+from fmlad.networks.feature_maps import LevelAutoencoder
 from fmlad.networks.student_teacher import (
-    LevelAutoencoder,
     PixelAutoencoder,
     Students,
     Teacher,

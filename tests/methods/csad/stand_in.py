@@ -14,7 +14,8 @@ from fmlad.errors import OptionError
 from fmlad.io.tensors import TensorReader
 from fmlad.methods.csad.config import CsadConfig
 from fmlad.methods.csad.method import Csad
-from fmlad.methods.csad.segmentation import Labels, Pixels, SharedEncoder
+from fmlad.methods.csad.segmentation import Labels
+from fmlad.methods.shared_encoder import Pixels, SharedEncoder
 from fmlad.views import ImageView
 from tests.methods.psad.drawn import COLOURS, NAMES, product
 

@@ -18,11 +18,11 @@ from fmlad.errors import (
     ShotsError,
     UnknownNameError,
 )
-from fmlad.methods.csad.segmentation import SharedEncoder
 from fmlad.methods.csad.segmenter import FittedSegmenter, fit_segmenter
 from fmlad.methods.csad.segmenter_config import segmenter_config
 from fmlad.methods.csad.segmenter_data import labelled_square, squashed
 from fmlad.methods.csad.segmenter_source import TrainedSegmenters
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.prompts import PromptSet
 from fmlad.views import ImageView
 from tests.methods.csad.drawn import QUICK, Options, product, views_of

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from fmlad.errors import CheckpointError, CorruptDetectorError, DatasetError, OptionError
-from fmlad.methods.csad.segmentation import SharedEncoder
 from fmlad.methods.csad.student_config import student_config
 from fmlad.methods.csad.student_data import Source, jittered_squares, penalty_squares
 from fmlad.methods.csad.student_teacher import FittedStudents, build, fit_students
+from fmlad.methods.shared_encoder import SharedEncoder
 from fmlad.scoring.map_quantiles import MapQuantiles
 from tests.methods.csad.stand_in import QUICK, ShrunkEncoder, product
 

@@ -1,0 +1,1 @@
+"""The method ``ulsad``; see ``method.py``."""
