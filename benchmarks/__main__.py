@@ -110,7 +110,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.psad cost", ("psad-cost",)),
     Benchmark(f"benchmarks.psad tables --cells '{FULL}'", ("psad",)),
     Benchmark("benchmarks.psad tables --worlds 0 --name psad-truth --cells truth", ("psad-truth",)),
-    Benchmark("benchmarks.psad tables --name psad-auto --cells auto"),  # no result is kept yet
+    Benchmark("benchmarks.psad tables --worlds 0 --name psad-auto --cells auto", ("psad-auto",)),
     Benchmark(
         "benchmarks.psad tables --worlds 0 --category screw_bag splicing_connectors --cells "
         f"supervised 'supervised + entropy' '{FULL}' '50 %' '25 %' '12.5 %' --name psad-ablation",
