@@ -123,7 +123,7 @@ BENCHMARKS = (
         ("csad-ablation",),
     ),
     Benchmark("benchmarks.csad cost", ("csad-cost",)),
-    Benchmark("benchmarks.csad_labels"),
+    Benchmark("benchmarks.csad_labels --worlds 0 3", ("csad-labels",)),
     Benchmark("benchmarks.psad pictures --worlds 0 --to docs/images/psad-segments.png"),
     Benchmark("pytest -m soak tests/test_soak.py", ("soak",)),
     Benchmark("benchmarks.spro", ("spro",)),

@@ -1,11 +1,11 @@
 """CSAD's pseudo-labels on scenes: mean IoU with the true parts, each class given to one part.
 
-    python -m benchmarks.csad_labels
+    python -m benchmarks.csad_labels --worlds 0 3
     python -m benchmarks.csad_labels --categories screw_bag --set bandwidth=0.4
     python -m benchmarks.csad_labels --bandwidths 0.5 0.75 1.5  # factors; Figure 10
 
-Worlds 1 and 2, on which options are chosen. Classes and parts are paired so that the sum of IoU is
-largest; a part without a class counts 0, the background is left out.
+Worlds 1 and 2 are those on which options are chosen. Classes and parts are paired so that the sum
+of IoU is largest; a part without a class counts 0, the background is left out.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class Prediction:
         p_value: Share of calibration images at least as odd, ``(1 + n) / (1 + all)``, in (0, 1];
             None without calibration images. Its floor is one over their number plus one.
         anomaly_map: float32 ``(H, W)`` at the input's size, on the score's scale.
-        branch_scores: Scaled score of each branch; the score is their sum.
+        branch_scores: Scaled score of each branch, of which the method's fusion makes the score:
+            a sum for most, for ``ulsad`` that of its combined map.
         segmentation: Parts, where the method finds any.
         findings: Most important first.
         notes: What sets this image apart, in plain sentences; ``Detector.notes`` holds for all.

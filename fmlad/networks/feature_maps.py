@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in 0..1
+LEAST = 0.01  # least deviation of a channel, as a share of the median one
+SMALLEST = 1e-6  # the same where nothing varies
 
 
 class Standard(nn.Module):
@@ -40,7 +42,10 @@ class Standard(nn.Module):
         mean = torch.stack(means).mean(0)
         squares = torch.stack(variances) + (torch.stack(means) - mean).square()
         self.mean.copy_(mean)
-        self.deviation.copy_(squares.mean(0).sqrt().clamp(min=1e-6))
+        deviation = squares.mean(0).sqrt()
+        # A channel that hardly ever varies must not outweigh all others when it does.
+        least = max(LEAST * float(deviation.median()), SMALLEST)
+        self.deviation.copy_(deviation.clamp(min=least))
 
 
 class LevelAutoencoder(nn.Sequential):

@@ -132,6 +132,15 @@ def test_standard_changes_nothing_until_it_learned() -> None:
     assert torch.isfinite(standard(maps)).all()
 
 
+def test_a_channel_that_never_varied_does_not_outweigh_the_others() -> None:
+    standard = Standard(3)
+    maps = torch.rand(1, 3, 16, 16)
+    maps[:, 1] = 0.5
+    standard.learn([maps])
+    assert standard(maps + 1)[0, 1].abs().max() < 500  # not a million
+    assert standard(maps)[0, 0].std() == pytest.approx(1, abs=0.01)
+
+
 def test_pixels_are_normalised_by_imagenet() -> None:
     grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
     found = normalised(grey)[0, :, 0, 0]
