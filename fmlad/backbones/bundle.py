@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -267,8 +268,12 @@ def unbundle(bundled: Path, to: Path | None = None, progress: Progress = silent)
             with tempfile.TemporaryDirectory(prefix=".unbundle-", dir=target) as staging:
                 for number, (path, expected) in enumerate(manifest.files.items()):
                     progress(number, len(manifest.files), f"unpacking {path}")
-                    tar.extract(_next(tar, path), staging, set_attrs=False, filter="data")
-                    if file_hash(Path(staging, path)) != expected:
+                    unpacked = Path(staging, path)
+                    unpacked.parent.mkdir(parents=True, exist_ok=True)
+                    # Bytes alone: neither owner nor mode of a member counts.
+                    with _next(tar, path) as packed, unpacked.open("xb") as file:
+                        shutil.copyfileobj(packed, file)
+                    if file_hash(unpacked) != expected:
                         raise ValueError(f"{path} does not hash to what its manifest says")
                 if tar.next() is not None:
                     raise ValueError("it has members that its manifest does not list")
@@ -283,24 +288,27 @@ def unbundle(bundled: Path, to: Path | None = None, progress: Progress = silent)
     return {name: target / place for name, place in manifest.weights.items()}
 
 
-def _next(tar: tarfile.TarFile, name: str) -> tarfile.TarInfo:
-    """The next member; ValueError unless it is a regular file of that name."""
+def _next(tar: tarfile.TarFile, name: str, limit: int | None = None) -> IO[bytes]:
+    """The next member; ValueError unless it is a regular file of that name and not too large."""
     member = tar.next()
     if member is None:
         raise ValueError(f"it ends or is damaged before {name}")
     # A sparse file of a few bytes may claim terabytes.
     if not member.isreg() or member.issparse() or member.name != name:
         raise ValueError(f"it holds {member.name!r} where the regular file {name} was expected")
-    return member
+    if limit is not None and member.size > limit:
+        raise ValueError(f"its {name} claims {member.size} bytes")
+    content = tar.extractfile(member)
+    if content is None:
+        raise ValueError(f"it has no content for {name}")
+    return content
 
 
 def _read_manifest(tar: tarfile.TarFile) -> Manifest:
-    member = _next(tar, MANIFEST)
-    content = tar.extractfile(member)
-    if content is None or member.size > MANIFEST_LIMIT:
-        raise ValueError(f"its manifest claims {member.size} bytes")
+    with _next(tar, MANIFEST, MANIFEST_LIMIT) as content:
+        written = content.read()
     try:
-        manifest = Manifest.model_validate_json(content.read())
+        manifest = Manifest.model_validate_json(written)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

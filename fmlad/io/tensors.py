@@ -69,6 +69,14 @@ class TensorReader:
             )
 
 
+def modules_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """:func:`module_tensors` of several networks, each under its name."""
+    found: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        found |= module_tensors(name, module)
+    return found
+
+
 def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     """A network's weights and buffers on the CPU, for :meth:`TensorReader.module`."""
     return {

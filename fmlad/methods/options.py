@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fmlad.errors import OptionError, UnknownNameError
 
@@ -24,6 +24,16 @@ def _several(value: Any) -> Any:
 
 # One name, or what JSON made of a tuple, is a tuple of names.
 SEVERAL = BeforeValidator(_several)
+
+
+def _of_sixty_four(side: int) -> int:
+    if side % 64:
+        raise ValueError("should be a multiple of 64")
+    return side
+
+
+# Pixels of both sides of the input of networks that halve it six times.
+Side = Annotated[int, Field(ge=64), AfterValidator(_of_sixty_four)]
 
 
 def option_error(error: ValidationError) -> OptionError:

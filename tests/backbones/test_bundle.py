@@ -248,7 +248,7 @@ MANIFESTS: dict[str, tuple[Any, str]] = {
     "list": (b"[]", "manifest is wrong"),
     "not utf-8": (b"\xff\xfe", "manifest is wrong"),
     "deep": (b"[" * 100_000, "manifest is wrong"),
-    "endless": (b" " * (2**20 + 1), "its manifest claims 1048577 bytes"),
+    "endless": (b" " * (2**20 + 1), "its manifest.json claims 1048577 bytes"),
     "another format": (manifest(format=2), "wrong at 'format'"),
     "unknown key": (manifest(run="me"), "wrong at 'run'"),
     "nothing": (manifest(files={}), "wrong at 'files'"),

@@ -6,23 +6,17 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from fmlad.methods.csad.patch_histogram import Covariance, Joined
 from fmlad.methods.csad.student_config import StudentConfig, student_config
-from fmlad.methods.options import CHECKED, SEVERAL
+from fmlad.methods.options import CHECKED, SEVERAL, Side
 
 Preset = Literal["paper", "code", "cpu"]
 Branch = Literal["histogram", "students"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 CANDIDATES = (1, 2, 3, 4)  # grids of Table 4: patches of 256, 128, 85 and 64 px
-
-
-def _of_sixty_four(side: int) -> int:
-    if side % 64:
-        raise ValueError("should be a multiple of 64")
-    return side
 
 
 # A list is what JSON made of a tuple.
@@ -57,7 +51,7 @@ class CsadConfig:
 
     preset: Preset = "cpu"
     branches: Annotated[tuple[Branch, ...], SEVERAL, Field(min_length=1)] = BRANCHES
-    side: Annotated[int, Field(ge=64), AfterValidator(_of_sixty_four)] = 256
+    side: Side = 256
     grids: Annotated[
         Annotated[tuple[Cells, ...], Field(min_length=1)] | Literal["preset", "spread"], LISTED
     ] = "preset"

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.io.tensors import TensorReader, module_tensors
+from fmlad.io.tensors import TensorReader, modules_tensors
 from fmlad.methods.csad.student_config import StudentConfig
 from fmlad.methods.csad.student_data import Kept, Source, jittered_squares, penalty_squares, taught
 from fmlad.methods.shared_encoder import SharedEncoder
@@ -82,10 +82,7 @@ class FittedStudents:
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors, on the CPU."""
-        found: dict[str, Tensor] = {}
-        for name, network in self._networks.items():
-            found |= module_tensors(name, network)
-        return found
+        return modules_tensors(self._networks)
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts that are not tensors."""

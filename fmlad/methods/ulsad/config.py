@@ -6,21 +6,15 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fmlad.methods.options import CHECKED, SEVERAL
+from fmlad.methods.options import CHECKED, SEVERAL, Side
 from fmlad.methods.ulsad.training_config import TrainingConfig, training_config
 
 Preset = Literal["paper", "code", "cpu"]
 Branch = Literal["local", "global"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
-
-
-def _of_sixty_four(side: int) -> int:
-    if side % 64:
-        raise ValueError("should be a multiple of 64")
-    return side
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -39,7 +33,7 @@ class UlsadConfig:
 
     preset: Preset = "cpu"
     branches: Annotated[tuple[Branch, ...], SEVERAL, Field(min_length=1)] = BRANCHES
-    side: Annotated[int, Field(ge=64), AfterValidator(_of_sixty_four)] = 256
+    side: Side = 256
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property

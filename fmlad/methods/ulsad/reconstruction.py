@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmlad.errors import CorruptDetectorError
-from fmlad.io.tensors import TensorReader, module_tensors
+from fmlad.io.tensors import TensorReader, modules_tensors
 from fmlad.methods.shared_encoder import Levels, SharedEncoder
 from fmlad.methods.ulsad.images import Images, given
 from fmlad.methods.ulsad.losses import consistency, difference
@@ -87,10 +87,7 @@ class FittedReconstruction:
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors, on the CPU."""
-        found: dict[str, Tensor] = {}
-        for name, network in self._networks.items():
-            found |= module_tensors(name, network)
-        return found
+        return modules_tensors(self._networks)
 
     def meta(self) -> dict[str, Any]:
         """JSON-ready facts that are not tensors."""
